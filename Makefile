@@ -1,0 +1,45 @@
+# Every target sets itself up: a virtual environment in .venv, and the package in it, editable.
+# It is made anew when pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check format lint types docs docs-check bench clean
+
+demo: $(INSTALLED)  ## Train four small networks, ingest them, ask, rank. Offline after the installation.
+	examples/digits/demo.sh
+
+test: $(INSTALLED)  ## All tests.
+	python -m pytest
+
+check: lint types docs-check test  ## Format, lint, types, docs, tests: what must hold before a commit.
+
+format: $(INSTALLED)
+	ruff format .
+	ruff check --fix .
+
+lint: $(INSTALLED)
+	ruff format --check .
+	ruff check .
+
+types: $(INSTALLED)
+	mypy
+
+docs: $(INSTALLED)  ## Write help texts and example output into README.md and docs/.
+	python -m cogapp -r README.md docs/*.md
+
+docs-check: $(INSTALLED)
+	python -m cogapp --check README.md docs/*.md
+
+clean:
+	rm -rf $(VENV) examples/digits/data examples/digits/weights examples/digits/store
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("qubastore needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo]'
+	@touch $@

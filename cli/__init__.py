@@ -1,0 +1,4 @@
+"""The command line: `main.py` is the door, one file per command, `options.py` and `present.py` are shared.
+
+Nothing imports this package. A module here imports at its top only what `qubastore --help` may load.
+"""

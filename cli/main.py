@@ -1,0 +1,107 @@
+"""The `qubastore` command: finds a command by name, loads it when it is asked for, and reports errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from qubastore import __version__
+from qubastore.errors import QubastoreError
+
+COMMANDS = {
+    "init": "Make a store.",
+    "ingest": "Run models over images, once each, and keep what they said.",
+    "sql": "Ask the store anything.",
+    "rank": "Rank models by weighted QUBA.",
+    "show": "List models, datasets, runs, suites, views, metrics or dimensions.",
+    "import": "Bring in results made elsewhere.",
+    "rm": "Remove a model or a run.",
+    "migrate": "Bring a store's schema to this release.",
+}
+"""Command -> its line in `qubastore --help`. The module of a command is loaded only when the command is used."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use, so that help and quick questions start at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"qubastore.cli.{name}_")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest command on a slip."""
+        from qubastore.errors import did_you_mean
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], COMMANDS)
+            ctx.fail(f"No such command {args[0]!r}" + (f"; {hint}" if hint else "."))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qubastore")
+def cli() -> None:
+    """A results store for image classifiers beyond accuracy.
+
+    Run each model once per dataset, keep what it said, and ask every question of what was kept.
+
+    \b
+    Example:
+      qubastore init
+      qubastore ingest --model timm:resnet18.a1_in1k --dataset imagenet-val=/data/val
+      qubastore sql "from accuracy"
+      qubastore rank --weight calibration=2
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; the entry point of the console script."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as request:
+        sys.exit(request.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except QubastoreError as error:
+        report(error)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, a pager) has seen enough; keep Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def report(error: QubastoreError) -> None:
+    """Print an error of ours on stderr."""
+    head, *rest = str(error).splitlines()
+    click.echo(click.style("error: ", fg="red", bold=True) + head, err=True)
+    for line in rest:
+        click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

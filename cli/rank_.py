@@ -1,0 +1,184 @@
+"""`qubastore rank`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qubastore.cli.options import output_options, store_option
+
+if TYPE_CHECKING:
+    from qubastore.dimensions import Dimension
+    from qubastore.ranking import Ranking
+
+
+@click.command("rank")
+@click.option(
+    "--weight",
+    "-w",
+    "weights",
+    multiple=True,
+    metavar="NAME=FACTOR",
+    help="Multiply the default weight of a dimension, alias or group; 0 drops it. Repeatable.",
+)
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N only.")
+@click.option("--where", metavar="SQL", help="Rank only models that meet a condition over the view `rankable`.")
+@click.option(
+    "--normalize",
+    type=click.Choice(["published", "store"]),
+    help="Constants of the study, or trimmed mean and std of what is ranked.  [default: published for quba, else store]",
+)
+@click.option(
+    "--source",
+    type=click.Choice(["measured", "published", "all"]),
+    help="Whose figures.  [default: measured where a measured model can be ranked, else published]",
+)
+@click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
+@click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only.")
+@click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have.")
+@store_option
+@output_options
+def command(
+    weights: tuple[str, ...],
+    top: int | None,
+    where: str | None,
+    normalize: str | None,
+    source: str | None,
+    suite: str,
+    dimensions: str | None,
+    partial: bool,
+    store_path: str | None,
+    format_: str,
+    output: str | None,
+) -> None:
+    """Rank models by QUBA: the weighted mean of nine normalised quality dimensions. No inference.
+
+    NAME is a dimension (accuracy, adversarial_robustness, corruption_robustness, ood_robustness, calibration_error,
+    class_balance, object_focus, shape_bias, parameters), an alias (acc, adversarial, corruption, ood, calibration,
+    balance, fairness, focus, shape, params, size) or the group robustness.
+
+    \b
+    Example:
+      qubastore rank --weight calibration=2 --weight robustness=0.5 --top 10
+      qubastore rank --where "architecture = 'cnn' and parameters_m < 30" --normalize store
+      qubastore rank --suite digits --partial --format json
+    """
+    from qubastore.cli.present import write_rows
+    from qubastore.ranking import rank
+    from qubastore.store import open_store
+
+    with open_store(store_path) as store:
+        ranking = rank(
+            store,
+            parse_weights(weights),
+            suite=suite,
+            source=source or "auto",
+            normalize=normalize or "auto",
+            partial=partial,
+            where=where,
+            dimensions=[name.strip() for name in dimensions.split(",")] if dimensions else (),
+            top=top,
+        )
+    if format_ == "table" and output is None:
+        print_table(ranking)
+    else:
+        write_rows(ranking.columns, ranking.rows, format_=format_, output=output)
+        for note in ranking.notes:
+            click.echo(f"note: {note}", err=True)
+
+
+def parse_weights(texts: tuple[str, ...]) -> dict[str, float]:
+    """Read NAME=FACTOR texts; factors of one name multiply.
+
+    Raises:
+        UsageError: where FACTOR is no number.
+    """
+    from qubastore.errors import UsageError
+
+    weights: dict[str, float] = {}
+    for text in texts:
+        name, equals, factor = text.partition("=")
+        try:
+            value = float(factor)
+        except ValueError:
+            raise UsageError(
+                f"--weight {text} is not NAME=FACTOR",
+                expected="a number from 0 up after the =",
+                found=repr(factor) if equals else "no =",
+                hint=f"--weight {name or 'calibration'}=2",
+            ) from None
+        weights[name] = weights.get(name, 1.0) * value
+    return weights
+
+
+def print_table(ranking: Ranking) -> None:
+    """The ranking as a table that fits the terminal, best value of each dimension marked."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from qubastore.dimensions import DIMENSIONS
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    index = {name: position for position, name in enumerate(ranking.columns)}
+    shown = [d for d in DIMENSIONS if any(row[index[d.name]] is not None for row in ranking.rows)]
+    mixed = len({row[index["source"]] for row in ranking.rows}) > 1
+    partial = any(row[index["coverage"]] < 1 for row in ranking.rows)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("#", justify="right")
+    table.add_column("model", overflow="fold", min_width=12)
+    if mixed:
+        table.add_column("source")
+    table.add_column("QUBA", justify="right")
+    if partial:
+        table.add_column("of\nweight", justify="right")
+    for dimension in shown:
+        weighted = ranking.weights[dimension.name] > 0
+        table.add_column(_heading(dimension), justify="right", style="" if weighted else "dim", no_wrap=True)
+    best = {d.name: _best(d, [row[index[d.name]] for row in ranking.rows]) for d in shown}
+    for row in ranking.rows:
+        cells = [Text(str(row[index["rank"]])), Text(row[index["model"]])]
+        cells += [Text(row[index["source"]])] if mixed else []
+        cells.append(Text(f"{row[index['quba']]:+.3f}", style="bold"))
+        cells += [Text(f"{row[index['coverage']]:.0%}")] if partial else []
+        for dimension in shown:
+            value = row[index[dimension.name]]
+            mark = value is not None and value == best[dimension.name]
+            cells.append(Text(_cell(dimension, value) + ("*" if mark else " "), style="green" if mark else ""))
+        table.add_row(*cells)
+    console.print(table)
+    names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
+    console.print(f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}", style="dim")
+    for note in ranking.notes:
+        console.print(f"note: {note}", style="dim")
+
+
+def _heading(dimension: Dimension) -> str:
+    arrow = "↑" if dimension.better == "up" else "↓"
+    unit = "M" if dimension.unit == "millions" else "%"
+    return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow} "
+
+
+_SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibration": "calib", "balance": "bal"}
+
+
+def _cell(dimension: Dimension, value: Any) -> str:
+    if value is None:
+        return "-"
+    if dimension.unit == "millions":
+        return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+    return f"{100 * value:.2f}" if dimension.name == "calibration_error" else f"{100 * value:.1f}"
+
+
+def _best(dimension: Dimension, values: list[Any]) -> Any:
+    there = [value for value in values if value is not None]
+    return (max if dimension.better == "up" else min)(there)
+
+
+def _reweighted(ranking: Ranking) -> list[Dimension]:
+    from qubastore.dimensions import DIMENSIONS
+
+    return [d for d in DIMENSIONS if ranking.weights[d.name] != d.default_weight]

@@ -1,0 +1,356 @@
+"""The evaluator: a process that holds a group of models on one device and turns decoded shards into Parquet files."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore import outputs
+from qubastore.commit import Failure, Shard
+from qubastore.conditions import SIGNIFICANT_BITS
+from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
+from qubastore.evaluators.images import Decoded, open_image
+from qubastore.evaluators.loaders import LoadedModel, ModelSource, classifier, describe
+from qubastore.models import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every shard that an evaluator works on.
+
+    Attributes:
+        data_path: Folder of the store's Parquet files.
+        precision: fp32, bf16 or fp16.
+        batch_size: Images of a forward pass.
+        use_gpu: Whether Ray gave this evaluator a GPU.
+        threads: CPU threads of torch.
+    """
+
+    data_path: str
+    precision: str
+    batch_size: int
+    use_gpu: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class ShardRequest:
+    """A shard for some of an evaluator's models.
+
+    Attributes:
+        shard: Its number.
+        first_sample: Its first sample.
+        n_samples: How many samples it has.
+        labels: (n_samples,) int32.
+        runs: Model id -> run id of the models that lack the shard.
+        classes: Number of classes of the dataset.
+        keep: Kinds of output to keep.
+    """
+
+    shard: int
+    first_sample: int
+    n_samples: int
+    labels: NDArray[np.int32]
+    runs: Mapping[str, str]
+    classes: int
+    keep: tuple[str, ...]
+
+
+@dataclass
+class ShardResult:
+    """What came of a request.
+
+    Attributes:
+        shards: One per run that succeeded; their files are written, not yet committed.
+        errors: Model id -> why its run cannot go on.
+        contents: Sample id -> content hash.
+        decode_seconds: Time that the decode workers took.
+    """
+
+    shards: list[Shard] = field(default_factory=list)
+    errors: dict[str, QubastoreError] = field(default_factory=dict)
+    contents: dict[int, str] = field(default_factory=dict)
+    decode_seconds: float = 0.0
+
+
+@dataclass
+class _Held:
+    """A model on the device."""
+
+    loaded: LoadedModel
+    module: torch.nn.Module
+    features: list[torch.Tensor]
+    has_features: bool
+    batch_size: int
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+
+class Evaluator:
+    """Holds models on one device; Ray makes one per GPU, or one per node without GPUs."""
+
+    def __init__(self, settings: Settings) -> None:
+        import torch
+
+        self._settings = settings
+        if settings.use_gpu and not torch.cuda.is_available():
+            raise IngestError(
+                "Ray gave this evaluator a GPU, but torch finds none",
+                expected="a torch build that fits the driver",
+                found=f"torch {torch.__version__}, CUDA {torch.version.cuda}",
+                hint="python -c 'import torch; print(torch.cuda.is_available())'; or --num-gpus 0, to use the CPU",
+            )
+        self._device = torch.device("cuda" if settings.use_gpu else "cpu")
+        self.device_name = torch.cuda.get_device_name() if settings.use_gpu else "cpu"
+        torch.set_num_threads(max(1, settings.threads))
+        # fp32 means fp32: TensorFloat-32 keeps 11 bits. Algorithms are fixed, so that a rerun gives the same bits.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        self._models: dict[str, _Held] = {}
+
+    def load(self, model_id: str, source: ModelSource) -> None:
+        """Load a model and prove that it is the one that was planned.
+
+        Raises:
+            ModelError: where it cannot be loaded, or is another one than a moment ago.
+        """
+        import torch
+
+        loaded = source.load()
+        found = describe(loaded)
+        if found.model_id != model_id:
+            raise ModelError(
+                f"{loaded.name} is another model each time it is loaded",
+                expected=f"model {model_id}, as planned",
+                found=f"model {found.model_id}",
+                hint="load a checkpoint, or seed the random weights: torch.manual_seed(0)",
+            )
+        module = loaded.module.to(self._device, memory_format=torch.channels_last)
+        module.requires_grad_(False)
+        captured: list[torch.Tensor] = []
+        head = classifier(module, found.num_classes or 0)
+        if head is not None:
+            head.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0].detach()))
+        mean = std = None
+        if isinstance(loaded.preprocessing, Preprocessing):
+            mean, std = (
+                torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
+                for values in (loaded.preprocessing.mean, loaded.preprocessing.std)
+            )
+        size = self._settings.batch_size
+        self._models[model_id] = _Held(loaded, module, captured, head is not None, size, mean, std)
+
+    def evaluate(self, request: ShardRequest, chunks: Sequence[Any]) -> ShardResult:
+        """Put a shard through the models that lack it, write their files, and say what was written.
+
+        Args:
+            request: Which shard, for which runs.
+            chunks: References to `Decoded` parts of it, in order.
+        """
+        result = ShardResult()
+        collected = {model_id: _Collected() for model_id in request.runs}
+        failures: list[Failure] = []
+        for sample_ids, batch in self._batches(chunks, failures, result):
+            self._forward_all(batch, sample_ids, request, collected, result)
+        for model_id, run_id in request.runs.items():
+            if model_id not in result.errors:
+                shard = self._write(collected[model_id], self._models[model_id], request, run_id, failures)
+                result.shards.append(shard)
+        return result
+
+    def _batches(
+        self, chunks: Sequence[Any], failures: list[Failure], result: ShardResult
+    ) -> Iterator[tuple[list[int], Any]]:
+        """Consecutive decodable samples, `batch_size` at a time: which batch an image is in depends on the shard alone."""
+        import ray
+
+        ids: list[int] = []
+        parts: list[Any] = []
+        size = self._settings.batch_size
+        for chunk in chunks:
+            decoded: Decoded = ray.get(chunk)
+            failures += decoded.failures
+            result.contents.update(decoded.contents)
+            result.decode_seconds += decoded.seconds
+            ids += decoded.sample_ids
+            parts += list(decoded.pixels) if decoded.pixels is not None else decoded.images
+            while len(ids) >= size:
+                yield ids[:size], parts[:size]
+                ids, parts = ids[size:], parts[size:]
+        if ids:
+            yield ids, parts
+
+    def _forward_all(
+        self,
+        batch: Sequence[Any],
+        sample_ids: list[int],
+        request: ShardRequest,
+        collected: Mapping[str, _Collected],
+        result: ShardResult,
+    ) -> None:
+        import torch
+
+        encoded = isinstance(batch[0], bytes)
+        pixels = None
+        if not encoded:
+            pixels = torch.from_numpy(np.stack(batch)).to(self._device).to(torch.float32).div_(255)
+        normalised: dict[tuple[float, ...], torch.Tensor] = {}
+        for model_id in request.runs:
+            if model_id in result.errors:
+                continue
+            held = self._models[model_id]
+            started = time.perf_counter()
+            try:
+                if pixels is None:
+                    inputs = torch.stack([held.loaded.preprocessing(open_image(data)) for data in batch])  # type: ignore[operator]
+                    inputs = inputs.to(self._device, torch.float32)
+                else:
+                    prepare = held.loaded.preprocessing
+                    assert isinstance(prepare, Preprocessing)
+                    constants = (*prepare.mean, *prepare.std)
+                    if constants not in normalised:
+                        normalised[constants] = pixels.sub(held.mean).div_(held.std)
+                    inputs = normalised[constants]
+                logits, features = self._forward(held, inputs)
+                outputs.check_logits(logits, classes=request.classes, model=held.loaded.name)
+            except QubastoreError as error:
+                result.errors[model_id] = error
+                continue
+            except Exception as error:
+                text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                result.errors[model_id] = OutputError(
+                    f"{held.loaded.name} failed in its forward pass", found=text[:300], hint="qubastore ingest --limit 8 ..."
+                )
+                continue
+            labels = request.labels[np.asarray(sample_ids) - request.first_sample]
+            collected[model_id].add(sample_ids, logits, features, labels, time.perf_counter() - started)
+
+    def _forward(self, held: _Held, inputs: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Logits and features of a batch; on out-of-memory the model's batches are halved from here on."""
+        import torch
+
+        parts, features, first = [], [], 0
+        while first < len(inputs):
+            part = inputs[first : first + held.batch_size].contiguous(memory_format=torch.channels_last)
+            held.features.clear()
+            try:
+                logits = self._call(held.module, part)
+                parts.append(logits.float().cpu().numpy())
+                if held.features:
+                    features.append(held.features[-1].flatten(1).float().cpu().numpy())
+            except torch.OutOfMemoryError as error:
+                held.features.clear()
+                torch.cuda.empty_cache()
+                if held.batch_size == 1:
+                    raise IngestError(
+                        f"{held.loaded.name} does not fit the memory of {self.device_name}, not even one image at a time",
+                        hint="choose a larger GPU, or --precision bf16",
+                    ) from error
+                held.batch_size = max(1, min(held.batch_size, len(part)) // 2)
+                continue
+            first += len(part)
+        held.features.clear()
+        return np.concatenate(parts), np.concatenate(features) if features else None
+
+    def _call(self, module: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if module.training:
+            raise OutputError(
+                f"{type(module).__name__} is in train mode", expected="eval mode: batch statistics change the answers"
+            )
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        kind = kinds.get(self._settings.precision)
+        with torch.inference_mode(), torch.autocast(self._device.type, kind, enabled=kind is not None):
+            logits: torch.Tensor = module(part)
+        return logits
+
+    def _write(
+        self, collected: _Collected, held: _Held, request: ShardRequest, run_id: str, failures: Sequence[Failure]
+    ) -> Shard:
+        root = Path(self._settings.data_path)
+        name = f"shard-{request.shard:05d}-{uuid.uuid4().hex[:12]}.parquet"
+        bits = SIGNIFICANT_BITS[self._settings.precision]
+        files: dict[str, str] = {}
+        if collected.sample_ids:
+            ids = np.asarray(collected.sample_ids, np.int32)
+            tables = {"outputs": outputs.outputs_table(run_id, ids, collected.columns())}
+            if "logits" in request.keep:
+                rounded = outputs.round_significant(np.concatenate(collected.logits), bits)
+                tables["logits"] = outputs.vectors_table(run_id, ids, rounded)
+            if "features" in request.keep:
+                rounded = outputs.round_significant(np.concatenate(collected.features), bits)
+                tables["features"] = outputs.vectors_table(run_id, ids, rounded)
+            for kind, table in tables.items():
+                path = outputs.partition_folder(root, kind, run_id) / name
+                outputs.write_parquet(table, path)
+                files[kind] = str(path)
+        return Shard(
+            run_id=run_id,
+            shard=request.shard,
+            first_sample=request.first_sample,
+            n_samples=request.n_samples,
+            files=files,
+            failures=tuple(failures),
+            batch_size=held.batch_size,
+            device=self.device_name,
+            seconds=collected.seconds,
+            kept=request.keep,
+        )
+
+
+class _Collected:
+    """Outputs of one run over one shard, batch by batch."""
+
+    def __init__(self) -> None:
+        self.sample_ids: list[int] = []
+        self.logits: list[NDArray[np.float32]] = []
+        self.features: list[NDArray[np.float32]] = []
+        self.seconds = 0.0
+        self._columns: list[dict[str, NDArray[np.generic]]] = []
+
+    def add(
+        self,
+        sample_ids: list[int],
+        logits: NDArray[np.float32],
+        features: NDArray[np.float32] | None,
+        labels: NDArray[np.int32],
+        seconds: float,
+    ) -> None:
+        self.sample_ids += sample_ids
+        self.logits.append(logits)
+        if features is not None:
+            self.features.append(features)
+        self._columns.append(outputs.output_columns(logits, labels))
+        self.seconds += seconds
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        names = self._columns[0]
+        return {name: np.concatenate([columns[name] for columns in self._columns]) for name in names}
+
+
+def cpu_environment() -> dict[str, str]:
+    """Environment of CPU evaluators: glibc returns and fetches memory for every activation otherwise.
+
+    It halves the time of a forward pass of EfficientNet-Lite0 on two threads.
+    """
+    threads = str(os.cpu_count() or 1)
+    return {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        "MALLOC_TOP_PAD_": "500000000",
+        "OMP_NUM_THREADS": threads,
+    }

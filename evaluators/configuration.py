@@ -1,0 +1,112 @@
+"""The TOML file of `qubastore ingest --config`: models, datasets, a suite, options. Paths are relative to the file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qubastore.datasets import Dataset, image_folder
+from qubastore.errors import UsageError, did_you_mean
+from qubastore.models import OPTIONS, ModelSpec
+from qubastore.suites import Suite, suite_from_table
+
+_OPTION_TYPES: dict[str, tuple[type, str]] = {
+    "precision": (str, "fp32, bf16 or fp16"),
+    "keep": (list, 'a list such as ["outputs", "logits"]'),
+    "batch_size": (int, "a whole number"),
+    "num_gpus": (int, "a whole number"),
+    "num_cpus": (int, "a whole number"),
+    "address": (str, "the address of a Ray cluster"),
+    "limit": (int, "a whole number"),
+    "strict": (bool, "true or false"),
+}
+_TABLES = ("models", "datasets", "suite", "ingest")
+
+
+@dataclass
+class Configuration:
+    """What a file asks for.
+
+    Attributes:
+        models: `loader:name` texts or specs.
+        datasets: Folders that were looked at.
+        suite: The suite that it describes, or None.
+        options: Keyword arguments of `ingest`.
+    """
+
+    models: list[Any] = field(default_factory=list)
+    datasets: list[Dataset] = field(default_factory=list)
+    suite: Suite | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def read_configuration(path: str | None) -> Configuration:
+    """Read a file; None gives an empty configuration.
+
+    Raises:
+        UsageError: naming the file and the key that is wrong.
+        DatasetError: where a folder is not a dataset.
+    """
+    if path is None:
+        return Configuration()
+    try:
+        table = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", found=error.strerror) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML file", found=str(error)) from None
+    _known(table, _TABLES, path)
+    base = Path(path).parent
+    datasets = _typed(table.get("datasets", {}), dict, f"{path}: datasets", '[datasets] with NAME = "PATH"')
+    return Configuration(
+        models=[_model(entry, base, path) for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")],
+        datasets=[
+            image_folder(name, base / _typed(folder, str, f"{path}: datasets.{name}", "a path"))
+            for name, folder in datasets.items()
+        ],
+        suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path) if "suite" in table else None,
+        options=_options(_typed(table.get("ingest", {}), dict, f"{path}: ingest", "a table"), path),
+    )
+
+
+def _model(entry: Any, base: Path, path: str) -> ModelSpec:
+    """`"timm:NAME"` or `{ id = "timm:NAME", checkpoint = "FILE" }`."""
+    table = {"id": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: a model", '"LOADER:NAME" or { id = ... }')
+    _known(table, ("id", *OPTIONS), f"{path}: a model")
+    if not isinstance(table.get("id"), str):
+        raise UsageError(f"{path}: a model has no id", expected='{ id = "LOADER:NAME" }', found=repr(entry))
+    spec = ModelSpec.parse(table["id"])
+    options = {**spec.options, **{key: str(value) for key, value in table.items() if key != "id"}}
+    if "checkpoint" in options:
+        options["checkpoint"] = str(base / options["checkpoint"])
+    target = spec.target
+    if spec.loader == "python":
+        file, _, factory = target.rpartition(":")
+        target = f"{base / file}:{factory}"
+    return ModelSpec(spec.loader, target, options)
+
+
+def _options(table: dict[str, Any], path: str) -> dict[str, Any]:
+    options = {key.replace("-", "_"): value for key, value in table.items()}
+    _known(options, tuple(_OPTION_TYPES), f"{path}: [ingest]")
+    for key, value in options.items():
+        kind, expected = _OPTION_TYPES[key]
+        _typed(value, kind, f"{path}: ingest.{key}", expected)
+    return options
+
+
+def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(
+                f"{where}: unknown key {key!r}", expected=f"one of {', '.join(known)}", hint=did_you_mean(key, known)
+            )
+
+
+def _typed(value: Any, kind: type, where: str, expected: str) -> Any:
+    # bool is an int to isinstance; a batch size of true is not meant.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UsageError(f"{where} is {value!r}", expected=expected)
+    return value

@@ -1,0 +1,168 @@
+"""From image files to pixels: read, decode, resize, crop. Pillow alone, so decode workers start without torch.
+
+Resizing and cropping give the same pixels as timm's and torchvision's evaluation transforms (tests/test_images.py).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qubastore.commit import Failure
+from qubastore.errors import DatasetError
+from qubastore.identity import content_hash
+from qubastore.models import Preprocessing
+
+READ_ATTEMPTS = 4
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """Where a sample's image is: a file, or bytes that travel with the request."""
+
+    sample_id: int
+    key: str
+    path: str | None
+    data: bytes | None = None
+
+
+@dataclass
+class Decoded:
+    """Some samples of a shard, ready for models.
+
+    Attributes:
+        sample_ids: Of the images that could be decoded, in order.
+        pixels: (n, 3, height, width) uint8; None for models that prepare images themselves.
+        images: The encoded images, for those models.
+        failures: Images that could not be decoded.
+        contents: Sample id -> content hash of every file that was read.
+        seconds: Time that it took.
+    """
+
+    sample_ids: list[int] = field(default_factory=list)
+    pixels: NDArray[np.uint8] | None = None
+    images: list[bytes] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    contents: dict[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None) -> Decoded:
+    """Read and decode samples; what is no image becomes a failure.
+
+    Args:
+        samples: In order.
+        preprocessing: How to resize and crop; None keeps the encoded images, after a look whether they decode.
+
+    Raises:
+        DatasetError: where a file cannot be read, after retries: that is no bad image.
+    """
+    started = time.perf_counter()
+    result = Decoded()
+    pixels = []
+    for sample in samples:
+        data = sample.data if sample.data is not None else _read(sample)
+        result.contents[sample.sample_id] = content_hash(data)
+        try:
+            image = open_image(data)
+            if preprocessing is None:
+                result.images.append(data)
+            else:
+                pixels.append(np.asarray(prepare(image, preprocessing)).transpose(2, 0, 1))
+        except Exception as error:  # Pillow raises many kinds on bad data, SyntaxError among them
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            result.failures.append(Failure(sample.sample_id, sample.key, text[:300]))
+            continue
+        result.sample_ids.append(sample.sample_id)
+    if pixels:
+        result.pixels = np.ascontiguousarray(np.stack(pixels))
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Decode an image into RGB, whatever its mode."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB")
+
+
+def prepare(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Resize and crop an RGB image to the input size."""
+    size = _resized(image.size, preprocessing)
+    if size != image.size:
+        image = image.resize(size, _FILTERS[preprocessing.interpolation])
+    fill = (0, 0, 0)
+    if preprocessing.mode == "border":
+        red, green, blue = (round(255 * value) for value in preprocessing.mean)
+        fill = (red, green, blue)
+    return _center_crop(image, preprocessing.crop, fill)
+
+
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height to resize to."""
+    width, height = size
+    target_height, target_width = preprocessing.resize
+    if preprocessing.mode == "squash":
+        return target_width, target_height
+    if preprocessing.mode == "shorter" and target_height == target_width:
+        # torchvision truncates the longer edge.
+        if width <= height:
+            return target_width, int(target_width * height / width)
+        return int(target_width * width / height), target_width
+    # timm rounds both edges.
+    ratios = height / target_height, width / target_width
+    ratio = max(ratios) if preprocessing.mode == "border" else min(ratios)
+    return round(width / ratio), round(height / ratio)
+
+
+def _center_crop(image: Image.Image, crop: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
+    (height, width), (have_width, have_height) = crop, image.size
+    left, top = _offset(have_width, width), _offset(have_height, height)
+    if left >= 0 and top >= 0:
+        return image.crop((left, top, left + width, top + height))
+    padded = Image.new("RGB", (width, height), fill)
+    padded.paste(image, (-left, -top))
+    return padded
+
+
+def _offset(have: int, want: int) -> int:
+    return round((have - want) / 2) if have >= want else -((want - have) // 2)
+
+
+def _read(sample: SampleFile) -> bytes:
+    pause = 0.1
+    for attempt in range(READ_ATTEMPTS):
+        try:
+            return Path(str(sample.path)).read_bytes()
+        except OSError as error:
+            # A file that is not there will not come back; a network share that stumbles will.
+            if attempt + 1 == READ_ATTEMPTS or isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+                raise DatasetError(
+                    f"{sample.path} cannot be read",
+                    found=error.strerror or str(error),
+                    hint="bring the file back, then run the same command again: what was committed is kept",
+                ) from error
+        time.sleep(pause)
+        pause *= 4
+    raise AssertionError("unreachable")
+
+
+def image_bytes(preprocessing: Any) -> int:
+    """Bytes of one decoded image on its way to an evaluator."""
+    return 3 * preprocessing.crop[0] * preprocessing.crop[1] if isinstance(preprocessing, Preprocessing) else 500_000

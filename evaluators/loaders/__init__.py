@@ -1,0 +1,228 @@
+"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `qubastore.models` names them.
+
+A loader never returns another model than the one asked for: what cannot be had is an error with the nearest names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qubastore.errors import ModelError
+from qubastore.models import Model, ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a loader returns.
+
+    Attributes:
+        name: `loader:name`, as shown and stored.
+        loader: The loader.
+        module: The network, in eval mode, on the CPU.
+        preprocessing: How an image becomes its input; a callable takes a PIL image and carries an `id`.
+        architecture: What, besides the weights, decides the function: JSON-representable.
+        output_type: What the module returns; `logits`.
+    """
+
+    name: str
+    loader: str
+    module: torch.nn.Module
+    preprocessing: Preprocessing | Callable[[Any], torch.Tensor]
+    architecture: Any
+    output_type: str = "logits"
+
+
+@dataclass(frozen=True)
+class InMemoryModel:
+    """A model that exists only in memory, for `ingest`.
+
+    Attributes:
+        name: A name of your own.
+        module: The network; it is switched to eval mode.
+        preprocessing: A timm data config (dict), or a callable on a PIL image with an attribute `id`.
+
+    Example:
+        >>> InMemoryModel("my-net", net, {"input_size": (3, 224, 224)})  # doctest: +SKIP
+    """
+
+    name: str
+    module: torch.nn.Module
+    preprocessing: Mapping[str, Any] | Callable[[Any], torch.Tensor]
+
+    def load(self) -> LoadedModel:
+        """The same, as what a loader returns; the printed structure of the module stands for its architecture."""
+        where = f"memory:{self.name}"
+        check_module(self.module, where)
+        prepare = read_preprocessing(self.preprocessing, where)
+        return LoadedModel(where, "memory", self.module.eval(), prepare, {"structure": repr(self.module)})
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """The source of a `python:` model, which travels to other nodes by value."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """All that an evaluator needs to load a model on its node."""
+
+    spec: ModelSpec | InMemoryModel
+    source: SourceFile | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, spec: ModelSpec | InMemoryModel) -> ModelSource:
+        """Read what has to travel.
+
+        Raises:
+            ModelError: where a `python:` file cannot be read.
+        """
+        if isinstance(spec, ModelSpec) and spec.loader == "python":
+            from qubastore.evaluators.loaders import python
+
+            return cls(spec, python.read_source(spec))
+        return cls(spec)
+
+    def revision(self) -> str | None:
+        """What names the checkpoint without loading it, or None where nothing does."""
+        if isinstance(self.spec, InMemoryModel):
+            return None
+        revision: str | None = _module(self.spec).revision(self.spec)
+        return revision
+
+    def load(self) -> LoadedModel:
+        """Load the model on this node.
+
+        Raises:
+            ModelError: where it cannot be found or its checkpoint does not fit.
+        """
+        if isinstance(self.spec, InMemoryModel):
+            return self.spec.load()
+        loaded: LoadedModel = _module(self.spec).load(self.spec, self.source)
+        return loaded
+
+
+def _module(spec: ModelSpec) -> Any:
+    return importlib.import_module(f"qubastore.evaluators.loaders.{spec.loader}")
+
+
+def display_name(spec: ModelSpec, target: str) -> str:
+    """How a model is called in the store: `name=` if given, else loader, target and what changes the model."""
+    if "name" in spec.options:
+        return spec.options["name"]
+    parts = [f"{key}={Path(value).name}" for key, value in spec.options.items()]
+    return ",".join([f"{spec.loader}:{target}", *parts])
+
+
+def read_preprocessing(preprocessing: Any, where: str) -> Preprocessing | Callable[[Any], torch.Tensor]:
+    """A timm data config as `Preprocessing`; a callable with an id as it is.
+
+    Raises:
+        ModelError: on anything else.
+    """
+    if isinstance(preprocessing, Mapping):
+        return Preprocessing.from_timm(preprocessing, where)
+    if not callable(preprocessing):
+        raise ModelError(
+            f"{where}: the preprocessing is neither a dict nor callable",
+            expected="a timm data config, or a function from a PIL image to a tensor",
+            found=type(preprocessing).__name__,
+        )
+    if not isinstance(getattr(preprocessing, "id", None), str):
+        raise ModelError(
+            f"{where}: the preprocessing function has no id",
+            expected="an attribute `id` that changes whenever the function does: code has no hash that can be trusted",
+            hint='preprocess.id = "my-crop-v1"',
+        )
+    return preprocessing
+
+
+def check_module(module: Any, where: str) -> None:
+    """Refuse what is no network.
+
+    Raises:
+        ModelError: naming what was found.
+    """
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(
+            f"{where} returned no network", expected="a torch.nn.Module", found=f"a {type(module).__name__}"
+        )
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """Hash of every tensor of the state dict: name, dtype, shape and bytes."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+    return digest.hexdigest()[:32]
+
+
+def classifier(module: torch.nn.Module, classes: int) -> torch.nn.Module | None:
+    """The last linear layer with one output per class: its input is the feature vector. None where there is none."""
+    import torch
+
+    found = None
+    for part in module.modules():
+        if isinstance(part, torch.nn.Linear) and part.out_features == classes:
+            found = part
+    return found
+
+
+def describe(loaded: LoadedModel) -> Model:
+    """The row of a loaded model. A blank image goes through it once, to see what comes out.
+
+    Raises:
+        ModelError: where the network cannot take its own input, or returns no (1, n_classes) tensor.
+    """
+    import torch
+
+    prepare = loaded.preprocessing
+    if isinstance(prepare, Preprocessing):
+        size, described = prepare.crop, prepare.describe()
+        blank = torch.zeros(1, 3, *size)
+    else:
+        from PIL import Image
+
+        blank = prepare(Image.new("RGB", (256, 256)))[None]
+        size, described = (blank.shape[-2], blank.shape[-1]), {"kind": "callable", "id": prepare.id}  # type: ignore[attr-defined]
+    try:
+        with torch.inference_mode():
+            logits = loaded.module(blank)
+    except Exception as error:
+        raise ModelError(
+            f"{loaded.name} fails on a blank image of {size[0]} x {size[1]} pixels",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            hint="check the input_size of its preprocessing",
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        raise ModelError(f"{loaded.name} returned no matrix of logits", expected="(batch, n_classes)", found=found)
+    head = classifier(loaded.module, logits.shape[1])
+    return Model(
+        name=loaded.name,
+        loader=loaded.loader,
+        architecture=loaded.architecture,
+        weights_hash=weights_hash(loaded.module),
+        preprocessing=described,
+        input_size=(int(size[0]), int(size[1])),
+        num_classes=int(logits.shape[1]),
+        parameters=sum(parameter.numel() for parameter in loaded.module.parameters()),
+        feature_width=int(head.in_features) if head is not None else None,  # type: ignore[arg-type]
+        output_type=loaded.output_type,
+    )

@@ -1,0 +1,92 @@
+"""`timm:NAME[.TAG]`: timm's architectures and pretrained weights, with the preprocessing of their own config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qubastore.errors import ModelError, did_you_mean
+from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
+from qubastore.evaluators.loaders.checkpoints import file_revision, load_into
+from qubastore.models import ModelSpec, Preprocessing
+
+
+def revision(spec: ModelSpec) -> str | None:
+    """The hash of a local checkpoint, or the hub commit that is in the local cache; None where neither is known."""
+    import timm
+
+    name = resolve(spec)
+    extra = f"{spec.options.get('num_classes', '')}|{spec.options.get('name', '')}"
+    if "checkpoint" in spec.options:
+        return f"timm|{name}|{extra}|{file_revision(spec.options['checkpoint'])}"
+    config = timm.get_pretrained_cfg(name)
+    commit = _cached_commit(config.hf_hub_id) if config is not None and config.hf_hub_id else None
+    return f"timm|{name}|{extra}|{commit}" if commit else None
+
+
+def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
+    """Build the architecture and load its weights: from the hub, or from `checkpoint=`."""
+    import timm
+    from timm.data import resolve_data_config
+
+    name = resolve(spec)
+    where = str(spec)
+    options: dict[str, Any] = {}
+    if "num_classes" in spec.options:
+        options["num_classes"] = int(spec.options["num_classes"])
+    checkpoint = spec.options.get("checkpoint")
+    if checkpoint:
+        module = timm.create_model(name, pretrained=False, **options)
+        load_into(module, checkpoint, where)
+    else:
+        try:
+            module = timm.create_model(name, pretrained=True, **options)
+        except Exception as error:
+            raise ModelError(
+                f"the weights of {where} could not be fetched",
+                found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+                hint=f"copy them here and type {spec.loader}:{name},checkpoint=FILE.safetensors",
+            ) from error
+    config = resolve_data_config({}, model=module)
+    architecture = {"timm": name, **options}
+    prepare = Preprocessing.from_timm(config, where)
+    return LoadedModel(display_name(spec, name), "timm", module.eval(), prepare, architecture)
+
+
+def resolve(spec: ModelSpec) -> str:
+    """The full name of the architecture and tag.
+
+    Raises:
+        ModelError: on an unknown architecture or tag, or where there are no pretrained weights and no checkpoint.
+    """
+    import timm
+
+    architecture, _, tag = spec.target.partition(".")
+    if not timm.is_model(architecture):
+        hint = did_you_mean(architecture, timm.list_models())
+        raise ModelError(f"timm has no model {architecture!r}", hint=hint or "python -c 'import timm; print(timm.list_models())'")
+    tags = timm.list_pretrained(f"{architecture}.*") + timm.list_pretrained(architecture)
+    if tag and spec.target not in tags:
+        raise ModelError(
+            f"timm has no weights {tag!r} for {architecture}",
+            expected=f"one of {', '.join(tags)}" if tags else "no tag: it has no pretrained weights",
+            hint=did_you_mean(spec.target, tags),
+        )
+    if "checkpoint" in spec.options:
+        return spec.target
+    if not tags:
+        raise ModelError(f"timm has no pretrained weights for {architecture}", hint=f"{spec},checkpoint=FILE.safetensors")
+    if tag:
+        return spec.target
+    default = timm.get_pretrained_cfg(architecture)
+    return f"{architecture}.{default.tag}" if default is not None and default.tag else architecture
+
+
+def _cached_commit(repository: str) -> str | None:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    from pathlib import Path
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    reference = folder / "refs" / "main"
+    return reference.read_text().strip() if reference.is_file() else None

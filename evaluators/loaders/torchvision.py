@@ -1,0 +1,87 @@
+"""`torchvision:NAME/WEIGHTS`: torchvision's classifiers with the preprocessing that comes with their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qubastore.errors import ModelError, UsageError, did_you_mean
+from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
+from qubastore.evaluators.loaders.checkpoints import file_revision, load_into
+from qubastore.models import ModelSpec, Preprocessing
+
+
+def revision(spec: ModelSpec) -> str | None:
+    """The hash of a local checkpoint, or the address of the weights, which ends in their hash."""
+    weights = resolve(spec)
+    extra = f"{spec.target}|{spec.options.get('num_classes', '')}|{spec.options.get('name', '')}"
+    if "checkpoint" in spec.options:
+        return f"torchvision|{extra}|{file_revision(spec.options['checkpoint'])}"
+    return f"torchvision|{extra}|{weights.url}"
+
+
+def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
+    """Build the architecture and load its weights: from torchvision's server, or from `checkpoint=`."""
+    from torchvision.models import get_model
+
+    weights = resolve(spec)
+    architecture = spec.target.partition("/")[0]
+    where = str(spec)
+    options: dict[str, Any] = {}
+    if "num_classes" in spec.options:
+        options["num_classes"] = int(spec.options["num_classes"])
+    checkpoint = spec.options.get("checkpoint")
+    if checkpoint:
+        # Some constructors draw random weights for long and warn: all of them are about to be replaced.
+        quiet = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
+        module = get_model(architecture, weights=None, **options, **quiet)
+        load_into(module, checkpoint, where)
+    else:
+        try:
+            module = get_model(architecture, weights=weights, progress=False, **options)
+        except Exception as error:
+            raise ModelError(
+                f"the weights of {where} could not be fetched",
+                found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+                hint=f"fetch {weights.url} and type {spec},checkpoint=FILE.pth",
+            ) from error
+    prepare = preprocessing(weights.transforms())
+    return LoadedModel(display_name(spec, spec.target), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options})
+
+
+def resolve(spec: ModelSpec) -> Any:
+    """The weights entry that `NAME/WEIGHTS` means.
+
+    Raises:
+        ModelError: on an unknown architecture or weights entry.
+        UsageError: where the weights are not named.
+    """
+    import torchvision
+    from torchvision.models import get_model_weights, list_models
+
+    architecture, _, name = spec.target.partition("/")
+    known = list_models(module=torchvision.models)
+    if architecture not in known:
+        raise ModelError(f"torchvision has no classifier {architecture!r}", hint=did_you_mean(architecture, known))
+    entries = {entry.name: entry for entry in get_model_weights(architecture)}
+    if not name:
+        choices = ", ".join(f"torchvision:{architecture}/{entry}" for entry in entries)
+        raise UsageError(f"{spec} does not say which weights", expected=choices)
+    if name not in entries:
+        raise ModelError(
+            f"torchvision has no weights {name!r} for {architecture}",
+            expected=f"one of {', '.join(entries)}",
+            hint=did_you_mean(name, entries),
+        )
+    return entries[name]
+
+
+def preprocessing(preset: Any) -> Preprocessing:
+    """torchvision's ImageClassification preset in our terms."""
+    crop, resize = preset.crop_size[0], preset.resize_size[0]
+    return Preprocessing(
+        crop=(crop, crop),
+        resize=(resize, resize),
+        interpolation=preset.interpolation.value,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )

@@ -1,0 +1,208 @@
+"""Planning an ingest: which runs, which shards are missing, which models share decoding. Loads no weights it can avoid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from qubastore import registry
+from qubastore.datasets import Dataset
+from qubastore.errors import ModelError, UsageError
+from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
+from qubastore.models import Model, ModelSpec, Preprocessing
+from qubastore.runs import Run, default_shard_size
+from qubastore.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+
+GROUP_PARAMETERS = 2_000_000_000
+"""Parameters that one evaluator holds at most: 8 GB in fp32, so that a group fits a GPU beside its activations."""
+
+_PACKAGES = ("qubastore", "torch", "torchvision", "timm", "numpy", "pillow", "ray")
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model whose identity is known, and how to load it."""
+
+    model: Model
+    model_id: str
+    source: ModelSource
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How its images are decoded; None where the model prepares them itself."""
+        described = dict(self.model.preprocessing)
+        if described.pop("kind") != "pixels":
+            return None
+        as_tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
+        return Preprocessing(**as_tuples)
+
+    @property
+    def group(self) -> str:
+        """Models of a group share decoding."""
+        prepare = self.preprocessing
+        return prepare.decode_key if prepare else f"callable {self.model_id}"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run with the shards that it lacks."""
+
+    run: Run
+    model: PlannedModel
+    dataset: Dataset
+    missing: tuple[int, ...]
+
+    @property
+    def n_images(self) -> int:
+        """Images that are to go through the model."""
+        return sum(end - first for first, end in map(self.run.shard_range, self.missing))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs that were asked for, in order."""
+
+    runs: tuple[PlannedRun, ...]
+    keep: tuple[str, ...]
+    replace: bool
+
+    @property
+    def todo(self) -> list[PlannedRun]:
+        """The runs that lack something."""
+        return [planned for planned in self.runs if planned.missing]
+
+    def groups(self) -> list[list[PlannedRun]]:
+        """Runs to do, by models that share decoding, each group small enough for one device."""
+        by_key: dict[str, list[PlannedRun]] = {}
+        for planned in self.todo:
+            by_key.setdefault(planned.model.group, []).append(planned)
+        groups = []
+        for runs in by_key.values():
+            part: list[PlannedRun] = []
+            held: dict[str, int] = {}
+            for planned in runs:
+                size = planned.model.model.parameters or 0
+                if planned.model.model_id not in held and held and sum(held.values()) + size > GROUP_PARAMETERS:
+                    groups.append(part)
+                    part, held = [], {}
+                held[planned.model.model_id] = size
+                part.append(planned)
+            groups.append(part)
+        return groups
+
+
+def plan(
+    store: Store,
+    models: Sequence[ModelSpec | InMemoryModel],
+    datasets: Sequence[Dataset],
+    *,
+    precision: str,
+    keep: tuple[str, ...],
+    force: bool,
+    register: bool,
+    report: Callable[[str], None],
+) -> Plan:
+    """Find out what is to be done; with `register`, note models, datasets and runs in the store.
+
+    Raises:
+        ModelError: where a model cannot be loaded or does not fit a dataset.
+        UsageError: where a model or dataset is named twice.
+    """
+    if not models or not datasets:
+        raise UsageError("there is nothing to ingest", expected="at least one model and one dataset")
+    names = [dataset.name for dataset in datasets]
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"the dataset {doubled} is named twice", hint="give each a name of its own")
+    planned = _distinct(_identify(store, spec, register=register, report=report) for spec in models)
+    for model in planned:
+        for dataset in datasets:
+            _check_fit(model, dataset, keep)
+    if register:
+        for dataset in datasets:
+            store.write(lambda c, d=dataset: registry.register_dataset(c, d))  # type: ignore[misc]
+    stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
+    committed = _committed(store)
+    versions = {package: version(package) for package in _PACKAGES}
+    runs = []
+    for model in planned:
+        for dataset in datasets:
+            size = len(dataset.samples)
+            draft = Run(model.model_id, dataset.dataset_id, size, default_shard_size(size), precision=precision)
+            run = Run(
+                model.model_id,
+                dataset.dataset_id,
+                size,
+                stored.get(draft.run_id, draft.shard_size),
+                precision=precision,
+                versions=versions,
+            )
+            kept = committed.get(run.run_id, {})
+            missing = [n for n in range(run.n_shards) if force or not set(keep) <= kept.get(n, set())]
+            runs.append(PlannedRun(run, model, dataset, tuple(missing)))
+    if register:
+        store.write(lambda c: _register_runs(c, runs))
+    return Plan(tuple(runs), keep, force)
+
+
+def _register_runs(connection: duckdb.DuckDBPyConnection, runs: Iterable[PlannedRun]) -> None:
+    for planned in runs:
+        if planned.missing:
+            registry.register_run(connection, planned.run)
+
+
+def _committed(store: Store) -> dict[str, dict[int, set[str]]]:
+    found: dict[str, dict[int, set[str]]] = {}
+    for run_id, shard, kept in store.rows("select run_id, shard, kept from shards"):
+        found.setdefault(run_id, {})[shard] = set(kept)
+    return found
+
+
+def _distinct(models: Iterable[PlannedModel]) -> list[PlannedModel]:
+    return list({model.model_id: model for model in models}.values())
+
+
+def _identify(
+    store: Store, spec: ModelSpec | InMemoryModel, *, register: bool, report: Callable[[str], None]
+) -> PlannedModel:
+    """The identity of a model: by its checkpoint's revision if that was seen before, else by loading it."""
+    source = ModelSource.of(spec)
+    revision = source.revision()
+    if revision is not None:
+        known = store.rows("select model_id from model_revisions where revision = ?", [revision])
+        if known:
+            return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source)
+    report(f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is")
+    model = describe(source.load())
+    if register:
+        store.write(lambda c: registry.register_model(c, model, revision))
+    return PlannedModel(model, model.model_id, source)
+
+
+def _stored_model(store: Store, model_id: str) -> Model:
+    columns = (
+        "name, loader, architecture, weights_hash, preprocessing, input_height, input_width, num_classes, parameters,"
+        " feature_width, output_type"
+    )
+    row = store.rows(f"select {columns} from models where model_id = ?", [model_id])[0]
+    name, loader, architecture, weights, preprocessing, height, width, *rest = row
+    return Model(name, loader, json.loads(architecture), weights, json.loads(preprocessing), (height, width), *rest)
+
+
+def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...]) -> None:
+    if model.model.num_classes != len(dataset.classes):
+        raise ModelError(
+            f"{model.model.name} has {model.model.num_classes} classes, the dataset {dataset.name} has {len(dataset.classes)}",
+            expected=f"one output per class of the label space {dataset.label_space}",
+            hint="choose a model trained on these classes",
+        )
+    if "features" in keep and model.model.feature_width is None:
+        raise ModelError(
+            f"{model.model.name} has no linear classifier, so its features cannot be told",
+            hint="--keep outputs,logits",
+        )

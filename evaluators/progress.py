@@ -1,0 +1,146 @@
+"""What a person sees during an ingest: live bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PLAIN_INTERVAL = 5.0
+"""Seconds between plain lines of one run."""
+
+
+class Display(Protocol):
+    """Where an ingest reports to."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def begin(self, run_id: str, title: str, total: int, done: int) -> None:
+        """A run is about to be worked on; `done` of its `total` images were there before."""
+
+    def advance(self, run_id: str, images: int, failed: int) -> None:
+        """Images of a run were committed."""
+
+
+class Silent:
+    """Reports to nobody: for notebooks and tests."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def begin(self, run_id: str, title: str, total: int, done: int) -> None:
+        """Show nothing."""
+
+    def advance(self, run_id: str, images: int, failed: int) -> None:
+        """Show nothing."""
+
+
+class Lines(Silent):
+    """Plain lines, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._runs: dict[str, tuple[str, int, int, int, float, float]] = {}
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def say(self, text: str) -> None:
+        """Print the line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self, run_id: str, title: str, total: int, done: int) -> None:
+        """Start to count."""
+        now = time.monotonic()
+        self._runs[run_id] = (title, total, done, 0, now, 0.0)
+
+    def advance(self, run_id: str, images: int, failed: int) -> None:
+        """Print where the run is, now and then, and when it is done."""
+        title, total, done, failures, started, last = self._runs[run_id]
+        done, failures, now = done + images, failures + failed, time.monotonic()
+        if done >= total or now - last > PLAIN_INTERVAL:
+            last = now
+            speed = images if now == started else done / (now - started)
+            tail = f", {failures} failed" if failures else ""
+            self.say(f"{title}: {done}/{total} images, {speed:.0f}/s{tail}")
+        self._runs[run_id] = (title, total, done, failures, started, last)
+
+
+class Bars(Silent):
+    """Live bars: progress, speed, time left and failures of each run."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Speed(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            _Failures(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print the line above the bars."""
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self, run_id: str, title: str, total: int, done: int) -> None:
+        """Add a bar."""
+        self._tasks[run_id] = self._progress.add_task(title, total=total, completed=done, failed=0)
+
+    def advance(self, run_id: str, images: int, failed: int) -> None:
+        """Move the bar."""
+        task = self._tasks[run_id]
+        before = self._progress.tasks[self._progress.task_ids.index(task)].fields["failed"]
+        self._progress.update(task, advance=images, failed=before + failed)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} img/s" if speed else "", style="progress.data.speed")
+
+
+class _Failures(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        failed = task.fields.get("failed", 0)
+        return Text(f"{failed} failed" if failed else "", style="red")
+
+
+def terminal_display(console: Console | None = None) -> Display:
+    """Bars in a terminal, lines elsewhere; on stderr, so that what is piped stays clean."""
+    console = console or Console(stderr=True)
+    return Bars(console) if console.is_terminal else Lines(console)
+
+
+def titles(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """`model on dataset`, padded to one width."""
+    texts = [f"{model} on {dataset}" for model, dataset in pairs]
+    width = min(60, max((len(text) for text in texts), default=0))
+    return [text.ljust(width) for text in texts]

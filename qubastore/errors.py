@@ -1,0 +1,109 @@
+"""Every error that qubastore raises on purpose, as one tree.
+
+    QubastoreError                 something a user can mend; exit code 1
+     ├── UsageError                the request itself is wrong; exit code 2
+     ├── StoreError                the store is missing, damaged, locked or cannot be written
+     │    ├── StoreNotFoundError
+     │    ├── StoreVersionError    written by another release
+     │    └── StoreBusyError       locked by another process for too long
+     ├── QueryError                SQL that DuckDB refuses
+     ├── DatasetError              images or labels that are not what was expected
+     ├── ModelError                a model that cannot be found, loaded or trusted
+     ├── OutputError               a model gave something that is no classifier's output
+     ├── ImportDataError           a file to import that does not fit
+     └── IngestError               an ingest that could not finish all its work
+
+Errors of DuckDB, the operating system, torch and Ray are translated where they enter (engine, store, loaders, ingest);
+whatever else reaches a user as a traceback is a bug of qubastore.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class QubastoreError(Exception):
+    """What went wrong, and where; what was expected; what was found; what to type next.
+
+    Args:
+        what: One sentence that names the place (file, model, option, row).
+        expected: What would have been right.
+        found: What was there instead.
+        hint: What to do, or the command to type next.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, expected: str | None = None, found: str | None = None, hint: str | None = None
+    ) -> None:
+        self.what, self.expected, self.found, self.hint = what, expected, found, hint
+        parts = [("expected", expected), ("found", found), ("try", hint)]
+        super().__init__("\n".join([what] + [f"  {label}: {text}" for label, text in parts if text]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the parts when an error travels between Ray workers and the driver."""
+        return (_rebuild, (type(self), self.what, self.expected, self.found, self.hint))
+
+
+def _rebuild(
+    kind: type[QubastoreError], what: str, expected: str | None, found: str | None, hint: str | None
+) -> QubastoreError:
+    return kind(what, expected=expected, found=found, hint=hint)
+
+
+class UsageError(QubastoreError):
+    """The request itself is wrong: an unknown name, a negative weight, options that exclude each other."""
+
+    exit_code = 2
+
+
+class StoreError(QubastoreError):
+    """The store is damaged or cannot be written."""
+
+
+class StoreNotFoundError(StoreError):
+    """There is no store at the given place."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a release with another schema."""
+
+
+class StoreBusyError(StoreError):
+    """Another process kept the store locked for longer than we wait."""
+
+
+class QueryError(QubastoreError):
+    """SQL that DuckDB refuses: a syntax error, an unknown column, a write to a read-only store."""
+
+
+class DatasetError(QubastoreError):
+    """Images or labels that are missing, misplaced, or changed since they were first read."""
+
+
+class ModelError(QubastoreError):
+    """A model that cannot be found, loaded, or told apart from another."""
+
+
+class OutputError(QubastoreError):
+    """A model returned something that is no classifier's output (NaN, wrong shape, softmaxed logits)."""
+
+
+class ImportDataError(QubastoreError):
+    """A file to import that does not fit: missing columns, values out of range, unknown images."""
+
+
+class IngestError(QubastoreError):
+    """An ingest that could not finish all its work; what was committed stays."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str | None:
+    """A hint that names the known names nearest to `name`, or None where nothing is near.
+
+    >>> did_you_mean("calibraton", ["calibration", "accuracy"])
+    'did you mean calibration?'
+    """
+    near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
+    return f"did you mean {', '.join(near)}?" if near else None

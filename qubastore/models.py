@@ -1,0 +1,175 @@
+"""What a model is: how users name it, how an image becomes its input, and what tells it from every other model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qubastore.errors import ModelError, UsageError, did_you_mean
+from qubastore.identity import canonical_json, identifier
+
+LOADERS = ("timm", "torchvision", "python")
+OPTIONS = ("checkpoint", "num_classes", "name")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How a user names a model: `loader:name[,option=value...]`.
+
+    Attributes:
+        loader: One of `LOADERS`.
+        target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
+        options: `checkpoint` (a local file), `num_classes`, `name` (a name of one's own).
+    """
+
+    loader: str
+    target: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        """Read `loader:name,option=value`.
+
+        Raises:
+            UsageError: on an unknown loader or option.
+        """
+        head, *pairs = re.split(r",(?=\w+=)", text)
+        loader, colon, target = head.partition(":")
+        if loader not in LOADERS or not colon or not target:
+            raise UsageError(
+                f"{text!r} names no model",
+                expected=f"LOADER:NAME with a loader of {', '.join(LOADERS)}, as in timm:resnet50.a1_in1k",
+                hint=did_you_mean(loader, LOADERS) or f"timm:{head}" if not colon else did_you_mean(loader, LOADERS),
+            )
+        options = dict(pair.split("=", 1) for pair in pairs)
+        for option in options:
+            if option not in OPTIONS:
+                raise UsageError(
+                    f"{text!r}: unknown option {option!r}",
+                    expected=f"one of {', '.join(OPTIONS)}",
+                    hint=did_you_mean(option, OPTIONS),
+                )
+        return cls(loader, target, options)
+
+    def __str__(self) -> str:
+        return ",".join([f"{self.loader}:{self.target}", *(f"{key}={value}" for key, value in self.options.items())])
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an RGB image becomes a model's input: resize, crop, scale to [0, 1], normalise.
+
+    Attributes:
+        crop: Height and width of the input, pixels.
+        resize: Height and width that the image is resized to; with `mode` "shorter" and a square, the shorter edge.
+        mode: `shorter` (aspect kept, the shorter edge fills), `squash` (aspect given up), `border` (aspect kept, the
+            longer edge fills and the rest is padded with the mean): timm's crop modes center, squash and border.
+        interpolation: Pillow's filter: `bilinear`, `bicubic`, `lanczos`, `nearest`, `box` or `hamming`.
+        mean: Subtracted from each channel after scaling to [0, 1].
+        std: Divides each channel after that.
+    """
+
+    crop: tuple[int, int]
+    resize: tuple[int, int]
+    mode: str = "shorter"
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def from_timm(cls, config: Mapping[str, Any], where: str) -> Preprocessing:
+        """Read a timm data config: `input_size`, `interpolation`, `mean`, `std`, `crop_pct`, `crop_mode`.
+
+        Raises:
+            ModelError: where the config lacks the input size or names an unknown crop mode.
+        """
+        size = config.get("input_size")
+        if not isinstance(size, (tuple, list)) or len(size) != 3 or size[0] != 3:
+            raise ModelError(
+                f"{where}: the preprocessing has no usable input_size",
+                expected="(3, height, width)",
+                found=repr(size),
+                hint='return a timm data config, such as {"input_size": (3, 224, 224)}',
+            )
+        modes = {"center": "shorter", "squash": "squash", "border": "border"}
+        crop_mode = config.get("crop_mode") or "center"
+        if crop_mode not in modes:
+            raise ModelError(f"{where}: unknown crop_mode {crop_mode!r}", expected=f"one of {', '.join(modes)}")
+        interpolation = config.get("interpolation") or "bilinear"
+        share = float(config.get("crop_pct") or 0.875)
+        crop = (int(size[1]), int(size[2]))
+        return cls(
+            crop=crop,
+            resize=(math.floor(crop[0] / share), math.floor(crop[1] / share)),
+            mode=modes[crop_mode],
+            # timm's eval transform takes bilinear for a config that says random.
+            interpolation="bilinear" if interpolation == "random" else interpolation,
+            mean=tuple(float(v) for v in config.get("mean", cls.mean)),
+            std=tuple(float(v) for v in config.get("std", cls.std)),
+        )
+
+    @property
+    def decode_key(self) -> str:
+        """What decides the decoded pixels; models that share it share decoding, whatever their normalisation."""
+        padding = self.mean if self.mode == "border" else None
+        return canonical_json(["pixels", self.crop, self.resize, self.mode, self.interpolation, padding])
+
+    def describe(self) -> dict[str, Any]:
+        """The preprocessing as JSON-representable data: part of the model's identity."""
+        return {"kind": "pixels", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Model:
+    """The row of a model.
+
+    Attributes:
+        name: `loader:name`, as shown.
+        loader: Its loader.
+        architecture: What, besides the weights, decides the function: JSON-representable.
+        weights_hash: Hash of the state dict; empty for imported predictions.
+        preprocessing: `Preprocessing.describe()`, or the id of a callable.
+        input_size: Height and width of the input; None for a callable that was never run.
+        num_classes: Length of the output vector; None where unknown.
+        parameters: Number of parameters; None where unknown.
+        feature_width: Length of the vector that enters the classifier; None where there is none.
+        output_type: `logits` or `probabilities`.
+    """
+
+    name: str
+    loader: str
+    architecture: Any
+    weights_hash: str
+    preprocessing: Any
+    input_size: tuple[int, int] | None
+    num_classes: int | None
+    parameters: int | None
+    feature_width: int | None
+    output_type: str = "logits"
+
+    @property
+    def model_id(self) -> str:
+        """Hash of loader, architecture, weights and preprocessing; the head is part of the architecture."""
+        return identifier(
+            "model", self.loader, self.architecture, self.weights_hash, self.preprocessing, self.output_type
+        )
+
+    def row(self) -> tuple[Any, ...]:
+        """The columns of the table `models` between model_id and created_at."""
+        height, width = self.input_size or (None, None)
+        return (
+            self.name,
+            self.loader,
+            canonical_json(self.architecture),
+            self.weights_hash,
+            canonical_json(self.preprocessing),
+            height,
+            width,
+            self.num_classes,
+            self.parameters,
+            self.feature_width,
+            self.output_type,
+        )

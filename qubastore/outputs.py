@@ -1,0 +1,176 @@
+"""From logits to what is stored: the narrow row of each sample, rounded vectors, Parquet files.
+
+Everything is NumPy on the host, in float64, from the model's float32 logits, before any rounding.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.errors import OutputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KINDS = ("outputs", "logits", "features")
+"""What a run can keep; `outputs` always is."""
+
+DEFAULT_KEEP = ("outputs", "logits")
+
+
+def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> None:
+    """Refuse what is no classifier's output.
+
+    Args:
+        logits: (n, n_classes) float32.
+        classes: Number of classes that the dataset expects.
+        model: Name, for the message.
+
+    Raises:
+        OutputError: on another shape, non-finite values, or rows that are probabilities.
+    """
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        raise OutputError(
+            f"{model} returned an array of shape {logits.shape}",
+            expected=f"(batch, {classes}): one logit per class of the dataset",
+            hint="choose a model with that many classes, or another dataset",
+        )
+    if not np.isfinite(logits).all():
+        row, column = np.argwhere(~np.isfinite(logits))[0]
+        raise OutputError(
+            f"{model} returned {logits[row, column]} for class {column}",
+            expected="finite logits",
+            found=f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} images of a batch with such values",
+            hint="try --precision fp32; if it stays, the weights or the preprocessing are wrong",
+        )
+    if classes > 1 and len(logits) and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        raise OutputError(
+            f"{model} returned probabilities",
+            expected="logits: the softmax is applied once, here",
+            found="rows that are non-negative and sum to 1",
+            hint="drop the model's last softmax",
+        )
+
+
+def output_columns(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> dict[str, NDArray[np.generic]]:
+    """The narrow columns of the table `outputs`.
+
+    Args:
+        logits: (n, n_classes) float32, finite.
+        labels: (n,) int32.
+
+    Returns:
+        `prediction` (n,) int32 (the lowest class on a tie), `confidence`, `label_probability`, `logsumexp`,
+        `sum_squared_probability` (n,) float64, `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with
+        k = min(5, n_classes), largest first, lower classes first on ties.
+    """
+    wide = logits.astype(np.float64)
+    peak = wide.max(axis=1, keepdims=True)
+    exponentials = np.exp(wide - peak)
+    total = exponentials.sum(axis=1, keepdims=True)
+    probabilities = exponentials / total
+    rows = np.arange(len(logits))
+    top_class, top_logit = _largest(logits, min(5, logits.shape[1]))
+    return {
+        "label": labels.astype(np.int32),
+        "prediction": top_class[:, 0],
+        "confidence": probabilities[rows, top_class[:, 0]],
+        "label_probability": probabilities[rows, labels],
+        "logsumexp": (peak + np.log(total))[:, 0],
+        "sum_squared_probability": np.square(probabilities).sum(axis=1),
+        "top5_class": top_class,
+        "top5_logit": top_logit,
+    }
+
+
+def _largest(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    # argmax returns the first of equals, so k passes of it order ties by class; a partial sort would not.
+    remaining, rows = logits.copy(), np.arange(len(logits))
+    classes = np.empty((len(logits), k), np.int32)
+    for rank in range(k):
+        classes[:, rank] = remaining.argmax(axis=1)
+        remaining[rows, classes[:, rank]] = -np.inf
+    return classes, np.take_along_axis(logits, classes.astype(np.int64), axis=1)
+
+
+def round_significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """Round float32 values to `bits` significant bits, halves to even; what is not finite stays as it is.
+
+    A value moves by at most 2^-bits of itself. Values that would round to infinity keep their leading bits instead.
+
+    >>> round_significant(np.array([1 + 2**-8], np.float32), 8)
+    array([1.], dtype=float32)
+    """
+    drop = np.uint32(24 - bits)
+    if drop == 0:
+        return values
+    raw = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    half = np.uint32((1 << (int(drop) - 1)) - 1)
+    odd = (raw >> drop) & np.uint32(1)
+    mask = np.uint32(0xFFFFFFFF) << drop
+    rounded = ((raw + half + odd) & mask).view(np.float32)
+    truncated = (raw & mask).view(np.float32)
+    return np.where(np.isfinite(values), np.where(np.isfinite(rounded), rounded, truncated), values)
+
+
+def outputs_table(run_id: str, sample_ids: NDArray[np.int32], columns: dict[str, NDArray[np.generic]]) -> pa.Table:
+    """The rows of the table `outputs` as Arrow."""
+    import pyarrow as pa
+
+    lists = {
+        "top5_class": _list_array(columns["top5_class"], pa.int32()),
+        "top5_logit": _list_array(columns["top5_logit"], pa.float32()),
+    }
+    plain = {name: pa.array(values) for name, values in columns.items() if name not in lists}
+    return pa.table({"run_id": _constant(run_id, len(sample_ids)), "sample_id": sample_ids, **plain, **lists})
+
+
+def vectors_table(run_id: str, sample_ids: NDArray[np.int32], vectors: NDArray[np.float32]) -> pa.Table:
+    """The rows of the tables `logits` and `features` as Arrow: one float32 list a row."""
+    import pyarrow as pa
+
+    values = _list_array(vectors, pa.float32())
+    return pa.table({"run_id": _constant(run_id, len(sample_ids)), "sample_id": sample_ids, "values": values})
+
+
+def partition_folder(data_path: Path, table: str, run_id: str) -> Path:
+    """Where the files of a run lie: partitioned tables keep them under `key=value/`."""
+    return data_path / "main" / table / f"run_id={run_id}"
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table and flush it to the disk: what is registered later must outlive a power cut."""
+    import pyarrow.parquet as pq
+
+    vectors = "values" in table.column_names
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
+            use_dictionary=["run_id"],
+            use_byte_stream_split=["values.list.element"] if vectors else False,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _constant(value: str, length: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([value] * length, pa.string())
+
+
+def _list_array(matrix: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    rows, width = matrix.shape
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(matrix).reshape(-1), kind))

@@ -1,0 +1,130 @@
+"""Rows that say what there is: models, datasets, runs, suites. Each function runs inside a caller's transaction.
+
+DuckLake has no keys: every function looks before it inserts, and `Store.write` makes writers take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from qubastore.datasets import Dataset
+from qubastore.models import Model
+from qubastore.runs import Run
+from qubastore.suites import Suite
+
+if TYPE_CHECKING:
+    import duckdb
+
+DATASET_LABELS = "dataset"
+"""Name of the label set that a dataset comes with."""
+
+RUN_TABLES = (
+    "outputs",
+    "logits",
+    "features",
+    "failures",
+    "shards",
+    "run_summary",
+    "class_summary",
+    "bin_summary",
+    "run_metrics",
+)
+"""Every table with rows of a run, but for `runs` itself."""
+
+SUMMARY_TABLES = ("run_summary", "class_summary", "bin_summary", "run_metrics")
+"""What completing a run writes."""
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, in the order of the table's columns, in one statement."""
+    import pyarrow as pa
+
+    if not rows:
+        return
+    schema = connection.execute(f"from {table} limit 0").to_arrow_table().schema
+    columns = [pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
+    connection.register("incoming_rows", pa.table(columns, schema=schema))
+    try:
+        connection.execute(f"insert into {table} from incoming_rows")
+    finally:
+        connection.unregister("incoming_rows")
+
+
+def exists(connection: duckdb.DuckDBPyConnection, table: str, column: str, value: str) -> bool:
+    """Whether `table` has a row whose `column` is `value`."""
+    return connection.execute(f"select 1 from {table} where {column} = ? limit 1", [value]).fetchone() is not None
+
+
+def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> bool:
+    """Store a dataset with its samples and labels, unless it is there; return whether it was new."""
+    if exists(connection, "datasets", "dataset_id", dataset.dataset_id):
+        return False
+    now, identity = datetime.now(UTC), dataset.dataset_id
+    size = len(dataset.samples)
+    space, classes = dataset.label_space, list(dataset.classes)
+    insert(connection, "datasets", [(identity, dataset.name, size, space, classes, dataset.root, now)])
+    insert(
+        connection,
+        "samples",
+        [(identity, index, s.key, s.size, list(s.factors.items())) for index, s in enumerate(dataset.samples)],
+    )
+    insert(
+        connection,
+        "label_sets",
+        [(identity, DATASET_LABELS, index, [s.label]) for index, s in enumerate(dataset.samples)],
+    )
+    return True
+
+
+def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
+    """Store a model, unless it is there, and the checkpoint revision that leads to it."""
+    if not exists(connection, "models", "model_id", model.model_id):
+        insert(connection, "models", [(model.model_id, *model.row(), datetime.now(UTC))])
+    if revision is not None and not exists(connection, "model_revisions", "revision", revision):
+        insert(connection, "model_revisions", [(revision, model.model_id)])
+
+
+def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Store a run, unless it is there."""
+    if exists(connection, "runs", "run_id", run.run_id):
+        return
+    row = (
+        run.run_id,
+        run.model_id,
+        run.dataset_id,
+        run.framing,
+        run.condition,
+        run.precision,
+        run.output_schema,
+        run.origin,
+        run.shard_size,
+        run.n_shards,
+        list(run.versions.items()),
+        datetime.now(UTC),
+    )
+    insert(connection, "runs", [row])
+
+
+def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
+    """Store a suite in place of one of the same name."""
+    connection.execute("delete from suites where suite = ?", [suite.name])
+    rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples) for r in suite.roles]
+    insert(connection, "suites", rows)
+
+
+def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Remove a run with everything that was computed from it."""
+    for table in (*RUN_TABLES, "runs"):
+        connection.execute(f"delete from {table} where run_id = ?", [run_id])
+
+
+def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
+    """Remove a model with all its runs; return how many runs went with it."""
+    runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
+    for run_id in runs:
+        remove_run(connection, run_id)
+    for table in ("models", "model_revisions"):
+        connection.execute(f"delete from {table} where model_id = ?", [model_id])
+    return len(runs)

@@ -1,0 +1,70 @@
+"""A run: one model over one dataset under one framing, condition and precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qubastore.identity import identifier
+
+OUTPUT_SCHEMA = 1
+"""Raised when the meaning of stored outputs changes, so that old and new ones are never taken for one another."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The row of a run; its identity is everything but shard_size, origin and versions.
+
+    Attributes:
+        model_id: Its model.
+        dataset_id: Its dataset.
+        n_samples: Samples of the dataset.
+        shard_size: Samples of a shard (the last may have fewer); fixed when the run is first planned.
+        framing: How an image becomes the input.
+        condition: How inputs are altered.
+        precision: fp32, fp16 or bf16.
+        origin: `measured` or `imported`.
+        versions: Package -> version at the time of planning.
+    """
+
+    model_id: str
+    dataset_id: str
+    n_samples: int
+    shard_size: int
+    framing: str = "model"
+    condition: str = "clean"
+    precision: str = "fp32"
+    origin: str = "measured"
+    output_schema: int = OUTPUT_SCHEMA
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """Hash of all that makes the run what it is."""
+        return identifier(
+            "run",
+            self.output_schema,
+            self.model_id,
+            self.dataset_id,
+            self.framing,
+            self.condition,
+            self.precision,
+            # Imported predictions are not what ingest would measure, even under the same names.
+            self.origin,
+        )
+
+    @property
+    def n_shards(self) -> int:
+        """How many shards make the run whole."""
+        return math.ceil(self.n_samples / self.shard_size)
+
+    def shard_range(self, shard: int) -> tuple[int, int]:
+        """First sample of a shard, and one past its last."""
+        first = shard * self.shard_size
+        return first, min(first + self.shard_size, self.n_samples)
+
+
+def default_shard_size(n_samples: int) -> int:
+    """Samples of a shard: small enough to lose little when killed, large enough for few files per run."""
+    return 128 if n_samples <= 4096 else 1024

@@ -1,0 +1,169 @@
+"""Views and macros from `sql/`: one SELECT a file, whose header is the documentation and becomes `COMMENT ON`.
+
+The order in which they are made is derived from the SQL. The tables `metrics`, `dimensions` and `dimension_names` are
+views too, made from `qubastore.metrics` and `qubastore.dimensions`, so that a name or a unit stands in one place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
+from qubastore.engine import quote
+from qubastore.identity import identifier
+from qubastore.metrics import METRICS
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class View:
+    """A view or table macro.
+
+    Attributes:
+        name: Its name; the file's name.
+        comment: The header, without the comment dashes.
+        select: The SELECT.
+        parameters: `name` or `name := default` for a macro; None for a view.
+    """
+
+    name: str
+    comment: str
+    select: str
+    parameters: tuple[str, ...] | None = None
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the comment, on one line."""
+        return " ".join(self.comment.split("\n\n", 1)[0].split())
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column -> its line in the header, in the header's order."""
+        block = self.comment.split("\n\n")
+        lines = next((part for part in reversed(block) if re.match(r"[a-z_0-9]+: ", part)), "")
+        return dict(re.findall(r"^([a-z_0-9]+): (.+(?:\n  .+)*)$", lines, flags=re.MULTILINE))
+
+
+@cache
+def all_views() -> tuple[View, ...]:
+    """Every view and macro, each after those that it reads."""
+    views = [*_table_views(), *_read_files("views"), *_read_files("macros")]
+    by_name = {view.name: view for view in views}
+    graph = {view.name: _reads(view, set(by_name)) for view in views}
+    return tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
+
+
+def views_hash() -> str:
+    """Hash of all views and macros, to notice that a store holds those of another release."""
+    return identifier(*[[view.name, view.comment, view.select, view.parameters] for view in all_views()])
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
+    """Make all views and macros in the attached store, or in this connection alone."""
+    scope = "temp " if temporary else ""
+    for view in all_views():
+        if view.parameters is None:
+            connection.execute(f"create or replace {scope}view {view.name} as {view.select}")
+            if not temporary:
+                connection.execute(f"comment on view {view.name} is {quote(view.comment)}")
+        else:
+            signature = ", ".join(view.parameters)
+            connection.execute(f"create or replace {scope}macro {view.name}({signature}) as table {view.select}")
+
+
+def _read_files(folder: str) -> list[View]:
+    paths = sorted(files("qubastore.sql").joinpath(folder).iterdir(), key=lambda path: path.name)
+    return [
+        _parse(path.name.removesuffix(".sql"), path.read_text("utf-8"), is_macro=folder == "macros")
+        for path in paths
+        if path.name.endswith(".sql")
+    ]
+
+
+def _parse(name: str, text: str, *, is_macro: bool) -> View:
+    lines = text.splitlines()
+    length = next(index for index, line in enumerate(lines) if not line.startswith("--"))
+    comment = "\n".join(line.removeprefix("--").removeprefix(" ") for line in lines[:length])
+    parameters = None
+    if is_macro:
+        block = next(part for part in comment.split("\n\n") if part.startswith("Parameters:"))
+        parameters = tuple(re.findall(r"^([a-z_]+(?: := [^:]+)?):", block, flags=re.MULTILINE))
+    return View(name, comment, "\n".join(lines[length:]).strip(), parameters)
+
+
+def _reads(view: View, names: set[str]) -> set[str]:
+    # Words count as reads wherever they stand. A column that bears another view's name adds an edge that is not
+    # needed, so only words after FROM or JOIN (or a macro's quoted default table) do.
+    words = re.findall(r"(?:from|join)\s+([a-z_0-9]+)", view.select)
+    defaults = re.findall(r"'([a-z_0-9]+)'", " ".join(view.parameters or ()))
+    return ({*words, *defaults} & names) - {view.name}
+
+
+def _table_views() -> list[View]:
+    metrics = [(m.name, m.unit, m.better, m.meaning, m.reference, m.version) for m in METRICS]
+    dimensions = [
+        (d.name, d.better, d.default_weight, d.published_mean, d.published_std, d.role, d.metric, d.unit, d.meaning)
+        for d in DIMENSIONS
+    ]
+    names = [(name, dimension) for name, means in DIMENSION_NAMES.items() for dimension in means]
+    return [
+        _values_view(
+            "metrics",
+            "Every scalar metric, from qubastore/metrics.py.",
+            "One row per metric.",
+            {
+                "metric": "name of the metric",
+                "unit": "unit or range",
+                "better": "up or down",
+                "meaning": "definition in a sentence",
+                "reference": "the paper that defines it",
+                "metric_version": "version of the definition",
+            },
+            metrics,
+        ),
+        _values_view(
+            "dimensions",
+            "The nine quality dimensions, from qubastore/dimensions.py.",
+            "One row per dimension.",
+            {
+                "dimension": "name of the dimension",
+                "better": "up or down",
+                "default_weight": "weight in QUBA before factors",
+                "published_mean": "mean that the study normalises with, in the dimension's unit",
+                "published_std": "standard deviation that the study normalises with, in the dimension's unit",
+                "role": "role in the suite whose run gives the value",
+                "metric": "metric of that run",
+                "unit": "unit or range",
+                "meaning": "definition in a sentence",
+            },
+            dimensions,
+        ),
+        _values_view(
+            "dimension_names",
+            "Every name that a weight may use: dimensions, aliases and groups.",
+            "One row per name and dimension that it means.",
+            {"name": "a dimension, an alias or a group", "dimension": "dimension that it means"},
+            names,
+        ),
+    ]
+
+
+def _values_view(
+    name: str, summary: str, grain: str, columns: dict[str, str], rows: list[tuple[str | float, ...]]
+) -> View:
+    header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
+    # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
+    spelled = [
+        ", ".join(quote(v) if isinstance(v, str) else f"'{v!r}'::double" if isinstance(v, float) else str(v) for v in row)
+        for row in rows
+    ]
+    values = ",\n    ".join(f"({row})" for row in spelled)
+    select = f"select * from (values\n    {values}\n) as listed({', '.join(columns)})"
+    return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", select)

@@ -1,0 +1,23 @@
+-- Multi-class Brier score: the squared distance between the probabilities and the one-hot label, summed over classes.
+--
+-- Grain: One row per run.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples that the number is over
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- brier_score: mean over samples of the summed squared distance, 0 to 2
+--
+-- Source: Brier, Verification of forecasts expressed in terms of probability, 1950
+select
+    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    run_summary.sum_brier_score / nullif(run_summary.n_outputs, 0) as brier_score
+from run_summary
+join run_details as run using (run_id)
+where run_summary.sum_brier_score is not null

@@ -1,0 +1,42 @@
+-- How far confidence is from accuracy: ECE from reliability_bins, ACE as the transform stored it (it needs kept
+-- logits), and the geometric mean of both, which is the QUBA dimension.
+--
+-- Grain: One row per run.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples that the number is over
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- ece: expected calibration error of the top-1 confidence, 15 bins of equal width, 0 to 1
+-- ace: adaptive calibration error, mean over classes, 15 bins of equal count, 0 to 1; null without logits
+-- calibration_error: geometric mean of ece and ace, 0 to 1; null without logits
+--
+-- Source: ECE: Guo et al., ICML 2017; ACE: Nixon et al., Measuring calibration in deep learning, 2019; both: Hesse et al., arXiv 2503.17110
+with
+expected_error as (
+    select run_id, sum(n / n_outputs * abs(accuracy - confidence) order by bin) as ece
+    from reliability_bins
+    group by run_id
+),
+
+adaptive_error as (
+    select run_id, value as ace
+    from run_metrics
+    where metric = 'ace'
+)
+
+select
+    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    expected_error.ece,
+    adaptive_error.ace,
+    sqrt(expected_error.ece * adaptive_error.ace) as calibration_error
+from expected_error
+join run_summary using (run_id)
+join run_details as run using (run_id)
+left join adaptive_error using (run_id)

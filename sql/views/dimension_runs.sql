@@ -1,0 +1,41 @@
+-- Which run answers for a model in each role of a suite. Where several could, the fp32 run answers; where that still
+-- leaves several, none does.
+--
+-- Grain: One row per suite, role and model that has at least one full run for it.
+--
+-- suite: name of the suite
+-- role: what the dataset is used for, as in clean
+-- model_id: the model
+-- model: its name
+-- run_id: the run that answers; null where several could and none is the default
+-- n_candidates: full runs that could answer
+with
+full_runs as (
+    select
+        suites.suite,
+        suites.role,
+        run.model_id,
+        run.model,
+        run.run_id,
+        run.precision = 'fp32' as is_default
+    from suites
+    join run_details as run
+        on run.dataset = suites.dataset
+        and run.condition = suites.condition
+        and run.framing = suites.framing
+        and run.n_samples = suites.n_samples
+    where run.complete
+)
+
+select
+    suite,
+    role,
+    model_id,
+    model,
+    case
+        when count(*) = 1 then any_value(run_id)
+        when count(*) filter (where is_default) = 1 then any_value(run_id) filter (where is_default)
+    end as run_id,
+    count(*) as n_candidates
+from full_runs
+group by suite, role, model_id, model

@@ -1,0 +1,24 @@
+-- Every scalar metric of every complete run, as stored when the run was completed. The view metrics says what each
+-- means.
+--
+-- Grain: One row per run and metric.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples that the number is over
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- metric: name of the metric
+-- value: its value, in the unit that the view metrics gives
+select
+    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    run_metrics.metric,
+    run_metrics.value
+from run_metrics
+join run_summary using (run_id)
+join run_details as run using (run_id)

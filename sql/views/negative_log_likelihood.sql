@@ -1,0 +1,21 @@
+-- Mean negative log-likelihood of the label under the softmax of the logits.
+--
+-- Grain: One row per run.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples that the number is over
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- negative_log_likelihood: mean of -ln(label probability), nats, 0 and up
+select
+    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    run_summary.sum_negative_log_likelihood / nullif(run_summary.n_outputs, 0) as negative_log_likelihood
+from run_summary
+join run_details as run using (run_id)
+where run_summary.sum_negative_log_likelihood is not null

@@ -1,0 +1,44 @@
+-- Everything that can be ranked, one column per dimension: what `rank --where` filters.
+--
+-- Grain: One row per suite, model and source.
+--
+-- suite: name of the suite
+-- model: name of the model
+-- source: measured, or the published table, as in hesse2025
+-- label: the label in the published table; null for measured models
+-- architecture: cnn, transformer, ...; null for measured models
+-- pretraining: data set of the pretraining; null for measured models
+-- paradigm: supervised, self-supervised, ...; null for measured models
+-- accuracy: top-1 accuracy, 0 to 1
+-- adversarial_robustness: 0 to 1
+-- corruption_robustness: 0 and up
+-- ood_robustness: 0 and up
+-- calibration_error: 0 to 1, down is better
+-- class_balance: 0 to 1
+-- object_focus: up to 1
+-- shape_bias: 0 to 1
+-- parameters_m: millions of parameters, down is better
+--
+-- Source: Hesse et al., arXiv 2503.17110
+select
+    quality_dimensions.suite,
+    quality_dimensions.model,
+    quality_dimensions.source,
+    any_value(published_models.label) as label,
+    any_value(published_models.architecture) as architecture,
+    any_value(published_models.pretraining) as pretraining,
+    any_value(published_models.paradigm) as paradigm,
+    max(value) filter (where dimension = 'accuracy') as accuracy,
+    max(value) filter (where dimension = 'adversarial_robustness') as adversarial_robustness,
+    max(value) filter (where dimension = 'corruption_robustness') as corruption_robustness,
+    max(value) filter (where dimension = 'ood_robustness') as ood_robustness,
+    max(value) filter (where dimension = 'calibration_error') as calibration_error,
+    max(value) filter (where dimension = 'class_balance') as class_balance,
+    max(value) filter (where dimension = 'object_focus') as object_focus,
+    max(value) filter (where dimension = 'shape_bias') as shape_bias,
+    max(value) filter (where dimension = 'parameters') as parameters_m
+from quality_dimensions
+left join published_models
+    on published_models.source = quality_dimensions.source
+    and published_models.model = quality_dimensions.model
+group by quality_dimensions.suite, quality_dimensions.model, quality_dimensions.source

@@ -1,0 +1,51 @@
+-- Every run with the names of its model and dataset, and whether all of it is there.
+--
+-- Grain: One row per run.
+--
+-- run_id: the run
+-- model_id: its model
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset_id: its dataset
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- origin: measured (ingest) or imported (predictions made elsewhere)
+-- n_samples: samples of the dataset
+-- complete: true once every shard is committed and the run is summed up
+-- subset: true where the dataset is only part of the official one
+-- created_at: when the run was first planned
+with
+named_models as (
+    select
+        model_id,
+        if(count(*) over (partition by name) > 1, name || '@' || left(model_id, 6), name) as model
+    from models
+),
+
+official_sizes as (
+    select dataset, list(n_samples) as sizes
+    from suites
+    where n_samples is not null
+    group by dataset
+)
+
+select
+    runs.run_id,
+    runs.model_id,
+    named_models.model,
+    runs.dataset_id,
+    datasets.name as dataset,
+    runs.condition,
+    runs.framing,
+    runs.precision,
+    runs.origin,
+    datasets.n_samples,
+    run_summary.run_id is not null as complete,
+    coalesce(not list_contains(official_sizes.sizes, datasets.n_samples), false) as subset,
+    runs.created_at
+from runs
+join named_models using (model_id)
+join datasets using (dataset_id)
+left join run_summary using (run_id)
+left join official_sizes on official_sizes.dataset = datasets.name

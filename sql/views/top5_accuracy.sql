@@ -1,0 +1,21 @@
+-- Top-5 accuracy of every complete run that kept its five largest logits. Ties count for the lower classes.
+--
+-- Grain: One row per run.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples that the number is over
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- top5_accuracy: share of samples whose label is among the five likeliest classes, 0 to 1
+select
+    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    run_summary.n_top5_correct / nullif(run_summary.n_outputs, 0) as top5_accuracy
+from run_summary
+join run_details as run using (run_id)
+where run_summary.n_top5_correct is not null
