@@ -16,10 +16,12 @@ def command() -> None:
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--model", required=True, metavar="NAME", help="Name that the model shall have.")
 @click.option("--dataset", required=True, metavar="NAME", help="Dataset of the predictions.")
-@click.option("--labels", metavar="FILE", help="CSV with file_name, label.  [default: the dataset's labels in the store]")
+@click.option(
+    "--labels", metavar="FILE", help="CSV with file_name, label.  [default: the dataset's labels in the store]"
+)
 @store_option
 def predictions(file: str, model: str, dataset: str, labels: str | None, store_path: str | None) -> None:
-    """Make a run of top-1 predictions: a CSV with file_name, predicted_class, predicted_probability.
+    r"""Make a run of top-1 predictions: a CSV with file_name, predicted_class, predicted_probability.
 
     Its metrics work like any other run's as far as top-1 probabilities go; those that need more are null.
 

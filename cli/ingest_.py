@@ -15,14 +15,22 @@ if TYPE_CHECKING:
 
 @click.command("ingest")
 @click.option("--model", "-m", "models", multiple=True, metavar="ID", help="LOADER:NAME; see above. Repeatable.")
-@click.option("--dataset", "-d", "datasets", multiple=True, metavar="NAME=PATH", help="A folder of class folders. Repeatable.")
-@click.option("--config", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Models, datasets, a suite and options.")
+@click.option(
+    "--dataset", "-d", "datasets", multiple=True, metavar="NAME=PATH", help="A folder of class folders. Repeatable."
+)
+@click.option(
+    "--config", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Models, datasets, a suite and options."
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.  [default: fp32]")
 @click.option("--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits]")
-@click.option("--batch-size", type=click.IntRange(1), help="Images of a forward pass.  [default: 256 on a GPU, else 32]")
+@click.option(
+    "--batch-size", type=click.IntRange(1), help="Images of a forward pass.  [default: 256 on a GPU, else 32]"
+)
 @click.option("--num-gpus", type=click.IntRange(0), help="GPUs to use; 0 means the CPU.  [default: all]")
 @click.option("--num-cpus", type=click.IntRange(1), help="CPUs to use.  [default: all]")
-@click.option("--address", metavar="RAY", help="A Ray cluster to join: auto, ray://HOST:PORT.  [default: start one here]")
+@click.option(
+    "--address", metavar="RAY", help="A Ray cluster to join: auto, ray://HOST:PORT.  [default: start one here]"
+)
 @click.option("--limit", type=click.IntRange(1), help="N images of each dataset, evenly spaced: a dataset of its own.")
 @click.option("--force", is_flag=True, help="Run everything anew and replace what is there.")
 @click.option("--strict", is_flag=True, help="Make an image that cannot be decoded an error.")
@@ -36,7 +44,7 @@ def command(
     store_path: str | None,
     **options: Any,
 ) -> None:
-    """Run models over images with Ray, once each, and keep what they said. What is there already is not run again.
+    r"""Run models over images with Ray, once each, and keep what they said. What is there already is not run again.
 
     \b
     Models:
@@ -131,7 +139,11 @@ def _print_plan(store: Store, report: IngestReport) -> None:
                 "" if not planned.missing else f"{seconds:.0f}" if seconds is not None else "unknown",
             )
         )
-    write_rows(("model", "dataset", "images to run", "MB to store (estimate)", "seconds of forward passes"), rows, format_="table")
+    write_rows(
+        ("model", "dataset", "images to run", "MB to store (estimate)", "seconds of forward passes"),
+        rows,
+        format_="table",
+    )
     groups = len(report.plan.groups())
     click.echo(f"{groups} decoding {'pass' if groups == 1 else 'passes'}; nothing was run or stored")
 

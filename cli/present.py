@@ -90,7 +90,8 @@ def _target(output: str | None, *, binary: bool = False) -> Iterator[IO[Any]]:
     except OSError as error:
         raise StoreError(f"{output} cannot be written", found=error.strerror, hint="choose another -o FILE") from None
     try:
-        with os.fdopen(handle, "wb" if binary else "w", **({} if binary else {"encoding": "utf-8", "newline": ""})) as file:
+        options: dict[str, Any] = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": ""}
+        with os.fdopen(handle, **options) as file:
             yield file
         Path(temporary).replace(path)
         path.chmod(0o644)

@@ -22,10 +22,47 @@ from qubastore.errors import QubastoreError
 if TYPE_CHECKING:
     from qubastore.store import Store
 
-KEYWORDS = (
-    "select from where group by order by limit join left join using on having with as and or not null is in between"
-    " distinct count avg sum min max median case when then else end desc asc union all describe summarize"
-).split()
+KEYWORDS = [
+    "select",
+    "from",
+    "where",
+    "group",
+    "by",
+    "order",
+    "limit",
+    "join",
+    "left",
+    "using",
+    "on",
+    "having",
+    "with",
+    "as",
+    "and",
+    "or",
+    "not",
+    "null",
+    "is",
+    "in",
+    "between",
+    "distinct",
+    "count",
+    "avg",
+    "sum",
+    "min",
+    "max",
+    "median",
+    "case",
+    "when",
+    "then",
+    "else",
+    "end",
+    "desc",
+    "asc",
+    "union",
+    "all",
+    "describe",
+    "summarize",
+]
 
 HELP = """\
 end a query with ; and press Enter

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--normalize",
     type=click.Choice(["published", "store"]),
-    help="Constants of the study, or trimmed mean and std of what is ranked.  [default: published for quba, else store]",
+    help="The study's constants, or trimmed mean and std of what is ranked.  [default: published for quba, else store]",
 )
 @click.option(
     "--source",
@@ -52,7 +52,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """Rank models by QUBA: the weighted mean of nine normalised quality dimensions. No inference.
+    r"""Rank models by QUBA: the weighted mean of nine normalised quality dimensions. No inference.
 
     NAME is a dimension (accuracy, adversarial_robustness, corruption_robustness, ood_robustness, calibration_error,
     class_balance, object_focus, shape_bias, parameters), an alias (acc, adversarial, corruption, ood, calibration,
@@ -151,7 +151,9 @@ def print_table(ranking: Ranking) -> None:
         table.add_row(*cells)
     console.print(table)
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
-    console.print(f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}", style="dim")
+    console.print(
+        f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}", style="dim"
+    )
     for note in ranking.notes:
         console.print(f"note: {note}", style="dim")
 

@@ -46,7 +46,7 @@ QUERIES = {
 @store_option
 @output_options
 def command(what: str, name: str | None, store_path: str | None, format_: str, output: str | None) -> None:
-    """List models, datasets, runs, suites, views, metrics or dimensions; `show views NAME` tells all about one view.
+    r"""List models, datasets, runs, suites, views, metrics or dimensions; `show views NAME` tells all about one view.
 
     \b
     Example:

@@ -138,7 +138,7 @@ class Evaluator:
                 found=f"model {found.model_id}",
                 hint="load a checkpoint, or seed the random weights: torch.manual_seed(0)",
             )
-        module = loaded.module.to(self._device, memory_format=torch.channels_last)
+        module = loaded.module.to(self._device).to(memory_format=torch.channels_last)
         module.requires_grad_(False)
         captured: list[torch.Tensor] = []
         head = classifier(module, found.num_classes or 0)
@@ -174,7 +174,7 @@ class Evaluator:
     def _batches(
         self, chunks: Sequence[Any], failures: list[Failure], result: ShardResult
     ) -> Iterator[tuple[list[int], Any]]:
-        """Consecutive decodable samples, `batch_size` at a time: which batch an image is in depends on the shard alone."""
+        """Consecutive decodable samples, `batch_size` at a time: an image's batch depends on its shard alone."""
         import ray
 
         ids: list[int] = []
@@ -220,6 +220,8 @@ class Evaluator:
                 else:
                     prepare = held.loaded.preprocessing
                     assert isinstance(prepare, Preprocessing)
+                    assert held.mean is not None
+                    assert held.std is not None
                     constants = (*prepare.mean, *prepare.std)
                     if constants not in normalised:
                         normalised[constants] = pixels.sub(held.mean).div_(held.std)
@@ -232,7 +234,9 @@ class Evaluator:
             except Exception as error:
                 text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 result.errors[model_id] = OutputError(
-                    f"{held.loaded.name} failed in its forward pass", found=text[:300], hint="qubastore ingest --limit 8 ..."
+                    f"{held.loaded.name} failed in its forward pass",
+                    found=text[:300],
+                    hint="qubastore ingest --limit 8 ...",
                 )
                 continue
             labels = request.labels[np.asarray(sample_ids) - request.first_sample]
@@ -256,7 +260,7 @@ class Evaluator:
                 torch.cuda.empty_cache()
                 if held.batch_size == 1:
                     raise IngestError(
-                        f"{held.loaded.name} does not fit the memory of {self.device_name}, not even one image at a time",
+                        f"{held.loaded.name} does not fit the memory of {self.device_name}, even image by image",
                         hint="choose a larger GPU, or --precision bf16",
                     ) from error
                 held.batch_size = max(1, min(held.batch_size, len(part)) // 2)

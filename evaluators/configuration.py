@@ -61,19 +61,27 @@ def read_configuration(path: str | None) -> Configuration:
     base = Path(path).parent
     datasets = _typed(table.get("datasets", {}), dict, f"{path}: datasets", '[datasets] with NAME = "PATH"')
     return Configuration(
-        models=[_model(entry, base, path) for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")],
+        models=[
+            _model(entry, base, path) for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")
+        ],
         datasets=[
             image_folder(name, base / _typed(folder, str, f"{path}: datasets.{name}", "a path"))
             for name, folder in datasets.items()
         ],
-        suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path) if "suite" in table else None,
+        suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path)
+        if "suite" in table
+        else None,
         options=_options(_typed(table.get("ingest", {}), dict, f"{path}: ingest", "a table"), path),
     )
 
 
 def _model(entry: Any, base: Path, path: str) -> ModelSpec:
     """`"timm:NAME"` or `{ id = "timm:NAME", checkpoint = "FILE" }`."""
-    table = {"id": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: a model", '"LOADER:NAME" or { id = ... }')
+    table = (
+        {"id": entry}
+        if isinstance(entry, str)
+        else _typed(entry, dict, f"{path}: a model", '"LOADER:NAME" or { id = ... }')
+    )
     _known(table, ("id", *OPTIONS), f"{path}: a model")
     if not isinstance(table.get("id"), str):
         raise UsageError(f"{path}: a model has no id", expected='{ id = "LOADER:NAME" }', found=repr(entry))

@@ -210,9 +210,6 @@ class _Driver:
         """Put every missing shard of a group through its models."""
         import ray
 
-        for planned, title in zip(group, titles([(p.model.model.name, p.dataset.name) for p in group]), strict=True):
-            total = len(planned.dataset.samples)
-            self._display.begin(planned.run.run_id, title, total, total - planned.n_images)
         for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
             self._contents.setdefault(dataset.dataset_id, known_contents(self._store, dataset.dataset_id))
         jobs = deque(_jobs(group))
@@ -221,6 +218,7 @@ class _Driver:
         try:
             for _ in range(min(self._resources.gpus or 1, len(jobs))):
                 evaluators.append(self._evaluator(group))
+            self._begin(group)
             idle = deque(evaluators * self._depth(jobs[0], len(evaluators)))
             while jobs or busy:
                 while jobs and idle:
@@ -254,6 +252,13 @@ class _Driver:
             for actor in evaluators:
                 ray.kill(actor)
 
+    def _begin(self, group: list[PlannedRun]) -> None:
+        """Show the runs, once their models are loaded: the speed shown is that of the work."""
+        alive = [p for p in group if _key(p) not in self._dead]
+        for planned, title in zip(alive, titles([(p.model.model.name, p.dataset.name) for p in alive]), strict=True):
+            total = len(planned.dataset.samples)
+            self._display.begin(planned.run.run_id, title, total, total - planned.n_images)
+
     def _evaluator(self, group: list[PlannedRun]) -> Any:
         """Start an evaluator and load the group's models; a model that fails is out, the others go on."""
         import ray
@@ -265,7 +270,7 @@ class _Driver:
             options["num_gpus"] = 1
         else:
             options["runtime_env"] = {"env_vars": cpu_environment()}
-        actor = ray.remote(Evaluator).options(**options).remote(self._settings)
+        actor: Any = ray.remote(Evaluator).options(**options).remote(self._settings)
         loads = {p.model.model_id: (p, actor.load.remote(p.model.model_id, p.model.source)) for p in group}
         for model_id, (planned, load) in loads.items():
             try:
@@ -276,8 +281,8 @@ class _Driver:
                     if other.model.model_id == model_id:
                         self._give_up(other, cause)
             except ray.exceptions.RayActorError as error:
-                cause = _creation_error(error)
-                raise cause or IngestError(
+                known = _creation_error(error)
+                raise known or IngestError(
                     f"an evaluator died while it loaded {planned.model.model.name}",
                     found=str(error).splitlines()[0],
                     hint="is there memory enough? free -h",
@@ -384,7 +389,9 @@ def _cause(error: Any) -> QubastoreError:
             hint="free some space, then run the same command again: what was committed is kept" if disk else None,
         )
     text = str(cause).strip().splitlines()
-    return IngestError(f"a worker failed: {type(cause).__name__}: {text[-1] if text else ''}", hint="qubastore ingest --limit 8 ...")
+    return IngestError(
+        f"a worker failed: {type(cause).__name__}: {text[-1] if text else ''}", hint="qubastore ingest --limit 8 ..."
+    )
 
 
 def _creation_error(error: Any) -> QubastoreError | None:

@@ -152,7 +152,9 @@ def _read(sample: SampleFile) -> bytes:
             return Path(str(sample.path)).read_bytes()
         except OSError as error:
             # A file that is not there will not come back; a network share that stumbles will.
-            if attempt + 1 == READ_ATTEMPTS or isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+            if attempt + 1 == READ_ATTEMPTS or isinstance(
+                error, (FileNotFoundError, PermissionError, IsADirectoryError)
+            ):
                 raise DatasetError(
                     f"{sample.path} cannot be read",
                     found=error.strerror or str(error),

@@ -1,4 +1,4 @@
-"""Planning an ingest: which runs, which shards are missing, which models share decoding. Loads no weights it can avoid."""
+"""Planning an ingest: which runs, which shards are missing, which models share decoding. Avoids loading weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
 from qubastore.datasets import Dataset
@@ -39,7 +39,7 @@ class PlannedModel:
         described = dict(self.model.preprocessing)
         if described.pop("kind") != "pixels":
             return None
-        as_tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
+        as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
         return Preprocessing(**as_tuples)
 
     @property
@@ -197,8 +197,9 @@ def _stored_model(store: Store, model_id: str) -> Model:
 def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...]) -> None:
     if model.model.num_classes != len(dataset.classes):
         raise ModelError(
-            f"{model.model.name} has {model.model.num_classes} classes, the dataset {dataset.name} has {len(dataset.classes)}",
-            expected=f"one output per class of the label space {dataset.label_space}",
+            f"{model.model.name} does not fit the dataset {dataset.name}",
+            expected=f"{len(dataset.classes)} classes, those of the label space {dataset.label_space}",
+            found=f"{model.model.num_classes} classes",
             hint="choose a model trained on these classes",
         )
     if "features" in keep and model.model.feature_width is None:

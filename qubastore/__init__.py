@@ -10,7 +10,7 @@
 
 from qubastore.errors import QubastoreError
 from qubastore.store import Store, init
-from qubastore.store import open_store as open  # noqa: A004 - reads as qubastore.open
+from qubastore.store import open_store as open
 
 __version__ = "0.1.0"
 

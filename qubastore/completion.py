@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -119,28 +119,36 @@ def bin_rows(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> lis
 
 
 def _store_metrics(store: Store) -> None:
-    """Compute the metrics that complete runs lack, in this release's versions: transforms first, views next."""
+    """Compute the metrics that complete runs lack, in this release's versions: transforms first, views next.
+
+    A metric that a run cannot have (no logits were kept) is stored as null: looked for, and not there.
+    """
     present = set(store.rows("select run_id, metric, metric_version from run_metrics"))
     complete = [row[0] for row in store.rows("select run_id from run_summary order by run_id")]
     for metric in (m for m in METRICS if m.transform):
         lacking = [run for run in complete if (run, metric.name, metric.version) not in present]
         able = set(_with_logits(store, lacking))
         for run_id in lacking:
-            # A metric that a run cannot have is stored as null: looked for, and not there.
-            _replace(store, metric, [run_id], [(run_id, _transform(store, metric, run_id) if run_id in able else None)])
+            value = _transform(store, metric, run_id) if run_id in able else None
+            _replace(store, [(run_id, metric.name, metric.version, value)])
     by_view: dict[str, list[Metric]] = defaultdict(list)
     for metric in METRICS:
         if metric.view:
             by_view[metric.view].append(metric)
+    rows = []
     for view, metrics in by_view.items():
         lacking = [run for run in complete if any((run, m.name, m.version) not in present for m in metrics)]
-        if not lacking:
-            continue
-        names = ", ".join(metric.name for metric in metrics)
-        answers = store.rows(f"select run_id, {names} from {view} where list_contains(?, run_id)", [lacking])
-        for position, metric in enumerate(metrics, start=1):
-            values = {run_id: None for run_id in lacking} | {row[0]: row[position] for row in answers}
-            _replace(store, metric, lacking, sorted(values.items()))
+        if lacking:
+            names = ", ".join(metric.name for metric in metrics)
+            answers = store.rows(f"select run_id, {names} from {view} where list_contains(?, run_id)", [lacking])
+            values = {run_id: [None] * len(metrics) for run_id in lacking} | {row[0]: list(row[1:]) for row in answers}
+            rows += [
+                (run_id, metric.name, metric.version, value)
+                for run_id in lacking
+                for metric, value in zip(metrics, values[run_id], strict=True)
+            ]
+    if rows:
+        _replace(store, rows)
 
 
 def _with_logits(store: Store, runs: Sequence[str]) -> list[str]:
@@ -176,13 +184,13 @@ def _transform(store: Store, metric: Metric, run_id: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _replace(store: Store, metric: Metric, runs: Sequence[str], values: Iterable[tuple[str, float | None]]) -> None:
-    rows = [(run_id, metric.name, metric.version, value) for run_id, value in values]
+def _replace(store: Store, rows: Sequence[tuple[str, str, int, float | None]]) -> None:
+    """Store metrics in place of those of the same runs and names."""
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute(
-            "delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric.name, list(runs)]
-        )
+        for metric in sorted({row[1] for row in rows}):
+            runs = [row[0] for row in rows if row[1] == metric]
+            connection.execute("delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric, runs])
         # A run may have been removed, or replaced and not summed up again, since its metrics were computed.
         still = {row[0] for row in connection.execute("select run_id from run_summary").fetchall()}
         registry.insert(connection, "run_metrics", [row for row in rows if row[0] in still])

@@ -1,4 +1,4 @@
-"""Conditions (how inputs are altered), framings (how an image becomes an input) and precisions, with canonical names."""
+"""Conditions (how inputs are altered), framings (how images become inputs) and precisions, with canonical names."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Dataset:
         return identifier("dataset", self.name, listing)
 
     def limited(self, limit: int | None) -> Dataset:
-        """A subset of at most `limit` samples, evenly spaced so that it spreads over the classes: a dataset of its own."""
+        """At most `limit` samples, evenly spaced so that they spread over the classes: a dataset of its own."""
         if limit is None or limit >= len(self.samples):
             return self
         if limit < 1:
@@ -124,7 +124,9 @@ def images_in_memory(
         DatasetError: where the lengths differ or a label is out of range.
     """
     if len(images) != len(labels) or not images:
-        raise DatasetError(f"dataset {name}: {len(images)} images and {len(labels)} labels", expected="one each, at least")
+        raise DatasetError(
+            f"dataset {name}: {len(images)} images and {len(labels)} labels", expected="one each, at least"
+        )
     wrong = next((label for label in labels if not 0 <= label < len(classes)), None)
     if wrong is not None:
         raise DatasetError(f"dataset {name}: the label {wrong} is none of the {len(classes)} classes")

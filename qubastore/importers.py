@@ -56,7 +56,9 @@ def import_predictions(
     """
     file = Path(path)
     rows = _read(file, ("file_name", "predicted_class", "predicted_probability"))
-    data = _labelled_dataset(file, rows, dataset, Path(labels)) if labels else _stored_dataset(store, rows, dataset, file)
+    data = (
+        _labelled_dataset(file, rows, dataset, Path(labels)) if labels else _stored_dataset(store, rows, dataset, file)
+    )
     position = {name: index for index, name in enumerate(_names(data))}
     predictions: dict[int, tuple[int, float]] = {}
     for line, row in rows:
@@ -123,9 +125,7 @@ def _prediction(row: Mapping[str, str], where: str, classes: int) -> tuple[int, 
     return _whole_number(row["predicted_class"], where, classes), probability
 
 
-def _labelled_dataset(
-    predictions: Path, rows: list[tuple[int, dict[str, str]]], name: str, labels: Path
-) -> Dataset:
+def _labelled_dataset(predictions: Path, rows: list[tuple[int, dict[str, str]]], name: str, labels: Path) -> Dataset:
     if name not in IMPORT_DATASETS:
         raise UsageError(
             f"labels for {name!r} cannot be imported",
@@ -173,7 +173,14 @@ class _Stored(Dataset):
     """A dataset read back from the store, which keeps the identity that it has there."""
 
     def __init__(
-        self, name: str, samples: tuple[Sample, ...], classes: tuple[str, ...], space: str, root: str | None, *, identity: str
+        self,
+        name: str,
+        samples: tuple[Sample, ...],
+        classes: tuple[str, ...],
+        space: str,
+        root: str | None,
+        *,
+        identity: str,
     ) -> None:
         super().__init__(name, samples, classes, space, root)
         object.__setattr__(self, "dataset_id", identity)
@@ -185,15 +192,15 @@ def _names(data: Dataset) -> list[str]:
     return last if len(set(last)) == len(last) else [sample.key for sample in data.samples]
 
 
-def _store_run(
-    store: Store, file: Path, name: str, data: Dataset, predictions: Mapping[int, tuple[int, float]]
-) -> str:
+def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: Mapping[int, tuple[int, float]]) -> str:
     import numpy as np
     import pyarrow as pa
 
     size = len(data.samples)
     content = content_hash(file.read_bytes())
-    model = Model(name, "import", {"predictions": content}, "", "", None, len(data.classes), None, None, "probabilities")
+    model = Model(
+        name, "import", {"predictions": content}, "", "", None, len(data.classes), None, None, "probabilities"
+    )
     run = Run(model.model_id, data.dataset_id, size, size, origin="imported")
 
     def register(connection: duckdb.DuckDBPyConnection) -> None:

@@ -45,7 +45,7 @@ def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> No
         raise OutputError(
             f"{model} returned {logits[row, column]} for class {column}",
             expected="finite logits",
-            found=f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} images of a batch with such values",
+            found=f"such values for {int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} images of a batch",
             hint="try --precision fp32; if it stays, the weights or the preprocessing are wrong",
         )
     if classes > 1 and len(logits) and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):

@@ -1,4 +1,4 @@
-"""Weighted QUBA rankings: what `qubastore rank` and `Store.rank` ask. The formula itself is the macro `quba_ranking`."""
+"""Weighted QUBA rankings, as `qubastore rank` and `Store.rank` ask for them; `quba_ranking` holds the formula."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
             )
     for name, factor in factors.items():
         if not 0 <= factor < math.inf:
-            raise UsageError(f"the weight of {name} is {factor}", expected="a number from 0 up", hint=f"--weight {name}=2")
+            raise UsageError(
+                f"the weight of {name} is {factor}", expected="a number from 0 up", hint=f"--weight {name}=2"
+            )
     weights = {d.name: float(d.default_weight) for d in DIMENSIONS}
     for name, factor in factors.items():
         for dimension in DIMENSION_NAMES[name]:
@@ -102,7 +104,7 @@ def rank(
     final = final_weights(weights or {}, dimensions)
     _check_choices(store, suite, source, normalize)
     if where is not None:
-        _check_condition(store, where)
+        _check_condition(where)
     condition = f"({where}\n)" if where else "true"
     store.execute(f"create or replace temp table rankable_pool as from rankable where {condition}")
     # The macro multiplies defaults too, so it gets what turns its default into the final weight.
@@ -118,7 +120,7 @@ def rank(
     except Exception as error:
         if "cannot normalise over one model" in str(error):
             raise UsageError(
-                "store normalisation needs at least two models with each dimension",
+                "store normalisation needs at least two models",
                 found="one model",
                 hint="--normalize published" if suite == QUBA.name else "rank at least two models of the suite",
             ) from None
@@ -147,7 +149,7 @@ def _check_choices(store: Store, suite: str, source: str, normalize: str) -> Non
         )
 
 
-def _check_condition(store: Store, where: str) -> None:
+def _check_condition(where: str) -> None:
     """Refuse what is no single condition: the text goes into a query."""
     import duckdb
 
@@ -157,7 +159,7 @@ def _check_condition(store: Store, where: str) -> None:
     except duckdb.Error as error:
         raise QueryError(
             f"--where {where!r} is no SQL condition",
-            expected="a condition over the columns of rankable, as in \"accuracy > 0.8 and parameters_m < 30\"",
+            expected='a condition over the columns of rankable, as in "accuracy > 0.8 and parameters_m < 30"',
             found=str(error).strip().splitlines()[0],
             hint="qubastore show views rankable",
         ) from None
@@ -177,7 +179,7 @@ def _nothing_to_rank(
     counts = ", ".join(f"count({_column(d)})" for d in _needed(weights))
     condition = {"measured": "source = 'measured'", "published": "source <> 'measured'"}.get(source, "true")
     pool = f"from rankable_pool where suite = {quote(suite)} and {condition}"
-    (total, *present), = store.rows(f"select count(*), {counts} {pool}")
+    ((total, *present),) = store.rows(f"select count(*), {counts} {pool}")
     lacking = [d.name for d, count in zip(_needed(weights), present, strict=True) if count == 0]
     if not total:
         return UsageError(
@@ -217,9 +219,13 @@ def _notes(
         notes.append(f"{left_out} left out: {detail} lack a dimension that has a weight (--partial ranks them)")
     if partial and any(row[columns.index("coverage")] < 1 for row in rows):
         notes.append("ranked on part of the dimensions where coverage is below 100 %: divided by the weights present")
-    ambiguous = store.rows(
-        "select model, role from dimension_runs where suite = ? and run_id is null order by model limit 3", [suite]
-    ) if "measured" in sources else []
+    ambiguous = (
+        store.rows(
+            "select model, role from dimension_runs where suite = ? and run_id is null order by model limit 3", [suite]
+        )
+        if "measured" in sources
+        else []
+    )
     for model, role in ambiguous:
         notes.append(f"{model}: several runs could be its {role} run, so none is: remove one (qubastore rm run ID)")
     if len(sources) > 1:

@@ -40,7 +40,9 @@ def store_path(path: str | os.PathLike[str] | None = None) -> Path:
     chosen = os.fspath(path) if path is not None else os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
     if "://" in chosen:
         raise UsageError(
-            f"{chosen} is a URL", expected="the path of a folder", hint="stores by URL are not supported by this release"
+            f"{chosen} is a URL",
+            expected="the path of a folder",
+            hint="stores by URL are not supported by this release",
         )
     return Path(chosen)
 
@@ -201,7 +203,7 @@ class Store:
     @contextlib.contextmanager
     def _turn(self, deadline: float) -> Iterator[None]:
         """Hold the store's lock file; the system lets go of it when the process dies, however it dies."""
-        with translated(), (self.path / "commit.lock").open("a") as file:
+        with translated(), _lock_file(self.path).open("a") as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,7 +212,7 @@ class Store:
                     if time.monotonic() > deadline:
                         raise StoreBusyError(
                             f"another process has kept the store {self.path} locked for {LOCK_TIMEOUT:.0f} s",
-                            hint=f"see who holds it: fuser {self.path / 'commit.lock'}",
+                            hint=f"see who holds it: fuser {_lock_file(self.path)}",
                         ) from None
                     time.sleep(0.005)
             yield
@@ -314,12 +316,16 @@ def _attach(path: str | os.PathLike[str] | None, *, read_only: bool) -> Store:
             expected="a folder with catalog.sqlite in it",
             hint=f"qubastore init --store {where}",
         )
-    if not read_only and not os.access(where, os.W_OK):
-        raise StoreError(f"the store {where} cannot be written", found="no write permission", hint=f"ls -ld {where}")
     connection = engine.connect()
     with translated():
+        if not read_only:
+            _lock_file(where).open("a").close()
         engine.attach(connection, catalog, where / "data", read_only=read_only)
     return Store(where, connection, read_only=read_only)
+
+
+def _lock_file(where: Path) -> Path:
+    return where / "commit.lock"
 
 
 def _refresh_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -344,7 +350,9 @@ def translated(query: str | None = None) -> Iterator[None]:
         message = str(error).strip()
         if "attached in read-only mode" in message:
             raise QueryError(
-                "the store is open for reading only", found=_first_line(query), hint="qubastore sql --write, to change it"
+                "the store is open for reading only",
+                found=_first_line(query),
+                hint="qubastore sql --write, to change it",
             ) from None
         if "database is locked" in message:
             raise StoreBusyError("the catalog stayed locked by another process", hint="run the command again") from None

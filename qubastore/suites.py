@@ -56,7 +56,9 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
     if not isinstance(name, str) or not name:
         raise UsageError(f"{where}: [suite] has no name", hint='name = "my-suite"')
     if name == QUBA.name:
-        raise UsageError(f"{where}: the suite name {name!r} belongs to the study's own suite", hint="choose another name")
+        raise UsageError(
+            f"{where}: the suite name {name!r} belongs to the study's own suite", hint="choose another name"
+        )
     roles = []
     for role, entry in table.get("roles", {}).items():
         if role not in ROLES:

@@ -7,6 +7,7 @@ views too, made from `qubastore.metrics` and `qubastore.dimensions`, so that a n
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -156,12 +157,14 @@ def _table_views() -> list[View]:
 
 
 def _values_view(
-    name: str, summary: str, grain: str, columns: dict[str, str], rows: list[tuple[str | float, ...]]
+    name: str, summary: str, grain: str, columns: dict[str, str], rows: Sequence[tuple[str | float, ...]]
 ) -> View:
     header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
     # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
     spelled = [
-        ", ".join(quote(v) if isinstance(v, str) else f"'{v!r}'::double" if isinstance(v, float) else str(v) for v in row)
+        ", ".join(
+            quote(v) if isinstance(v, str) else f"'{v!r}'::double" if isinstance(v, float) else str(v) for v in row
+        )
         for row in rows
     ]
     values = ",\n    ".join(f"({row})" for row in spelled)

@@ -144,7 +144,8 @@ def read_preprocessing(preprocessing: Any, where: str) -> Preprocessing | Callab
             expected="an attribute `id` that changes whenever the function does: code has no hash that can be trusted",
             hint='preprocess.id = "my-crop-v1"',
         )
-    return preprocessing
+    chosen: Callable[[Any], torch.Tensor] = preprocessing
+    return chosen
 
 
 def check_module(module: Any, where: str) -> None:

@@ -30,7 +30,9 @@ def read_source(spec: ModelSpec) -> SourceFile:
     """
     file, colon, factory = spec.target.rpartition(":")
     if not colon or not factory.isidentifier():
-        raise UsageError(f"{spec} names no factory", expected="python:FILE.py:FACTORY", hint=f"python:{spec.target}:my_net")
+        raise UsageError(
+            f"{spec} names no factory", expected="python:FILE.py:FACTORY", hint=f"python:{spec.target}:my_net"
+        )
     try:
         return SourceFile(str(Path(file).resolve()), Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +55,8 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         if not callable(factory):
             known = [name for name, value in namespace.items() if callable(value) and not name.startswith("_")]
             raise ModelError(
-                f"{path.name} has no function {factory_name!r}", hint=did_you_mean(factory_name, known) or ", ".join(known)
+                f"{path.name} has no function {factory_name!r}",
+                hint=did_you_mean(factory_name, known) or ", ".join(known),
             )
         try:
             returned = factory()
@@ -63,9 +66,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
             ) from error
     where = f"{path.name}:{factory_name}()"
     if not isinstance(returned, tuple) or len(returned) != 2:
-        raise ModelError(
-            f"{where} returned a {type(returned).__name__}", expected="a tuple (module, preprocessing)"
-        )
+        raise ModelError(f"{where} returned a {type(returned).__name__}", expected="a tuple (module, preprocessing)")
     module, prepare = returned
     check_module(module, where)
     architecture = {"python": factory_name, "source": hashlib.sha256(source.text.encode()).hexdigest()[:32]}
@@ -84,7 +85,9 @@ def _run(source: SourceFile) -> dict[str, object]:
     except Exception as error:
         line = _line_of(error, source.path)
         raise ModelError(
-            f"{source.path}{line} fails when it is run", found=f"{type(error).__name__}: {error}", hint=f"python {source.path}"
+            f"{source.path}{line} fails when it is run",
+            found=f"{type(error).__name__}: {error}",
+            hint=f"python {source.path}",
         ) from error
     return module.__dict__
 

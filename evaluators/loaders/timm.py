@@ -23,7 +23,7 @@ def revision(spec: ModelSpec) -> str | None:
     return f"timm|{name}|{extra}|{commit}" if commit else None
 
 
-def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
+def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     """Build the architecture and load its weights: from the hub, or from `checkpoint=`."""
     import timm
     from timm.data import resolve_data_config
@@ -63,7 +63,9 @@ def resolve(spec: ModelSpec) -> str:
     architecture, _, tag = spec.target.partition(".")
     if not timm.is_model(architecture):
         hint = did_you_mean(architecture, timm.list_models())
-        raise ModelError(f"timm has no model {architecture!r}", hint=hint or "python -c 'import timm; print(timm.list_models())'")
+        raise ModelError(
+            f"timm has no model {architecture!r}", hint=hint or "python -c 'import timm; print(timm.list_models())'"
+        )
     tags = timm.list_pretrained(f"{architecture}.*") + timm.list_pretrained(architecture)
     if tag and spec.target not in tags:
         raise ModelError(
@@ -74,7 +76,9 @@ def resolve(spec: ModelSpec) -> str:
     if "checkpoint" in spec.options:
         return spec.target
     if not tags:
-        raise ModelError(f"timm has no pretrained weights for {architecture}", hint=f"{spec},checkpoint=FILE.safetensors")
+        raise ModelError(
+            f"timm has no pretrained weights for {architecture}", hint=f"{spec},checkpoint=FILE.safetensors"
+        )
     if tag:
         return spec.target
     default = timm.get_pretrained_cfg(architecture)
@@ -82,10 +86,10 @@ def resolve(spec: ModelSpec) -> str:
 
 
 def _cached_commit(repository: str) -> str | None:
+    from pathlib import Path
+
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
-
-    from pathlib import Path
 
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
     reference = folder / "refs" / "main"

@@ -19,7 +19,7 @@ def revision(spec: ModelSpec) -> str | None:
     return f"torchvision|{extra}|{weights.url}"
 
 
-def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
+def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     """Build the architecture and load its weights: from torchvision's server, or from `checkpoint=`."""
     from torchvision.models import get_model
 
@@ -45,7 +45,9 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
                 hint=f"fetch {weights.url} and type {spec},checkpoint=FILE.pth",
             ) from error
     prepare = preprocessing(weights.transforms())
-    return LoadedModel(display_name(spec, spec.target), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options})
+    return LoadedModel(
+        display_name(spec, spec.target), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options}
+    )
 
 
 def resolve(spec: ModelSpec) -> Any:
@@ -76,7 +78,7 @@ def resolve(spec: ModelSpec) -> Any:
 
 
 def preprocessing(preset: Any) -> Preprocessing:
-    """torchvision's ImageClassification preset in our terms."""
+    """Torchvision's ImageClassification preset in our terms."""
     crop, resize = preset.crop_size[0], preset.resize_size[0]
     return Preprocessing(
         crop=(crop, crop),

@@ -5,9 +5,16 @@ cd "$(dirname "$0")"
 export QUBASTORE_STORE=store
 
 show() {
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    local words=() word
+    for word in "$@"; do
+        case $word in *\ *) words+=("\"$word\"") ;; *) words+=("$word") ;; esac
+    done
+    printf '\n$ %s\n' "${words[*]}"
     "$@"
 }
+
+# On a CPU, glibc hands the memory of every activation back and fetches it again: half of the time of training.
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 
 show python prepare.py
 [ -e store/catalog.sqlite ] || show qubastore init

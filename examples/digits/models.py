@@ -21,7 +21,7 @@ ARCHITECTURES = {
     "resnet": ("resnet10t", {}),
     "mobilenet": ("mobilenetv3_small_100", {}),
     "convnext": ("convnext_atto", {}),
-    "vit": ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 4, "depth": 6}),
+    "vit": ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 128, "num_heads": 4, "depth": 4}),
 }
 
 
@@ -53,5 +53,5 @@ def convnext() -> tuple[torch.nn.Module, dict[str, object]]:
 
 
 def vit() -> tuple[torch.nn.Module, dict[str, object]]:
-    """A tiny vision transformer with patches of 4 pixels."""
+    """A tiny vision transformer: 16 patches of 8 x 8 pixels."""
     return _trained("vit")

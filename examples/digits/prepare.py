@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 HERE = Path(__file__).parent
-EPOCHS = {"resnet": 8, "mobilenet": 16, "convnext": 12, "vit": 12}
+EPOCHS = {"resnet": 5, "mobilenet": 16, "convnext": 10, "vit": 40}
+PEAK_RATE = {"resnet": 2e-3, "mobilenet": 3e-3, "convnext": 2e-3, "vit": 1.5e-3}
 
 
 def write_images() -> None:
@@ -40,8 +41,8 @@ def train(name: str, images: torch.Tensor, labels: torch.Tensor) -> None:
     torch.manual_seed(0)
     module = models.build(name).train()
     steps = EPOCHS[name] * (len(images) // 64)
-    optimiser = torch.optim.AdamW(module.parameters(), lr=2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=PEAK_RATE[name], weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE[name], total_steps=steps)
     for _ in range(EPOCHS[name]):
         order = torch.randperm(len(images))
         for batch in order[: len(order) // 64 * 64].split(64):

@@ -1,7 +1,7 @@
 """Published tables that the package carries, as data with their source.
 
-`hesse2025.csv`: the 326 models of "Beyond Accuracy: What Matters in Designing Well-Behaved Image Classification Models?"
-(Hesse et al., TMLR 2026, arXiv 2503.17110), from the project page of the study.
+`hesse2025.csv`: the 326 models of "Beyond Accuracy: What Matters in Designing Well-Behaved Image Classification
+Models?" (Hesse et al., TMLR 2026, arXiv 2503.17110), from the project page of the study.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ def load_published(connection: duckdb.DuckDBPyConnection) -> None:
     """Put the published rows and the study's suite into a new store."""
     from qubastore.registry import insert, replace_suite
 
-    with files("qubastore.published").joinpath(f"{SOURCE}.csv").open(encoding="utf-8", newline="") as file:
+    with files("qubastore.published").joinpath(f"{SOURCE}.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     insert(connection, "published_models", [(SOURCE, *(row[column] for column in _MODEL_COLUMNS)) for row in table])
     results = [
-        (SOURCE, row["model"], dimension.name, float(row["parameters_m" if dimension.name == "parameters" else dimension.name]))
+        (
+            SOURCE,
+            row["model"],
+            dimension.name,
+            float(row["parameters_m" if dimension.name == "parameters" else dimension.name]),
+        )
         for row in table
         for dimension in DIMENSIONS
     ]

@@ -19,7 +19,7 @@ def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
 
     For each class, the samples with a probability above 0 are sorted by it and cut into 15 bins of equal count: the
     lower edge of bin i is the value at position round(i * n / 15), halves to even, and a value equal to an edge belongs
-    to the upper bin. The class's error is the sum over bins of share * |accuracy - mean probability|, its accuracy being
+    to the upper bin. The class's error is the sum over bins of share * |accuracy - mean probability|, where accuracy is
     the share of samples with that label. ACE is the mean over all classes; a class without a positive probability
     counts 0.
 

@@ -98,7 +98,11 @@ coverages as (
 ),
 
 ranked_models as (
-    select coverages.source, coverages.model, coverages.coverage
+    select
+        coverages.source,
+        coverages.model,
+        coverages.coverage,
+        count(*) over (partition by coverages.source) as n_models
     from coverages
     where (coverages.is_whole or (partial and coverages.coverage > 0))
         and case source_name
@@ -117,6 +121,7 @@ ranked_models as (
 ranked_values as (
     select
         candidates.*,
+        ranked_models.n_models,
         row_number() over (partition by candidates.source, candidates.dimension order by candidates.value) as position,
         count(*) over (partition by candidates.source, candidates.dimension) as n
     from candidates
@@ -144,7 +149,7 @@ normalised as (
             when normalize = 'published' or (normalize = 'auto' and suite_name = 'quba')
                 then (ranked_values.value - ranked_values.published_mean) / ranked_values.published_std
             when normalize not in ('store', 'auto') then error('unknown normalisation: ' || normalize)
-            when ranked_values.weight > 0 and ranked_values.n < 2
+            when ranked_values.n_models < 2
                 then error('cannot normalise over one model: rank at least two, or normalise with published constants')
             when trimmed.std > 0 then (ranked_values.value - trimmed.mean) / trimmed.std
             else 0

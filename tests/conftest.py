@@ -1,0 +1,199 @@
+"""Fixtures: a store, Ray for the whole session, tiny models and images, the real inputs of ../shared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qubastore
+from qubastore.store import Store
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+TINY_MODELS = '''
+import os
+import torch
+from torch import nn
+
+HALF = (0.5, 0.5, 0.5)
+CONFIG = {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bilinear", "mean": HALF, "std": HALF}
+
+
+class Net(nn.Module):
+    def __init__(self, seed, classes=3):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+        self.head = nn.Linear(32, classes)
+
+    def forward(self, x):
+        return self.head(self.body(x).flatten(1))
+
+
+def first():
+    return Net(1), CONFIG
+
+
+def second():
+    # Another normalisation: it shares decoding with `first` all the same.
+    return Net(2), {**CONFIG, "mean": (0.4,) * 3}
+
+
+def four_classes():
+    return Net(1, classes=4), CONFIG
+
+
+def no_logits():
+    net = Net(1)
+    return nn.Sequential(net, nn.Softmax(dim=1)), CONFIG
+
+
+class Broken(Net):
+    """NaN for bright images, so that a blank one passes."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return torch.where(x.mean(dim=(1, 2, 3))[:, None] > -0.9, torch.nan, logits) if len(x) > 1 else logits
+
+
+def nan_logits():
+    return Broken(1), CONFIG
+
+
+class Hungry(Net):
+    """Out of memory for more than five images."""
+
+    def forward(self, x):
+        if len(x) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
+def hungry():
+    return Hungry(1), CONFIG
+
+
+class Deadly(Net):
+    """Kills its process while the file named below is there; removes it first if its name says once."""
+
+    def forward(self, x):
+        bomb = os.path.join(os.path.dirname(__file__), "bomb")
+        if len(x) > 1 and os.path.exists(bomb):
+            if open(bomb).read() == "once":
+                os.remove(bomb)
+            os._exit(1)
+        return super().forward(x)
+
+
+def deadly():
+    return Deadly(1), CONFIG
+
+
+def unseeded():
+    net = Net(1)
+    nn.init.normal_(net.head.weight, generator=torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big")))
+    return net, CONFIG
+
+
+def prepared():
+    from torchvision.transforms.functional import pil_to_tensor
+
+    def prepare(image):
+        return pil_to_tensor(image.resize((32, 32))) / 255
+
+    prepare.id = "resize-32"
+    return Net(1), prepare
+
+
+def prepared_without_id():
+    return Net(1), lambda image: image
+
+
+def no_tuple():
+    return Net(1)
+
+
+def no_network():
+    return "net", CONFIG
+'''
+
+
+def shared(*parts: str) -> Path:
+    """A real input; skips the test where ../shared is absent."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {Path('../shared').joinpath(*parts)}, which is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store as `init` makes it. Stores can be copied, which is quicker than to make one for each test."""
+    path = tmp_path_factory.mktemp("empty") / "store"
+    qubastore.init(path).close()
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
+    """A new store, open for writing."""
+    shutil.copytree(empty_store, tmp_path / "store")
+    with qubastore.open(tmp_path / "store", read_only=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One small Ray for all tests that run models in this process."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    import logging
+    import warnings
+
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(
+            num_cpus=2,
+            num_gpus=0,
+            object_store_memory=1_000_000_000,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.FATAL,
+        )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def tiny_models(tmp_path: Path) -> Path:
+    """A file of small models on 32 x 32 images and three classes."""
+    path = tmp_path / "tiny_models.py"
+    path.write_text(TINY_MODELS)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """150 noisy images in three class folders: two shards."""
+    return write_images(tmp_path / "images", {"ant": 60, "bee": 50, "cow": 40})
+
+
+def write_images(root: Path, classes: dict[str, int]) -> Path:
+    """Random images of several sizes, as class folders."""
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for name, count in classes.items():
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            size = generator.integers(33, 60, 2)
+            pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index:03d}.png")
+    return root

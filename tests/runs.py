@@ -1,0 +1,72 @@
+"""Runs made from logits, through the same outputs, commit and completion as real ones."""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+
+from qubastore import outputs, registry
+from qubastore.commit import Shard, commit_shard
+from qubastore.completion import complete_runs
+from qubastore.datasets import Dataset, Sample
+from qubastore.models import Model
+from qubastore.runs import Run
+from qubastore.store import Store
+
+
+def dataset_of(labels, classes, name="pets") -> Dataset:
+    samples = tuple(Sample(f"{classes[label]}/{i:05d}.png", i + 1, int(label)) for i, label in enumerate(labels))
+    return Dataset(name, samples, tuple(classes), "own-classes", "/pets")
+
+
+def add_run(
+    store: Store,
+    logits,
+    labels,
+    *,
+    name="net",
+    dataset="pets",
+    classes=None,
+    keep=("outputs", "logits"),
+    shard_size=None,
+    parameters=2_000_000,
+    bits=24,
+    complete=True,
+) -> str:
+    """Store a run of a model called `name`; `bits` are the significant bits of the kept logits."""
+    logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int32)
+    classes = classes or [f"class{i}" for i in range(logits.shape[1])]
+    data = dataset_of(labels, classes, dataset)
+    model = Model(name, "python", {"name": name}, name, {"kind": "x"}, (8, 8), logits.shape[1], parameters, 4)
+    run = Run(model.model_id, data.dataset_id, len(labels), shard_size or len(labels))
+
+    def register(connection):
+        registry.register_dataset(connection, data)
+        registry.register_model(connection, model)
+        registry.register_run(connection, run)
+
+    store.write(register)
+    for number in range(run.n_shards):
+        first, end = run.shard_range(number)
+        shard = write_shard(store, run.run_id, number, first, logits[first:end], labels[first:end], keep, bits)
+        assert commit_shard(store, shard, dataset_id=data.dataset_id)
+    if complete:
+        complete_runs(store)
+    return run.run_id
+
+
+def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "logits"), bits=24) -> Shard:
+    """The files of a shard, not committed."""
+    logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int32)
+    ids = np.arange(first, first + len(labels), dtype=np.int32)
+    tables = {"outputs": outputs.outputs_table(run_id, ids, outputs.output_columns(logits, labels))}
+    if "logits" in keep:
+        tables["logits"] = outputs.vectors_table(run_id, ids, outputs.round_significant(logits, bits))
+    files = {}
+    for kind, table in tables.items():
+        folder = outputs.partition_folder(store.data_path, kind, run_id)
+        path = folder / f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
+        outputs.write_parquet(table, path)
+        files[kind] = str(path)
+    return Shard(run_id, number, first, len(labels), files, kept=tuple(keep), batch_size=8, device="cpu", seconds=1.0)

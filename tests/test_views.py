@@ -1,0 +1,221 @@
+"""Every view: its header is whole, and a few hand-worked rows come out, with the arithmetic shown."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from qubastore.metrics import METRICS
+from qubastore.views import all_views
+from tests.runs import add_run
+
+# Four samples, two classes. ln 3 makes probabilities of 3/4 and 1/4, ln 9 of 9/10 and 1/10.
+#   sample  logits       label  prediction  confidence  p(label)
+#   0       (ln 9, 0)    0      0 right     0.9         0.9
+#   1       (ln 3, 0)    0      0 right     0.75        0.75
+#   2       (0, ln 3)    0      1 wrong     0.75        0.25
+#   3       (0, ln 9)    1      1 right     0.9         0.9
+LN3, LN9 = math.log(3), math.log(9)
+LOGITS = [[LN9, 0], [LN3, 0], [0, LN3], [0, LN9]]
+LABELS = [0, 0, 0, 1]
+
+RUN = ("net", "pets", "clean", "model", "fp32")
+
+
+@pytest.fixture
+def answers(store):
+    """view -> its rows, after a run over the four samples in a suite that it fills."""
+    run_id = add_run(store, LOGITS, LABELS, classes=["cat", "dog"])
+    store.write(lambda c: c.execute("insert into suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4)"))
+
+    def ask(query):
+        return [tuple("RUN" if value == run_id else value for value in row) for row in store.rows(query)]
+
+    return ask
+
+
+def near(*values):
+    """Floats within 1e-7: the logits are float32."""
+    return tuple(pytest.approx(v, abs=1e-7) if isinstance(v, float) else v for v in values)
+
+
+SPREAD = math.sqrt(((0.9 - 1.9 / 3) ** 2 + (0.75 - 1.9 / 3) ** 2 + (0.25 - 1.9 / 3) ** 2) / 3)
+# 15 bins: 0.75 lies in (11/15, 12/15], 0.9 in (13/15, 14/15].
+# ECE = 2/4 * |1/2 - 0.75| + 2/4 * |1 - 0.9| = 0.125 + 0.05
+ECE = 0.175
+# ACE with n = 4: edges at round(i * 4/15), i = 1..14: 0 0 1 1 1 2 2 2 2 3 3 3 3 4->3; distinct lower edges: every
+# value above the smallest, so each distinct probability is a bin of its own; ties share the upper one.
+# class 0: p = 0.1 (miss), 0.25 (hit), 0.75 (hit), 0.9 (hit): (0.1 + 0.75 + 0.25 + 0.1) / 4 = 0.3
+# class 1: p = 0.1 (miss), 0.25 (miss), 0.75 (miss), 0.9 (hit): (0.1 + 0.25 + 0.75 + 0.1) / 4 = 0.3
+ACE = 0.3
+# class accuracies 2/3 and 1: sample std = |1 - 2/3| / sqrt(2)
+ACCURACY_STD = (1 / 3) / math.sqrt(2)
+# p(label) of class 0: 0.9, 0.75, 0.25 -> population std SPREAD; of class 1: 0.9 -> 0
+PROBABILITY_STD = SPREAD / 2
+BALANCE = math.sqrt((1 - ACCURACY_STD) * (1 - PROBABILITY_STD))
+# -(2 ln 0.9 + ln 0.75 + ln 0.25) / 4
+NLL = -(2 * math.log(0.9) + math.log(0.75) + math.log(0.25)) / 4
+# per sample (1 - p)^2 + p_other^2 = 2 (1 - p)^2: 2 * (0.01 + 0.0625 + 0.5625 + 0.01) / 4
+BRIER = 2 * (0.01 + 0.0625 + 0.5625 + 0.01) / 4
+
+CASES = {
+    "accuracy": (
+        "select model, dataset, n_outputs, n_failed, accuracy from accuracy",
+        [near("net", "pets", 4, 0, 0.75)],
+    ),
+    "top5_accuracy": ("select top5_accuracy from top5_accuracy", [near(1.0)]),
+    "negative_log_likelihood": ("select negative_log_likelihood from negative_log_likelihood", [near(NLL)]),
+    "brier_score": ("select brier_score from brier_score", [near(BRIER)]),
+    "reliability_bins": (
+        "select bin, low, high, n, accuracy, confidence from reliability_bins order by bin",
+        [near(12, 11 / 15, 12 / 15, 2, 0.5, 0.75), near(14, 13 / 15, 14 / 15, 2, 1.0, 0.9)],
+    ),
+    "calibration": ("select ece, ace, calibration_error from calibration", [near(ECE, ACE, math.sqrt(ECE * ACE))]),
+    "class_accuracy": (
+        "select class, class_name, n, accuracy, mean_label_probability, std_label_probability from class_accuracy order by 1",
+        [near(0, "cat", 3, 2 / 3, 1.9 / 3, SPREAD), near(1, "dog", 1, 1.0, 0.9, 0.0)],
+    ),
+    "class_balance": (
+        "select class_accuracy_std, class_probability_std, class_balance from class_balance",
+        [near(ACCURACY_STD, PROBABILITY_STD, BALANCE)],
+    ),
+    "metric_values": (
+        "select metric, value from metric_values order by metric",
+        [
+            near("accuracy", 0.75),
+            near("ace", ACE),
+            near("brier_score", BRIER),
+            near("calibration_error", math.sqrt(ECE * ACE)),
+            near("class_accuracy_std", ACCURACY_STD),
+            near("class_balance", BALANCE),
+            near("class_probability_std", PROBABILITY_STD),
+            near("ece", ECE),
+            near("negative_log_likelihood", NLL),
+            near("top5_accuracy", 1.0),
+        ],
+    ),
+    "run_details": (
+        "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset from run_details",
+        [("RUN", *RUN, "measured", 4, True, False)],
+    ),
+    "dimension_runs": (
+        "select suite, role, model, run_id, n_candidates from dimension_runs",
+        [("tiny", "clean", "net", "RUN", 1)],
+    ),
+    "quality_dimensions": (
+        "select suite, model, source, dimension, value from quality_dimensions where source = 'measured' order by dimension",
+        [
+            near("tiny", "net", "measured", "accuracy", 0.75),
+            near("tiny", "net", "measured", "calibration_error", math.sqrt(ECE * ACE)),
+            near("tiny", "net", "measured", "class_balance", BALANCE),
+            near("tiny", "net", "measured", "parameters", 2.0),
+        ],
+    ),
+    "rankable": (
+        "select model, accuracy, shape_bias, class_balance, parameters_m, architecture from rankable where suite = 'tiny'",
+        [near("net", 0.75, None, BALANCE, 2.0, None)],
+    ),
+    # One published model by hand: AlexNet's accuracy alone is (0.5652 - mean) / std.
+    "quba_ranking": (
+        "select model, quba from quba_ranking(map {'adversarial': 0, 'corruption': 0, 'ood': 0, 'calibration': 0,"
+        " 'balance': 0, 'focus': 0, 'shape': 0, 'size': 0}) where model = 'AlexNet'",
+        [near("AlexNet", (0.5652 - 0.7990557251908397) / 0.034685710545946026)],
+    ),
+    "metrics": (f"select count(*) from metrics where metric in {tuple(m.name for m in METRICS)}", [(len(METRICS),)]),
+    "dimensions": (
+        "select dimension, better, default_weight from dimensions where dimension = 'shape_bias'",
+        [near("shape_bias", "up", 0.5)],
+    ),
+    "dimension_names": (
+        "select dimension from dimension_names where name = 'fairness'",
+        [("class_balance",)],
+    ),
+}
+
+
+@pytest.mark.parametrize("view", CASES)
+def test_hand_worked_rows(view, answers):
+    query, expected = CASES[view]
+    assert answers(query) == expected
+
+
+def test_every_view_has_a_case():
+    assert {view.name for view in all_views()} == set(CASES)
+
+
+@pytest.mark.parametrize("view", all_views(), ids=lambda view: view.name)
+def test_header_is_whole(view, store):
+    assert view.summary
+    assert "Grain: One row per " in view.comment
+    call = f"{view.name}(map {{}})" if view.parameters else view.name
+    assert list(view.columns) == store.sql(f"from {call} limit 0").columns
+    assert all(meaning.strip() for meaning in view.columns.values())
+
+
+def test_headers_are_comments_in_the_store(store):
+    stored = dict(store.rows("select view_name, comment from duckdb_views() where database_name = 'store'"))
+    assert stored == {view.name: view.comment for view in all_views() if view.parameters is None}
+
+
+def test_views_come_after_what_they_read():
+    order = [view.name for view in all_views()]
+    assert order.index("run_details") < order.index("accuracy") < order.index("quality_dimensions") + 1
+    assert order.index("reliability_bins") < order.index("calibration")
+    assert order.index("rankable") < order.index("quba_ranking")
+
+
+def test_several_runs_that_could_answer(store, answers):
+    """fp32 answers beside bf16; two fp32 runs of equal standing leave the role empty."""
+    store.write(
+        lambda c: c.execute(
+            "insert into runs select 'other', model_id, dataset_id, framing, condition, 'bf16', output_schema, origin,"
+            " shard_size, n_shards, versions, created_at from runs"
+        )
+    )
+    store.write(lambda c: c.execute("insert into run_summary select 'other', * exclude (run_id) from run_summary"))
+    assert answers("select run_id, n_candidates from dimension_runs") == [("RUN", 2)]
+    store.write(lambda c: c.execute("update runs set precision = 'fp32' where run_id = 'other'"))
+    assert answers("select run_id, n_candidates from dimension_runs") == [(None, 2)]
+    assert answers("select count(*) from quality_dimensions where dimension = 'accuracy' and source = 'measured'") == [
+        (0,)
+    ]
+
+
+def test_models_that_share_a_name_are_told_apart(store):
+    add_run(store, LOGITS, LABELS, name="net", classes=["cat", "dog"])
+    store.write(lambda c: c.execute("insert into models select 'ff00ff00', * exclude (model_id) from models"))
+    store.write(
+        lambda c: c.execute("insert into runs select 'r2', 'ff00ff00', * exclude (run_id, model_id) from runs limit 1")
+    )
+    names = [row[0] for row in store.rows("select model from run_details order by model")]
+    assert len(set(names)) == 2
+    assert "net@ff00ff" in names
+
+
+def test_runs_that_failed_everywhere_divide_nothing_by_zero(store):
+    run_id = add_run(store, LOGITS, LABELS, classes=["cat", "dog"])
+    store.write(lambda c: c.execute("update run_summary set n_outputs = 0, n_correct = 0"))
+    assert store.rows("select accuracy from accuracy where run_id = ?", [run_id]) == [(None,)]
+
+
+def test_a_single_class_has_no_spread(store):
+    add_run(store, [[1.0, 0.0], [2.0, 0.0]], [0, 0], classes=["cat", "dog"])
+    assert store.rows("select class_accuracy_std, class_balance from class_balance") == [(None, None)]
+
+
+def test_summaries_do_not_depend_on_the_shards(tmp_path):
+    """The same samples in one shard and in many: equal to the last bit."""
+    import qubastore
+
+    generator = np.random.default_rng(3)
+    logits, labels = generator.normal(0, 3, (500, 7)), generator.integers(0, 7, 500)
+    found = []
+    for size in (500, 37):
+        with qubastore.init(tmp_path / f"store{size}") as store:
+            add_run(store, logits, labels, shard_size=size)
+            found.append(store.rows("select metric, value from run_metrics order by metric"))
+            found.append(store.rows("select * exclude (run_id, computed_at) from run_summary"))
+    assert found[0] == found[2]
+    assert found[1] == found[3]
