@@ -299,9 +299,13 @@ class Evaluator:
                 rounded = outputs.round_significant(np.concatenate(collected.features), bits)
                 tables["features"] = outputs.vectors_table(run_id, ids, rounded)
             for kind, table in tables.items():
-                path = outputs.partition_folder(root, kind, run_id) / name
-                outputs.write_parquet(table, path)
-                files[kind] = str(path)
+                files[kind] = str(outputs.partition_folder(root, kind, run_id) / name)
+                try:
+                    outputs.write_parquet(table, Path(files[kind]))
+                except BaseException:
+                    for written in files.values():
+                        Path(written).unlink(missing_ok=True)
+                    raise
         return Shard(
             run_id=run_id,
             shard=request.shard,

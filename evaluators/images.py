@@ -134,7 +134,7 @@ def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
 def _center_crop(image: Image.Image, crop: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
     (height, width), (have_width, have_height) = crop, image.size
     left, top = _offset(have_width, width), _offset(have_height, height)
-    if left >= 0 and top >= 0:
+    if have_width >= width and have_height >= height:
         return image.crop((left, top, left + width, top + height))
     padded = Image.new("RGB", (width, height), fill)
     padded.paste(image, (-left, -top))

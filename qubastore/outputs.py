@@ -149,17 +149,21 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
     vectors = "values" in table.column_names
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        pq.write_table(
-            table,
-            file,
-            compression="zstd",
-            # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
-            use_dictionary=["run_id"],
-            use_byte_stream_split=["values.list.element"] if vectors else False,
-        )
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("wb") as file:
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
+                use_dictionary=["run_id"],
+                use_byte_stream_split=["values.list.element"] if vectors else False,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _constant(value: str, length: int) -> pa.Array:

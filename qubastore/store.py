@@ -341,7 +341,7 @@ def translated(query: str | None = None) -> Iterator[None]:
 
     try:
         yield
-    except QubastoreError:
+    except (QubastoreError, BrokenPipeError):
         raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

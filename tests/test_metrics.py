@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -67,7 +69,7 @@ def test_brier_score(data, stored):
 def plain_ece(confidence, correct, bins=15):
     edges = np.linspace(0, 1, bins + 1)
     total = 0.0
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
         inside = (confidence > low) & (confidence <= high)
         if i == 0:
             inside |= confidence == 0

@@ -74,7 +74,8 @@ CASES = {
     ),
     "calibration": ("select ece, ace, calibration_error from calibration", [near(ECE, ACE, math.sqrt(ECE * ACE))]),
     "class_accuracy": (
-        "select class, class_name, n, accuracy, mean_label_probability, std_label_probability from class_accuracy order by 1",
+        "select class, class_name, n, accuracy, mean_label_probability, std_label_probability"
+        " from class_accuracy order by class",
         [near(0, "cat", 3, 2 / 3, 1.9 / 3, SPREAD), near(1, "dog", 1, 1.0, 0.9, 0.0)],
     ),
     "class_balance": (
@@ -97,7 +98,8 @@ CASES = {
         ],
     ),
     "run_details": (
-        "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset from run_details",
+        "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset"
+        " from run_details",
         [("RUN", *RUN, "measured", 4, True, False)],
     ),
     "dimension_runs": (
@@ -105,7 +107,8 @@ CASES = {
         [("tiny", "clean", "net", "RUN", 1)],
     ),
     "quality_dimensions": (
-        "select suite, model, source, dimension, value from quality_dimensions where source = 'measured' order by dimension",
+        "select suite, model, source, dimension, value from quality_dimensions"
+        " where source = 'measured' order by dimension",
         [
             near("tiny", "net", "measured", "accuracy", 0.75),
             near("tiny", "net", "measured", "calibration_error", math.sqrt(ECE * ACE)),
@@ -114,7 +117,8 @@ CASES = {
         ],
     ),
     "rankable": (
-        "select model, accuracy, shape_bias, class_balance, parameters_m, architecture from rankable where suite = 'tiny'",
+        "select model, accuracy, shape_bias, class_balance, parameters_m, architecture"
+        " from rankable where suite = 'tiny'",
         [near("net", 0.75, None, BALANCE, 2.0, None)],
     ),
     # One published model by hand: AlexNet's accuracy alone is (0.5652 - mean) / std.

@@ -1,8 +1,9 @@
 """Write the digits as class folders of PNG files, and train the networks of `models.py` on half of them.
 
-What is there already is left alone: delete `data/` or `weights/` to make it anew.
+`python prepare.py images` stops after the images. What is there already is left alone: delete `data/` or `weights/` to make it anew.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def main() -> None:
     """Make what is missing."""
     if not (HERE / "data" / "test" / "9").exists():
         write_images()
-    for name in EPOCHS:
+    for name in EPOCHS if sys.argv[1:] != ["images"] else ():
         if not (models.WEIGHTS / f"{name}.safetensors").exists():
             started = time.monotonic()
             train(name, *training_set())

@@ -1,0 +1,57 @@
+"""What cog writes into README.md and docs/: real commands with their real output. `make docs` runs it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@cache
+def workplace() -> Path:
+    """A folder for the commands of all files: the examples, the digits, and the model file that the README shows."""
+    folder = Path(tempfile.mkdtemp(prefix="qubastore-docs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "examples").symlink_to(ROOT / "examples")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", readme, flags=re.DOTALL):
+        (folder / name).write_text(code)
+    subprocess.run([sys.executable, "examples/digits/prepare.py", "images"], cwd=folder, check=True)
+    return folder
+
+
+def shell(*commands: str) -> str:
+    """Commands and what they print, as a console block; figures of time are left out, they are never the same."""
+    environment = {**os.environ, "COLUMNS": "100", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("QUBASTORE_STORE", None)
+    lines = []
+    for command in commands:
+        done = subprocess.run(
+            command, shell=True, cwd=workplace(), env=environment, capture_output=True, text=True, check=True
+        )
+        lines += [f"$ {command}", *_steady(done.stderr + done.stdout).splitlines()]
+    return "\n".join(["```console", *(line.rstrip() for line in lines), "```"])
+
+
+def python(code: str) -> str:
+    """Python code, and what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=workplace(), capture_output=True, text=True, check=True
+    )
+    return "\n".join(["```python", code.strip(), "```", "```text", done.stdout.rstrip(), "```"])
+
+
+def _steady(text: str) -> str:
+    # How often a line of progress appears depends on the machine; the last one, n of n, always does.
+    text = re.sub(r".*: (\d+)/(?!\1 )\d+ images, .*\n", "", text)
+    text = re.sub(r"\d+ threads", "... threads", text)
+    text = re.sub(r"in [\d.]+ s", "in ... s", text)
+    return re.sub(r"[\d,]+/s\b", ".../s", text)
