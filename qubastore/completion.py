@@ -93,6 +93,8 @@ def class_rows(
     """Per class: class, n, n_correct, mean and population std of the probability of the truth (None without)."""
     import numpy as np
 
+    if not len(label):
+        return []
     order = np.argsort(label, kind="stable")
     classes, starts = np.unique(label[order], return_index=True)
     rows: list[tuple[Any, ...]] = []
@@ -102,7 +104,7 @@ def class_rows(
             mean = math.fsum(truth[members]) / len(members)
             std = math.sqrt(math.fsum((truth[members] - mean) ** 2) / len(members))
         rows.append((int(value), len(members), int(correct[members].sum()), mean, std))
-    return rows if len(label) else []
+    return rows
 
 
 def bin_rows(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[tuple[Any, ...]]:

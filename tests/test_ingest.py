@@ -387,7 +387,7 @@ def test_kill_9_of_the_driver_then_a_rerun(store, tmp_path, slow_model):
         wait_for_shards(store.path, 1 + 2 * round_, process)
         time.sleep(random.Random(round_).uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         done = store.rows("select count(*) from shards")[0][0]
         rows, distinct = store.rows("select count(*), count(distinct sample_id) from outputs")[0]
         assert rows == distinct == store.rows("select coalesce(sum(n_outputs), 0) from shards")[0][0]
