@@ -21,7 +21,8 @@ from qubastore.errors import StoreError, UsageError
 MAX_TABLE_ROWS = 200
 """Rows that a table shows before it points to the other formats."""
 
-_MAX_CELL = 60
+_MIN_CELL = 16
+"""Width below which a cell is not folded: a table that would need it is printed as records."""
 
 
 def write_rows(
@@ -158,7 +159,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str])
     cells = [[text(value) for value in row] for row in shown]
     console = Console(file=file, highlight=False, soft_wrap=False)
     widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
-    needed = sum(min(width, _MAX_CELL) + 2 for width in widths)
+    needed = sum(min(width, _MIN_CELL) + 2 for width in widths)
     if not console.is_terminal:
         console.width = max(80, sum(widths) + 2 * len(widths))
     elif needed > console.width and len(columns) > 1:

@@ -21,13 +21,13 @@ QUERIES = {
     "runs": """
         with done as (
             select run_id, sum(n_samples)::bigint as n_done, sum(n_failed)::bigint as n_failed,
-                any_value(device) as device, sum(n_outputs) / nullif(sum(seconds), 0) as images_per_second
+                sum(n_outputs) / nullif(sum(seconds), 0) as speed
             from shards group by run_id
         )
         select run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
             coalesce(done.n_done, 0) || '/' || run.n_samples as images, coalesce(done.n_failed, 0) as failed,
             if(run.complete, if(run.subset, 'subset', 'complete'), 'unfinished') as state,
-            done.device, round(done.images_per_second, 1) as images_per_second
+            round(done.speed) as images_s
         from run_details as run left join done using (run_id)
         order by run.model, run.dataset, run.condition, run.precision""",
     "suites": "select suite, role, dataset, condition, framing, n_samples from suites order by suite, role, dataset",

@@ -43,9 +43,7 @@ def shell(*commands: str) -> str:
 
 def python(code: str) -> str:
     """Python code, and what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=workplace(), capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=workplace(), capture_output=True, text=True, check=True)
     return "\n".join(["```python", code.strip(), "```", "```text", done.stdout.rstrip(), "```"])
 
 

@@ -29,5 +29,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_own_models_take_under_ten_lines():
-    (code,) = re.findall(r"```python\n# my_models.py\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n# my_models.py\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL
+    )
     assert len([line for line in code.splitlines() if line.strip()]) < 10

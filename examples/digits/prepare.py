@@ -1,6 +1,7 @@
 """Write the digits as class folders of PNG files, and train the networks of `models.py` on half of them.
 
-`python prepare.py images` stops after the images. What is there already is left alone: delete `data/` or `weights/` to make it anew.
+`python prepare.py images` stops after the images. What is there already is left alone: delete `data/` or `weights/` to
+make it anew.
 """
 
 import sys
