@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 @click.option(
     "--config", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Models, datasets, a suite and options."
 )
+@click.option(
+    "--condition",
+    "-c",
+    "conditions",
+    multiple=True,
+    metavar="COND",
+    help="clean, fgsm(eps=8/255), pgd(steps=20). Repeatable.  [default: clean]",
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.  [default: fp32]")
 @click.option("--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits]")
 @click.option(
@@ -60,13 +68,16 @@ def command(
     """
     from qubastore.datasets import parse_dataset
     from qubastore.evaluators.configuration import read_configuration
+    from qubastore.models import ModelSpec
     from qubastore.store import open_store
 
     asked = read_configuration(config)
-    asked.options.update({name: value for name, value in options.items() if value not in (None, False)})
+    asked.options.update(
+        {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
+    )
     if isinstance(asked.options.get("keep"), str):
         asked.options["keep"] = [kind.strip() for kind in asked.options["keep"].split(",")]
-    specs = [*asked.models, *models]
+    specs = [*asked.models, *map(ModelSpec.parse, models)]
     if not specs or not (datasets or asked.datasets):
         raise click.UsageError("give at least one --model and one --dataset, or a --config that names them")
     with open_store(store_path, read_only=False) as store:
@@ -79,7 +90,7 @@ def command(
         _run(store, specs, sets, asked.options, dry_run=dry_run)
 
 
-def _run(store: Store, specs: list[str], datasets: list[Any], options: dict[str, Any], *, dry_run: bool) -> None:
+def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str, Any], *, dry_run: bool) -> None:
     from qubastore.errors import IngestError
     from qubastore.evaluators import ingest
     from qubastore.evaluators.progress import terminal_display
@@ -128,12 +139,12 @@ def _print_plan(store: Store, report: IngestReport) -> None:
     rows = []
     for planned in report.plan.runs:
         speed = speeds.get(planned.model.model_id)
-        bytes_per_image = _bytes_per_image(report.plan.keep, planned)
+        bytes_per_image = _bytes_per_image(planned)
         seconds = planned.n_images / speed if speed else None
         rows.append(
             (
                 planned.model.model.name,
-                planned.dataset.name,
+                planned.place,
                 f"{planned.n_images}/{len(planned.dataset.samples)}",
                 f"{planned.n_images * bytes_per_image / 1e6:.1f}",
                 "" if not planned.missing else f"{seconds:.0f}" if seconds is not None else "unknown",
@@ -148,7 +159,7 @@ def _print_plan(store: Store, report: IngestReport) -> None:
     click.echo(f"{groups} decoding {'pass' if groups == 1 else 'passes'}; nothing was run or stored")
 
 
-def _bytes_per_image(keep: tuple[str, ...], planned: Any) -> float:
+def _bytes_per_image(planned: Any) -> float:
     """Measured on real outputs: about 60 bytes a narrow row, 2.4 bytes a logit or feature at 16 significant bits."""
     vectors = {"logits": planned.model.model.num_classes, "features": planned.model.model.feature_width}
-    return 60 + sum(2.4 * (vectors[kind] or 0) for kind in keep if kind in vectors)
+    return 60 + sum(2.4 * (vectors[kind] or 0) for kind in planned.keep if kind in vectors)

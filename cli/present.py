@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -26,19 +26,32 @@ _MIN_CELL = 16
 
 
 def write_rows(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, format_: str, output: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    format_: str,
+    output: str | None = None,
+    reader: Callable[[], Any] | None = None,
 ) -> None:
     """Print rows in a format, or write them to a file, which appears only when it is whole.
+
+    Args:
+        columns: Names; one that comes again is numbered (`a`, `a_1`), so that no format loses it.
+        rows: One sequence of values per row.
+        format_: table, csv, json, ndjson, parquet or markdown.
+        output: File; None means the screen.
+        reader: For Parquet, gives the rows as an Arrow record batch reader, whose schema is exact even without rows.
 
     Raises:
         UsageError: for Parquet without a file, on a terminal.
         StoreError: where the file cannot be written.
     """
+    columns = distinct(columns)
     if format_ == "parquet":
         if output is None and sys.stdout.isatty():
             raise UsageError("Parquet is not for a terminal", hint="-o FILE.parquet, or | another-program")
         with _target(output, binary=True) as file:
-            _parquet(columns, rows, file)
+            _parquet(columns, rows if reader is None else reader(), file)
         return
     with _target(output) as file:
         _WRITERS[format_](columns, rows, file)
@@ -135,18 +148,30 @@ def _markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[st
         file.write(line(text(value) for value in row))
 
 
-def _parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
+def distinct(columns: Sequence[str]) -> list[str]:
+    """Column names, each once: `a, a` becomes `a, a_1`."""
+    names: list[str] = []
+    for name in columns:
+        number, candidate = 0, name
+        while candidate in names:
+            number += 1
+            candidate = f"{name}_{number}"
+        names.append(candidate)
+    return names
+
+
+def _parquet(columns: Sequence[str], rows: Any, file: IO[bytes]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    iterator, writer = iter(rows), None
-    while (block := list(islice(iterator, 10_000))) or writer is None:
-        values = list(zip(*block, strict=True)) or [()] * len(columns)
-        arrays = [pa.array(column) for column in values]
-        table = pa.table(dict(zip(columns, arrays, strict=True)), schema=writer.schema if writer else None)
-        writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
-        writer.write_table(table)
-    writer.close()
+    if not isinstance(rows, pa.RecordBatchReader):
+        values = list(zip(*rows, strict=True)) or [()] * len(columns)
+        table = pa.table([pa.array(column) for column in values], names=list(columns))
+        rows = table.to_reader()
+    schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, columns, strict=True)])
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for batch in rows:
+            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str]) -> None:

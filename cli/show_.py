@@ -76,8 +76,8 @@ def _show_views(name: str | None, format_: str, output: str | None) -> None:
     if name is None and format_ == "table":
         for view in views.values():
             click.echo(click.style(view.name, bold=True) + ("(...)" if view.parameters else ""))
-            click.echo(click.wrap_text(view.summary, 100, "  ", "  "))
-        click.echo("\nqubastore show views NAME: its columns, units and SQL")
+            click.echo("".join(f"  {line}\n" if line else "\n" for line in view.comment.splitlines()))
+        click.echo("qubastore show views NAME: one of them, with its SQL")
     elif name is None:
         rows = [(view.name, view.comment) for view in views.values()]
         write_rows(("view", "comment"), rows, format_=format_, output=output)

@@ -66,7 +66,13 @@ def answer(store: Store, query: str, format_: str, output: str | None) -> None:
         if cursor.description is None:
             return
         columns = [column[0] for column in cursor.description]
-        write_rows(columns, _stream(cursor), format_=format_, output=output)
+        write_rows(
+            columns,
+            _stream(cursor),
+            format_=format_,
+            output=output,
+            reader=lambda: cursor.to_arrow_reader(10_000),
+        )
 
 
 def _stream(cursor: Any) -> Iterator[tuple[Any, ...]]:

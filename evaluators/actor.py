@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from qubastore import outputs
 from qubastore.commit import Failure, Shard
-from qubastore.conditions import SIGNIFICANT_BITS
+from qubastore.conditions import CLEAN, SIGNIFICANT_BITS, Condition
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
+from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.images import Decoded, open_image
 from qubastore.evaluators.loaders import LoadedModel, ModelSource, classifier, describe
 from qubastore.models import Preprocessing
@@ -55,7 +56,9 @@ class ShardRequest:
         labels: (n_samples,) int32.
         runs: Model id -> run id of the models that lack the shard.
         classes: Number of classes of the dataset.
-        keep: Kinds of output to keep.
+        keep: Model id -> kinds of output to keep.
+        condition: How inputs are altered before the model sees them.
+        seeds: One per sample, for conditions that draw at random; they depend on the sample's key alone.
     """
 
     shard: int
@@ -64,7 +67,9 @@ class ShardRequest:
     labels: NDArray[np.int32]
     runs: Mapping[str, str]
     classes: int
-    keep: tuple[str, ...]
+    keep: Mapping[str, tuple[str, ...]]
+    condition: Condition = field(default_factory=lambda: Condition(CLEAN, {}))
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass
@@ -95,6 +100,10 @@ class _Held:
     batch_size: int
     mean: torch.Tensor | None
     std: torch.Tensor | None
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels in [0, 1] as the network wants them; what a callable prepared is left as it is."""
+        return pixels if self.mean is None or self.std is None else pixels.sub(self.mean).div(self.std)
 
 
 class Evaluator:
@@ -167,7 +176,7 @@ class Evaluator:
             self._forward_all(batch, sample_ids, request, collected, result)
         for model_id, run_id in request.runs.items():
             if model_id not in result.errors:
-                shard = self._write(collected[model_id], self._models[model_id], request, run_id, failures)
+                shard = self._write(collected[model_id], self._models[model_id], request, run_id, model_id, failures)
                 result.shards.append(shard)
         return result
 
@@ -203,30 +212,20 @@ class Evaluator:
     ) -> None:
         import torch
 
-        encoded = isinstance(batch[0], bytes)
         pixels = None
-        if not encoded:
+        if not isinstance(batch[0], bytes):
             pixels = torch.from_numpy(np.stack(batch)).to(self._device).to(torch.float32).div_(255)
-        normalised: dict[tuple[float, ...], torch.Tensor] = {}
+        places = np.asarray(sample_ids) - request.first_sample
+        labels = request.labels[places]
+        seeds = [request.seeds[place] for place in places] if request.seeds else []
         for model_id in request.runs:
             if model_id in result.errors:
                 continue
             held = self._models[model_id]
             started = time.perf_counter()
             try:
-                if pixels is None:
-                    inputs = torch.stack([held.loaded.preprocessing(open_image(data)) for data in batch])  # type: ignore[operator]
-                    inputs = inputs.to(self._device, torch.float32)
-                else:
-                    prepare = held.loaded.preprocessing
-                    assert isinstance(prepare, Preprocessing)
-                    assert held.mean is not None
-                    assert held.std is not None
-                    constants = (*prepare.mean, *prepare.std)
-                    if constants not in normalised:
-                        normalised[constants] = pixels.sub(held.mean).div_(held.std)
-                    inputs = normalised[constants]
-                logits, features = self._forward(held, inputs)
+                inputs = self._prepared(held, batch) if pixels is None else pixels
+                logits, features = self._forward(held, inputs, request.condition, labels, seeds)
                 outputs.check_logits(logits, classes=request.classes, model=held.loaded.name)
             except QubastoreError as error:
                 result.errors[model_id] = error
@@ -239,18 +238,36 @@ class Evaluator:
                     hint="qubastore ingest --limit 8 ...",
                 )
                 continue
-            labels = request.labels[np.asarray(sample_ids) - request.first_sample]
             collected[model_id].add(sample_ids, logits, features, labels, time.perf_counter() - started)
 
-    def _forward(self, held: _Held, inputs: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _prepared(self, held: _Held, batch: Sequence[bytes]) -> torch.Tensor:
+        """Inputs of a model that prepares images itself, already normalised."""
+        import torch
+
+        prepare: Any = held.loaded.preprocessing
+        return torch.stack([prepare(open_image(data)) for data in batch]).to(self._device, torch.float32)
+
+    def _forward(
+        self,
+        held: _Held,
+        inputs: torch.Tensor,
+        condition: Condition,
+        labels: NDArray[np.int32],
+        seeds: Sequence[int],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Logits and features of a batch; on out-of-memory the model's batches are halved from here on."""
         import torch
 
+        right = torch.from_numpy(labels.astype(np.int64)).to(self._device)
         parts, features, first = [], [], 0
         while first < len(inputs):
-            part = inputs[first : first + held.batch_size].contiguous(memory_format=torch.channels_last)
-            held.features.clear()
+            chosen = slice(first, first + held.batch_size)
+            part = inputs[chosen]
             try:
+                if condition.is_attack:
+                    part = _attacked(held, part, right[chosen], condition, seeds[chosen])
+                held.features.clear()
+                part = held.normalise(part).contiguous(memory_format=torch.channels_last)
                 logits = self._call(held.module, part)
                 parts.append(logits.float().cpu().numpy())
                 if held.features:
@@ -283,8 +300,15 @@ class Evaluator:
         return logits
 
     def _write(
-        self, collected: _Collected, held: _Held, request: ShardRequest, run_id: str, failures: Sequence[Failure]
+        self,
+        collected: _Collected,
+        held: _Held,
+        request: ShardRequest,
+        run_id: str,
+        model_id: str,
+        failures: Sequence[Failure],
     ) -> Shard:
+        keep = request.keep[model_id]
         root = Path(self._settings.data_path)
         name = f"shard-{request.shard:05d}-{uuid.uuid4().hex[:12]}.parquet"
         bits = SIGNIFICANT_BITS[self._settings.precision]
@@ -292,10 +316,10 @@ class Evaluator:
         if collected.sample_ids:
             ids = np.asarray(collected.sample_ids, np.int32)
             tables = {"outputs": outputs.outputs_table(run_id, ids, collected.columns())}
-            if "logits" in request.keep:
+            if "logits" in keep:
                 rounded = outputs.round_significant(np.concatenate(collected.logits), bits)
                 tables["logits"] = outputs.vectors_table(run_id, ids, rounded)
-            if "features" in request.keep:
+            if "features" in keep:
                 rounded = outputs.round_significant(np.concatenate(collected.features), bits)
                 tables["features"] = outputs.vectors_table(run_id, ids, rounded)
             for kind, table in tables.items():
@@ -316,7 +340,7 @@ class Evaluator:
             batch_size=held.batch_size,
             device=self.device_name,
             seconds=collected.seconds,
-            kept=request.keep,
+            kept=keep,
         )
 
 
@@ -348,6 +372,32 @@ class _Collected:
     def columns(self) -> dict[str, NDArray[np.generic]]:
         names = self._columns[0]
         return {name: np.concatenate([columns[name] for columns in self._columns]) for name in names}
+
+
+def _attacked(
+    held: _Held, pixels: torch.Tensor, labels: torch.Tensor, condition: Condition, seeds: Sequence[int]
+) -> torch.Tensor:
+    """Adversarial pixels for one model, in float32 whatever the run's precision."""
+    import torch
+
+    def network(values: torch.Tensor) -> torch.Tensor:
+        held.features.clear()
+        logits: torch.Tensor = held.module(held.normalise(values).contiguous(memory_format=torch.channels_last))
+        return logits
+
+    eps = condition.number("eps")
+    if condition.kind == "fgsm":
+        return fgsm(network, pixels, labels, eps=eps)
+    random = condition.parameters["start"] == "random"
+    return pgd(
+        network,
+        pixels,
+        labels,
+        eps=eps,
+        alpha=condition.number("alpha"),
+        steps=int(condition.parameters["steps"]),
+        seeds=seeds if random else None,
+    )
 
 
 def cpu_environment() -> dict[str, str]:

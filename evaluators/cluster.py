@@ -74,6 +74,8 @@ def _start(address: str | None, num_gpus: int | None, num_cpus: int | None) -> N
         return
     without_gpus = num_gpus == 0 or not os.path.exists("/dev/nvidiactl")  # noqa: PTH110
     ray.init(
+        # Without it, Ray would join whatever cluster it finds on this machine or in RAY_ADDRESS.
+        address="local",
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         include_dashboard=False,

@@ -13,6 +13,7 @@ from qubastore.models import OPTIONS, ModelSpec
 from qubastore.suites import Suite, suite_from_table
 
 _OPTION_TYPES: dict[str, tuple[type, str]] = {
+    "conditions": (list, 'a list such as ["clean", "fgsm"]'),
     "precision": (str, "fp32, bf16 or fp16"),
     "keep": (list, 'a list such as ["outputs", "logits"]'),
     "batch_size": (int, "a whole number"),
@@ -93,7 +94,7 @@ def _model(entry: Any, base: Path, path: str) -> ModelSpec:
     if spec.loader == "python":
         file, _, factory = target.rpartition(":")
         target = f"{base / file}:{factory}"
-    return ModelSpec(spec.loader, target, options)
+    return ModelSpec.parse(str(ModelSpec(spec.loader, target, options)))
 
 
 def _options(table: dict[str, Any], path: str) -> dict[str, Any]:

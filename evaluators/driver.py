@@ -6,6 +6,7 @@ The driver may die at any time: what was committed stays, and the same command g
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,11 @@ import numpy as np
 
 from qubastore.commit import Shard, check_contents, commit_shard, known_contents
 from qubastore.completion import complete_runs
-from qubastore.conditions import PRECISIONS, check_name
+from qubastore.conditions import CLEAN, PRECISIONS, Condition, check_name
 from qubastore.datasets import Dataset, image_folder
 from qubastore.errors import DatasetError, IngestError, QubastoreError, UsageError
 from qubastore.evaluators.actor import Settings, ShardRequest, ShardResult, cpu_environment
+from qubastore.evaluators.attacks import sample_seed
 from qubastore.evaluators.cluster import Resources, cluster
 from qubastore.evaluators.images import SampleFile, image_bytes
 from qubastore.evaluators.loaders import InMemoryModel
@@ -69,6 +71,7 @@ def ingest(
     models: Sequence[ModelSpec | InMemoryModel | str],
     datasets: Sequence[Dataset] | Mapping[str, str | Path],
     *,
+    conditions: Sequence[str] = (CLEAN,),
     precision: str = "fp32",
     keep: Sequence[str] = DEFAULT_KEEP,
     batch_size: int | None = None,
@@ -87,6 +90,7 @@ def ingest(
         store: A store open for writing.
         models: `loader:name` texts, specs, or `InMemoryModel`s.
         datasets: Datasets, or name -> folder of class folders.
+        conditions: How inputs are altered, each for every model and dataset: `clean`, `fgsm`, `pgd(steps=20)`.
         precision: `fp32`, `bf16` or `fp16` (autocast); part of the run's identity.
         keep: Of `outputs`, `logits`, `features`; outputs are always kept.
         batch_size: Images of a forward pass; None means 32 on CPUs, 256 on GPUs. Halved when memory runs out.
@@ -129,6 +133,7 @@ def ingest(
             store,
             specs,
             limited,
+            conditions=list(dict.fromkeys(str(Condition.parse(text)) for text in conditions)),
             precision=precision,
             keep=kinds,
             force=force,
@@ -164,20 +169,38 @@ class _Job:
 
     dataset: Dataset
     runs: list[PlannedRun]
+    condition: Condition
     shard: int
     first: int
     end: int
     attempts: int = 0
+    given: int = 0
 
-    def request(self, keep: tuple[str, ...], dead: set[tuple[str, str]]) -> ShardRequest:
+    def request(self, dead: set[str]) -> ShardRequest:
         labels = np.array([sample.label for sample in self.dataset.samples[self.first : self.end]], np.int32)
-        runs = {p.model.model_id: p.run.run_id for p in self.runs if _key(p) not in dead}
+        alive = [p for p in self.runs if _key(p) not in dead]
         classes = len(self.dataset.classes)
-        return ShardRequest(self.shard, self.first, self.end - self.first, labels, runs, classes, keep)
+        return ShardRequest(
+            shard=self.shard,
+            first_sample=self.first,
+            n_samples=self.end - self.first,
+            labels=labels,
+            runs={p.model.model_id: p.run.run_id for p in alive},
+            classes=classes,
+            keep={p.model.model_id: p.keep for p in alive},
+            condition=self.condition,
+            seeds=self._seeds(),
+        )
+
+    def _seeds(self) -> tuple[int, ...]:
+        if self.condition.parameters.get("start") != "random":
+            return ()
+        text = str(self.condition)
+        return tuple(sample_seed(sample.key, text) for sample in self.dataset.samples[self.first : self.end])
 
 
-def _key(planned: PlannedRun) -> tuple[str, str]:
-    return planned.model.model_id, planned.dataset.dataset_id
+def _key(planned: PlannedRun) -> str:
+    return planned.run.run_id
 
 
 class _Driver:
@@ -203,8 +226,9 @@ class _Driver:
             use_gpu=resources.gpus > 0,
             threads=1 if resources.gpus else resources.cpus,
         )
-        self._dead: set[tuple[str, str]] = set()
+        self._dead: set[str] = set()
         self._contents: dict[str, dict[int, str]] = {}
+        self._given = itertools.count()
 
     def work_on(self, group: list[PlannedRun]) -> None:
         """Put every missing shard of a group through its models."""
@@ -223,9 +247,10 @@ class _Driver:
             while jobs or busy:
                 while jobs and idle:
                     job = jobs.popleft()
-                    request = job.request(self._plan.keep, self._dead)
+                    request = job.request(self._dead)
                     if request.runs:
                         actor = idle.popleft()
+                        job.given = next(self._given)
                         busy[actor.evaluate.remote(request, self._decode(job, group))] = (actor, job)
                 if not busy:
                     continue
@@ -234,9 +259,10 @@ class _Driver:
                 try:
                     result = ray.get(done[0])
                 except ray.exceptions.RayActorError:
-                    # Every shard that the dead one held goes back; only the one it was at, the first, is suspected.
-                    for ref in [ref for ref, (other, _) in busy.items() if other is actor]:
-                        jobs.appendleft(busy.pop(ref)[1])
+                    # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
+                    held = [job, *(busy.pop(ref)[1] for ref in [r for r, (other, _) in busy.items() if other is actor])]
+                    job, *waiting = sorted(held, key=lambda item: item.given)
+                    jobs.extendleft(reversed(waiting))
                     evaluators.remove(actor)
                     idle = deque(other for other in idle if other is not actor)
                     self._retry(job, jobs)
@@ -255,7 +281,7 @@ class _Driver:
     def _begin(self, group: list[PlannedRun]) -> None:
         """Show the runs, once their models are loaded: the speed shown is that of the work."""
         alive = [p for p in group if _key(p) not in self._dead]
-        for planned, title in zip(alive, titles([(p.model.model.name, p.dataset.name) for p in alive]), strict=True):
+        for planned, title in zip(alive, titles([(p.model.model.name, p.place) for p in alive]), strict=True):
             total = len(planned.dataset.samples)
             self._display.begin(planned.run.run_id, title, total, total - planned.n_images)
 
@@ -291,7 +317,7 @@ class _Driver:
 
     def _depth(self, job: _Job, evaluators: int) -> int:
         """Shards that an evaluator has at once: one to work on and one being decoded, if memory allows."""
-        shard = (job.end - job.first) * image_bytes(job.runs[0].model.preprocessing)
+        shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
         return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
 
     def _decode(self, job: _Job, group: list[PlannedRun]) -> list[Any]:
@@ -305,7 +331,7 @@ class _Driver:
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
         task = ray.remote(decode).options(num_cpus=1, max_retries=3)
-        preprocessing = group[0].model.preprocessing
+        preprocessing = group[0].preprocessing
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
         return [task.remote(chunk, preprocessing) for chunk in chunks]
 
@@ -323,26 +349,30 @@ class _Driver:
         identity = job.dataset.dataset_id
         known = self._contents[identity]
         keys = {index: job.dataset.samples[index].key for index in result.contents}
+        new = {sample: value for sample, value in result.contents.items() if sample not in known}
+        runs = {planned.run.run_id: planned.run for planned in job.runs}
+        waiting = deque(result.shards)
         try:
             check_contents(known, result.contents, keys)
             self._check_strict(result)
-        except QubastoreError:
-            for shard in result.shards:
+            while waiting:
+                shard = waiting.popleft()
+                done = commit_shard(
+                    self._store,
+                    shard,
+                    dataset_id=identity,
+                    contents=new if shard is result.shards[0] else None,
+                    replace=self._plan.replace,
+                    run=runs[shard.run_id],
+                )
+                if done:
+                    self._report.images += shard.n_samples
+                    self._report.failures += len(shard.failures)
+                self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
+        except BaseException:
+            for shard in waiting:
                 shard.drop_files()
             raise
-        new = {sample: value for sample, value in result.contents.items() if sample not in known}
-        for position, shard in enumerate(result.shards):
-            done = commit_shard(
-                self._store,
-                shard,
-                dataset_id=identity,
-                contents=new if position == 0 else None,
-                replace=self._plan.replace,
-            )
-            if done:
-                self._report.images += shard.n_samples
-                self._report.failures += len(shard.failures)
-            self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
         if result.shards:
             known.update(new)
         for planned in job.runs:
@@ -361,18 +391,19 @@ class _Driver:
     def _give_up(self, planned: PlannedRun, error: QubastoreError) -> None:
         if _key(planned) not in self._dead:
             self._dead.add(_key(planned))
-            self._report.errors.append((planned.model.model.name, planned.dataset.name, error))
-            self._display.say(f"{planned.model.model.name} on {planned.dataset.name}: given up\n{error}")
+            self._report.errors.append((planned.model.model.name, planned.place, error))
+            self._display.say(f"{planned.model.model.name} on {planned.place}: given up\n{error}")
 
 
 def _jobs(group: list[PlannedRun]) -> list[_Job]:
-    """One job per dataset and range of samples, for all runs of the group that lack it."""
-    jobs: dict[tuple[str, int, int], _Job] = {}
+    """One job per dataset, condition and range of samples, for all runs of the group that lack it."""
+    jobs: dict[tuple[str, str, int, int], _Job] = {}
     for planned in group:
         for shard in planned.missing:
             first, end = planned.run.shard_range(shard)
-            key = (planned.dataset.dataset_id, first, end)
-            job = jobs.setdefault(key, _Job(planned.dataset, [], shard, first, end))
+            key = (planned.dataset.dataset_id, planned.run.condition, first, end)
+            condition = Condition.parse(planned.run.condition)
+            job = jobs.setdefault(key, _Job(planned.dataset, [], condition, shard, first, end))
             job.runs.append(planned)
     return list(jobs.values())
 

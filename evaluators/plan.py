@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
+from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets import Dataset
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
 from qubastore.models import Model, ModelSpec, Preprocessing
+from qubastore.outputs import KINDS
 from qubastore.runs import Run, default_shard_size
 from qubastore.store import Store
 
@@ -42,21 +45,33 @@ class PlannedModel:
         as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
         return Preprocessing(**as_tuples)
 
-    @property
-    def group(self) -> str:
-        """Models of a group share decoding."""
-        prepare = self.preprocessing
-        return prepare.decode_key if prepare else f"callable {self.model_id}"
-
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run with the shards that it lacks."""
+    """A run with the shards that it lacks, and what is to be kept of them: what was kept before, and what is asked."""
 
     run: Run
     model: PlannedModel
     dataset: Dataset
     missing: tuple[int, ...]
+    keep: tuple[str, ...]
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How the run's images are decoded; None where the model prepares them itself."""
+        own = self.model.preprocessing
+        return own.framed(self.run.framing) if own else None
+
+    @property
+    def group(self) -> str:
+        """Runs of a group share decoding."""
+        return self.preprocessing.decode_key if self.preprocessing else f"callable {self.model.model_id}"
+
+    @property
+    def place(self) -> str:
+        """The dataset, and what is unusual about the run: `digits under fgsm(eps=8/255)`."""
+        under = "" if self.run.condition == CLEAN else f" under {self.run.condition}"
+        return self.dataset.name + under
 
     @property
     def n_images(self) -> int:
@@ -69,7 +84,6 @@ class Plan:
     """All runs that were asked for, in order."""
 
     runs: tuple[PlannedRun, ...]
-    keep: tuple[str, ...]
     replace: bool
 
     @property
@@ -81,7 +95,7 @@ class Plan:
         """Runs to do, by models that share decoding, each group small enough for one device."""
         by_key: dict[str, list[PlannedRun]] = {}
         for planned in self.todo:
-            by_key.setdefault(planned.model.group, []).append(planned)
+            by_key.setdefault(planned.group, []).append(planned)
         groups = []
         for runs in by_key.values():
             part: list[PlannedRun] = []
@@ -102,6 +116,7 @@ def plan(
     models: Sequence[ModelSpec | InMemoryModel],
     datasets: Sequence[Dataset],
     *,
+    conditions: Sequence[str],
     precision: str,
     keep: tuple[str, ...],
     force: bool,
@@ -122,7 +137,7 @@ def plan(
     planned = _distinct(_identify(store, spec, register=register, report=report) for spec in models)
     for model in planned:
         for dataset in datasets:
-            _check_fit(model, dataset, keep)
+            _check_fit(model, dataset, keep, conditions)
     if register:
         for dataset in datasets:
             store.write(lambda c, d=dataset: registry.register_dataset(c, d))  # type: ignore[misc]
@@ -130,30 +145,33 @@ def plan(
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
     runs = []
-    for model in planned:
-        for dataset in datasets:
-            size = len(dataset.samples)
-            draft = Run(model.model_id, dataset.dataset_id, size, default_shard_size(size), precision=precision)
-            run = Run(
-                model.model_id,
-                dataset.dataset_id,
-                size,
-                stored.get(draft.run_id, draft.shard_size),
-                precision=precision,
-                versions=versions,
-            )
-            kept = committed.get(run.run_id, {})
-            missing = [n for n in range(run.n_shards) if force or not set(keep) <= kept.get(n, set())]
-            runs.append(PlannedRun(run, model, dataset, tuple(missing)))
+    for model, dataset, condition in itertools.product(planned, datasets, conditions):
+        size = len(dataset.samples)
+        run = Run(
+            model.model_id,
+            dataset.dataset_id,
+            size,
+            default_shard_size(size),
+            framing=dataset.framing,
+            condition=condition,
+            precision=precision,
+            versions=versions,
+        )
+        run = replace(run, shard_size=stored.get(run.run_id, run.shard_size))
+        kept = committed.get(run.run_id, {})
+        # Asking for another kind never loses one that is there.
+        kinds = set(keep).union(*kept.values())
+        missing = [n for n in range(run.n_shards) if force or not kinds <= kept.get(n, set())]
+        ordered = tuple(kind for kind in KINDS if kind in kinds)
+        runs.append(PlannedRun(run, model, dataset, tuple(missing), ordered))
     if register:
         store.write(lambda c: _register_runs(c, runs))
-    return Plan(tuple(runs), keep, force)
+    return Plan(tuple(runs), force)
 
 
 def _register_runs(connection: duckdb.DuckDBPyConnection, runs: Iterable[PlannedRun]) -> None:
     for planned in runs:
-        if planned.missing:
-            registry.register_run(connection, planned.run)
+        registry.register_run(connection, planned.run)
 
 
 def _committed(store: Store) -> dict[str, dict[int, set[str]]]:
@@ -179,6 +197,10 @@ def _identify(
             return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source)
     report(f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is")
     model = describe(source.load())
+    named = store.rows("select name from models where model_id = ?", [model.model_id])
+    if named and named[0][0] != model.name:
+        report(f"{model.name} is {named[0][0]}, which is in the store: its numbers stand under that name")
+        model = replace(model, name=named[0][0])
     if register:
         store.write(lambda c: registry.register_model(c, model, revision))
     return PlannedModel(model, model.model_id, source)
@@ -194,13 +216,24 @@ def _stored_model(store: Store, model_id: str) -> Model:
     return Model(name, loader, json.loads(architecture), weights, json.loads(preprocessing), (height, width), *rest)
 
 
-def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...]) -> None:
+def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...], conditions: Sequence[str]) -> None:
     if model.model.num_classes != len(dataset.classes):
         raise ModelError(
             f"{model.model.name} does not fit the dataset {dataset.name}",
             expected=f"{len(dataset.classes)} classes, those of the label space {dataset.label_space}",
             found=f"{model.model.num_classes} classes",
             hint="choose a model trained on these classes",
+        )
+    attacks = [text for text in conditions if Condition.parse(text).is_attack]
+    if attacks and model.preprocessing is None:
+        raise ModelError(
+            f"{model.model.name} prepares its images itself, so {attacks[0]} has no pixels to alter",
+            expected="a timm data config: attacks work on pixels in [0, 1], with the normalisation inside the model",
+        )
+    if dataset.framing != "model" and model.preprocessing is None:
+        raise ModelError(
+            f"{model.model.name} prepares its images itself, so {dataset.name} cannot be framed as {dataset.framing}",
+            hint="return a timm data config instead of a function",
         )
     if "features" in keep and model.model.feature_width is None:
         raise ModelError(

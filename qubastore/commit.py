@@ -5,6 +5,7 @@ The first commit of a shard wins. A later one that offers nothing more is told s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qubastore import engine, outputs, registry
-from qubastore.errors import DatasetError
+from qubastore.errors import DatasetError, QubastoreError, StoreError
+from qubastore.runs import Run
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -67,7 +69,13 @@ class Shard:
 
 
 def commit_shard(
-    store: Store, shard: Shard, *, dataset_id: str, contents: Mapping[int, str] | None = None, replace: bool = False
+    store: Store,
+    shard: Shard,
+    *,
+    dataset_id: str,
+    contents: Mapping[int, str] | None = None,
+    replace: bool = False,
+    run: Run | None = None,
 ) -> bool:
     """Register a shard: all of it, or nothing, and only once.
 
@@ -77,17 +85,29 @@ def commit_shard(
         dataset_id: Dataset of the run, for `contents`.
         contents: Sample id -> content hash of samples decoded for the first time.
         replace: Take the place of what is committed, even if that keeps as much.
+        run: With `replace`, the run as it is now: its versions take the place of those noted.
 
     Returns:
         False where another commit was first; the shard's files are gone then.
+
+    Raises:
+        StoreError: where the run was removed in the meantime.
+        DatasetError: where an image is another one than when it was first read.
     """
 
     def work(connection: duckdb.DuckDBPyConnection) -> bool:
         kept = connection.execute(
             "select kept from shards where run_id = ? and shard = ?", [shard.run_id, shard.shard]
         ).fetchone()
-        if kept is not None and not replace and set(kept[0]) >= set(shard.kept):
+        if not registry.exists(connection, "runs", "run_id", shard.run_id):
+            raise StoreError(
+                f"run {shard.run_id} was removed while it was worked on", hint="run the same command again"
+            )
+        # What is there gives way to more of the same, never to something that lacks a kind it has.
+        if kept is not None and not replace and not set(kept[0]) < set(shard.kept):
             return False
+        if replace and run is not None:
+            registry.replace_run(connection, run)
         if kept is not None:
             _remove_shard(connection, shard)
         for kind, file in shard.files.items():
@@ -116,7 +136,10 @@ def commit_shard(
     try:
         committed = store.write(work)
     except BaseException:
-        shard.drop_files()
+        # An error may reach us although the commit took effect: what the catalog refers to is never removed.
+        with contextlib.suppress(QubastoreError):
+            if not _is_registered(store, shard):
+                shard.drop_files()
         raise
     if not committed:
         shard.drop_files()
@@ -127,6 +150,15 @@ def known_contents(store: Store, dataset_id: str) -> dict[int, str]:
     """Sample id -> content hash, for the samples of a dataset that were decoded before."""
     query = "select sample_id, content_hash from sample_contents where dataset_id = ?"
     return dict(store.rows(query, [dataset_id]))
+
+
+def _is_registered(store: Store, shard: Shard) -> bool:
+    """Whether the catalog refers to any of a shard's files."""
+    for kind, file in shard.files.items():
+        query = f"select count(*) from ducklake_list_files({engine.quote(engine.CATALOG)}, {engine.quote(kind)})"
+        if store.rows(f"{query} where ends_with(data_file, ?)", [Path(file).name])[0][0]:
+            return True
+    return False
 
 
 def _remove_shard(connection: duckdb.DuckDBPyConnection, shard: Shard) -> None:

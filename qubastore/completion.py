@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +49,11 @@ def complete_runs(store: Store) -> list[str]:
 def _sum_up(store: Store, run_id: str) -> None:
     import numpy as np
 
+    state = _state(store.rows, run_id)
     columns = store.sql(
         """
-        select label, prediction, confidence, label_probability, logsumexp, sum_squared_probability,
-            list_contains(top5_class, label) as in_top5
+        select label, prediction, confidence, label_probability, sum_squared_probability,
+            logsumexp - label_logit::double as negative_log_likelihood, list_contains(top5_class, label) as in_top5
         from outputs where run_id = ? order by sample_id
         """,
         [run_id],
@@ -61,7 +62,7 @@ def _sum_up(store: Store, run_id: str) -> None:
     correct = np.asarray(columns["prediction"]) == label
     truth, squares = _optional(columns["label_probability"]), _optional(columns["sum_squared_probability"])
     in_top5 = columns["in_top5"]
-    likelihood = None if truth is None else _nats(truth)
+    likelihood = _optional(columns["negative_log_likelihood"])
     brier = None if truth is None or squares is None else squares - 2 * truth + 1
     summary = (
         run_id,
@@ -78,6 +79,9 @@ def _sum_up(store: Store, run_id: str) -> None:
     bins = [(run_id, *row) for row in bin_rows(confidence, correct)]
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
+        # Removed, or with other shards than those read: the next completion sums up what is there then.
+        if _state(lambda query, values: connection.execute(query, values).fetchall(), run_id) != state:
+            return
         for table in registry.SUMMARY_TABLES:
             connection.execute(f"delete from {table} where run_id = ?", [run_id])
         registry.insert(connection, "run_summary", [summary])
@@ -85,6 +89,15 @@ def _sum_up(store: Store, run_id: str) -> None:
         registry.insert(connection, "bin_summary", bins)
 
     store.write(work)
+
+
+def _state(rows: Callable[[str, list[str]], list[tuple[Any, ...]]], run_id: str) -> list[tuple[Any, ...]]:
+    """What a run's sums are taken over: it changes whenever a shard comes, goes or is replaced."""
+    query = """
+        select runs.run_id, shards.shard, shards.committed_at
+        from runs join shards using (run_id) where run_id = ? order by shard
+    """
+    return rows(query, [run_id])
 
 
 def class_rows(
@@ -126,13 +139,14 @@ def _store_metrics(store: Store) -> None:
     A metric that a run cannot have (no logits were kept) is stored as null: looked for, and not there.
     """
     present = set(store.rows("select run_id, metric, metric_version from run_metrics"))
-    complete = [row[0] for row in store.rows("select run_id from run_summary order by run_id")]
+    summed_up = dict(store.rows("select run_id, computed_at from run_summary order by run_id"))
+    complete = list(summed_up)
     for metric in (m for m in METRICS if m.transform):
         lacking = [run for run in complete if (run, metric.name, metric.version) not in present]
         able = set(_with_logits(store, lacking))
         for run_id in lacking:
             value = _transform(store, metric, run_id) if run_id in able else None
-            _replace(store, [(run_id, metric.name, metric.version, value)])
+            _replace(store, [(run_id, metric.name, metric.version, value)], summed_up)
     by_view: dict[str, list[Metric]] = defaultdict(list)
     for metric in METRICS:
         if metric.view:
@@ -150,7 +164,7 @@ def _store_metrics(store: Store) -> None:
                 for metric, value in zip(metrics, values[run_id], strict=True)
             ]
     if rows:
-        _replace(store, rows)
+        _replace(store, rows, summed_up)
 
 
 def _with_logits(store: Store, runs: Sequence[str]) -> list[str]:
@@ -186,16 +200,18 @@ def _transform(store: Store, metric: Metric, run_id: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _replace(store: Store, rows: Sequence[tuple[str, str, int, float | None]]) -> None:
-    """Store metrics in place of those of the same runs and names."""
+def _replace(
+    store: Store, rows: Sequence[tuple[str, str, int, float | None]], summed_up: Mapping[str, datetime]
+) -> None:
+    """Store metrics in place of those of the same runs and names, for runs summed up when `summed_up` says."""
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         for metric in sorted({row[1] for row in rows}):
             runs = [row[0] for row in rows if row[1] == metric]
             connection.execute("delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric, runs])
-        # A run may have been removed, or replaced and not summed up again, since its metrics were computed.
-        still = {row[0] for row in connection.execute("select run_id from run_summary").fetchall()}
-        registry.insert(connection, "run_metrics", [row for row in rows if row[0] in still])
+        # A run may have been removed, or summed up anew, since its metrics were computed.
+        now = dict(connection.execute("select run_id, computed_at from run_summary").fetchall())
+        registry.insert(connection, "run_metrics", [row for row in rows if now.get(row[0]) == summed_up[row[0]]])
 
     store.write(work)
 
@@ -211,10 +227,3 @@ def _optional(column: Any) -> NDArray[np.float64] | None:
     import numpy as np
 
     return None if _masked(column) else np.asarray(column, np.float64)
-
-
-def _nats(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    import numpy as np
-
-    with np.errstate(divide="ignore"):
-        return -np.log(probability)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from qubastore.errors import DatasetError, UsageError
 from qubastore.identity import content_hash, identifier
-from qubastore.labels import OWN_CLASSES, label_space
+from qubastore.labels import IMAGENET_1K, OWN_CLASSES, label_space
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
 
@@ -44,6 +45,7 @@ class Dataset:
         classes: Class names by label.
         label_space: How a model's outputs map to the classes: `imagenet-1k` or `own-classes`.
         root: Folder that the keys are relative to; None for a dataset in memory.
+        framing: How its images become inputs: `model`, or `whole` for sets that come already cropped.
     """
 
     name: str
@@ -51,15 +53,22 @@ class Dataset:
     classes: tuple[str, ...]
     label_space: str
     root: str | None
+    framing: str = "model"
 
     @cached_property
     def dataset_id(self) -> str:
-        """Hash of the name and the ordered (key, byte size); in memory, also of the content.
+        """Hash of the name and the ordered (key, byte size), and of what those leave open.
 
-        The name is part of it: sets of uncompressed images can agree in every key and size.
+        The name is part of it: sets of uncompressed images can agree in every key and size. So are the classes, but for
+        ImageNet's, which never change; and where keys are no paths below class folders, the labels and the content.
         """
-        listing = [[s.key, s.size] if s.data is None else [s.key, s.size, content_hash(s.data)] for s in self.samples]
-        return identifier("dataset", self.name, listing)
+        listing: list[list[Any]] = [[s.key, s.size] for s in self.samples]
+        if self.root is None:
+            listing = [
+                [s.key, s.size, s.label, content_hash(s.data) if s.data is not None else None] for s in self.samples
+            ]
+        classes = None if self.label_space == IMAGENET_1K else list(self.classes)
+        return identifier("dataset", self.name, classes, listing)
 
     def limited(self, limit: int | None) -> Dataset:
         """At most `limit` samples, evenly spaced so that they spread over the classes: a dataset of its own."""
@@ -68,7 +77,7 @@ class Dataset:
         if limit < 1:
             raise UsageError(f"--limit {limit} leaves no image", expected="a number from 1 up")
         chosen = tuple(self.samples[index * len(self.samples) // limit] for index in range(limit))
-        return Dataset(self.name, chosen, self.classes, self.label_space, self.root)
+        return replace(self, samples=chosen)
 
 
 def image_folder(name: str, path: str | os.PathLike[str]) -> Dataset:
@@ -88,7 +97,19 @@ def image_folder(name: str, path: str | os.PathLike[str]) -> Dataset:
             expected="a folder with one folder of images per class",
             hint=f"ls {_nearest_parent(root)}",
         )
-    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name))
+    try:
+        return _read_image_folder(name, root)
+    except OSError as error:
+        raise DatasetError(
+            f"dataset {name}: {error.filename} cannot be read",
+            found=error.strerror,
+            hint=f"ls -l {error.filename}",
+        ) from None
+
+
+def _read_image_folder(name: str, root: Path) -> Dataset:
+    with os.scandir(root) as scan:
+        folders = sorted(entry.name for entry in scan if entry.is_dir() and not _hidden(entry.name))
     if not folders:
         raise DatasetError(
             f"dataset {name}: {root} has no class folders",
@@ -105,7 +126,18 @@ def image_folder(name: str, path: str | os.PathLike[str]) -> Dataset:
             f"dataset {name}: no images in the {len(folders)} class folders of {root}",
             expected=f"files that end in {' '.join(sorted(EXTENSIONS))}",
         )
+    for sample in found:
+        if not sample.key.isprintable() and _undecodable(sample.key):
+            raise DatasetError(
+                f"dataset {name}: the file name {sample.key.encode(errors='surrogateescape')!r} is not UTF-8",
+                hint="rename it: keys are stored as text",
+            )
     return Dataset(name, tuple(sorted(found, key=lambda sample: sample.key)), classes, space, str(root.resolve()))
+
+
+def _undecodable(key: str) -> bool:
+    """Whether a file name holds bytes that are no UTF-8: Python marks them with lone surrogates."""
+    return any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def images_in_memory(
@@ -153,9 +185,9 @@ def parse_dataset(text: str) -> Dataset:
 
 
 def _images(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    for entry in os.scandir(folder):
-        if _hidden(entry.name):
-            continue
+    with os.scandir(folder) as scan:
+        entries = [entry for entry in scan if not _hidden(entry.name)]
+    for entry in entries:
         key = f"{prefix}/{entry.name}"
         if entry.is_dir():
             yield from _images(Path(entry.path), key)

@@ -198,9 +198,8 @@ def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: 
 
     size = len(data.samples)
     content = content_hash(file.read_bytes())
-    model = Model(
-        name, "import", {"predictions": content}, "", "", None, len(data.classes), None, None, "probabilities"
-    )
+    made_of = {"predictions": content, "name": name}
+    model = Model(name, "import", made_of, "", "", None, len(data.classes), None, None, "probabilities")
     run = Run(model.model_id, data.dataset_id, size, size, origin="imported")
 
     def register(connection: duckdb.DuckDBPyConnection) -> None:
@@ -215,7 +214,9 @@ def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: 
         "prediction": pa.array([predictions[index][0] for index in range(size)], pa.int32()),
         "confidence": pa.array([predictions[index][1] for index in range(size)], pa.float64()),
     }
-    for column in ("label_probability", "logsumexp", "sum_squared_probability"):
+    columns["label_probability"] = pa.nulls(size, pa.float64())
+    columns["label_logit"] = pa.nulls(size, pa.float32())
+    for column in ("logsumexp", "sum_squared_probability"):
         columns[column] = pa.nulls(size, pa.float64())
     columns["top5_class"] = pa.nulls(size, pa.list_(pa.int32()))
     columns["top5_logit"] = pa.nulls(size, pa.list_(pa.float32()))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.identity import canonical_json, identifier
 
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming", "random")
 LOADERS = ("timm", "torchvision", "python")
 OPTIONS = ("checkpoint", "num_classes", "name")
 
@@ -52,6 +53,10 @@ class ModelSpec:
                     expected=f"one of {', '.join(OPTIONS)}",
                     hint=did_you_mean(option, OPTIONS),
                 )
+        if "num_classes" in options and not (options["num_classes"].isdecimal() and int(options["num_classes"]) > 0):
+            raise UsageError(
+                f"{text!r}: num_classes is {options['num_classes']!r}", expected="a whole number from 1 up"
+            )
         return cls(loader, target, options)
 
     def __str__(self) -> str:
@@ -99,17 +104,25 @@ class Preprocessing:
         if crop_mode not in modes:
             raise ModelError(f"{where}: unknown crop_mode {crop_mode!r}", expected=f"one of {', '.join(modes)}")
         interpolation = config.get("interpolation") or "bilinear"
-        share = float(config.get("crop_pct") or 0.875)
-        crop = (int(size[1]), int(size[2]))
+        if interpolation not in INTERPOLATIONS:
+            raise ModelError(
+                f"{where}: unknown interpolation {interpolation!r}", expected=f"one of {', '.join(INTERPOLATIONS)}"
+            )
+        crop = (_number(size[1], where, "input_size", int), _number(size[2], where, "input_size", int))
+        share = _number(config.get("crop_pct") or 0.875, where, "crop_pct", float)
         return cls(
             crop=crop,
             resize=(math.floor(crop[0] / share), math.floor(crop[1] / share)),
             mode=modes[crop_mode],
             # timm's eval transform takes bilinear for a config that says random.
             interpolation="bilinear" if interpolation == "random" else interpolation,
-            mean=tuple(float(v) for v in config.get("mean", cls.mean)),
-            std=tuple(float(v) for v in config.get("std", cls.std)),
+            mean=_three(config.get("mean", cls.mean), where, "mean"),
+            std=_three(config.get("std", cls.std), where, "std"),
         )
+
+    def framed(self, framing: str) -> Preprocessing:
+        """The same under a framing: `whole` resizes the whole image to the input size and crops nothing."""
+        return replace(self, resize=self.crop, mode="squash") if framing == "whole" else self
 
     @property
     def decode_key(self) -> str:
@@ -173,3 +186,20 @@ class Model:
             self.feature_width,
             self.output_type,
         )
+
+
+def _number(value: Any, where: str, name: str, kind: type[int] | type[float]) -> Any:
+    """A positive number of a preprocessing."""
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
+        raise ModelError(f"{where}: {name} of the preprocessing holds {value!r}", expected="a number above 0")
+    return kind(value)
+
+
+def _three(values: Any, where: str, name: str) -> tuple[float, ...]:
+    """One number per colour channel."""
+    numbers = isinstance(values, (tuple, list)) and all(isinstance(v, (int, float)) for v in values)
+    if not numbers or len(values) != 3 or not all(math.isfinite(v) for v in values) or (name == "std" and 0 in values):
+        raise ModelError(
+            f"{where}: {name} of the preprocessing is {values!r}", expected="three numbers, one per colour channel"
+        )
+    return tuple(float(v) for v in values)

@@ -66,8 +66,8 @@ def output_columns(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> di
 
     Returns:
         `prediction` (n,) int32 (the lowest class on a tie), `confidence`, `label_probability`, `logsumexp`,
-        `sum_squared_probability` (n,) float64, `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with
-        k = min(5, n_classes), largest first, lower classes first on ties.
+        `sum_squared_probability` (n,) float64, `label_logit` (n,) float32, `top5_class` (n, k) int32 and `top5_logit`
+        (n, k) float32 with k = min(5, n_classes), largest first, lower classes first on ties.
     """
     wide = logits.astype(np.float64)
     peak = wide.max(axis=1, keepdims=True)
@@ -81,6 +81,7 @@ def output_columns(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> di
         "prediction": top_class[:, 0],
         "confidence": probabilities[rows, top_class[:, 0]],
         "label_probability": probabilities[rows, labels],
+        "label_logit": logits[rows, labels],
         "logsumexp": (peak + np.log(total))[:, 0],
         "sum_squared_probability": np.square(probabilities).sum(axis=1),
         "top5_class": top_class,

@@ -107,6 +107,12 @@ def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
     insert(connection, "runs", [row])
 
 
+def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Store a run in place of its row, with the versions of today."""
+    connection.execute("delete from runs where run_id = ?", [run.run_id])
+    register_run(connection, run)
+
+
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
     """Store a suite in place of one of the same name."""
     connection.execute("delete from suites where suite = ?", [suite.name])

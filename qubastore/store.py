@@ -10,11 +10,14 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore import engine, schema, views
@@ -64,7 +67,7 @@ class Store:
     @property
     def data_path(self) -> Path:
         """The folder of the Parquet files."""
-        return self.path / "data"
+        return self.path.resolve() / "data"
 
     def close(self) -> None:
         """Close the connection; the object is of no use afterwards."""
@@ -102,6 +105,8 @@ class Store:
         reads cannot change before it commits. Where the catalog is locked all the same, the transaction is rolled
         back and `work` runs again, checks included.
 
+        Ctrl-C waits until the transaction is over.
+
         Raises:
             StoreError: in a read-only store, on a full disk, or where the store stays locked.
         """
@@ -110,7 +115,7 @@ class Store:
         if self.read_only:
             raise StoreError(f"the store {self.path} is open for reading only", hint="open it with read_only=False")
         deadline, pause = time.monotonic() + LOCK_TIMEOUT, 0.01
-        with self._turn(deadline), translated():
+        with self._turn(deadline), _uninterrupted(), translated():
             while True:
                 try:
                     self._connection.execute("begin transaction")
@@ -239,7 +244,7 @@ def init(path: str | os.PathLike[str] | None = None) -> Store:
     with translated():
         where.parent.mkdir(parents=True, exist_ok=True)
         _refuse_network_file_system(where.parent.resolve())
-        new = Path(tempfile.mkdtemp(prefix=f".{where.name}-", dir=where.parent))
+        new = Path(tempfile.mkdtemp(prefix=f".{where.name}-", dir=where.parent)).resolve()
     try:
         with translated():
             (new / "data").mkdir()
@@ -320,7 +325,7 @@ def _attach(path: str | os.PathLike[str] | None, *, read_only: bool) -> Store:
     with translated():
         if not read_only:
             _lock_file(where).open("a").close()
-        engine.attach(connection, catalog, where / "data", read_only=read_only)
+        engine.attach(connection, catalog.resolve(), where.resolve() / "data", read_only=read_only)
     return Store(where, connection, read_only=read_only)
 
 
@@ -335,6 +340,22 @@ def _refresh_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back: in the middle of a commit, nobody could tell whether it took effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held and callable(before):
+            before(*held[0])
+
+
+@contextlib.contextmanager
 def translated(query: str | None = None) -> Iterator[None]:
     """Turn errors of DuckDB and of the operating system into ours."""
     import duckdb
@@ -342,6 +363,11 @@ def translated(query: str | None = None) -> Iterator[None]:
     try:
         yield
     except (QubastoreError, BrokenPipeError):
+        raise
+    except RuntimeError as error:
+        # DuckDB's word for Ctrl-C.
+        if "Query interrupted" in str(error):
+            raise KeyboardInterrupt from None
         raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

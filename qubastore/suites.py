@@ -59,8 +59,11 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
         raise UsageError(
             f"{where}: the suite name {name!r} belongs to the study's own suite", hint="choose another name"
         )
+    listed = table.get("roles", {})
+    if not isinstance(listed, dict):
+        raise UsageError(f"{where}: the roles of suite {name!r} are no table", hint="[suite.roles]")
     roles = []
-    for role, entry in table.get("roles", {}).items():
+    for role, entry in listed.items():
         if role not in ROLES:
             raise UsageError(
                 f"{where}: unknown role {role!r} in suite {name!r}",

@@ -65,6 +65,17 @@ def nan_logits():
     return Broken(1), CONFIG
 
 
+class Stepped(Net):
+    """Without a gradient."""
+
+    def forward(self, x):
+        return super().forward(x.round().detach())
+
+
+def stepped():
+    return Stepped(1), CONFIG
+
+
 class Hungry(Net):
     """Out of memory for more than five images."""
 
@@ -112,6 +123,22 @@ def prepared():
 
 def prepared_without_id():
     return Net(1), lambda image: image
+
+
+def prepared_as_image():
+    def prepare(image):
+        return image
+
+    prepare.id = "nothing"
+    return Net(1), prepare
+
+
+def wrong_mean():
+    return Net(1), {**CONFIG, "mean": "grey"}
+
+
+def wrong_filter():
+    return Net(1), {**CONFIG, "interpolation": "sinc"}
 
 
 def no_tuple():

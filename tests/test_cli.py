@@ -114,6 +114,43 @@ def test_parquet(run, tmp_path):
     assert pq.read_table(tmp_path / "y.parquet").num_rows == 0
 
 
+@pytest.mark.parametrize("table", ["samples", "runs", "logits", "failures", "metrics"])
+def test_any_table_as_parquet(run, store, tmp_path, table):
+    assert run("sql", f"from {table}", "--format", "parquet", "-o", str(tmp_path / "x.parquet")).code == 0
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == store.rows(f"select count(*) from {table}")[0][0]
+
+
+def test_late_values_keep_their_type_in_parquet(run, tmp_path):
+    query = "select if(i < 25000, null, i * 0.5) as x from range(30000) t(i)"
+    assert run("sql", query, "--format", "parquet", "-o", str(tmp_path / "x.parquet")).code == 0
+    assert pq.read_table(tmp_path / "x.parquet")["x"].null_count == 25000
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "markdown"])
+def test_a_column_name_that_comes_again_is_numbered(run, format_):
+    out = run("sql", "select 1 as a, 2 as a, 3 as a_1", "--format", format_).out
+    assert "a_1" in out
+    assert "a_1_1" in out
+
+
+def test_zero_gpus_means_none(run, monkeypatch, tmp_path):
+    from qubastore import evaluators
+
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    (tmp_path / "d" / "a" / "1.png").write_bytes(b"x")
+    asked = {}
+
+    def record(store, models, datasets, **options):
+        asked.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluators, "ingest", record, raising=False)
+    arguments = ("ingest", "--model", "timm:x", "--dataset", f"d={tmp_path / 'd'}", "--num-gpus", "0")
+    assert run(*arguments).code == 130
+    assert asked["num_gpus"] == 0
+    assert "strict" not in asked
+
+
 def test_a_file_appears_only_when_it_is_whole(run, tmp_path):
     query = "select case when i = 29999 then error('late') else i end as x from range(30000) t(i)"
     result = run("sql", query, "--format", "csv", "-o", str(tmp_path / "x.csv"))
@@ -356,6 +393,8 @@ keep = ["outputs"]
         ("[suite]\n", "has no name"),
         ("[suite]\nname = 'quba'", "belongs to the study"),
         ("[suite]\nname = 'x'", "has no roles"),
+        ("[suite]\nname = 'x'\nroles = ['clean']", "are no table"),
+        ("models = [{ id = 'timm:x', num_classes = 'many' }]", "num_classes is 'many'"),
         ("[suite]\nname = 'x'\n[suite.roles]\nclear = {}", "did you mean clean"),
         ("[suite]\nname = 'x'\n[suite.roles]\nclean = { dataset = 'd' }", "is not whole"),
         ("[suite]\nname = 'x'\n[suite.roles]\nclean = { dataset = 'd', samples = 2, size = 3 }", "unknown key 'size'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from qubastore.datasets import image_folder, images_in_memory, parse_dataset
@@ -75,6 +77,27 @@ def test_a_missing_folder_names_the_path(tmp_path):
         image_folder("x", tmp_path / "nowhere")
 
 
+def test_a_new_class_makes_another_dataset(tmp_path):
+    make(tmp_path, "b/1.png", "c/1.png")
+    before = image_folder("x", tmp_path).dataset_id
+    (tmp_path / "a").mkdir()
+    assert image_folder("x", tmp_path).dataset_id != before, "every label moved up by one"
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    make(tmp_path, "a/1.png")
+    (tmp_path / "a" / "2.png").symlink_to(tmp_path / "gone")
+    with pytest.raises(DatasetError, match=r"a/2.png cannot be read"):
+        image_folder("x", tmp_path)
+
+
+def test_file_names_that_are_no_text(tmp_path):
+    make(tmp_path, "a/1.png")
+    (tmp_path / "a" / "1.png").rename(os.fsdecode(os.fsencode(tmp_path / "a") + b"/\xff.png"))
+    with pytest.raises(DatasetError, match="is not UTF-8"):
+        image_folder("x", tmp_path)
+
+
 def test_identity(tmp_path):
     make(tmp_path / "one", "a/1.png", "b/2.png")
     make(tmp_path / "two", "a/1.png", "b/2.png")
@@ -99,6 +122,9 @@ def test_a_subset_is_spread_and_a_dataset_of_its_own(tmp_path):
 
 def test_in_memory():
     data = images_in_memory("x", [b"one", b"two"], [1, 0], ["a", "b"])
+    relabelled = images_in_memory("x", [b"one", b"two"], [0, 0], ["a", "b"])
+    assert relabelled.dataset_id != data.dataset_id
+    assert images_in_memory("x", [b"one", b"two"], [1, 0], ["a", "c"]).dataset_id != data.dataset_id
     other = images_in_memory("x", [b"one", b"TWO"], [1, 0], ["a", "b"])
     assert data.dataset_id != other.dataset_id, "equal sizes, other content"
     with pytest.raises(DatasetError, match="2 images and 1 labels"):

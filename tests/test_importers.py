@@ -105,6 +105,26 @@ def test_an_unknown_dataset(store, tmp_path):
         import_predictions(store, tmp_path / "p.csv", model="other", dataset="pets")
 
 
+def test_corrected_labels_are_another_dataset(store, tmp_path):
+    (tmp_path / "p.csv").write_text(rows("a.JPEG,1,0.9", "b.JPEG,2,0.9"))
+    found = []
+    for labels in ("0,0", "1,2"):
+        first, second = labels.split(",")
+        (tmp_path / "l.csv").write_text(f"file_name,label\na.JPEG,{first}\nb.JPEG,{second}\n")
+        run_id = import_predictions(
+            store, tmp_path / "p.csv", model="m", dataset="imagenet-val", labels=tmp_path / "l.csv"
+        )
+        found += store.rows("select accuracy from accuracy where run_id = ?", [run_id])
+    assert found == [(0.0,), (1.0,)]
+
+
+def test_the_same_predictions_under_another_name(pets, tmp_path):
+    (tmp_path / "p.csv").write_text(rows(*GOOD))
+    for name in ("one", "two"):
+        import_predictions(pets, tmp_path / "p.csv", model=name, dataset="pets")
+    assert pets.rows("select model from accuracy order by model") == [("one",), ("two",)]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda t: (HEADER + t).encode("utf-8", "replace"))))
 def test_any_bytes_end_in_an_error_of_ours(pets, tmp_path, data):

@@ -141,6 +141,24 @@ def test_keeping_more_later_runs_again(store, tiny_models, images):
     assert ingest(store, specs, {"noise": images}, keep=("outputs",)).images == 0
 
 
+def test_asking_for_another_kind_loses_none(store, tiny_models, images):
+    specs = [f"python:{tiny_models}:first"]
+    ingest(store, specs, {"noise": images})
+    assert ingest(store, specs, {"noise": images}, keep=("features",)).images == 150
+    for kind in ("outputs", "logits", "features"):
+        assert store.rows(f"select count(*) from {kind}") == [(150,)], kind
+    assert store.rows("select value is not null from run_metrics where metric = 'ace'") == [(True,)]
+    assert ingest(store, specs, {"noise": images}).images == 0
+
+
+def test_a_model_under_another_name_is_the_same(store, tiny_models, images):
+    other = tiny_models.with_name("renamed.py")
+    other.write_text(tiny_models.read_text())
+    ingest(store, [f"python:{tiny_models}:first"], {"noise": images}, limit=10)
+    assert ingest(store, [f"python:{other}:first"], {"noise": images}, limit=10).images == 0
+    assert store.rows("select model from accuracy") == [("python:tiny_models.py:first",)]
+
+
 def test_a_subset_is_a_run_of_its_own(store, tiny_models, images):
     specs = [f"python:{tiny_models}:first"]
     assert ingest(store, specs, {"noise": images}, limit=30).images == 30
@@ -352,7 +370,7 @@ class Net(torch.nn.Module):
         torch.manual_seed(0)
         self.head = torch.nn.Linear(3, 3)
     def forward(self, x):
-        time.sleep(0.05 if len(x) > 1 else 0)
+        time.sleep(0.2 if len(x) > 1 else 0)
         return self.head(x.mean(dim=(2, 3)))
 def net():
     return Net(), {"input_size": (3, 8, 8)}

@@ -44,6 +44,8 @@ def test_specs(text, loader, target, options):
         ("tim:resnet50", "did you mean timm"),
         ("timm:", "names no model"),
         ("timm:x,colour=red", "unknown option 'colour'"),
+        ("timm:x,num_classes=abc", "num_classes is 'abc'"),
+        ("timm:x,num_classes=0", "num_classes is '0'"),
     ],
 )
 def test_specs_that_name_no_model(text, message):
@@ -153,11 +155,14 @@ def test_identity_follows_the_source(tiny_models):
         ("no_tuple", "returned a Net"),
         ("no_network", "returned no network"),
         ("prepared_without_id", "has no id"),
+        ("prepared_as_image", "returns no image tensor"),
+        ("wrong_mean", "mean of the preprocessing is 'grey'"),
+        ("wrong_filter", "unknown interpolation"),
     ],
 )
 def test_python_factories_that_do_not_fit(tiny_models, factory, message):
     with pytest.raises(ModelError, match=message):
-        load(f"python:{tiny_models}:{factory}")
+        describe(load(f"python:{tiny_models}:{factory}"))
 
 
 def test_a_file_that_fails_names_the_line(tmp_path):
@@ -187,6 +192,11 @@ def test_in_memory_models_are_told_apart():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2))
     config = {"input_size": (3, 8, 8)}
     one = describe(InMemoryModel("net", net, config).load())
+    net.temperature = 5.0
+    warmer = describe(InMemoryModel("net", net, config).load())
+    assert warmer.model_id != one.model_id, "a plain attribute that the forward pass may use"
+    assert describe(InMemoryModel("other", net, config).load()).model_id != warmer.model_id
+    del net.temperature
     with torch.no_grad():
         net[1].bias[0] += 1
     assert describe(InMemoryModel("net", net, config).load()).model_id != one.model_id

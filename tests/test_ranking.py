@@ -247,6 +247,20 @@ def test_unknown_column_names_the_candidates(published):
 
 
 def test_the_macro_refuses_wrong_weights(published):
-    for weights in ("map {'colour': 1}", "map {'accuracy': -1}", "map {'accuracy': 'nan'::double}"):
-        with pytest.raises(QubastoreError):
+    nothing = ", ".join(f"'{d.name}': 0" for d in DIMENSIONS)
+    for weights, message in (
+        ("map {'colour': 1}", "unknown dimension"),
+        ("map {'accuracy': -1}", "from 0 up"),
+        ("map {'accuracy': 'nan'::double}", "from 0 up"),
+        ("map {'accuracy': null}", "from 0 up"),
+        (f"map {{{nothing}}}", "all weights are zero"),
+        ("map {}, suite_name := 'quba', normalize := 'z'", "unknown normalisation"),
+    ):
+        with pytest.raises(QubastoreError, match=message):
             published.rows(f"from quba_ranking({weights})")
+
+
+def test_the_macro_keeps_the_studys_constants_to_its_suite(store):
+    add_measured(store, {"a": WHOLE, "b": WHOLE})
+    with pytest.raises(QubastoreError, match="belong to the suite quba"):
+        store.rows("from quba_ranking(map {}, suite_name := 'tiny', normalize := 'published', partial := true)")

@@ -483,3 +483,93 @@ def test_one_run_reads_its_own_files_only(store):
     assert len(store.outputs(first)) == 4
     with pytest.raises(QubastoreError, match=r"(?i)parquet"):
         store.rows("select count(label) from outputs where run_id = ?", [second])
+
+
+# What a hostile reader found ---------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_the_middle_of_a_commit_loses_nothing(store):
+    """The signal waits for the end of the transaction; files that the catalog refers to stay."""
+    run_id = add_run(store, np.eye(4), [0, 1, 2, 3], complete=False)
+    dataset_id = store.rows("select dataset_id from datasets")[0][0]
+    shard = write_shard(store, run_id, 0, 0, np.eye(4) * 2, [0, 1, 2, 3])
+    real = store._connection
+
+    class Interrupting:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def execute(self, query, *rest):
+            if query == "commit":
+                os.kill(os.getpid(), signal.SIGINT)
+            return real.execute(query, *rest)
+
+    store._connection = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        commit_shard(store, shard, dataset_id=dataset_id, replace=True)
+    store._connection = real
+    assert all(Path(file).exists() for file in shard.files.values())
+    assert store.rows("select max(top5_logit[1]), count(*) from outputs") == [(2.0, 4)]
+
+
+def test_files_of_a_failed_commit_go(store):
+    run_id = add_run(store, np.eye(4), [0, 1, 2, 3], complete=False)
+    shard = write_shard(store, run_id, 0, 0, np.eye(4) * 2, [0, 1, 2, 3])
+    store.write(lambda c: remove_run(c, run_id))
+    with pytest.raises(StoreError, match="was removed while it was worked on"):
+        commit_shard(store, shard, dataset_id="d")
+    assert not any(Path(file).exists() for file in shard.files.values())
+
+
+def test_a_shard_that_lacks_a_kind_never_replaces_one_that_has_it(store):
+    run_id = add_run(store, np.eye(4), [0, 1, 2, 3])
+    dataset_id = store.rows("select dataset_id from datasets")[0][0]
+    other = write_shard(store, run_id, 0, 0, np.eye(4), [0, 1, 2, 3], keep=("outputs", "features"))
+    assert commit_shard(store, other, dataset_id=dataset_id) is False
+    assert store.rows("select count(*) from logits") == [(4,)]
+
+
+def test_a_store_made_by_a_relative_path_can_be_moved(tmp_path, empty_store, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(empty_store, "store")
+    with qubastore.open("store", read_only=False) as store:
+        add_run(store, np.eye(4), [0, 1, 2, 3])
+    (tmp_path / "store").rename(tmp_path / "moved")
+    with qubastore.open("moved") as moved:
+        assert moved.rows("select count(distinct confidence) from outputs") == [(1,)]
+    catalog = sqlite3.connect(tmp_path / "moved" / "catalog.sqlite")
+    assert {row[0] for row in catalog.execute("select path_is_relative from ducklake_data_file")} == {1}
+    catalog.close()
+
+
+@pytest.mark.parametrize("meanwhile", ["remove", "replace"])
+def test_sums_over_rows_that_changed_meanwhile_are_not_stored(store, monkeypatch, meanwhile):
+    """Another process removes or replaces the run between reading its rows and storing their sums."""
+    from qubastore import completion
+
+    run_id = add_run(store, np.eye(4), [0, 1, 2, 3], complete=False)
+    dataset_id = store.rows("select dataset_id from datasets")[0][0]
+    shard = write_shard(store, run_id, 0, 0, np.eye(4)[::-1], [0, 1, 2, 3])
+    real = completion.class_rows
+
+    def change(*arguments):
+        monkeypatch.setattr(completion, "class_rows", real)
+        if meanwhile == "remove":
+            store.write(lambda c: remove_run(c, run_id))
+        else:
+            commit_shard(store, shard, dataset_id=dataset_id, replace=True)
+        return real(*arguments)
+
+    monkeypatch.setattr(completion, "class_rows", change)
+    complete_runs(store)
+    assert store.rows("select count(*) from run_summary") == [(0,)]
+    complete_runs(store)
+    assert store.rows("select accuracy from accuracy") == ([] if meanwhile == "remove" else [(0.0,)])
+
+
+def test_likelihoods_below_what_a_probability_can_hold(store):
+    """-ln p = 800 and 0.31326 (= ln(1 + e^-1)): p itself underflows to zero."""
+    add_run(store, [[800.0, 0.0], [0.0, 1.0]], [1, 1])
+    assert store.rows("select negative_log_likelihood from negative_log_likelihood") == [
+        (pytest.approx((800 + np.log1p(np.exp(-1))) / 2, abs=1e-9),)
+    ]

@@ -58,11 +58,16 @@ class InMemoryModel:
     preprocessing: Mapping[str, Any] | Callable[[Any], torch.Tensor]
 
     def load(self) -> LoadedModel:
-        """The same, as what a loader returns; the printed structure of the module stands for its architecture."""
+        """The same, as what a loader returns.
+
+        Its name, printed structure and plain attributes stand for its architecture: code in memory has no hash that can
+        be trusted, so give a changed forward pass another name.
+        """
         where = f"memory:{self.name}"
         check_module(self.module, where)
         prepare = read_preprocessing(self.preprocessing, where)
-        return LoadedModel(where, "memory", self.module.eval(), prepare, {"structure": repr(self.module)})
+        made_of = {"name": self.name, "structure": repr(self.module), "attributes": plain_attributes(self.module)}
+        return LoadedModel(where, "memory", self.module.eval(), prepare, made_of)
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,20 @@ def weights_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:32]
 
 
+def plain_attributes(module: torch.nn.Module) -> dict[str, dict[str, Any]]:
+    """Numbers, texts and flags that the parts of a module hold: temperatures and the like, which no tensor shows."""
+    found = {}
+    for name, part in module.named_modules():
+        values = {
+            key: repr(value)
+            for key, value in vars(part).items()
+            if isinstance(value, (bool, int, float, str, tuple)) and not key.startswith("_") and key != "training"
+        }
+        if values:
+            found[name] = values
+    return found
+
+
 def classifier(module: torch.nn.Module, classes: int) -> torch.nn.Module | None:
     """The last linear layer with one output per class: its input is the feature vector. None where there is none."""
     import torch
@@ -183,6 +202,31 @@ def classifier(module: torch.nn.Module, classes: int) -> torch.nn.Module | None:
         if isinstance(part, torch.nn.Linear) and part.out_features == classes:
             found = part
     return found
+
+
+def _prepared_blank(prepare: Callable[[Any], Any], where: str) -> torch.Tensor:
+    """What a preprocessing function makes of a blank image, as a batch of one.
+
+    Raises:
+        ModelError: where it fails, or returns no (3, height, width) tensor.
+    """
+    import torch
+    from PIL import Image
+
+    try:
+        prepared = prepare(Image.new("RGB", (256, 256)))
+    except Exception as error:
+        raise ModelError(
+            f"{where}: the preprocessing function fails on a blank image", found=f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(prepared, torch.Tensor) or prepared.ndim != 3:
+        found = (
+            f"shape {tuple(prepared.shape)}" if isinstance(prepared, torch.Tensor) else f"a {type(prepared).__name__}"
+        )
+        raise ModelError(
+            f"{where}: the preprocessing function returns no image tensor", expected="(3, height, width)", found=found
+        )
+    return prepared[None]
 
 
 def describe(loaded: LoadedModel) -> Model:
@@ -198,9 +242,7 @@ def describe(loaded: LoadedModel) -> Model:
         size, described = prepare.crop, prepare.describe()
         blank = torch.zeros(1, 3, *size)
     else:
-        from PIL import Image
-
-        blank = prepare(Image.new("RGB", (256, 256)))[None]
+        blank = _prepared_blank(prepare, loaded.name)
         size, described = (blank.shape[-2], blank.shape[-1]), {"kind": "callable", "id": prepare.id}  # type: ignore[attr-defined]
     try:
         with torch.inference_mode():

@@ -40,7 +40,7 @@ factors as (
         case
             when not exists (from dimension_names where dimension_names.name = requested.name)
                 then error('unknown dimension in weights: ' || requested.name)
-            when not (requested.factor >= 0 and requested.factor < 'infinity'::double)
+            when (requested.factor >= 0 and requested.factor < 'infinity'::double) is not true
                 then error('weight of ' || requested.name || ' is not a number from 0 up')
             else requested.factor
         end as factor
@@ -97,13 +97,24 @@ coverages as (
     group by candidates.source, candidates.model
 ),
 
+checked_coverages as (
+    select coverages.*
+    from coverages
+    where case
+            when (select sum(weighted_dimensions.weight) from weighted_dimensions) = 0 then error('all weights are zero')
+            when normalize = 'published' and suite_name <> 'quba'
+                then error('the published constants belong to the suite quba')
+            else true
+        end
+),
+
 ranked_models as (
     select
         coverages.source,
         coverages.model,
         coverages.coverage,
         count(*) over (partition by coverages.source) as n_models
-    from coverages
+    from checked_coverages as coverages
     where (coverages.is_whole or (partial and coverages.coverage > 0))
         and case source_name
             when 'all' then true

@@ -58,7 +58,7 @@ comment on column shards.seconds is 'seconds of the forward passes of this run o
 
 create table outputs (
     run_id varchar, sample_id integer, label integer, prediction integer, confidence double, label_probability double,
-    logsumexp double, sum_squared_probability double, top5_class integer[], top5_logit float[]
+    label_logit float, logsumexp double, sum_squared_probability double, top5_class integer[], top5_logit float[]
 );
 alter table outputs set partitioned by (run_id);
 comment on table outputs is 'One narrow row per sample of a run, computed in float64 before any rounding.';
@@ -66,6 +66,7 @@ comment on column outputs.label is 'right class in the label set of the dataset'
 comment on column outputs.prediction is 'class of the largest logit; the lowest class on a tie';
 comment on column outputs.confidence is 'softmax probability of the prediction, 0 to 1';
 comment on column outputs.label_probability is 'softmax probability of the label, 0 to 1';
+comment on column outputs.label_logit is 'logit of the label: with logsumexp, its log-probability without underflow';
 comment on column outputs.logsumexp is 'natural log of the summed exponentials of the logits';
 comment on column outputs.sum_squared_probability is 'sum over the classes of the squared probability';
 comment on column outputs.top5_class is 'classes of the five largest logits, largest first';

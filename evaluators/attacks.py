@@ -1,0 +1,102 @@
+"""Adversarial attacks in pixel space: inputs in [0, 1], normalisation inside the model, eval mode, float32.
+
+FGSM: Goodfellow et al., "Explaining and harnessing adversarial examples", ICLR 2015, equation in section 4.
+PGD: Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018, section 2.1 (L-infinity).
+Both are untargeted and climb the cross-entropy of the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from qubastore.errors import OutputError
+from qubastore.identity import identifier
+
+if TYPE_CHECKING:
+    import torch
+
+
+def fgsm(
+    network: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, labels: torch.Tensor, *, eps: float
+) -> torch.Tensor:
+    """One step of size `eps` along the sign of the gradient.
+
+    Args:
+        network: Pixels (n, 3, h, w) in [0, 1] -> logits (n, n_classes).
+        pixels: (n, 3, h, w) float32 in [0, 1].
+        labels: (n,) int64.
+        eps: Largest change of a pixel, of 1.
+
+    Returns:
+        Adversarial pixels (n, 3, h, w) in [0, 1]; where the gradient is 0, a pixel stays.
+    """
+    return (pixels + eps * _gradient(network, pixels, labels).sign()).clamp(0, 1)
+
+
+def pgd(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    pixels: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    eps: float,
+    alpha: float,
+    steps: int,
+    seeds: Sequence[int] | None,
+) -> torch.Tensor:
+    """`steps` steps of size `alpha`, each projected onto the ball of radius `eps` around the image and onto [0, 1].
+
+    Args:
+        network: Pixels (n, 3, h, w) in [0, 1] -> logits (n, n_classes).
+        pixels: (n, 3, h, w) float32 in [0, 1].
+        labels: (n,) int64.
+        eps: Largest change of a pixel, of 1.
+        alpha: Size of a step, of 1.
+        steps: Number of steps.
+        seeds: One per image: where in the ball it starts (uniform); None starts at the image itself.
+
+    Returns:
+        Adversarial pixels (n, 3, h, w) in [0, 1].
+    """
+    adversarial = pixels
+    if seeds is not None:
+        adversarial = (pixels + eps * _uniform(seeds, pixels)).clamp(0, 1)
+    for _ in range(steps):
+        moved = adversarial + alpha * _gradient(network, adversarial, labels).sign()
+        adversarial = moved.clamp(pixels - eps, pixels + eps).clamp(0, 1)
+    return adversarial
+
+
+def sample_seed(key: str, condition: str) -> int:
+    """The seed of a sample: its key and the condition decide, not the batch, the shard or the node."""
+    return int(identifier("attack", condition, key), 16) >> 1
+
+
+def _gradient(
+    network: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Gradient of the summed cross-entropy: summed, so that an image's gradient does not depend on its batch."""
+    import torch
+
+    with torch.enable_grad():
+        inputs = pixels.detach().clone().requires_grad_(True)
+        loss = torch.nn.functional.cross_entropy(network(inputs), labels, reduction="sum")
+        if not loss.requires_grad:
+            raise OutputError(
+                "the network has no gradient with respect to its input",
+                expected="a network whose operations torch can differentiate",
+                hint="leave adversarial conditions out for this model",
+            )
+        (gradient,) = torch.autograd.grad(loss, inputs)
+    return gradient.detach()
+
+
+def _uniform(seeds: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """Noise in [-1, 1), one generator per image, drawn on the CPU so that every device draws the same."""
+    import torch
+
+    noise = [
+        torch.rand(like.shape[1:], generator=torch.Generator().manual_seed(seed), dtype=torch.float32) * 2 - 1
+        for seed in seeds
+    ]
+    return torch.stack(noise).to(like.device)
