@@ -51,9 +51,9 @@ def command(
 
 def answer(store: Store, query: str, format_: str, output: str | None) -> None:
     """Run the statements of `query` and print the rows of the last."""
+    from qubastore.boundary import translated
     from qubastore.cli.present import write_rows
     from qubastore.errors import UsageError
-    from qubastore.store import translated
 
     connection = store._connection
     with translated(query):

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,78 +15,16 @@ from numpy.typing import NDArray
 
 from qubastore import outputs
 from qubastore.commit import Failure, Shard
-from qubastore.conditions import CLEAN, SIGNIFICANT_BITS, Condition
+from qubastore.conditions import SIGNIFICANT_BITS, Condition
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
 from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.images import Decoded, open_image
 from qubastore.evaluators.loaders import LoadedModel, ModelSource, classifier, describe
+from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.models import Preprocessing
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What holds for every shard that an evaluator works on.
-
-    Attributes:
-        data_path: Folder of the store's Parquet files.
-        precision: fp32, bf16 or fp16.
-        batch_size: Images of a forward pass.
-        use_gpu: Whether Ray gave this evaluator a GPU.
-        threads: CPU threads of torch.
-    """
-
-    data_path: str
-    precision: str
-    batch_size: int
-    use_gpu: bool
-    threads: int
-
-
-@dataclass(frozen=True)
-class ShardRequest:
-    """A shard for some of an evaluator's models.
-
-    Attributes:
-        shard: Its number.
-        first_sample: Its first sample.
-        n_samples: How many samples it has.
-        labels: (n_samples,) int32.
-        runs: Model id -> run id of the models that lack the shard.
-        classes: Number of classes of the dataset.
-        keep: Model id -> kinds of output to keep.
-        condition: How inputs are altered before the model sees them.
-        seeds: One per sample, for conditions that draw at random; they depend on the sample's key alone.
-    """
-
-    shard: int
-    first_sample: int
-    n_samples: int
-    labels: NDArray[np.int32]
-    runs: Mapping[str, str]
-    classes: int
-    keep: Mapping[str, tuple[str, ...]]
-    condition: Condition = field(default_factory=lambda: Condition(CLEAN, {}))
-    seeds: tuple[int, ...] = ()
-
-
-@dataclass
-class ShardResult:
-    """What came of a request.
-
-    Attributes:
-        shards: One per run that succeeded; their files are written, not yet committed.
-        errors: Model id -> why its run cannot go on.
-        contents: Sample id -> content hash.
-        decode_seconds: Time that the decode workers took.
-    """
-
-    shards: list[Shard] = field(default_factory=list)
-    errors: dict[str, QubastoreError] = field(default_factory=dict)
-    contents: dict[int, str] = field(default_factory=dict)
-    decode_seconds: float = 0.0
 
 
 @dataclass

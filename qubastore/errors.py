@@ -13,7 +13,7 @@
      ├── ImportDataError           a file to import that does not fit
      └── IngestError               an ingest that could not finish all its work
 
-Errors of DuckDB, the operating system, torch and Ray are translated where they enter (engine, store, loaders, ingest);
+Errors of DuckDB, the operating system, torch and Ray are translated where they enter (boundary, loaders, schedule);
 whatever else reaches a user as a traceback is a bug of qubastore.
 """
 

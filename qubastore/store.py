@@ -10,18 +10,16 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import sqlite3
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore import engine, schema, views
-from qubastore.errors import QubastoreError, QueryError, StoreBusyError, StoreError, StoreNotFoundError, UsageError
+from qubastore.boundary import translated, uninterrupted
+from qubastore.errors import StoreBusyError, StoreError, StoreNotFoundError, UsageError
 
 if TYPE_CHECKING:
     import duckdb
@@ -115,7 +113,7 @@ class Store:
         if self.read_only:
             raise StoreError(f"the store {self.path} is open for reading only", hint="open it with read_only=False")
         deadline, pause = time.monotonic() + LOCK_TIMEOUT, 0.01
-        with self._turn(deadline), _uninterrupted(), translated():
+        with self._turn(deadline), uninterrupted(), translated():
             while True:
                 try:
                     self._connection.execute("begin transaction")
@@ -337,68 +335,6 @@ def _refresh_views(connection: duckdb.DuckDBPyConnection) -> None:
     views.create_views(connection)
     connection.execute("delete from store_info where key = 'views_hash'")
     connection.execute("insert into store_info values ('views_hash', ?)", [views.views_hash()])
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back: in the middle of a commit, nobody could tell whether it took effect."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if held and callable(before):
-            before(*held[0])
-
-
-@contextlib.contextmanager
-def translated(query: str | None = None) -> Iterator[None]:
-    """Turn errors of DuckDB and of the operating system into ours."""
-    import duckdb
-
-    try:
-        yield
-    except (QubastoreError, BrokenPipeError):
-        raise
-    except RuntimeError as error:
-        # DuckDB's word for Ctrl-C.
-        if "Query interrupted" in str(error):
-            raise KeyboardInterrupt from None
-        raise
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        raise StoreError(f"{place}{error.strerror or error}", hint=_disk_hint(str(error))) from error
-    except duckdb.Error as error:
-        message = str(error).strip()
-        if "attached in read-only mode" in message:
-            raise QueryError(
-                "the store is open for reading only",
-                found=_first_line(query),
-                hint="qubastore sql --write, to change it",
-            ) from None
-        if "database is locked" in message:
-            raise StoreBusyError("the catalog stayed locked by another process", hint="run the command again") from None
-        if isinstance(error, duckdb.IOException):
-            raise StoreError(_first_line(message) or "I/O error", hint=_disk_hint(message)) from error
-        if query is None:
-            raise StoreError(_first_line(message) or "DuckDB failed", hint="qubastore show runs") from error
-        raise QueryError(message, hint="qubastore show views, for the views and their columns") from None
-
-
-def _disk_hint(message: str) -> str | None:
-    if "No space left" in message:
-        return "free some space, then run the same command again: what was committed is kept"
-    if "Permission denied" in message or "Read-only file system" in message:
-        return "choose a place that you may write: --store PATH"
-    return None
-
-
-def _first_line(text: str | None) -> str | None:
-    return text.strip().splitlines()[0] if text and text.strip() else None
 
 
 def _umask() -> int:

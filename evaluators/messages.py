@@ -1,0 +1,76 @@
+"""What the driver and an evaluator say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.commit import Shard
+from qubastore.conditions import CLEAN, Condition
+from qubastore.errors import QubastoreError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every shard that an evaluator works on.
+
+    Attributes:
+        data_path: Folder of the store's Parquet files.
+        precision: fp32, bf16 or fp16.
+        batch_size: Images of a forward pass.
+        use_gpu: Whether Ray gave this evaluator a GPU.
+        threads: CPU threads of torch.
+    """
+
+    data_path: str
+    precision: str
+    batch_size: int
+    use_gpu: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class ShardRequest:
+    """A shard for some of an evaluator's models.
+
+    Attributes:
+        shard: Its number.
+        first_sample: Its first sample.
+        n_samples: How many samples it has.
+        labels: (n_samples,) int32.
+        runs: Model id -> run id of the models that lack the shard.
+        classes: Number of classes of the dataset.
+        keep: Model id -> kinds of output to keep.
+        condition: How inputs are altered before the model sees them.
+        seeds: One per sample, for conditions that draw at random; they depend on the sample's key alone.
+    """
+
+    shard: int
+    first_sample: int
+    n_samples: int
+    labels: NDArray[np.int32]
+    runs: Mapping[str, str]
+    classes: int
+    keep: Mapping[str, tuple[str, ...]]
+    condition: Condition = field(default_factory=lambda: Condition(CLEAN, {}))
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass
+class ShardResult:
+    """What came of a request.
+
+    Attributes:
+        shards: One per run that succeeded; their files are written, not yet committed.
+        errors: Model id -> why its run cannot go on.
+        contents: Sample id -> content hash.
+        decode_seconds: Time that the decode workers took.
+    """
+
+    shards: list[Shard] = field(default_factory=list)
+    errors: dict[str, QubastoreError] = field(default_factory=dict)
+    contents: dict[int, str] = field(default_factory=dict)
+    decode_seconds: float = 0.0

@@ -1,0 +1,325 @@
+"""Spreading shards over evaluators and committing what comes back.
+
+One process commits. An evaluator or decode worker may die at any time: its shard is given to another, twice at most.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qubastore.commit import check_contents, commit_shard, known_contents
+from qubastore.conditions import Condition
+from qubastore.datasets import Dataset
+from qubastore.errors import DatasetError, IngestError, QubastoreError
+from qubastore.evaluators.actor import cpu_environment
+from qubastore.evaluators.attacks import sample_seed
+from qubastore.evaluators.cluster import Resources
+from qubastore.evaluators.images import SampleFile, image_bytes
+from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
+from qubastore.evaluators.plan import Plan, PlannedRun
+from qubastore.evaluators.progress import Display, titles
+from qubastore.store import Store
+
+DECODE_CHUNK = 32
+"""Images that one decode task takes."""
+MAX_ATTEMPTS = 2
+"""Times that a shard may kill its evaluator before it is set aside."""
+IN_FLIGHT_BYTES = 400 << 20
+"""Decoded images on their way, at most: well within Ray's object store."""
+
+
+@dataclass
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        images: Images that went through models and were committed, counted once per model.
+        skipped: Shards that were there before.
+        completed: Ids of runs that became complete.
+        failures: Images that could not be decoded, counted once per run.
+        set_aside: Shards that killed two evaluators: (dataset, first sample, one past the last).
+        errors: Why runs could not go on: (model, dataset, error).
+        seconds: Wall time.
+        plan: What was planned.
+    """
+
+    plan: Plan
+    images: int = 0
+    skipped: int = 0
+    completed: list[str] = field(default_factory=list)
+    failures: int = 0
+    set_aside: list[tuple[str, int, int]] = field(default_factory=list)
+    errors: list[tuple[str, str, QubastoreError]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class _Job:
+    """A shard of a dataset for the runs of a group that lack it."""
+
+    dataset: Dataset
+    runs: list[PlannedRun]
+    condition: Condition
+    shard: int
+    first: int
+    end: int
+    attempts: int = 0
+    given: int = 0
+
+    def request(self, dead: set[str]) -> ShardRequest:
+        labels = np.array([sample.label for sample in self.dataset.samples[self.first : self.end]], np.int32)
+        alive = [p for p in self.runs if _key(p) not in dead]
+        classes = len(self.dataset.classes)
+        return ShardRequest(
+            shard=self.shard,
+            first_sample=self.first,
+            n_samples=self.end - self.first,
+            labels=labels,
+            runs={p.model.model_id: p.run.run_id for p in alive},
+            classes=classes,
+            keep={p.model.model_id: p.keep for p in alive},
+            condition=self.condition,
+            seeds=self._seeds(),
+        )
+
+    def _seeds(self) -> tuple[int, ...]:
+        if self.condition.parameters.get("start") != "random":
+            return ()
+        text = str(self.condition)
+        return tuple(sample_seed(sample.key, text) for sample in self.dataset.samples[self.first : self.end])
+
+
+def _key(planned: PlannedRun) -> str:
+    return planned.run.run_id
+
+
+class Scheduler:
+    """Feeds evaluators and commits; one group of models at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        planned: Plan,
+        resources: Resources,
+        batch_size: int,
+        precision: str,
+        strict: bool,
+        display: Display,
+        report: IngestReport,
+    ) -> None:
+        self._store, self._plan, self._resources = store, planned, resources
+        self._strict, self._display, self._report = strict, display, report
+        self._settings = Settings(
+            data_path=str(store.data_path.resolve()),
+            precision=precision,
+            batch_size=batch_size,
+            use_gpu=resources.gpus > 0,
+            threads=1 if resources.gpus else resources.cpus,
+        )
+        self._dead: set[str] = set()
+        self._contents: dict[str, dict[int, str]] = {}
+        self._given = itertools.count()
+
+    def work_on(self, group: list[PlannedRun]) -> None:
+        """Put every missing shard of a group through its models."""
+        import ray
+
+        for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
+            self._contents.setdefault(dataset.dataset_id, known_contents(self._store, dataset.dataset_id))
+        jobs = deque(_jobs(group))
+        evaluators: list[Any] = []
+        busy: dict[Any, tuple[Any, _Job]] = {}
+        try:
+            for _ in range(min(self._resources.gpus or 1, len(jobs))):
+                evaluators.append(self._evaluator(group))
+            self._begin(group)
+            idle = deque(evaluators * self._depth(jobs[0], len(evaluators)))
+            while jobs or busy:
+                while jobs and idle:
+                    job = jobs.popleft()
+                    request = job.request(self._dead)
+                    if request.runs:
+                        actor = idle.popleft()
+                        job.given = next(self._given)
+                        busy[actor.evaluate.remote(request, self._decode(job, group))] = (actor, job)
+                if not busy:
+                    continue
+                done, _ = ray.wait(list(busy), num_returns=1)
+                actor, job = busy.pop(done[0])
+                try:
+                    result = ray.get(done[0])
+                except ray.exceptions.RayActorError:
+                    # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
+                    held = [job, *(busy.pop(ref)[1] for ref in [r for r, (other, _) in busy.items() if other is actor])]
+                    job, *waiting = sorted(held, key=lambda item: item.given)
+                    jobs.extendleft(reversed(waiting))
+                    evaluators.remove(actor)
+                    idle = deque(other for other in idle if other is not actor)
+                    self._retry(job, jobs)
+                    if jobs:
+                        evaluators.append(fresh := self._evaluator(group))
+                        idle.extend([fresh] * self._depth(jobs[0], len(evaluators)))
+                    continue
+                except ray.exceptions.RayTaskError as error:
+                    raise _cause(error) from error
+                idle.append(actor)
+                self._commit(job, result)
+        finally:
+            for actor in evaluators:
+                ray.kill(actor)
+
+    def _begin(self, group: list[PlannedRun]) -> None:
+        """Show the runs, once their models are loaded: the speed shown is that of the work."""
+        alive = [p for p in group if _key(p) not in self._dead]
+        for planned, title in zip(alive, titles([(p.model.model.name, p.place) for p in alive]), strict=True):
+            total = len(planned.dataset.samples)
+            self._display.begin(planned.run.run_id, title, total, total - planned.n_images)
+
+    def _evaluator(self, group: list[PlannedRun]) -> Any:
+        """Start an evaluator and load the group's models; a model that fails is out, the others go on."""
+        import ray
+
+        from qubastore.evaluators.actor import Evaluator
+
+        options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0}
+        if self._settings.use_gpu:
+            options["num_gpus"] = 1
+        else:
+            options["runtime_env"] = {"env_vars": cpu_environment()}
+        actor: Any = ray.remote(Evaluator).options(**options).remote(self._settings)
+        loads = {p.model.model_id: (p, actor.load.remote(p.model.model_id, p.model.source)) for p in group}
+        for model_id, (planned, load) in loads.items():
+            try:
+                ray.get(load)
+            except ray.exceptions.RayTaskError as error:
+                cause = _cause(error)
+                for other in group:
+                    if other.model.model_id == model_id:
+                        self._give_up(other, cause)
+            except ray.exceptions.RayActorError as error:
+                known = _creation_error(error)
+                raise known or IngestError(
+                    f"an evaluator died while it loaded {planned.model.model.name}",
+                    found=str(error).splitlines()[0],
+                    hint="is there memory enough? free -h",
+                ) from error
+        return actor
+
+    def _depth(self, job: _Job, evaluators: int) -> int:
+        """Shards that an evaluator has at once: one to work on and one being decoded, if memory allows."""
+        shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
+        return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
+
+    def _decode(self, job: _Job, group: list[PlannedRun]) -> list[Any]:
+        import ray
+
+        from qubastore.evaluators.images import decode
+
+        root = job.dataset.root
+        files = [
+            SampleFile(index, sample.key, f"{root}/{sample.key}" if sample.data is None else None, sample.data)
+            for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
+        ]
+        task = ray.remote(decode).options(num_cpus=1, max_retries=3)
+        preprocessing = group[0].preprocessing
+        chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
+        return [task.remote(chunk, preprocessing) for chunk in chunks]
+
+    def _retry(self, job: _Job, jobs: deque[_Job]) -> None:
+        job.attempts += 1
+        images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"
+        if job.attempts < MAX_ATTEMPTS:
+            self._display.say(f"an evaluator died at {images}; trying them again")
+            jobs.appendleft(job)
+            return
+        self._display.say(f"{images} killed {job.attempts} evaluators: set aside")
+        self._report.set_aside.append((job.dataset.name, job.first, job.end))
+
+    def _commit(self, job: _Job, result: ShardResult) -> None:
+        identity = job.dataset.dataset_id
+        known = self._contents[identity]
+        keys = {index: job.dataset.samples[index].key for index in result.contents}
+        new = {sample: value for sample, value in result.contents.items() if sample not in known}
+        runs = {planned.run.run_id: planned.run for planned in job.runs}
+        waiting = deque(result.shards)
+        try:
+            check_contents(known, result.contents, keys)
+            self._check_strict(result)
+            while waiting:
+                shard = waiting.popleft()
+                done = commit_shard(
+                    self._store,
+                    shard,
+                    dataset_id=identity,
+                    contents=new if shard is result.shards[0] else None,
+                    replace=self._plan.replace,
+                    run=runs[shard.run_id],
+                )
+                if done:
+                    self._report.images += shard.n_samples
+                    self._report.failures += len(shard.failures)
+                self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
+        except BaseException:
+            for shard in waiting:
+                shard.drop_files()
+            raise
+        if result.shards:
+            known.update(new)
+        for planned in job.runs:
+            if planned.model.model_id in result.errors:
+                self._give_up(planned, result.errors[planned.model.model_id])
+
+    def _check_strict(self, result: ShardResult) -> None:
+        failures: list[Any] = [failure for shard in result.shards[:1] for failure in shard.failures]
+        if self._strict and failures:
+            raise DatasetError(
+                f"{failures[0].key} cannot be decoded, and --strict allows none that cannot",
+                found=failures[0].error,
+                hint="mend or remove the image, or leave out --strict to have it recorded and left out",
+            )
+
+    def _give_up(self, planned: PlannedRun, error: QubastoreError) -> None:
+        if _key(planned) not in self._dead:
+            self._dead.add(_key(planned))
+            self._report.errors.append((planned.model.model.name, planned.place, error))
+            self._display.say(f"{planned.model.model.name} on {planned.place}: given up\n{error}")
+
+
+def _jobs(group: list[PlannedRun]) -> list[_Job]:
+    """One job per dataset, condition and range of samples, for all runs of the group that lack it."""
+    jobs: dict[tuple[str, str, int, int], _Job] = {}
+    for planned in group:
+        for shard in planned.missing:
+            first, end = planned.run.shard_range(shard)
+            key = (planned.dataset.dataset_id, planned.run.condition, first, end)
+            condition = Condition.parse(planned.run.condition)
+            job = jobs.setdefault(key, _Job(planned.dataset, [], condition, shard, first, end))
+            job.runs.append(planned)
+    return list(jobs.values())
+
+
+def _cause(error: Any) -> QubastoreError:
+    """The error of ours inside one of Ray's, or what is left of another."""
+    cause = error.cause
+    if isinstance(cause, QubastoreError):
+        return cause
+    if isinstance(cause, OSError):
+        disk = "No space left" in str(cause)
+        return IngestError(
+            f"an evaluator could not write: {cause}",
+            hint="free some space, then run the same command again: what was committed is kept" if disk else None,
+        )
+    text = str(cause).strip().splitlines()
+    return IngestError(
+        f"a worker failed: {type(cause).__name__}: {text[-1] if text else ''}", hint="qubastore ingest --limit 8 ..."
+    )
+
+
+def _creation_error(error: Any) -> QubastoreError | None:
+    cause = getattr(error, "cause", None) or getattr(error, "__cause__", None)
+    return cause if isinstance(cause, QubastoreError) else None

@@ -1,0 +1,73 @@
+"""The boundary to what is not ours: errors of DuckDB and the system are translated here, signals held back."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from qubastore.errors import QubastoreError, QueryError, StoreBusyError, StoreError
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back: in the middle of a commit, nobody could tell whether it took effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held and callable(before):
+            before(*held[0])
+
+
+@contextlib.contextmanager
+def translated(query: str | None = None) -> Iterator[None]:
+    """Turn errors of DuckDB and of the operating system into ours."""
+    import duckdb
+
+    try:
+        yield
+    except (QubastoreError, BrokenPipeError):
+        raise
+    except RuntimeError as error:
+        # DuckDB's word for Ctrl-C.
+        if "Query interrupted" in str(error):
+            raise KeyboardInterrupt from None
+        raise
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise StoreError(f"{place}{error.strerror or error}", hint=_disk_hint(str(error))) from error
+    except duckdb.Error as error:
+        message = str(error).strip()
+        if "attached in read-only mode" in message:
+            raise QueryError(
+                "the store is open for reading only",
+                found=_first_line(query),
+                hint="qubastore sql --write, to change it",
+            ) from None
+        if "database is locked" in message:
+            raise StoreBusyError("the catalog stayed locked by another process", hint="run the command again") from None
+        if isinstance(error, duckdb.IOException):
+            raise StoreError(_first_line(message) or "I/O error", hint=_disk_hint(message)) from error
+        if query is None:
+            raise StoreError(_first_line(message) or "DuckDB failed", hint="qubastore show runs") from error
+        raise QueryError(message, hint="qubastore show views, for the views and their columns") from None
+
+
+def _disk_hint(message: str) -> str | None:
+    if "No space left" in message:
+        return "free some space, then run the same command again: what was committed is kept"
+    if "Permission denied" in message or "Read-only file system" in message:
+        return "choose a place that you may write: --store PATH"
+    return None
+
+
+def _first_line(text: str | None) -> str | None:
+    return text.strip().splitlines()[0] if text and text.strip() else None
