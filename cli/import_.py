@@ -21,7 +21,7 @@ def command() -> None:
 )
 @store_option
 def predictions(file: str, model: str, dataset: str, labels: str | None, store_path: str | None) -> None:
-    r"""Make a run of top-1 predictions: a CSV with file_name, predicted_class, predicted_probability.
+    """Make a run of top-1 predictions: a CSV with file_name, predicted_class, predicted_probability.
 
     Its metrics work like any other run's as far as top-1 probabilities go; those that need more are null.
 

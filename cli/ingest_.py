@@ -52,7 +52,7 @@ def command(
     store_path: str | None,
     **options: Any,
 ) -> None:
-    r"""Run models over images with Ray, once each, and keep what they said. What is there already is not run again.
+    """Run models over images with Ray, once each, and keep what they said. What is there already is not run again.
 
     \b
     Models:
@@ -117,12 +117,21 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
 def _print_report(report: IngestReport) -> None:
     runs = len(report.plan.runs)
     if not report.plan.todo:
-        click.echo(f"nothing to do: all {runs} runs are there")
+        click.echo(
+            f"nothing to do: {'all ' if runs > 1 else ''}{_counted(runs, 'run')} {'are' if runs > 1 else 'is'} there"
+        )
         return
-    failed = f", {report.failures} images could not be decoded" if report.failures else ""
     click.echo(
-        f"{report.images} images in {report.seconds:.1f} s, {len(report.completed)} of {runs} runs completed{failed}"
+        f"{_counted(report.images, 'image')} in {report.seconds:.1f} s,"
+        f" {len(report.completed)} of {_counted(runs, 'run')} completed"
     )
+    if report.failures:
+        count = _counted(report.failures, "image")
+        click.echo(f'{count} could not be decoded: qubastore sql "select distinct key, error from failures"')
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _print_plan(store: Store, report: IngestReport) -> None:

@@ -10,7 +10,7 @@ from qubastore.cli.options import store_option
 @click.command("init")
 @store_option
 def command(store_path: str | None) -> None:
-    r"""Make a store: a folder with a DuckLake catalog, Parquet files, views, and the published table of the QUBA study.
+    """Make a store: a folder with a DuckLake catalog, Parquet files, views, and the published table of the QUBA study.
 
     \b
     Example:

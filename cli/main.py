@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="qubastore")
 def cli() -> None:
-    r"""A results store for image classifiers beyond accuracy.
+    """A results store for image classifiers beyond accuracy.
 
     Run each model once per dataset, keep what it said, and ask every question of what was kept.
 

@@ -52,7 +52,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    r"""Rank models by QUBA: the weighted mean of nine normalised quality dimensions. No inference.
+    """Rank models by QUBA: the weighted mean of nine normalised quality dimensions. No inference.
 
     NAME is a dimension (accuracy, adversarial_robustness, corruption_robustness, ood_robustness, calibration_error,
     class_balance, object_focus, shape_bias, parameters), an alias (acc, adversarial, corruption, ood, calibration,

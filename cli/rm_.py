@@ -17,7 +17,7 @@ def command() -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @store_option
 def run(run: str, yes: bool, store_path: str | None) -> None:
-    r"""Remove a run: its outputs, logits, features and metrics. RUN is its id, or the start of it.
+    """Remove a run: its outputs, logits, features and metrics. RUN is its id, or the start of it.
 
     \b
     Example:
@@ -42,7 +42,7 @@ def run(run: str, yes: bool, store_path: str | None) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @store_option
 def model(model: str, yes: bool, store_path: str | None) -> None:
-    r"""Remove a model with all its runs. MODEL is its name, or its id.
+    """Remove a model with all its runs. MODEL is its name, or its id.
 
     \b
     Example:

@@ -40,13 +40,16 @@ QUERIES = {
 }
 
 
+RUN_COLUMNS = ("run_id", "model", "dataset", "condition", "framing", "precision", "n_outputs", "n_failed", "subset")
+
+
 @click.command("show")
 @click.argument("what", type=click.Choice([*QUERIES, "views"]))
 @click.argument("name", required=False)
 @store_option
 @output_options
 def command(what: str, name: str | None, store_path: str | None, format_: str, output: str | None) -> None:
-    r"""List models, datasets, runs, suites, views, metrics or dimensions; `show views NAME` tells all about one view.
+    """List models, datasets, runs, suites, views, metrics or dimensions; `show views NAME` tells all about one view.
 
     \b
     Example:
@@ -66,6 +69,17 @@ def command(what: str, name: str | None, store_path: str | None, format_: str, o
         write_rows(answer.columns, answer.fetchall(), format_=format_, output=output)
 
 
+def _shortened(comment: str) -> list[str]:
+    """A view's comment without blank lines, the columns that most views have in one star."""
+    lines = [line for line in comment.splitlines() if line]
+    names = [line.partition(":")[0] for line in lines]
+    if not set(RUN_COLUMNS) <= set(names):
+        return lines
+    first = names.index(RUN_COLUMNS[0])
+    rest = [line for line, name in zip(lines, names, strict=True) if name not in RUN_COLUMNS]
+    return [*rest[:first], "*", *rest[first:]]
+
+
 def _show_views(name: str | None, format_: str, output: str | None) -> None:
     """Views come from the package: they are the same in every store that this release opens."""
     from qubastore.cli.present import write_rows
@@ -76,8 +90,9 @@ def _show_views(name: str | None, format_: str, output: str | None) -> None:
     if name is None and format_ == "table":
         for view in views.values():
             click.echo(click.style(view.name, bold=True) + ("(...)" if view.parameters else ""))
-            click.echo("".join(f"  {line}\n" if line else "\n" for line in view.comment.splitlines()))
-        click.echo("qubastore show views NAME: one of them, with its SQL")
+            click.echo("".join(f"  {line}\n" for line in _shortened(view.comment)))
+        click.echo(f"* the columns of a run: {', '.join(RUN_COLUMNS)}")
+        click.echo("qubastore show views NAME: all of one view, with its SQL")
     elif name is None:
         rows = [(view.name, view.comment) for view in views.values()]
         write_rows(("view", "comment"), rows, format_=format_, output=output)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def command(
     query: str | None, file: Any, write: bool, store_path: str | None, format_: str, output: str | None
 ) -> None:
-    r"""Ask the store in SQL (DuckDB's). QUERY, a file or standard input; with none of them, on a terminal, a prompt.
+    """Ask the store in SQL (DuckDB's). QUERY, a file or standard input; with none of them, on a terminal, a prompt.
 
     The store is open for reading only, unless --write is given. Several statements may stand one after another,
     with `;` between them: the rows of the last are printed.

@@ -22,7 +22,7 @@ def workplace() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "examples").symlink_to(ROOT / "examples")
     readme = (ROOT / "README.md").read_text("utf-8")
-    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", readme, flags=re.DOTALL):
+    for name, code in re.findall(r"```(?:python|toml)\n# (\w+\.\w+)\n(.*?)```", readme, flags=re.DOTALL):
         (folder / name).write_text(code)
     subprocess.run([sys.executable, "examples/digits/prepare.py", "images"], cwd=folder, check=True)
     return folder

@@ -134,11 +134,14 @@ def plan(
     names = [dataset.name for dataset in datasets]
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"the dataset {doubled} is named twice", hint="give each a name of its own")
-    planned = _distinct(_identify(store, spec, register=register, report=report) for spec in models)
+    identified = [_identify(store, spec, report=report) for spec in models]
+    planned = _distinct(model for model, _ in identified)
     for model in planned:
         for dataset in datasets:
             _check_fit(model, dataset, keep, conditions)
     if register:
+        for model, revision in identified:
+            store.write(lambda c, m=model.model, r=revision: registry.register_model(c, m, r))  # type: ignore[misc]
         for dataset in datasets:
             store.write(lambda c, d=dataset: registry.register_dataset(c, d))  # type: ignore[misc]
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
@@ -186,24 +189,22 @@ def _distinct(models: Iterable[PlannedModel]) -> list[PlannedModel]:
 
 
 def _identify(
-    store: Store, spec: ModelSpec | InMemoryModel, *, register: bool, report: Callable[[str], None]
-) -> PlannedModel:
-    """The identity of a model: by its checkpoint's revision if that was seen before, else by loading it."""
+    store: Store, spec: ModelSpec | InMemoryModel, *, report: Callable[[str], None]
+) -> tuple[PlannedModel, str | None]:
+    """A model and its checkpoint's revision: known by the revision if that was seen before, else by loading it."""
     source = ModelSource.of(spec)
     revision = source.revision()
     if revision is not None:
         known = store.rows("select model_id from model_revisions where revision = ?", [revision])
         if known:
-            return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source)
+            return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source), revision
     report(f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is")
     model = describe(source.load())
     named = store.rows("select name from models where model_id = ?", [model.model_id])
     if named and named[0][0] != model.name:
         report(f"{model.name} is {named[0][0]}, which is in the store: its numbers stand under that name")
         model = replace(model, name=named[0][0])
-    if register:
-        store.write(lambda c: registry.register_model(c, model, revision))
-    return PlannedModel(model, model.model_id, source)
+    return PlannedModel(model, model.model_id, source), revision
 
 
 def _stored_model(store: Store, model_id: str) -> Model:

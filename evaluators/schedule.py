@@ -29,6 +29,8 @@ DECODE_CHUNK = 32
 """Images that one decode task takes."""
 MAX_ATTEMPTS = 2
 """Times that a shard may kill its evaluator before it is set aside."""
+SHOWN_FAILURES = 3
+"""Images per shard that are named on the screen when they cannot be decoded; the table `failures` has all."""
 IN_FLIGHT_BYTES = 400 << 20
 """Decoded images on their way, at most: well within Ray's object store."""
 
@@ -268,6 +270,8 @@ class Scheduler:
             for shard in waiting:
                 shard.drop_files()
             raise
+        for failure in result.shards[0].failures[:SHOWN_FAILURES] if result.shards else ():
+            self._display.say(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
         if result.shards:
             known.update(new)
         for planned in job.runs:

@@ -106,7 +106,14 @@ def rank(
     if where is not None:
         _check_condition(where)
     condition = f"({where}\n)" if where else "true"
-    store.execute(f"create or replace temp table rankable_pool as from rankable where {condition}")
+    try:
+        store.execute(f"create or replace temp table rankable_pool as from rankable where {condition}")
+    except QueryError as error:
+        if where is None:
+            raise
+        raise QueryError(
+            f"--where {where!r}: {error.what.splitlines()[0]}", hint="qubastore show views rankable, for its columns"
+        ) from None
     # The macro multiplies defaults too, so it gets what turns its default into the final weight.
     factors = {d.name: final[d.name] / d.default_weight for d in DIMENSIONS}
     entries = ", ".join(f"{quote(name)}: '{factor!r}'::double" for name, factor in factors.items())
@@ -126,7 +133,7 @@ def rank(
             ) from None
         raise
     if not rows:
-        raise _nothing_to_rank(store, suite, source, final, partial=partial)
+        raise _nothing_to_rank(store, suite, source, final, where, partial=partial)
     published = normalize == "published" or (normalize == "auto" and suite == QUBA.name)
     notes = _notes(store, rows, columns, final, suite, published=published, partial=partial)
     return Ranking(columns, rows[:top], notes, final)
@@ -174,7 +181,7 @@ def _column(dimension: Dimension) -> str:
 
 
 def _nothing_to_rank(
-    store: Store, suite: str, source: str, weights: Mapping[str, float], *, partial: bool
+    store: Store, suite: str, source: str, weights: Mapping[str, float], where: str | None, *, partial: bool
 ) -> UsageError:
     counts = ", ".join(f"count({_column(d)})" for d in _needed(weights))
     condition = {"measured": "source = 'measured'", "published": "source <> 'measured'"}.get(source, "true")
@@ -182,10 +189,13 @@ def _nothing_to_rank(
     ((total, *present),) = store.rows(f"select count(*), {counts} {pool}")
     lacking = [d.name for d, count in zip(_needed(weights), present, strict=True) if count == 0]
     if not total:
+        ((whole,),) = store.rows(f"select count(*) from rankable where suite = {quote(suite)} and {condition}")
+        if whole and where is not None:
+            return UsageError(f"no models to rank: none of {whole} in suite {suite} meets --where {where!r}")
         return UsageError(
             f"suite {suite} has no models to rank",
-            found="no full run, or none that meets the conditions",
-            hint="qubastore show runs",
+            expected=f"a full run for at least one model: {_roles(store, suite)}",
+            hint="qubastore show runs; or a suite of your own, with your datasets in its roles (README)",
         )
     return UsageError(
         f"none of the {total} models of suite {suite} has every dimension that has a weight",
@@ -230,9 +240,17 @@ def _notes(
         notes.append(f"{model}: several runs could be its {role} run, so none is: remove one (qubastore rm run ID)")
     if len(sources) > 1:
         notes.append("sources are mixed: published figures come from another protocol with known faults")
+    if "measured" not in sources and (models := store.rows("select count(*) from models")[0][0]):
+        notes.append(f"{models} measured models are not in it; they would need {_roles(store, suite)}, or --suite NAME")
     if any(source != "measured" for source in sources):
         notes.append("published figures carry known faults: see docs/published.md")
     return notes
+
+
+def _roles(store: Store, suite: str) -> str:
+    """What a suite asks for: `imagenet-val (clean, 50,000 images)`."""
+    query = "select distinct dataset, condition, n_samples from suites where suite = ? order by all"
+    return ", ".join(f"{dataset} ({condition}, {n:,} images)" for dataset, condition, n in store.rows(query, [suite]))
 
 
 def _store_note(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -63,9 +64,12 @@ def test_every_command_has_help_with_an_example(path, command):
     result = CliRunner().invoke(cli, [*path, "--help"])
     assert result.exit_code == 0
     assert command.help
+    assert "\\b" not in result.output
     if not isinstance(command, click.Group):
         assert "Example:" in result.output
-        assert f"qubastore {' '.join(path)}" in result.output
+        assert re.search(rf"Example:\n +qubastore {' '.join(path)}\b", result.output), (
+            "each example on a line of its own"
+        )
 
 
 def test_the_summary_of_a_command_stands_in_the_main_help():

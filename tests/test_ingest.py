@@ -269,6 +269,7 @@ def test_the_wrong_number_of_classes(store, tiny_models, images):
         ingest(store, [f"python:{tiny_models}:four_classes"], {"noise": images})
     assert "expected: 3 classes" in str(caught.value)
     assert "found: 4 classes" in str(caught.value)
+    assert store.rows("select count(*) from models") == [(0,)]
 
 
 def test_a_model_that_is_another_each_time(store, tiny_models, images):

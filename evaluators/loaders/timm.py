@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from qubastore.errors import ModelError, did_you_mean
@@ -38,6 +39,8 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         module = timm.create_model(name, pretrained=False, **options)
         load_into(module, checkpoint, where)
     else:
+        # The hub's client tells of every retry; what a user needs is in the error below.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         try:
             module = timm.create_model(name, pretrained=True, **options)
         except Exception as error:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 HERE = Path(__file__).parent
-EPOCHS = {"resnet": 5, "mobilenet": 16, "convnext": 10, "vit": 40}
+EPOCHS = {"resnet": 5, "mobilenet": 12, "convnext": 10, "vit": 40}
 PEAK_RATE = {"resnet": 2e-3, "mobilenet": 3e-3, "convnext": 2e-3, "vit": 1.5e-3}
 
 
@@ -66,6 +66,7 @@ def main() -> None:
     for name in EPOCHS if sys.argv[1:] != ["images"] else ():
         if not (models.WEIGHTS / f"{name}.safetensors").exists():
             started = time.monotonic()
+            print(f"training {name} for {EPOCHS[name]} epochs", flush=True)
             train(name, *training_set())
             print(f"trained {name} in {time.monotonic() - started:.0f} s", flush=True)
 
