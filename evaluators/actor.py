@@ -112,10 +112,9 @@ class Evaluator:
         failures: list[Failure] = []
         for sample_ids, batch in self._batches(chunks, failures, result):
             self._forward_all(batch, sample_ids, request, collected, result)
-        for model_id, run_id in request.runs.items():
+        for model_id in request.runs:
             if model_id not in result.errors:
-                shard = self._write(collected[model_id], self._models[model_id], request, run_id, model_id, failures)
-                result.shards.append(shard)
+                result.shards.append(self._write(model_id, collected[model_id], request, failures))
         return result
 
     def _batches(
@@ -237,16 +236,8 @@ class Evaluator:
             logits: torch.Tensor = module(part)
         return logits
 
-    def _write(
-        self,
-        collected: _Collected,
-        held: _Held,
-        request: ShardRequest,
-        run_id: str,
-        model_id: str,
-        failures: Sequence[Failure],
-    ) -> Shard:
-        keep = request.keep[model_id]
+    def _write(self, model_id: str, collected: _Collected, request: ShardRequest, failures: Sequence[Failure]) -> Shard:
+        run_id, keep = request.runs[model_id], request.keep[model_id]
         root = Path(self._settings.data_path)
         name = f"shard-{request.shard:05d}-{uuid.uuid4().hex[:12]}.parquet"
         bits = SIGNIFICANT_BITS[self._settings.precision]
@@ -275,7 +266,7 @@ class Evaluator:
             n_samples=request.n_samples,
             files=files,
             failures=tuple(failures),
-            batch_size=held.batch_size,
+            batch_size=self._models[model_id].batch_size,
             device=self.device_name,
             seconds=collected.seconds,
             kept=keep,
@@ -326,7 +317,6 @@ def _attacked(
     eps = condition.number("eps")
     if condition.kind == "fgsm":
         return fgsm(network, pixels, labels, eps=eps)
-    random = condition.parameters["start"] == "random"
     return pgd(
         network,
         pixels,
@@ -334,7 +324,7 @@ def _attacked(
         eps=eps,
         alpha=condition.number("alpha"),
         steps=int(condition.parameters["steps"]),
-        seeds=seeds if random else None,
+        seeds=seeds or None,
     )
 
 

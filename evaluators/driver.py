@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qubastore.completion import complete_runs
-from qubastore.conditions import CLEAN, PRECISIONS, Condition, check_name
+from qubastore.conditions import CLEAN, PRECISIONS, Condition
 from qubastore.datasets import Dataset, image_folder
-from qubastore.errors import UsageError
+from qubastore.errors import UsageError, check_name
 from qubastore.evaluators.cluster import cluster
 from qubastore.evaluators.loaders import InMemoryModel
 from qubastore.evaluators.plan import plan
@@ -92,7 +92,7 @@ def ingest(
             store,
             specs,
             limited,
-            conditions=list(dict.fromkeys(str(Condition.parse(text)) for text in conditions)),
+            conditions=list({str(condition): condition for condition in map(Condition.parse, conditions)}.values()),
             precision=precision,
             keep=kinds,
             force=force,

@@ -116,7 +116,7 @@ def plan(
     models: Sequence[ModelSpec | InMemoryModel],
     datasets: Sequence[Dataset],
     *,
-    conditions: Sequence[str],
+    conditions: Sequence[Condition],
     precision: str,
     keep: tuple[str, ...],
     force: bool,
@@ -139,11 +139,6 @@ def plan(
     for model in planned:
         for dataset in datasets:
             _check_fit(model, dataset, keep, conditions)
-    if register:
-        for model, revision in identified:
-            store.write(lambda c, m=model.model, r=revision: registry.register_model(c, m, r))  # type: ignore[misc]
-        for dataset in datasets:
-            store.write(lambda c, d=dataset: registry.register_dataset(c, d))  # type: ignore[misc]
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
@@ -156,7 +151,7 @@ def plan(
             size,
             default_shard_size(size),
             framing=dataset.framing,
-            condition=condition,
+            condition=str(condition),
             precision=precision,
             versions=versions,
         )
@@ -168,11 +163,20 @@ def plan(
         ordered = tuple(kind for kind in KINDS if kind in kinds)
         runs.append(PlannedRun(run, model, dataset, tuple(missing), ordered))
     if register:
-        store.write(lambda c: _register_runs(c, runs))
+        store.write(lambda connection: _register(connection, identified, datasets, runs))
     return Plan(tuple(runs), force)
 
 
-def _register_runs(connection: duckdb.DuckDBPyConnection, runs: Iterable[PlannedRun]) -> None:
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    identified: Iterable[tuple[PlannedModel, str | None]],
+    datasets: Iterable[Dataset],
+    runs: Iterable[PlannedRun],
+) -> None:
+    for model, revision in identified:
+        registry.register_model(connection, model.model, revision)
+    for dataset in datasets:
+        registry.register_dataset(connection, dataset)
     for planned in runs:
         registry.register_run(connection, planned.run)
 
@@ -217,7 +221,7 @@ def _stored_model(store: Store, model_id: str) -> Model:
     return Model(name, loader, json.loads(architecture), weights, json.loads(preprocessing), (height, width), *rest)
 
 
-def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...], conditions: Sequence[str]) -> None:
+def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...], conditions: Sequence[Condition]) -> None:
     if model.model.num_classes != len(dataset.classes):
         raise ModelError(
             f"{model.model.name} does not fit the dataset {dataset.name}",
@@ -225,7 +229,7 @@ def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...], con
             found=f"{model.model.num_classes} classes",
             hint="choose a model trained on these classes",
         )
-    attacks = [text for text in conditions if Condition.parse(text).is_attack]
+    attacks = [condition for condition in conditions if condition.is_attack]
     if attacks and model.preprocessing is None:
         raise ModelError(
             f"{model.model.name} prepares its images itself, so {attacks[0]} has no pixels to alter",

@@ -117,7 +117,7 @@ class Scheduler:
         self._store, self._plan, self._resources = store, planned, resources
         self._strict, self._display, self._report = strict, display, report
         self._settings = Settings(
-            data_path=str(store.data_path.resolve()),
+            data_path=str(store.data_path),
             precision=precision,
             batch_size=batch_size,
             use_gpu=resources.gpus > 0,
@@ -298,10 +298,10 @@ def _jobs(group: list[PlannedRun]) -> list[_Job]:
     """One job per dataset, condition and range of samples, for all runs of the group that lack it."""
     jobs: dict[tuple[str, str, int, int], _Job] = {}
     for planned in group:
+        condition = Condition.parse(planned.run.condition)
         for shard in planned.missing:
             first, end = planned.run.shard_range(shard)
             key = (planned.dataset.dataset_id, planned.run.condition, first, end)
-            condition = Condition.parse(planned.run.condition)
             job = jobs.setdefault(key, _Job(planned.dataset, [], condition, shard, first, end))
             job.runs.append(planned)
     return list(jobs.values())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ class Shard:
         batch_size: Images of a forward pass.
         device: What it ran on.
         seconds: Time of the forward passes.
+        kept: Kinds that were kept.
     """
 
     run_id: str
@@ -55,7 +56,7 @@ class Shard:
     batch_size: int = 0
     device: str = ""
     seconds: float = 0.0
-    kept: tuple[str, ...] = field(default=("outputs",))
+    kept: tuple[str, ...] = ("outputs",)
 
     @property
     def n_outputs(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from qubastore.errors import UsageError, did_you_mean
+from qubastore.errors import UsageError, check_name
 
 CLEAN = "clean"
 
@@ -95,16 +95,3 @@ def _canonical(name: str, value: str, text: str) -> str:
         raise UsageError(f"{text!r}: {name} is {value}", expected="a number above 0 and up to 1, such as 8/255")
     # 8/255 and 16/510 are one condition; 255ths are how the field writes them.
     return f"{number * 255}/255" if (number * 255).denominator == 1 else str(number)
-
-
-def check_name(kind: str, name: str, known: tuple[str, ...]) -> str:
-    """`name` if it is known.
-
-    Raises:
-        UsageError: naming what is known.
-    """
-    if name not in known:
-        raise UsageError(
-            f"unknown {kind} {name!r}", expected=f"one of {', '.join(known)}", hint=did_you_mean(name, known)
-        )
-    return name

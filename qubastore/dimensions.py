@@ -40,6 +40,11 @@ class Dimension:
     metric: str = ""
     unit: str = "0 to 1"
 
+    @property
+    def column(self) -> str:
+        """Its column in the view `rankable` and in published tables."""
+        return "parameters_m" if self.name == "parameters" else self.name
+
 
 DIMENSIONS = (
     Dimension(

@@ -20,7 +20,7 @@ whatever else reaches a user as a traceback is a bug of qubastore.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class QubastoreError(Exception):
@@ -107,3 +107,16 @@ def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str | No
     """
     near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
     return f"did you mean {', '.join(near)}?" if near else None
+
+
+def check_name(kind: str, name: str, known: Collection[str]) -> str:
+    """`name` if it is known.
+
+    Raises:
+        UsageError: naming what is known.
+    """
+    if name not in known:
+        raise UsageError(
+            f"unknown {kind} {name!r}", expected=f"one of {', '.join(known)}", hint=did_you_mean(name, known)
+        )
+    return name

@@ -9,7 +9,7 @@ from typing import Any
 
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension
 from qubastore.engine import quote
-from qubastore.errors import QueryError, UsageError, did_you_mean
+from qubastore.errors import QueryError, UsageError, check_name
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
@@ -45,12 +45,7 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
         UsageError: on an unknown name, a factor that is negative or no number, or no positive weight at all.
     """
     for name in (*factors, *only):
-        if name not in DIMENSION_NAMES:
-            raise UsageError(
-                f"unknown dimension {name!r}",
-                expected=f"one of {', '.join(DIMENSION_NAMES)}",
-                hint=did_you_mean(name, DIMENSION_NAMES),
-            )
+        check_name("dimension", name, DIMENSION_NAMES)
     for name, factor in factors.items():
         if not 0 <= factor < math.inf:
             raise UsageError(
@@ -141,15 +136,9 @@ def rank(
 
 def _check_choices(store: Store, suite: str, source: str, normalize: str) -> None:
     suites = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
-    for kind, name, known in (
-        ("suite", suite, suites),
-        ("source", source, SOURCES),
-        ("normalisation", normalize, NORMALIZATIONS),
-    ):
-        if name not in known:
-            raise UsageError(
-                f"unknown {kind} {name!r}", expected=f"one of {', '.join(known)}", hint=did_you_mean(name, known)
-            )
+    check_name("suite", suite, suites)
+    check_name("source", source, SOURCES)
+    check_name("normalisation", normalize, NORMALIZATIONS)
     if normalize == "published" and suite != QUBA.name:
         raise UsageError(
             f"the published constants belong to the suite {QUBA.name}", found=f"suite {suite}", hint="--normalize store"
@@ -176,14 +165,10 @@ def _needed(weights: Mapping[str, float]) -> list[Dimension]:
     return [d for d in DIMENSIONS if weights[d.name] > 0]
 
 
-def _column(dimension: Dimension) -> str:
-    return "parameters_m" if dimension.name == "parameters" else dimension.name
-
-
 def _nothing_to_rank(
     store: Store, suite: str, source: str, weights: Mapping[str, float], where: str | None, *, partial: bool
 ) -> UsageError:
-    counts = ", ".join(f"count({_column(d)})" for d in _needed(weights))
+    counts = ", ".join(f"count({d.column})" for d in _needed(weights))
     condition = {"measured": "source = 'measured'", "published": "source <> 'measured'"}.get(source, "true")
     pool = f"from rankable_pool where suite = {quote(suite)} and {condition}"
     ((total, *present),) = store.rows(f"select count(*), {counts} {pool}")
@@ -224,7 +209,7 @@ def _notes(
     pool = f"select count(*) from rankable_pool where suite = {quote(suite)} and source in ({named})"
     left_out = store.rows(pool)[0][0] - len(rows)
     if left_out:
-        lack = " or ".join(f"{_column(d)} is null" for d in _needed(weights))
+        lack = " or ".join(f"{d.column} is null" for d in _needed(weights))
         detail = store.rows(f"{pool} and ({lack})")[0][0]
         notes.append(f"{left_out} left out: {detail} lack a dimension that has a weight (--partial ranks them)")
     if partial and any(row[columns.index("coverage")] < 1 for row in rows):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import ModelError
+from qubastore.models import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
-def file_revision(path: str) -> str:
-    """Hash of a checkpoint's bytes: what names it, wherever it lies.
+def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None:
+    """What names a model's weights without loading them, or None where nothing does.
+
+    Args:
+        spec: The model.
+        name: Its full name.
+        published: What names the published weights; a local checkpoint's bytes take its place.
 
     Raises:
-        ModelError: where there is no such file.
+        ModelError: where there is no such checkpoint.
     """
-    return _read(Path(path))
+    weights = _file_hash(Path(spec.options["checkpoint"])) if "checkpoint" in spec.options else published
+    chosen = (spec.options.get(option, "") for option in ("num_classes", "name"))
+    return None if weights is None else "|".join([spec.loader, name, *chosen, weights])
 
 
 def load_into(module: torch.nn.Module, path: str, where: str) -> None:
@@ -82,7 +90,7 @@ def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def _read(path: Path) -> str:
+def _file_hash(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

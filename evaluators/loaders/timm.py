@@ -7,7 +7,7 @@ from typing import Any
 
 from qubastore.errors import ModelError, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
-from qubastore.evaluators.loaders.checkpoints import file_revision, load_into
+from qubastore.evaluators.loaders.checkpoints import load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
 
@@ -16,12 +16,9 @@ def revision(spec: ModelSpec) -> str | None:
     import timm
 
     name = resolve(spec)
-    extra = f"{spec.options.get('num_classes', '')}|{spec.options.get('name', '')}"
-    if "checkpoint" in spec.options:
-        return f"timm|{name}|{extra}|{file_revision(spec.options['checkpoint'])}"
     config = timm.get_pretrained_cfg(name)
     commit = _cached_commit(config.hf_hub_id) if config is not None and config.hf_hub_id else None
-    return f"timm|{name}|{extra}|{commit}" if commit else None
+    return revision_of(spec, name, commit)
 
 
 def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:

@@ -6,17 +6,13 @@ from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
-from qubastore.evaluators.loaders.checkpoints import file_revision, load_into
+from qubastore.evaluators.loaders.checkpoints import load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
 
 def revision(spec: ModelSpec) -> str | None:
     """The hash of a local checkpoint, or the address of the weights, which ends in their hash."""
-    weights = resolve(spec)
-    extra = f"{spec.target}|{spec.options.get('num_classes', '')}|{spec.options.get('name', '')}"
-    if "checkpoint" in spec.options:
-        return f"torchvision|{extra}|{file_revision(spec.options['checkpoint'])}"
-    return f"torchvision|{extra}|{weights.url}"
+    return revision_of(spec, spec.target, resolve(spec).url)
 
 
 def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:

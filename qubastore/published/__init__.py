@@ -32,7 +32,7 @@ def load_published(connection: duckdb.DuckDBPyConnection) -> None:
             SOURCE,
             row["model"],
             dimension.name,
-            float(row["parameters_m" if dimension.name == "parameters" else dimension.name]),
+            float(row[dimension.column]),
         )
         for row in table
         for dimension in DIMENSIONS
