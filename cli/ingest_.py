@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 @click.command("ingest")
 @click.option("--model", "-m", "models", multiple=True, metavar="ID", help="LOADER:NAME; see above. Repeatable.")
 @click.option(
-    "--dataset", "-d", "datasets", multiple=True, metavar="NAME=PATH", help="A folder of class folders. Repeatable."
+    "--dataset", "-d", "datasets", multiple=True, metavar="NAME[=PATH]", help="Images; see below. Repeatable."
+)
+@click.option("--suite", metavar="NAME", help="Run everything that a suite asks for: its datasets and conditions.")
+@click.option(
+    "--data-root",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Where datasets that are known by name lie, as their authors lay them out.",
 )
 @click.option(
     "--config", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Models, datasets, a suite and options."
@@ -27,10 +34,17 @@ if TYPE_CHECKING:
     "conditions",
     multiple=True,
     metavar="COND",
-    help="clean, fgsm(eps=8/255), pgd(steps=20). Repeatable.  [default: clean]",
+    help="clean, fgsm(eps=8/255), pgd(steps=20). Repeatable.  [default: the suite's, else clean]",
+)
+@click.option(
+    "--framing",
+    type=click.Choice(["model", "whole"]),
+    help="The model's own resize and crop, or the whole image.  [default: the suite's, else the dataset's own]",
 )
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.  [default: fp32]")
-@click.option("--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits]")
+@click.option(
+    "--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits; outputs for ImageNet-C]"
+)
 @click.option(
     "--batch-size", type=click.IntRange(1), help="Images of a forward pass.  [default: 256 on a GPU, else 32]"
 )
@@ -47,6 +61,8 @@ if TYPE_CHECKING:
 def command(
     models: tuple[str, ...],
     datasets: tuple[str, ...],
+    suite: str | None,
+    data_root: str | None,
     config: str | None,
     dry_run: bool,
     store_path: str | None,
@@ -58,18 +74,28 @@ def command(
     Models:
       timm:NAME.TAG                timm:resnet50.a1_in1k
       torchvision:NAME/WEIGHTS     torchvision:resnet50/IMAGENET1K_V2
+      open_clip:ARCH/PRETRAINED    open_clip:ViT-B-16/openai; open_clip:hf-hub:ORG/REPO: zero-shot
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
-    with ,checkpoint=FILE (tensors only, never unpickled), ,num_classes=N or ,name=NAME after any of them.
+      zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
+    with ,checkpoint=FILE (tensors only, never unpickled), ,num_classes=N, ,name=NAME, ,output_type=probabilities after
+    any of them; ,templates=FILE or ,temperature=T after open_clip.
+
+    \b
+    Datasets:
+      NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
+      NAME=PATH,layout=LAYOUT      corruption/severity/class, or shape-texture (<shape>/<shape>N-<texture>M.png)
+      NAME                         a dataset of docs/datasets.md, under --data-root
 
     \b
     Example:
       qubastore ingest --model timm:resnet18.a1_in1k --dataset imagenet-val=/data/imagenet/val
+      qubastore ingest --model timm:resnet18.a1_in1k --suite quba --data-root /data
       qubastore ingest --config suite.toml --dry-run
     """
-    from qubastore.datasets import parse_dataset
     from qubastore.evaluators.configuration import read_configuration
-    from qubastore.models import ModelSpec
+    from qubastore.layouts import parse_dataset
     from qubastore.store import open_store
+    from qubastore.zoo import expand_models
 
     asked = read_configuration(config)
     asked.options.update(
@@ -77,21 +103,29 @@ def command(
     )
     if isinstance(asked.options.get("keep"), str):
         asked.options["keep"] = [kind.strip() for kind in asked.options["keep"].split(",")]
-    specs = [*asked.models, *map(ModelSpec.parse, models)]
-    if not specs or not (datasets or asked.datasets):
-        raise click.UsageError("give at least one --model and one --dataset, or a --config that names them")
+    chosen, left_out = expand_models(list(models))
+    specs = [*asked.models, *chosen]
+    for entry in left_out:
+        click.echo(f"left out: zoo:{entry.name} {entry.status}", err=True)
+    suite = suite or asked.options.pop("suite", None)
+    data_root = data_root or asked.options.pop("data_root", None)
+    if suite and asked.suite:
+        raise click.UsageError(f"{config} describes a suite, so --suite {suite} has no place beside it")
+    if not specs or not (datasets or asked.datasets or suite):
+        raise click.UsageError("give at least one --model, and a --dataset or --suite, or a --config that names them")
     with open_store(store_path, read_only=False) as store:
-        sets = [*asked.datasets, *(parse_dataset(text) for text in datasets)]
+        sets = [*asked.datasets, *(found for text in datasets for found in parse_dataset(text, data_root))]
         if asked.suite is not None and not dry_run:
             from qubastore.registry import replace_suite
 
-            suite = asked.suite
-            store.write(lambda connection: replace_suite(connection, suite))
-        _run(store, specs, sets, asked.options, dry_run=dry_run)
+            own = asked.suite
+            store.write(lambda connection: replace_suite(connection, own))
+        wanted = {"suite": asked.suite or suite, "data_root": data_root}
+        _run(store, specs, sets, {**asked.options, **wanted}, dry_run=dry_run)
 
 
 def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str, Any], *, dry_run: bool) -> None:
-    from qubastore.errors import IngestError
+    from qubastore.errors import DatasetNotFoundError, IngestError
     from qubastore.evaluators import ingest
     from qubastore.evaluators.progress import terminal_display
 
@@ -104,6 +138,13 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
         _print_plan(store, report)
         return
     _print_report(report)
+    unreadable = [name for name, error in report.missing if not isinstance(error, DatasetNotFoundError)]
+    if unreadable:
+        raise IngestError(
+            f"{_counted(len(unreadable), 'dataset')} could not be read; the rest is stored",
+            found=", ".join(unreadable[:5]),
+            hint="mend what is said above, then run the same command again",
+        )
     if report.errors or report.set_aside:
         aside = [f"images {first} to {end - 1} of {name}" for name, first, end in report.set_aside]
         failed = [f"{model} on {dataset}" for model, dataset, _ in report.errors]
@@ -125,6 +166,9 @@ def _print_report(report: IngestReport) -> None:
         f"{_counted(report.images, 'image')} in {report.seconds:.1f} s,"
         f" {len(report.completed)} of {_counted(runs, 'run')} completed"
     )
+    if report.missing:
+        names = ", ".join(dict.fromkeys(name.partition("/")[0] for name, _ in report.missing))
+        click.echo(f"left out: {names}; qubastore show dimensions --model NAME says what lacks")
     if report.failures:
         count = _counted(report.failures, "image")
         click.echo(f'{count} could not be decoded: qubastore sql "select distinct key, error from failures"')

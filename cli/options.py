@@ -30,3 +30,17 @@ def output_options(function: F) -> F:
     return click.option(
         "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print rows."
     )(function)
+
+
+def pool_options(function: F) -> F:
+    """`--source` and `--suite`: whose figures, and in which suite."""
+    function = click.option(
+        "--suite", default="quba", show_default=True, metavar="NAME", help="Which datasets play which role."
+    )(function)
+    return click.option(
+        "--source",
+        type=click.Choice(["auto", "measured", "published"]),
+        default="auto",
+        show_default=True,
+        help="Whose figures; auto means measured where there are three such models.",
+    )(function)

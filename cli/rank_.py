@@ -10,7 +10,7 @@ from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
     from qubastore.dimensions import Dimension
-    from qubastore.ranking import Ranking
+    from qubastore.ranking import Explanation, Ranking
 
 
 @click.command("rank")
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 )
 @click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
 @click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only.")
+@click.option("--pareto", metavar="NAME,...", help="Show only models that no other beats in all of these dimensions.")
+@click.option("--explain", metavar="MODEL", help="Show what each dimension contributes to this model's score.")
 @click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have.")
 @store_option
 @output_options
@@ -47,6 +49,8 @@ def command(
     source: str | None,
     suite: str,
     dimensions: str | None,
+    pareto: str | None,
+    explain: str | None,
     partial: bool,
     store_path: str | None,
     format_: str,
@@ -62,30 +66,47 @@ def command(
     Example:
       qubastore rank --weight calibration=2 --weight robustness=0.5 --top 10
       qubastore rank --where "architecture = 'cnn' and parameters_m < 30" --normalize store
+      qubastore rank --pareto accuracy,calibration_error --where "accuracy > 0.8"
+      qubastore rank --explain ConvNextV2-B-21k --weight calibration=2
       qubastore rank --suite digits --partial --format json
     """
     from qubastore.cli.present import write_rows
+    from qubastore.ranking import explain as explained
     from qubastore.ranking import rank
     from qubastore.store import open_store
 
+    options: dict[str, Any] = {
+        "suite": suite,
+        "source": source or "auto",
+        "normalize": normalize or "auto",
+        "partial": partial,
+        "where": where,
+        "dimensions": listed(dimensions),
+    }
+    if explain and (pareto or top):
+        raise click.UsageError("--explain shows one model: leave --pareto and --top out")
     with open_store(store_path) as store:
-        ranking = rank(
-            store,
-            parse_weights(weights),
-            suite=suite,
-            source=source or "auto",
-            normalize=normalize or "auto",
-            partial=partial,
-            where=where,
-            dimensions=[name.strip() for name in dimensions.split(",")] if dimensions else (),
-            top=top,
-        )
+        if explain:
+            explanation = explained(store, explain, parse_weights(weights), **options)
+        else:
+            ranking = rank(store, parse_weights(weights), **options, pareto=listed(pareto), top=top)
+    if explain:
+        if format_ == "table" and output is None:
+            print_explanation(explain, explanation)
+        else:
+            write_rows(explanation.columns, explanation.rows, format_=format_, output=output)
+        return
     if format_ == "table" and output is None:
         print_table(ranking)
     else:
         write_rows(ranking.columns, ranking.rows, format_=format_, output=output)
         for note in ranking.notes:
             click.echo(f"note: {note}", err=True)
+
+
+def listed(names: str | None) -> list[str]:
+    """The names of a comma-separated list."""
+    return [name.strip() for name in names.split(",")] if names else []
 
 
 def parse_weights(texts: tuple[str, ...]) -> dict[str, float]:
@@ -155,6 +176,44 @@ def print_table(ranking: Ranking) -> None:
         f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}", style="dim"
     )
     for note in ranking.notes:
+        console.print(f"note: {note}", style="dim")
+
+
+def print_explanation(model: str, explanation: Explanation) -> None:
+    """What makes up a score, as a table with bars."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from qubastore.dimensions import DIMENSIONS
+
+    console = Console(highlight=False)
+    by_name = {d.name: d for d in DIMENSIONS}
+    console.print(
+        f"[bold]{model}[/bold]: {explanation.quba:+.3f}, place {explanation.rank} of {explanation.n_models}"
+        f" ({explanation.source})\n"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("dimension", "value", "typical", "std", "z", "weight", "adds"):
+        table.add_column(name, justify="left" if name == "dimension" else "right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    largest = max((abs(row[-1]) for row in explanation.rows), default=0) or 1
+    for name, value, mean, std, score, weight, contribution in explanation.rows:
+        dimension = by_name[name]
+        bar = "█" * max(1, round(12 * abs(contribution) / largest)) if contribution else ""
+        spread = _cell(dimension, std) if std is not None else "-"
+        table.add_row(
+            f"{name} {'↑' if dimension.better == 'up' else '↓'}",
+            _cell(dimension, value),
+            _cell(dimension, mean),
+            spread,
+            f"{score:+.2f}",
+            f"{weight:.3g}",
+            f"{contribution:+.3f}",
+            Text(bar, style="green" if contribution > 0 else "red"),
+        )
+    console.print(table)
+    for note in explanation.notes:
         console.print(f"note: {note}", style="dim")
 
 

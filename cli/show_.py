@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from qubastore.cli.options import output_options, store_option
 
+if TYPE_CHECKING:
+    from qubastore.missing import Lack
+    from qubastore.store import Store
+
+SHOWN_LACKS = 3
+"""Missing runs that a line names."""
+SHOWN_COMMANDS = 16
+"""Missing runs whose command is shown."""
+
 QUERIES = {
     "models": """
-        select models.name, models.model_id, models.parameters / 1e6 as parameters_m,
-            models.input_height || ' x ' || models.input_width as input, models.num_classes as classes,
-            models.feature_width, count(runs.run_id) as runs
-        from models left join runs using (model_id)
-        group by all order by models.name, models.model_id""",
+        select costs.model as name, costs.model_id, costs.parameters_m, round(costs.macs_g, 3) as macs_g,
+            round(costs.activations_m, 2) as activations_m, costs.input_height || ' x ' || costs.input_width as input,
+            round(costs.images_per_second) as images_s, count(runs.run_id) as runs
+        from costs left join runs using (model_id)
+        group by all order by name, costs.model_id""",
     "datasets": """
         select datasets.name, datasets.dataset_id, datasets.n_samples, datasets.label_space,
             len(datasets.classes) as classes, count(runs.run_id) as runs, datasets.root
@@ -31,9 +42,9 @@ QUERIES = {
         from run_details as run left join done using (run_id)
         order by run.model, run.dataset, run.condition, run.precision""",
     "suites": "select suite, role, dataset, condition, framing, n_samples from suites order by suite, role, dataset",
-    "metrics": "select metric, unit, better, meaning, reference from metrics",
+    "metrics": "select metric, unit, better, over, meaning, reference from metrics",
     "dimensions": """
-        select dimension, better, round(default_weight, 4) as weight, unit, meaning,
+        select dimension, better, round(default_weight, 4) as weight, unit, roles, meaning,
             (select string_agg(name, ', ') from dimension_names as n
              where n.dimension = d.dimension and n.name <> d.dimension) as aliases
         from dimensions as d""",
@@ -44,29 +55,106 @@ RUN_COLUMNS = ("run_id", "model", "dataset", "condition", "framing", "precision"
 
 
 @click.command("show")
-@click.argument("what", type=click.Choice([*QUERIES, "views"]))
+@click.argument("what", type=click.Choice([*QUERIES, "views", "zoo"]))
 @click.argument("name", required=False)
+@click.option("--model", metavar="NAME", help="With dimensions: what this model has, and which runs it lacks.")
+@click.option("--suite", metavar="NAME", help="With dimensions --model: the suite.  [default: quba]")
 @store_option
 @output_options
-def command(what: str, name: str | None, store_path: str | None, format_: str, output: str | None) -> None:
-    """List models, datasets, runs, suites, views, metrics or dimensions; `show views NAME` tells all about one view.
+def command(
+    what: str,
+    name: str | None,
+    model: str | None,
+    suite: str | None,
+    store_path: str | None,
+    format_: str,
+    output: str | None,
+) -> None:
+    """List models, datasets, runs, suites, views, metrics, dimensions or the zoo.
+
+    `show views NAME` tells all about one view, `show dimensions --model NAME` what a model has and lacks.
 
     \b
     Example:
       qubastore show runs
       qubastore show views calibration
+      qubastore show dimensions --model timm:resnet50.a1_in1k
+      qubastore show zoo cnn
     """
     if what == "views":
         _show_views(name, format_, output)
         return
+    if what == "zoo":
+        _show_zoo(name, format_, output)
+        return
     if name is not None:
         raise click.UsageError(f"show {what} takes no name")
+    if (model or suite) and (what != "dimensions" or not model):
+        raise click.UsageError("--model and --suite belong to show dimensions --model NAME [--suite NAME]")
     from qubastore.cli.present import write_rows
     from qubastore.store import open_store
 
     with open_store(store_path) as store:
+        if model is not None:
+            _show_dimensions_of(store, model, suite or "quba", format_, output)
+            return
         answer = store.sql(QUERIES[what])
         write_rows(answer.columns, answer.fetchall(), format_=format_, output=output)
+
+
+def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, output: str | None) -> None:
+    """Each dimension's value, or the runs that lack and the command for each."""
+    from qubastore.cli.present import write_rows
+    from qubastore.missing import collapsed, dimension_states, spec_text
+
+    states = dimension_states(store, model, suite)
+    if format_ != "table" or output is not None:
+        columns = ("dimension", "value", "missing_run", "reason", "command")
+        rows: list[tuple[str | float | None, ...]] = []
+        for state in states:
+            rows += [(state.dimension, None, lack.run, lack.reason, lack.command) for lack in state.lacks]
+            if not state.lacks:
+                rows.append((state.dimension, state.value, None, None, None))
+        write_rows(columns, rows, format_=format_, output=output)
+        return
+    click.echo(f"{model} in suite {suite}\n")
+    lacking: dict[str, Lack] = {}
+    for state in states:
+        if state.value is not None:
+            click.echo(f"  {state.dimension:<23}{state.value:.6g}")
+            continue
+        runs = [lack.run for lack in collapsed(state.lacks)]
+        more = f" and {len(runs) - SHOWN_LACKS} more" if len(runs) > SHOWN_LACKS else ""
+        lacks = f"lacks {', '.join(runs[:SHOWN_LACKS])}{more}"
+        click.echo(f"  {state.dimension:<23}" + click.style(lacks, fg="yellow"))
+        lacking.update({lack.run: lack for lack in state.lacks})
+    shown = collapsed(list(lacking.values()))
+    for number, lack in enumerate(shown):
+        if number == 0:
+            click.echo("")
+        if number == SHOWN_COMMANDS:
+            click.echo(f"  ... and {len(shown) - number} more: --format json lists all")
+            break
+        click.echo(f"  {lack.run}: {lack.reason}")
+        if lack.command:
+            click.echo(click.style(f"    {lack.command}", dim=True))
+    if lacking and suite.startswith("quba"):
+        click.echo("")
+        click.echo(f"all of them: qubastore ingest --model {spec_text(model)} --suite {suite} --data-root DIR")
+
+
+def _show_zoo(group: str | None, format_: str, output: str | None) -> None:
+    """The study's models and what they are today; they come from the package, so no store is needed."""
+    from qubastore.cli.present import write_rows
+    from qubastore.zoo import in_group, read_zoo
+
+    entries = read_zoo() if group is None else in_group(group)
+    rows = [(e.name, e.architecture, e.pretraining, e.paradigm, e.spec or "-", e.status) for e in entries]
+    columns = ("name", "architecture", "pretraining", "paradigm", "model", "status")
+    write_rows(columns, rows, format_=format_, output=output)
+    if format_ == "table" and output is None:
+        exact = sum(entry.is_exact for entry in entries)
+        click.echo(f"{exact} of {len(entries)} resolve to the study's own weights; the others say what they need")
 
 
 def _shortened(comment: str) -> list[str]:

@@ -53,3 +53,32 @@ def _steady(text: str) -> str:
     text = re.sub(r"\d+ threads", "... threads", text)
     text = re.sub(r"in [\d.]+ s", "in ... s", text)
     return re.sub(r"[\d,]+/s\b", ".../s", text)
+
+
+def datasets() -> str:
+    """The datasets that are known by name, as a Markdown table."""
+    from qubastore.layouts import LAYOUTS
+
+    rows = [
+        "| name | what | images | label space | framing | looked for in | get | size | licence |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, layout in LAYOUTS.items():
+        shown, count, places = name, f"{layout.n_samples:,}", layout.places
+        if layout.factors:
+            if (layout.factors["corruption"], layout.factors["severity"]) != ("gaussian_noise", "1"):
+                continue
+            shown, count, places = "imagenet-c", f"75 x {count}", ("imagenet-c", "ImageNet-C")
+        folders = ", ".join(f"`{place}`" for place in places)
+        cells = (shown, layout.about, count, layout.label_space, layout.framing, folders)
+        rows.append(f"| {' | '.join(cells)} | {layout.get} | {layout.size} | {layout.licence} |")
+    return "\n".join(rows)
+
+
+def label_spaces() -> str:
+    """The label spaces, as a Markdown table."""
+    from qubastore.labels import LABEL_SPACES
+
+    rows = ["| name | rule | meaning | source |", "|---|---|---|---|"]
+    rows += [f"| {s.name} | {s.rule} | {s.meaning} | {s.source or '-'} |" for s in LABEL_SPACES.values()]
+    return "\n".join(rows)

@@ -19,8 +19,9 @@ from qubastore.conditions import SIGNIFICANT_BITS, Condition
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
 from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.images import Decoded, open_image
-from qubastore.evaluators.loaders import LoadedModel, ModelSource, classifier, describe
+from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, classifier, describe
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
+from qubastore.labels import label_space
 from qubastore.models import Preprocessing
 
 if TYPE_CHECKING:
@@ -68,8 +69,16 @@ class Evaluator:
         torch.backends.cudnn.deterministic = True
         self._models: dict[str, _Held] = {}
 
-    def load(self, model_id: str, source: ModelSource) -> None:
+    def load(self, model_id: str, source: ModelSource, head: Head | None = None) -> Head | None:
         """Load a model and prove that it is the one that was planned.
+
+        Args:
+            model_id: The model.
+            source: How to load it.
+            head: For a zero-shot model, its head if it was made before.
+
+        Returns:
+            The head that had to be made, to be kept.
 
         Raises:
             ModelError: where it cannot be loaded, or is another one than a moment ago.
@@ -85,12 +94,17 @@ class Evaluator:
                 found=f"model {found.model_id}",
                 hint="load a checkpoint, or seed the random weights: torch.manual_seed(0)",
             )
-        module = loaded.module.to(self._device).to(memory_format=torch.channels_last)
+        loaded.module.to(self._device)
+        made = None
+        if loaded.texts is not None:
+            made = loaded.texts.encode() if head is None else None
+            loaded.texts.use(made or head)  # type: ignore[arg-type]
+        module = loaded.module.to(memory_format=torch.channels_last)
         module.requires_grad_(False)
         captured: list[torch.Tensor] = []
-        head = classifier(module, found.num_classes or 0)
-        if head is not None:
-            head.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0].detach()))
+        last = classifier(module, found.num_classes or 0)
+        if last is not None:
+            last.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0].detach()))
         mean = std = None
         if isinstance(loaded.preprocessing, Preprocessing):
             mean, std = (
@@ -98,7 +112,8 @@ class Evaluator:
                 for values in (loaded.preprocessing.mean, loaded.preprocessing.std)
             )
         size = self._settings.batch_size
-        self._models[model_id] = _Held(loaded, module, captured, head is not None, size, mean, std)
+        self._models[model_id] = _Held(loaded, module, captured, last is not None, size, mean, std)
+        return made
 
     def evaluate(self, request: ShardRequest, chunks: Sequence[Any]) -> ShardResult:
         """Put a shard through the models that lack it, write their files, and say what was written.
@@ -175,7 +190,9 @@ class Evaluator:
                     hint="qubastore ingest --limit 8 ...",
                 )
                 continue
-            collected[model_id].add(sample_ids, logits, features, labels, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            columns = outputs.output_columns(logits, labels, label_space(request.label_space))
+            collected[model_id].add(sample_ids, logits, features, columns, seconds)
 
     def _prepared(self, held: _Held, batch: Sequence[bytes]) -> torch.Tensor:
         """Inputs of a model that prepares images itself, already normalised."""
@@ -226,9 +243,9 @@ class Evaluator:
     def _call(self, module: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
         import torch
 
-        if module.training:
+        if trained := [type(part).__name__ for part in module.modules() if part.training]:
             raise OutputError(
-                f"{type(module).__name__} is in train mode", expected="eval mode: batch statistics change the answers"
+                f"{trained[0]} is in train mode", expected="eval mode: batch statistics change the answers"
             )
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
         kind = kinds.get(self._settings.precision)
@@ -288,14 +305,14 @@ class _Collected:
         sample_ids: list[int],
         logits: NDArray[np.float32],
         features: NDArray[np.float32] | None,
-        labels: NDArray[np.int32],
+        columns: dict[str, NDArray[np.generic]],
         seconds: float,
     ) -> None:
         self.sample_ids += sample_ids
         self.logits.append(logits)
         if features is not None:
             self.features.append(features)
-        self._columns.append(outputs.output_columns(logits, labels))
+        self._columns.append(columns)
         self.seconds += seconds
 
     def columns(self) -> dict[str, NDArray[np.generic]]:

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qubastore.datasets import Dataset, image_folder
+from qubastore.datasets import Dataset
 from qubastore.errors import UsageError, did_you_mean
+from qubastore.layouts import OWN_LAYOUTS, own_datasets
 from qubastore.models import OPTIONS, ModelSpec
 from qubastore.suites import Suite, suite_from_table
+from qubastore.zoo import PREFIX, expand_models
 
 _OPTION_TYPES: dict[str, tuple[type, str]] = {
     "conditions": (list, 'a list such as ["clean", "fgsm"]'),
+    "suite": (str, "the name of a suite"),
+    "data_root": (str, "the folder that holds the datasets"),
+    "framing": (str, "model or whole"),
     "precision": (str, "fp32, bf16 or fp16"),
     "keep": (list, 'a list such as ["outputs", "logits"]'),
     "batch_size": (int, "a whole number"),
@@ -63,17 +68,32 @@ def read_configuration(path: str | None) -> Configuration:
     datasets = _typed(table.get("datasets", {}), dict, f"{path}: datasets", '[datasets] with NAME = "PATH"')
     return Configuration(
         models=[
-            _model(entry, base, path) for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")
+            spec
+            for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")
+            for spec in _models(entry, base, path)
         ],
-        datasets=[
-            image_folder(name, base / _typed(folder, str, f"{path}: datasets.{name}", "a path"))
-            for name, folder in datasets.items()
-        ],
+        datasets=[found for name, entry in datasets.items() for found in _datasets(name, entry, base, path)],
         suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path)
         if "suite" in table
         else None,
-        options=_options(_typed(table.get("ingest", {}), dict, f"{path}: ingest", "a table"), path),
+        options=_options(_typed(table.get("ingest", {}), dict, f"{path}: ingest", "a table"), base, path),
     )
+
+
+def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
+    """`"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
+    expected = f'"PATH" or {{ path = "PATH", layout = "{next(iter(OWN_LAYOUTS))}" }}'
+    table = {"path": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: datasets.{name}", expected)
+    _known(table, ("path", "layout", "framing"), f"{path}: datasets.{name}")
+    for key in ("path", *table):
+        _typed(table.get(key), str, f"{path}: datasets.{name}.{key}", expected)
+    return own_datasets(name, base / table["path"], table.get("layout"), table.get("framing"))
+
+
+def _models(entry: Any, base: Path, path: str) -> list[ModelSpec]:
+    if isinstance(entry, str) and entry.startswith(PREFIX):
+        return expand_models([entry])[0]
+    return [_model(entry, base, path)]
 
 
 def _model(entry: Any, base: Path, path: str) -> ModelSpec:
@@ -88,8 +108,9 @@ def _model(entry: Any, base: Path, path: str) -> ModelSpec:
         raise UsageError(f"{path}: a model has no id", expected='{ id = "LOADER:NAME" }', found=repr(entry))
     spec = ModelSpec.parse(table["id"])
     options = {**spec.options, **{key: str(value) for key, value in table.items() if key != "id"}}
-    if "checkpoint" in options:
-        options["checkpoint"] = str(base / options["checkpoint"])
+    for option in ("checkpoint", "templates"):
+        if option in options and not options[option].startswith("https://"):
+            options[option] = str(base / options[option])
     target = spec.target
     if spec.loader == "python":
         file, _, factory = target.rpartition(":")
@@ -97,12 +118,14 @@ def _model(entry: Any, base: Path, path: str) -> ModelSpec:
     return ModelSpec.parse(str(ModelSpec(spec.loader, target, options)))
 
 
-def _options(table: dict[str, Any], path: str) -> dict[str, Any]:
+def _options(table: dict[str, Any], base: Path, path: str) -> dict[str, Any]:
     options = {key.replace("-", "_"): value for key, value in table.items()}
     _known(options, tuple(_OPTION_TYPES), f"{path}: [ingest]")
     for key, value in options.items():
         kind, expected = _OPTION_TYPES[key]
         _typed(value, kind, f"{path}: ingest.{key}", expected)
+    if "data_root" in options:
+        options["data_root"] = str(base / options["data_root"])
     return options
 
 

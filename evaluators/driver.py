@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qubastore.completion import complete_runs
-from qubastore.conditions import CLEAN, PRECISIONS, Condition
-from qubastore.datasets import Dataset, image_folder
-from qubastore.errors import UsageError, check_name
+from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
+from qubastore.datasets import Dataset
+from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
 from qubastore.evaluators.cluster import cluster
 from qubastore.evaluators.loaders import InMemoryModel
-from qubastore.evaluators.plan import plan
+from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.schedule import IngestReport, Scheduler
+from qubastore.layouts import locate_suite, own_datasets
 from qubastore.models import ModelSpec
-from qubastore.outputs import DEFAULT_KEEP, KINDS
+from qubastore.outputs import KINDS
 from qubastore.store import Store
+from qubastore.suites import Role, Suite
+from qubastore.zoo import expand_models
 
 BATCH_SIZE = {"cpu": 32, "gpu": 256}
 
@@ -28,11 +31,14 @@ BATCH_SIZE = {"cpu": 32, "gpu": 256}
 def ingest(
     store: Store,
     models: Sequence[ModelSpec | InMemoryModel | str],
-    datasets: Sequence[Dataset] | Mapping[str, str | Path],
+    datasets: Sequence[Dataset] | Mapping[str, str | Path] = (),
     *,
-    conditions: Sequence[str] = (CLEAN,),
+    suite: Suite | str | None = None,
+    data_root: str | Path | None = None,
+    conditions: Sequence[str] | None = None,
+    framing: str | None = None,
     precision: str = "fp32",
-    keep: Sequence[str] = DEFAULT_KEEP,
+    keep: Sequence[str] | None = None,
     batch_size: int | None = None,
     num_gpus: int | None = None,
     num_cpus: int | None = None,
@@ -47,17 +53,23 @@ def ingest(
 
     Args:
         store: A store open for writing.
-        models: `loader:name` texts, specs, or `InMemoryModel`s.
+        models: `loader:name` or `zoo:name` texts, specs, or `InMemoryModel`s; what a zoo group cannot load is left out.
         datasets: Datasets, or name -> folder of class folders.
-        conditions: How inputs are altered, each for every model and dataset: `clean`, `fgsm`, `pgd(steps=20)`.
+        suite: A suite or the name of one: its conditions and framings are run on its datasets. Those that are not
+            given are looked for under `data_root`; what is missing is reported, and the rest goes on.
+        data_root: Folder that holds datasets in the layouts of `qubastore.layouts`.
+        conditions: How inputs are altered, each for every model and dataset: `clean`, `fgsm`, `pgd(steps=20)`. None
+            means what the suite says, else `clean`.
+        framing: `model` or `whole`, for every dataset. None means what the suite says, else each dataset's own.
         precision: `fp32`, `bf16` or `fp16` (autocast); part of the run's identity.
-        keep: Of `outputs`, `logits`, `features`; outputs are always kept.
+        keep: Of `outputs`, `logits`, `features`; outputs are always kept. None means outputs and logits, and outputs
+            alone for ImageNet-C.
         batch_size: Images of a forward pass; None means 32 on CPUs, 256 on GPUs. Halved when memory runs out.
         num_gpus: GPUs to use; None means all that Ray sees, 0 means CPU evaluators.
         num_cpus: CPUs to use; None means all.
         address: A Ray cluster to join; None starts one on this machine.
         limit: Take that many images of each dataset, evenly spaced: a dataset of its own.
-        strict: Make an image that cannot be decoded an error.
+        strict: Make an image that cannot be decoded, or a dataset that is missing, an error.
         force: Run everything anew and replace what is there.
         dry_run: Plan only; nothing is stored.
         display: Where to report to.
@@ -76,30 +88,38 @@ def ingest(
     started = time.monotonic()
     display = display or Silent()
     check_name("precision", precision, PRECISIONS)
-    kinds = _kinds(keep)
+    kinds = _kinds(keep) if keep is not None else None
+    if framing is not None:
+        check_name("framing", framing, FRAMINGS)
+    if isinstance(suite, str):
+        suite = stored_suite(store, suite)
     for name, value in (("batch size", batch_size), ("number of CPUs", num_cpus)):
         if value is not None and value < 1:
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
-    specs = [ModelSpec.parse(model) if isinstance(model, str) else model for model in models]
+    specs = [spec for model in models for spec in (expand_models([model])[0] if isinstance(model, str) else [model])]
     if isinstance(datasets, Mapping):
-        datasets = [image_folder(name, path) for name, path in datasets.items()]
-    limited = [dataset.limited(limit) for dataset in datasets]
+        datasets = [found for name, path in datasets.items() for found in own_datasets(name, path)]
+    altered = list({str(condition): condition for condition in map(Condition.parse, conditions or ())}.values())
     with display:
         if not dry_run:
             # What a kill left undone comes first: a run may lack nothing but its sums.
             complete_runs(store)
+        missing: list[tuple[str, QubastoreError]] = []
+        if suite is not None:
+            located, missing = locate_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
+            datasets = [*datasets, *located]
+            _report_missing(missing, suite, display, strict=strict, found=len(datasets))
         planned = plan(
             store,
             specs,
-            limited,
-            conditions=list({str(condition): condition for condition in map(Condition.parse, conditions)}.values()),
+            tasks_of([dataset.limited(limit) for dataset in datasets], suite, altered, framing),
             precision=precision,
             keep=kinds,
             force=force,
             register=not dry_run,
             report=display.say,
         )
-        report = IngestReport(planned)
+        report = IngestReport(planned, missing=missing)
         report.skipped = sum(p.run.n_shards - len(p.missing) for p in planned.runs)
         if dry_run or not planned.todo:
             return report
@@ -114,6 +134,41 @@ def ingest(
         report.completed = complete_runs(store)
     report.seconds = time.monotonic() - started
     return report
+
+
+def stored_suite(store: Store, name: str) -> Suite:
+    """A suite by name, of the release or of the store.
+
+    Raises:
+        UsageError: on an unknown name.
+    """
+    rows = store.rows(
+        "select suite, role, dataset, n_samples, condition, framing from suites order by suite, role, dataset"
+    )
+    check_name("suite", name, sorted({row[0] for row in rows}))
+    return Suite(name, tuple(Role(*row[1:]) for row in rows if row[0] == name))
+
+
+def _report_missing(
+    missing: Sequence[tuple[str, QubastoreError]], suite: Suite, display: Display, *, strict: bool, found: int
+) -> None:
+    """Name what is missing, cells of one corruption set together.
+
+    Raises:
+        DatasetError: where nothing is left, or `strict` allows nothing to be missing.
+    """
+    if missing and (strict or not found):
+        raise missing[0][1]
+    sets: dict[str, list[tuple[str, QubastoreError]]] = {}
+    for name, error in missing:
+        sets.setdefault(name.partition("/")[0], []).append((name, error))
+    for name, lacking in sets.items():
+        error = lacking[0][1]
+        cells = sum(each.partition("/")[0] == name for each in suite.datasets)
+        more = f", and {len(lacking) - 1} more of its {cells} parts" if len(lacking) > 1 else ""
+        display.say(f"left out: {error.what}{more}")
+        if not isinstance(error, DatasetNotFoundError):
+            display.say("\n".join(str(error).splitlines()[1:]))
 
 
 def _kinds(keep: Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from qubastore.commit import Failure
 from qubastore.errors import DatasetError
 from qubastore.identity import content_hash
 from qubastore.models import Preprocessing
+from qubastore.parquet import read_image
 
 READ_ATTEMPTS = 4
 _FILTERS = {
@@ -34,12 +35,14 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class SampleFile:
-    """Where a sample's image is: a file, or bytes that travel with the request."""
+    """Where a sample's image is: a file, a row of a Parquet file, or bytes that travel with the request."""
 
     sample_id: int
     key: str
     path: str | None
     data: bytes | None = None
+    row: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -71,7 +74,8 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None) -
         preprocessing: How to resize and crop; None keeps the encoded images, after a look whether they decode.
 
     Raises:
-        DatasetError: where a file cannot be read, after retries: that is no bad image.
+        DatasetError: where a file cannot be read, after retries, or has another size than its dataset: those are no
+            bad images.
     """
     started = time.perf_counter()
     result = Decoded()
@@ -81,10 +85,13 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None) -
         result.contents[sample.sample_id] = content_hash(data)
         try:
             image = open_image(data)
+            _check_size(image, sample)
             if preprocessing is None:
                 result.images.append(data)
             else:
                 pixels.append(np.asarray(prepare(image, preprocessing)).transpose(2, 0, 1))
+        except DatasetError:
+            raise
         except Exception as error:  # Pillow raises many kinds on bad data, SyntaxError among them
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             result.failures.append(Failure(sample.sample_id, sample.key, text[:300]))
@@ -94,6 +101,16 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None) -
         result.pixels = np.ascontiguousarray(np.stack(pixels))
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _check_size(image: Image.Image, sample: SampleFile) -> None:
+    if sample.size is not None and image.size != sample.size:
+        raise DatasetError(
+            f"{sample.path or sample.key} has another size than its dataset",
+            expected=f"{sample.size[0]} x {sample.size[1]} pixels, as its authors distribute it",
+            found=f"{image.size[0]} x {image.size[1]}",
+            hint="restore the file, then run the same command again: what was committed is kept",
+        )
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -149,6 +166,8 @@ def _read(sample: SampleFile) -> bytes:
     pause = 0.1
     for attempt in range(READ_ATTEMPTS):
         try:
+            if sample.row is not None:
+                return read_image(str(sample.path), sample.row)
             return Path(str(sample.path)).read_bytes()
         except OSError as error:
             # A file that is not there will not come back; a network share that stumbles will.

@@ -42,7 +42,8 @@ class ShardRequest:
         n_samples: How many samples it has.
         labels: (n_samples,) int32.
         runs: Model id -> run id of the models that lack the shard.
-        classes: Number of classes of the dataset.
+        classes: Number of outputs that a model must have.
+        label_space: How they become the dataset's classes.
         keep: Model id -> kinds of output to keep.
         condition: How inputs are altered before the model sees them.
         seeds: One per sample, for conditions that draw at random; they depend on the sample's key alone.
@@ -54,6 +55,7 @@ class ShardRequest:
     labels: NDArray[np.int32]
     runs: Mapping[str, str]
     classes: int
+    label_space: str
     keep: Mapping[str, tuple[str, ...]]
     condition: Condition = field(default_factory=lambda: Condition(CLEAN, {}))
     seeds: tuple[int, ...] = ()

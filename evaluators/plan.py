@@ -14,10 +14,12 @@ from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets import Dataset
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
+from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
-from qubastore.outputs import KINDS
+from qubastore.outputs import DEFAULT_KEEP, KINDS
 from qubastore.runs import Run, default_shard_size
 from qubastore.store import Store
+from qubastore.suites import Suite
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,6 +28,39 @@ GROUP_PARAMETERS = 2_000_000_000
 """Parameters that one evaluator holds at most: 8 GB in fp32, so that a group fits a GPU beside its activations."""
 
 _PACKAGES = ("qubastore", "torch", "torchvision", "timm", "numpy", "pillow", "ray")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A dataset under a framing and a condition: what every model is to be run on."""
+
+    dataset: Dataset
+    framing: str
+    condition: Condition
+
+
+def tasks_of(
+    datasets: Sequence[Dataset],
+    suite: Suite | None = None,
+    conditions: Sequence[Condition] = (),
+    framing: str | None = None,
+) -> list[Task]:
+    """What is to be run on datasets, each once.
+
+    Args:
+        datasets: Datasets, full or limited.
+        suite: Says conditions and framing of the datasets in its roles.
+        conditions: Where given, these instead of the suite's; without either, `clean`.
+        framing: Where given, this instead of the suite's; without either, the dataset's own.
+    """
+    tasks = []
+    for dataset in datasets:
+        roles = [role for role in suite.roles if role.dataset == dataset.name] if suite else []
+        framings = [framing] if framing else list(dict.fromkeys(r.framing for r in roles)) or [dataset.framing]
+        for chosen in framings:
+            asked = [Condition.parse(role.condition) for role in roles if framing or role.framing == chosen]
+            tasks += [Task(dataset, chosen, each) for each in conditions or asked or [Condition(CLEAN, {})]]
+    return list({(t.dataset.dataset_id, t.framing, str(t.condition)): t for t in tasks}.values())
 
 
 @dataclass(frozen=True)
@@ -69,9 +104,10 @@ class PlannedRun:
 
     @property
     def place(self) -> str:
-        """The dataset, and what is unusual about the run: `digits under fgsm(eps=8/255)`."""
+        """The dataset, and what is unusual about the run: `digits under fgsm(eps=8/255)`, `edge (whole)`."""
         under = "" if self.run.condition == CLEAN else f" under {self.run.condition}"
-        return self.dataset.name + under
+        framed = "" if self.run.framing == "model" else f" ({self.run.framing})"
+        return self.dataset.name + framed + under
 
     @property
     def n_images(self) -> int:
@@ -114,56 +150,67 @@ class Plan:
 def plan(
     store: Store,
     models: Sequence[ModelSpec | InMemoryModel],
-    datasets: Sequence[Dataset],
+    tasks: Sequence[Task],
     *,
-    conditions: Sequence[Condition],
     precision: str,
-    keep: tuple[str, ...],
+    keep: tuple[str, ...] | None,
     force: bool,
     register: bool,
     report: Callable[[str], None],
 ) -> Plan:
     """Find out what is to be done; with `register`, note models, datasets and runs in the store.
 
+    Args:
+        store: The store.
+        models: Models, in order.
+        tasks: What each is to be run on.
+        precision: Of the forward passes.
+        keep: Kinds of output; None means each dataset's own choice.
+        force: Whether what is there is to be run again.
+        register: Whether to note it in the store.
+        report: Takes lines for the user.
+
     Raises:
         ModelError: where a model cannot be loaded or does not fit a dataset.
         UsageError: where a model or dataset is named twice.
     """
-    if not models or not datasets:
+    if not models or not tasks:
         raise UsageError("there is nothing to ingest", expected="at least one model and one dataset")
-    names = [dataset.name for dataset in datasets]
-    if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"the dataset {doubled} is named twice", hint="give each a name of its own")
+    datasets: dict[str, Dataset] = {}
+    for task in tasks:
+        if datasets.setdefault(task.dataset.name, task.dataset) is not task.dataset:
+            raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a name of its own")
     identified = [_identify(store, spec, report=report) for spec in models]
     planned = _distinct(model for model, _ in identified)
     for model in planned:
-        for dataset in datasets:
-            _check_fit(model, dataset, keep, conditions)
+        for task in tasks:
+            _check_fit(model, task, keep or ())
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
     runs = []
-    for model, dataset, condition in itertools.product(planned, datasets, conditions):
+    for model, task in itertools.product(planned, tasks):
+        dataset = task.dataset
         size = len(dataset.samples)
         run = Run(
             model.model_id,
             dataset.dataset_id,
             size,
             default_shard_size(size),
-            framing=dataset.framing,
-            condition=str(condition),
+            framing=task.framing,
+            condition=str(task.condition),
             precision=precision,
             versions=versions,
         )
         run = replace(run, shard_size=stored.get(run.run_id, run.shard_size))
         kept = committed.get(run.run_id, {})
         # Asking for another kind never loses one that is there.
-        kinds = set(keep).union(*kept.values())
+        kinds = set(keep or dataset.keep or DEFAULT_KEEP).union(*kept.values())
         missing = [n for n in range(run.n_shards) if force or not kinds <= kept.get(n, set())]
         ordered = tuple(kind for kind in KINDS if kind in kinds)
         runs.append(PlannedRun(run, model, dataset, tuple(missing), ordered))
     if register:
-        store.write(lambda connection: _register(connection, identified, datasets, runs))
+        store.write(lambda connection: _register(connection, identified, datasets.values(), runs))
     return Plan(tuple(runs), force)
 
 
@@ -221,24 +268,31 @@ def _stored_model(store: Store, model_id: str) -> Model:
     return Model(name, loader, json.loads(architecture), weights, json.loads(preprocessing), (height, width), *rest)
 
 
-def _check_fit(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...], conditions: Sequence[Condition]) -> None:
-    if model.model.num_classes != len(dataset.classes):
+def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
+    dataset, condition = task.dataset, task.condition
+    space = label_space(dataset.label_space)
+    classes = space.n_outputs or len(dataset.classes)
+    if model.model.num_classes != classes:
         raise ModelError(
             f"{model.model.name} does not fit the dataset {dataset.name}",
-            expected=f"{len(dataset.classes)} classes, those of the label space {dataset.label_space}",
+            expected=f"{classes} classes, those of the label space {dataset.label_space}",
             found=f"{model.model.num_classes} classes",
             hint="choose a model trained on these classes",
         )
-    attacks = [condition for condition in conditions if condition.is_attack]
-    if attacks and model.preprocessing is None:
+    if condition.is_attack and space.rule != "identity":
+        raise UsageError(
+            f"{condition} climbs the loss of a model's own classes, and {dataset.name} has others",
+            expected=f"a dataset in the model's own classes, not in the label space {space.name}",
+        )
+    if condition.is_attack and model.preprocessing is None:
         raise ModelError(
-            f"{model.model.name} prepares its images itself, so {attacks[0]} has no pixels to alter",
+            f"{model.model.name} prepares its images itself, so {condition} has no pixels to alter",
             expected="a timm data config: attacks work on pixels in [0, 1], with the normalisation inside the model",
         )
-    if dataset.framing != "model" and model.preprocessing is None:
+    if task.framing != "model" and model.preprocessing is None:
         raise ModelError(
-            f"{model.model.name} prepares its images itself, so {dataset.name} cannot be framed as {dataset.framing}",
-            hint="return a timm data config instead of a function",
+            f"{model.model.name} prepares its images itself, so {dataset.name} cannot be framed as {task.framing}",
+            hint="return a timm data config instead of a function, or --framing model",
         )
     if "features" in keep and model.model.feature_width is None:
         raise ModelError(

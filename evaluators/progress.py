@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -22,6 +21,10 @@ from rich.text import Text
 
 PLAIN_INTERVAL = 5.0
 """Seconds between plain lines of one run."""
+
+
+SHOWN_FINISHED = 8
+"""Bars of finished runs that stay on the screen: a suite has close to a hundred runs per model."""
 
 
 class Display(Protocol):
@@ -107,6 +110,7 @@ class Bars(Silent):
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._finished: list[TaskID] = []
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -126,8 +130,12 @@ class Bars(Silent):
     def advance(self, run_id: str, images: int, failed: int) -> None:
         """Move the bar."""
         task = self._tasks[run_id]
-        before = self._progress.tasks[self._progress.task_ids.index(task)].fields["failed"]
-        self._progress.update(task, advance=images, failed=before + failed)
+        bar = self._progress.tasks[self._progress.task_ids.index(task)]
+        self._progress.update(task, advance=images, failed=bar.fields["failed"] + failed)
+        if bar.finished:
+            self._finished.append(task)
+        if len(self._finished) > SHOWN_FINISHED:
+            self._progress.update(self._finished.pop(0), visible=False)
 
 
 class _Speed(ProgressColumn):
@@ -148,8 +156,6 @@ def terminal_display(console: Console | None = None) -> Display:
     return Bars(console) if console.is_terminal else Lines(console)
 
 
-def titles(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """`model on dataset`, padded to one width."""
-    texts = [f"{model} on {dataset}" for model, dataset in pairs]
-    width = min(60, max((len(text) for text in texts), default=0))
-    return [text.ljust(width) for text in texts]
+def title(model: str, place: str) -> str:
+    """`model on dataset`."""
+    return f"{model} on {place}"

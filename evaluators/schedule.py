@@ -19,10 +19,12 @@ from qubastore.errors import DatasetError, IngestError, QubastoreError
 from qubastore.evaluators.actor import cpu_environment
 from qubastore.evaluators.attacks import sample_seed
 from qubastore.evaluators.cluster import Resources
+from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.images import SampleFile, image_bytes
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.plan import Plan, PlannedRun
-from qubastore.evaluators.progress import Display, titles
+from qubastore.evaluators.progress import Display, title
+from qubastore.labels import label_space
 from qubastore.store import Store
 
 DECODE_CHUNK = 32
@@ -46,6 +48,7 @@ class IngestReport:
         failures: Images that could not be decoded, counted once per run.
         set_aside: Shards that killed two evaluators: (dataset, first sample, one past the last).
         errors: Why runs could not go on: (model, dataset, error).
+        missing: Datasets of the suite that were not found, or could not be read: (name, error).
         seconds: Wall time.
         plan: What was planned.
     """
@@ -57,6 +60,7 @@ class IngestReport:
     failures: int = 0
     set_aside: list[tuple[str, int, int]] = field(default_factory=list)
     errors: list[tuple[str, str, QubastoreError]] = field(default_factory=list)
+    missing: list[tuple[str, QubastoreError]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -76,14 +80,15 @@ class _Job:
     def request(self, dead: set[str]) -> ShardRequest:
         labels = np.array([sample.label for sample in self.dataset.samples[self.first : self.end]], np.int32)
         alive = [p for p in self.runs if _key(p) not in dead]
-        classes = len(self.dataset.classes)
+        space = label_space(self.dataset.label_space)
         return ShardRequest(
             shard=self.shard,
             first_sample=self.first,
             n_samples=self.end - self.first,
             labels=labels,
             runs={p.model.model_id: p.run.run_id for p in alive},
-            classes=classes,
+            classes=space.n_outputs or len(self.dataset.classes),
+            label_space=space.name,
             keep={p.model.model_id: p.keep for p in alive},
             condition=self.condition,
             seeds=self._seeds(),
@@ -124,6 +129,7 @@ class Scheduler:
             threads=1 if resources.gpus else resources.cpus,
         )
         self._dead: set[str] = set()
+        self._begun: set[str] = set()
         self._contents: dict[str, dict[int, str]] = {}
         self._given = itertools.count()
 
@@ -139,7 +145,6 @@ class Scheduler:
         try:
             for _ in range(min(self._resources.gpus or 1, len(jobs))):
                 evaluators.append(self._evaluator(group))
-            self._begin(group)
             idle = deque(evaluators * self._depth(jobs[0], len(evaluators)))
             while jobs or busy:
                 while jobs and idle:
@@ -148,6 +153,7 @@ class Scheduler:
                     if request.runs:
                         actor = idle.popleft()
                         job.given = next(self._given)
+                        self._begin(job)
                         busy[actor.evaluate.remote(request, self._decode(job, group))] = (actor, job)
                 if not busy:
                     continue
@@ -175,12 +181,14 @@ class Scheduler:
             for actor in evaluators:
                 ray.kill(actor)
 
-    def _begin(self, group: list[PlannedRun]) -> None:
-        """Show the runs, once their models are loaded: the speed shown is that of the work."""
-        alive = [p for p in group if _key(p) not in self._dead]
-        for planned, title in zip(alive, titles([(p.model.model.name, p.place) for p in alive]), strict=True):
-            total = len(planned.dataset.samples)
-            self._display.begin(planned.run.run_id, title, total, total - planned.n_images)
+    def _begin(self, job: _Job) -> None:
+        """Show the runs of a job, once: models are loaded by now, so that the speed shown is that of the work."""
+        for planned in job.runs:
+            if _key(planned) not in self._dead | self._begun:
+                self._begun.add(_key(planned))
+                total = len(planned.dataset.samples)
+                name = title(planned.model.model.name, planned.place)
+                self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
 
     def _evaluator(self, group: list[PlannedRun]) -> Any:
         """Start an evaluator and load the group's models; a model that fails is out, the others go on."""
@@ -194,10 +202,15 @@ class Scheduler:
         else:
             options["runtime_env"] = {"env_vars": cpu_environment()}
         actor: Any = ray.remote(Evaluator).options(**options).remote(self._settings)
-        loads = {p.model.model_id: (p, actor.load.remote(p.model.model_id, p.model.source)) for p in group}
+        loads = {}
+        for p in {p.model.model_id: p for p in group}.values():
+            head = read_head(self._store, p.model.model_id) if p.model.model.loader == "open_clip" else None
+            loads[p.model.model_id] = (p, actor.load.remote(p.model.model_id, p.model.source, head))
         for model_id, (planned, load) in loads.items():
             try:
-                ray.get(load)
+                made = ray.get(load)
+                if made is not None:
+                    store_head(self._store, model_id, made)
             except ray.exceptions.RayTaskError as error:
                 cause = _cause(error)
                 for other in group:
@@ -224,7 +237,14 @@ class Scheduler:
 
         root = job.dataset.root
         files = [
-            SampleFile(index, sample.key, f"{root}/{sample.key}" if sample.data is None else None, sample.data)
+            SampleFile(
+                index,
+                sample.key,
+                f"{root}/{sample.path or sample.key}" if sample.data is None else None,
+                sample.data,
+                sample.row,
+                job.dataset.image_size,
+            )
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
         task = ray.remote(decode).options(num_cpus=1, max_retries=3)
@@ -295,13 +315,13 @@ class Scheduler:
 
 
 def _jobs(group: list[PlannedRun]) -> list[_Job]:
-    """One job per dataset, condition and range of samples, for all runs of the group that lack it."""
-    jobs: dict[tuple[str, str, int, int], _Job] = {}
+    """One job per dataset, framing, condition and range of samples, for all runs of the group that lack it."""
+    jobs: dict[tuple[str, str, str, int, int], _Job] = {}
     for planned in group:
         condition = Condition.parse(planned.run.condition)
         for shard in planned.missing:
             first, end = planned.run.shard_range(shard)
-            key = (planned.dataset.dataset_id, planned.run.condition, first, end)
+            key = (planned.dataset.dataset_id, planned.run.framing, planned.run.condition, first, end)
             job = jobs.setdefault(key, _Job(planned.dataset, [], condition, shard, first, end))
             job.runs.append(planned)
     return list(jobs.values())

@@ -11,10 +11,12 @@ import importlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
+from qubastore.labels import IMAGENET_1K, label_space
 from qubastore.metrics import METRICS, Metric
 from qubastore.store import Store
 
@@ -25,6 +27,40 @@ if TYPE_CHECKING:
 
 N_BINS = 15
 """Confidence bins of equal width."""
+_RUNS_AT_ONCE = 64
+"""Runs that are summed up in one transaction."""
+
+
+_CUE_COUNTS = """
+    with cues as (
+        select
+            outputs.label as category,
+            samples.factors['shape'] as shape,
+            samples.factors['texture'] as texture,
+            datasets.classes[outputs.prediction + 1] as prediction
+        from outputs
+        join runs using (run_id)
+        join datasets using (dataset_id)
+        join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = outputs.sample_id
+        where outputs.run_id = ? and samples.factors['texture'] is not null
+    )
+    select
+        category,
+        count(*),
+        count(*) filter (where prediction = shape),
+        count(*) filter (where prediction = texture)
+    from cues
+    where shape <> texture
+    group by category
+    order by category
+"""
+"""Decisions for shape and for texture, where the two differ; counts, so their order does not matter."""
+
+_WITH_CUES = """
+    select distinct runs.run_id from runs join samples using (dataset_id)
+    where list_contains(?, runs.run_id) and samples.sample_id = 0 and samples.factors['texture'] is not null
+"""
+"""Runs over images that have a texture: either all images of a dataset do, or none."""
 
 
 def complete_runs(store: Store) -> list[str]:
@@ -40,16 +76,63 @@ def complete_runs(store: Store) -> list[str]:
         """
     )
     runs = [row[0] for row in whole]
-    for run_id in runs:
-        _sum_up(store, run_id)
+    for first in range(0, len(runs), _RUNS_AT_ONCE):
+        _sum_up(store, runs[first : first + _RUNS_AT_ONCE])
     _store_metrics(store)
     return runs
 
 
-def _sum_up(store: Store, run_id: str) -> None:
+@dataclass(frozen=True)
+class _Sums:
+    """The rows that sum up a run."""
+
+    summary: tuple[Any, ...]
+    classes: list[tuple[Any, ...]]
+    bins: list[tuple[Any, ...]]
+    cues: list[tuple[Any, ...]]
+
+
+def _sum_up(store: Store, runs: Sequence[str]) -> None:
+    """Sum up runs and store the sums of all of them in one transaction."""
+    states = _states(store.rows, runs)
+    failed = dict(
+        store.rows("select run_id, count(*) from failures where list_contains(?, run_id) group by run_id", [list(runs)])
+    )
+    with_cues = {row[0] for row in store.rows(_WITH_CUES, [list(runs)])}
+    sums = {run_id: _sums(store, run_id, failed.get(run_id, 0), run_id in with_cues) for run_id in runs}
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        # Removed, or with other shards than those read: the next completion sums up what is there then.
+        now = _states(lambda query, values: connection.execute(query, values).fetchall(), runs)
+        same = [run_id for run_id in runs if run_id in states and now.get(run_id) == states[run_id]]
+        for table in registry.SUMMARY_TABLES:
+            connection.execute(f"delete from {table} where list_contains(?, run_id)", [same])
+        found = [sums[run_id] for run_id in same]
+        registry.insert(connection, "run_summary", [each.summary for each in found])
+        registry.insert(connection, "class_summary", [row for each in found for row in each.classes])
+        registry.insert(connection, "bin_summary", [row for each in found for row in each.bins])
+        registry.insert(connection, "cue_summary", [row for each in found for row in each.cues])
+
+    store.write(work)
+
+
+def _states(
+    rows: Callable[[str, list[Any]], list[tuple[Any, ...]]], runs: Sequence[str]
+) -> dict[str, list[tuple[Any, ...]]]:
+    """What each run's sums are taken over: it changes whenever a shard comes, goes or is replaced."""
+    query = """
+        select runs.run_id, shards.shard, shards.committed_at
+        from runs join shards using (run_id) where list_contains(?, run_id) order by all
+    """
+    states: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for run_id, *shard in rows(query, [list(runs)]):
+        states[run_id].append(tuple(shard))
+    return states
+
+
+def _sums(store: Store, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
     import numpy as np
 
-    state = _state(store.rows, run_id)
     columns = store.sql(
         """
         select label, prediction, confidence, label_probability, sum_squared_probability,
@@ -67,7 +150,7 @@ def _sum_up(store: Store, run_id: str) -> None:
     summary = (
         run_id,
         len(label),
-        store.rows("select count(*) from failures where run_id = ?", [run_id])[0][0],
+        n_failed,
         int(correct.sum()),
         None if _masked(in_top5) else int(np.asarray(in_top5).sum()),
         math.fsum(confidence),
@@ -75,29 +158,12 @@ def _sum_up(store: Store, run_id: str) -> None:
         None if brier is None else math.fsum(brier),
         datetime.now(UTC),
     )
-    classes = [(run_id, *row) for row in class_rows(label, correct, truth)]
-    bins = [(run_id, *row) for row in bin_rows(confidence, correct)]
-
-    def work(connection: duckdb.DuckDBPyConnection) -> None:
-        # Removed, or with other shards than those read: the next completion sums up what is there then.
-        if _state(lambda query, values: connection.execute(query, values).fetchall(), run_id) != state:
-            return
-        for table in registry.SUMMARY_TABLES:
-            connection.execute(f"delete from {table} where run_id = ?", [run_id])
-        registry.insert(connection, "run_summary", [summary])
-        registry.insert(connection, "class_summary", classes)
-        registry.insert(connection, "bin_summary", bins)
-
-    store.write(work)
-
-
-def _state(rows: Callable[[str, list[str]], list[tuple[Any, ...]]], run_id: str) -> list[tuple[Any, ...]]:
-    """What a run's sums are taken over: it changes whenever a shard comes, goes or is replaced."""
-    query = """
-        select runs.run_id, shards.shard, shards.committed_at
-        from runs join shards using (run_id) where run_id = ? order by shard
-    """
-    return rows(query, [run_id])
+    return _Sums(
+        summary,
+        [(run_id, *row) for row in class_rows(label, correct, truth)],
+        [(run_id, *row) for row in bin_rows(confidence, correct)],
+        [(run_id, *row) for row in store.rows(_CUE_COUNTS, [run_id])] if has_cues else [],
+    )
 
 
 def class_rows(
@@ -141,15 +207,21 @@ def _store_metrics(store: Store) -> None:
     present = set(store.rows("select run_id, metric, metric_version from run_metrics"))
     summed_up = dict(store.rows("select run_id, computed_at from run_summary order by run_id"))
     complete = list(summed_up)
-    for metric in (m for m in METRICS if m.transform):
-        lacking = [run for run in complete if (run, metric.name, metric.version) not in present]
-        able = set(_with_logits(store, lacking))
-        for run_id in lacking:
-            value = _transform(store, metric, run_id) if run_id in able else None
-            _replace(store, [(run_id, metric.name, metric.version, value)], summed_up)
+    transforms = [metric for metric in METRICS if metric.transform]
+    untransformed = {
+        run: [m for m in transforms if (run, m.name, m.version) not in present]
+        for run in complete
+        if any((run, m.name, m.version) not in present for m in transforms)
+    }
+    able = _with_logits(store, list(untransformed))
+    for run_id in able:
+        _replace(store, _transformed(store, untransformed.pop(run_id), run_id), summed_up)
+    if untransformed:
+        nothing = [(run, m.name, m.version, None) for run, metrics in untransformed.items() for m in metrics]
+        _replace(store, nothing, summed_up)
     by_view: dict[str, list[Metric]] = defaultdict(list)
     for metric in METRICS:
-        if metric.view:
+        if metric.view and metric.over == "run":
             by_view[metric.view].append(metric)
     rows = []
     for view, metrics in by_view.items():
@@ -181,10 +253,16 @@ def _with_logits(store: Store, runs: Sequence[str]) -> list[str]:
     return [row[0] for row in kept]
 
 
-def _transform(store: Store, metric: Metric, run_id: str) -> float | None:
+def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[tuple[str, str, int, float | None]]:
+    """Transform metrics of a run from its kept logits, which are read once."""
     import numpy as np
 
-    module = importlib.import_module(f"qubastore.transforms.{metric.transform}")
+    from qubastore.outputs import project
+
+    ((space_name,),) = store.rows(
+        "select label_space from runs join datasets using (dataset_id) where run_id = ?", [run_id]
+    )
+    space = label_space(space_name)
     labels = np.asarray(
         store.sql("select label from outputs where run_id = ? order by sample_id", [run_id]).fetchnumpy()["label"]
     )
@@ -196,8 +274,20 @@ def _transform(store: Store, metric: Metric, run_id: str) -> float | None:
             matrix = np.empty((len(labels), block.shape[1]), np.float32)
         matrix[first : first + len(block)] = block
         first += len(block)
-    value = float(module.compute(matrix, labels))
-    return value if math.isfinite(value) else None
+    rows = []
+    for metric in metrics:
+        compute = importlib.import_module(f"qubastore.transforms.{metric.transform}").compute
+        value = math.nan
+        if metric.label_space:
+            if space_name == IMAGENET_1K and len(labels):
+                value = float(compute(matrix, labels, label_space(metric.label_space)))
+        elif space.rule == "identity":
+            value = float(compute(matrix, labels))
+        elif space.rule != "argmax" and len(labels):
+            # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
+            value = float(compute(project(matrix, space).astype(np.float32), labels))
+        rows.append((run_id, metric.name, metric.version, value if math.isfinite(value) else None))
+    return rows
 
 
 def _replace(

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qubastore.errors import DatasetError, UsageError
+from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
 from qubastore.identity import content_hash, identifier
-from qubastore.labels import IMAGENET_1K, OWN_CLASSES, label_space
+from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, check_classes, implied_space
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
 
 
-@dataclass(frozen=True)
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a dataset.
 
     Attributes:
-        key: Path relative to the dataset's root, `/`-separated.
-        size: Size of the file, bytes.
+        key: Path relative to the dataset's root, `/`-separated, as in class folders, whatever the layout on the disk.
+        size: Size of the encoded image, bytes.
         label: Its class, an index into the dataset's classes.
         factors: What else is known of it: corruption, severity, texture, ...
-        data: The encoded image, for datasets in memory; None where the file is to be read.
+        data: The encoded image, for datasets in memory; None where a file is to be read.
+        path: The file relative to the root where it is not the key.
+        row: The row of the Parquet file `path` that holds the image; None for an image file.
     """
 
     key: str
     size: int
     label: int
-    factors: Mapping[str, str] = field(default_factory=dict)
+    factors: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     data: bytes | None = None
+    path: str | None = None
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,12 @@ class Dataset:
         name: Its name; suites ask for datasets by name.
         samples: In order; a sample's id is its position.
         classes: Class names by label.
-        label_space: How a model's outputs map to the classes: `imagenet-1k` or `own-classes`.
+        label_space: How a model's outputs map to the classes: a name of `qubastore.labels.LABEL_SPACES`.
         root: Folder that the keys are relative to; None for a dataset in memory.
         framing: How its images become inputs: `model`, or `whole` for sets that come already cropped.
+        factors: What all samples share: corruption and severity of a cell of a corruption set.
+        image_size: Width and height that every image must have, pixels; None where they vary.
+        keep: What is kept of its runs unless another choice is made; None means `qubastore.outputs.DEFAULT_KEEP`.
     """
 
     name: str
@@ -54,21 +66,26 @@ class Dataset:
     label_space: str
     root: str | None
     framing: str = "model"
+    factors: Mapping[str, str] = field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+    keep: tuple[str, ...] | None = None
 
     @cached_property
     def dataset_id(self) -> str:
         """Hash of the name and the ordered (key, byte size), and of what those leave open.
 
-        The name is part of it: sets of uncompressed images can agree in every key and size. So are the classes, but for
-        ImageNet's, which never change; and where keys are no paths below class folders, the labels and the content.
+        The name is part of it: sets of uncompressed images can agree in every key and size. So are the classes, for
+        ImageNet's label spaces by name, for those never change; and where keys are no paths below class folders, the
+        labels and the content.
         """
         listing: list[list[Any]] = [[s.key, s.size] for s in self.samples]
         if self.root is None:
             listing = [
                 [s.key, s.size, s.label, content_hash(s.data) if s.data is not None else None] for s in self.samples
             ]
-        classes = None if self.label_space == IMAGENET_1K else list(self.classes)
-        return identifier("dataset", self.name, classes, listing)
+        # The label space `imagenet-1k` adds nothing, so that ids from before there were others stay what they are.
+        space = {IMAGENET_1K: None, OWN_CLASSES: list(self.classes)}.get(self.label_space, self.label_space)
+        return identifier("dataset", self.name, space, listing)
 
     def limited(self, limit: int | None) -> Dataset:
         """At most `limit` samples, evenly spaced so that they spread over the classes: a dataset of its own."""
@@ -80,25 +97,53 @@ class Dataset:
         return replace(self, samples=chosen)
 
 
-def image_folder(name: str, path: str | os.PathLike[str]) -> Dataset:
+def image_folder(
+    name: str, path: str | os.PathLike[str], *, space: str | None = None, factors: Mapping[str, str] = _NOTHING
+) -> Dataset:
     """The images of an ImageFolder tree: one folder per class, images at any depth below it, sorted by key.
+
+    A folder that holds Parquet files (at any depth) instead of class folders is read as `qubastore.parquet` says.
 
     Args:
         name: Name of the dataset.
         path: Its root.
+        space: Label space that the class folders must belong to; None takes the one that they imply.
+        factors: What is known of all its images.
 
     Raises:
         DatasetError: where the folder is missing, has no images, or mixes kinds of classes.
     """
     root = Path(path)
+    check_folder(name, root)
+    with readable(name):
+        folders = class_folders(root)
+        tables = sorted(root.rglob("*.parquet")) if not any(map(has_images, [root / f for f in folders])) else []
+        if tables:
+            from qubastore.parquet import parquet_images
+
+            return parquet_images(name, root, tables, space=space, factors=factors)
+        return _read_image_folder(name, root, folders, space, factors)
+
+
+def check_folder(name: str, root: Path, *, expected: str = "a folder with one folder of images per class") -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        DatasetNotFoundError: naming the path that was tried.
+    """
     if not root.is_dir():
-        raise DatasetError(
+        raise DatasetNotFoundError(
             f"dataset {name}: {root} is {'no folder' if root.exists() else 'not there'}",
-            expected="a folder with one folder of images per class",
+            expected=expected,
             hint=f"ls {_nearest_parent(root)}",
         )
+
+
+@contextlib.contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn the system's errors while a dataset is listed into one of ours."""
     try:
-        return _read_image_folder(name, root)
+        yield
     except OSError as error:
         raise DatasetError(
             f"dataset {name}: {error.filename} cannot be read",
@@ -107,32 +152,73 @@ def image_folder(name: str, path: str | os.PathLike[str]) -> Dataset:
         ) from None
 
 
-def _read_image_folder(name: str, root: Path) -> Dataset:
+def class_folders(root: Path) -> list[str]:
+    """The folders in a folder, sorted, hidden ones left out."""
     with os.scandir(root) as scan:
-        folders = sorted(entry.name for entry in scan if entry.is_dir() and not _hidden(entry.name))
+        return sorted(entry.name for entry in scan if entry.is_dir() and not _hidden(entry.name))
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there is an image in a folder, at any depth."""
+    return next(images_below(folder, ""), None) is not None
+
+
+def _read_image_folder(
+    name: str, root: Path, folders: list[str], space: str | None, factors: Mapping[str, str]
+) -> Dataset:
+    where = f"dataset {name}: {root}"
     if not folders:
         raise DatasetError(
-            f"dataset {name}: {root} has no class folders",
+            f"{where} has no class folders",
             expected="one folder of images per class, as in tench/001.jpg",
             found="only files" if any(root.iterdir()) else "an empty folder",
         )
-    space, classes = label_space(folders, f"dataset {name}: {root}")
+    if space is None:
+        space, classes = implied_space(folders, where)
+    else:
+        classes = LABEL_SPACES[space].classes
+        check_classes(folders, classes, where, f"only folders of the label space {space}, such as {classes[0]!r}")
     index = {folder: position for position, folder in enumerate(classes)}
     found = [
-        Sample(key, size, index[folder]) for folder in folders for key, size in _images(root / folder, prefix=folder)
+        Sample(key, size, index[folder], factors)
+        for folder in folders
+        for key, size in images_below(root / folder, folder)
     ]
     if not found:
         raise DatasetError(
             f"dataset {name}: no images in the {len(folders)} class folders of {root}",
             expected=f"files that end in {' '.join(sorted(EXTENSIONS))}",
         )
-    for sample in found:
+    return listed(name, root, found, classes, space, factors=factors)
+
+
+def listed(
+    name: str,
+    root: Path,
+    samples: Iterable[Sample],
+    classes: Sequence[str],
+    space: str,
+    *,
+    factors: Mapping[str, str] = _NOTHING,
+) -> Dataset:
+    """A dataset of samples in the order of their keys.
+
+    Raises:
+        DatasetError: where a key is not UTF-8, or stands twice.
+    """
+    ordered = tuple(sorted(samples, key=lambda sample: sample.key))
+    for sample in ordered:
         if not sample.key.isprintable() and _undecodable(sample.key):
             raise DatasetError(
                 f"dataset {name}: the file name {sample.key.encode(errors='surrogateescape')!r} is not UTF-8",
                 hint="rename it: keys are stored as text",
             )
-    return Dataset(name, tuple(sorted(found, key=lambda sample: sample.key)), classes, space, str(root.resolve()))
+    for one, other in itertools.pairwise(ordered):
+        if one.key == other.key:
+            raise DatasetError(
+                f"dataset {name}: two images are called {one.key}", expected="a key of its own for every image"
+            )
+    return Dataset(name, ordered, tuple(classes), space, str(root.resolve()), factors=dict(factors))
 
 
 def _undecodable(key: str) -> bool:
@@ -169,28 +255,14 @@ def images_in_memory(
     return Dataset(name, samples, tuple(classes), space, None)
 
 
-def parse_dataset(text: str) -> Dataset:
-    """Read `NAME=PATH` and look at the folder.
-
-    Raises:
-        UsageError: where there is no `=`.
-        DatasetError: as `image_folder`.
-    """
-    name, equals, path = text.partition("=")
-    if not equals or not name or not path:
-        raise UsageError(
-            f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
-        )
-    return image_folder(name, path)
-
-
-def _images(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+def images_below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+    """Key and size of every image in a folder, at any depth; `prefix` takes the folder's place in the keys."""
     with os.scandir(folder) as scan:
         entries = [entry for entry in scan if not _hidden(entry.name)]
     for entry in entries:
-        key = f"{prefix}/{entry.name}"
+        key = f"{prefix}/{entry.name}" if prefix else entry.name
         if entry.is_dir():
-            yield from _images(Path(entry.path), key)
+            yield from images_below(Path(entry.path), key)
         elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - a Path per image doubles the time
             yield key, entry.stat().st_size
 

@@ -23,8 +23,7 @@ class Dimension:
         published_mean: Mean that the study normalises with.
         published_std: Standard deviation that the study normalises with.
         aliases: Other names that `--weight` takes, groups among them.
-        role: The role in a suite whose run gives the value; empty where no run does.
-        metric: The metric of that run; empty where no run gives the value.
+        roles: The roles in a suite whose runs give the value; empty where no run does.
         unit: Unit or range.
     """
 
@@ -36,8 +35,7 @@ class Dimension:
     published_mean: float
     published_std: float
     aliases: tuple[str, ...] = ()
-    role: str = ""
-    metric: str = ""
+    roles: tuple[str, ...] = ()
     unit: str = "0 to 1"
 
     @property
@@ -56,8 +54,7 @@ DIMENSIONS = (
         0.7990557251908397,
         0.034685710545946026,
         ("acc",),
-        "clean",
-        "accuracy",
+        ("clean",),
     ),
     Dimension(
         "adversarial_robustness",
@@ -68,6 +65,7 @@ DIMENSIONS = (
         0.18583778826016084,
         0.11083062192390095,
         ("adversarial", "robustness"),
+        ("clean", "adversarial"),
     ),
     Dimension(
         "corruption_robustness",
@@ -78,6 +76,7 @@ DIMENSIONS = (
         0.5298791080592711,
         0.23383978329969085,
         ("corruption", "robustness"),
+        ("clean", "corrupted"),
         unit="0 and up",
     ),
     Dimension(
@@ -89,6 +88,7 @@ DIMENSIONS = (
         0.5664841617855405,
         0.14548627504237352,
         ("ood", "robustness"),
+        ("clean", "shifted"),
         unit="0 and up",
     ),
     Dimension(
@@ -100,8 +100,7 @@ DIMENSIONS = (
         0.004479927389289115,
         0.0026752085291489288,
         ("calibration",),
-        "clean",
-        "calibration_error",
+        ("clean",),
     ),
     Dimension(
         "class_balance",
@@ -112,8 +111,7 @@ DIMENSIONS = (
         0.783356376851669,
         0.024047971612660052,
         ("balance", "fairness"),
-        "clean",
-        "class_balance",
+        ("clean",),
     ),
     Dimension(
         "object_focus",
@@ -124,6 +122,7 @@ DIMENSIONS = (
         0.9286352601551336,
         0.017724144886557092,
         ("focus",),
+        ("clean", "same_background", "random_background"),
         unit="up to 1",
     ),
     Dimension(
@@ -135,6 +134,7 @@ DIMENSIONS = (
         0.30548520497464765,
         0.08354531823072534,
         ("shape",),
+        ("cue_conflict",),
     ),
     Dimension(
         "parameters",

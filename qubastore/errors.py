@@ -8,6 +8,7 @@
      │    └── StoreBusyError       locked by another process for too long
      ├── QueryError                SQL that DuckDB refuses
      ├── DatasetError              images or labels that are not what was expected
+     │    └── DatasetNotFoundError a dataset that is not where it was looked for
      ├── ModelError                a model that cannot be found, loaded or trusted
      ├── OutputError               a model gave something that is no classifier's output
      ├── ImportDataError           a file to import that does not fit
@@ -81,6 +82,10 @@ class QueryError(QubastoreError):
 
 class DatasetError(QubastoreError):
     """Images or labels that are missing, misplaced, or changed since they were first read."""
+
+
+class DatasetNotFoundError(DatasetError):
+    """A dataset that is not where it was looked for; with a suite, the others go on."""
 
 
 class ModelError(QubastoreError):

@@ -1,14 +1,21 @@
-"""Label spaces: what a dataset's classes are, and which output of a model means which of them."""
+"""Label spaces: what a dataset's classes are, and which outputs of a model mean which of them.
+
+A model with 1,000 ImageNet outputs answers datasets with other classes too. How it does is a row of `LABEL_SPACES`;
+`qubastore.outputs` applies it once, in the evaluator, so that predictions are stored in the dataset's own classes.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
-from qubastore.errors import DatasetError, did_you_mean
+from qubastore.errors import DatasetError, check_name, did_you_mean
 
 IMAGENET_1K = "imagenet-1k"
 """The 1,000 classes of ILSVRC 2012, in the order of their synsets."""
@@ -19,20 +26,97 @@ OWN_CLASSES = "own-classes"
 _SYNSET = re.compile(r"n\d{8}")
 
 
+@dataclass(frozen=True)
+class LabelSpace:
+    """How a model's outputs become a dataset's classes.
+
+    Attributes:
+        name: Its name, as stored with datasets.
+        rule: `identity` (output i is class i), `subset` (softmax over the members alone), `mean` (the mean probability
+            of a class's members, renormalised over the classes), or `argmax` (the class that the largest of all outputs
+            belongs to; none, -1, where it belongs to none).
+        meaning: One line.
+        source: Who defined it.
+    """
+
+    name: str
+    rule: str
+    meaning: str
+    source: str = ""
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Outputs that a model must have; None means one per class of the dataset."""
+        return None if self.name == OWN_CLASSES else 1000
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label; empty for `own-classes`, whose names are the dataset's."""
+        return tuple(_members(self.name))
+
+    @property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """The model outputs of each class; empty for `own-classes`."""
+        return tuple(_members(self.name).values())
+
+
+LABEL_SPACES = {
+    space.name: space
+    for space in (
+        LabelSpace(OWN_CLASSES, "identity", "the dataset's own classes, in the order of the model's outputs"),
+        LabelSpace(IMAGENET_1K, "identity", "the 1,000 classes of ImageNet", "Russakovsky et al., arXiv 1409.0575"),
+        LabelSpace("imagenet-a", "subset", "the 200 classes of ImageNet-A", "Hendrycks et al., arXiv 1907.07174"),
+        LabelSpace("imagenet-r", "subset", "the 200 classes of ImageNet-R", "Hendrycks et al., arXiv 2006.16241"),
+        LabelSpace(
+            "16-categories",
+            "mean",
+            "16 entry-level categories over 207 classes of ImageNet",
+            "Geirhos et al., arXiv 1811.12231",
+        ),
+        LabelSpace("in9", "argmax", "the 9 classes of the backgrounds challenge", "Xiao et al., arXiv 2006.09994"),
+    )
+}
+"""Every label space by name."""
+
+
+def label_space(name: str) -> LabelSpace:
+    """The label space called `name`.
+
+    Raises:
+        UsageError: on an unknown name.
+    """
+    return LABEL_SPACES[check_name("label space", name, LABEL_SPACES)]
+
+
+@cache
+def _members(name: str) -> dict[str, tuple[int, ...]]:
+    """Class -> model outputs."""
+    if name == OWN_CLASSES:
+        return {}
+    if name == IMAGENET_1K:
+        return {synset: (index,) for index, synset in enumerate(imagenet_synsets())}
+    if LABEL_SPACES[name].rule == "subset":
+        synsets = imagenet_synsets()
+        return {synsets[int(index)]: (int(index),) for index in _timm_listing(f"{name.replace('-', '_')}_indices.txt")}
+    listed = json.loads(files("qubastore.mappings").joinpath(f"{name}.json").read_text("utf-8"))
+    return {category: tuple(indices) for category, indices in listed.items()}
+
+
 @cache
 def imagenet_synsets() -> tuple[str, ...]:
-    """The 1,000 synsets of ImageNet-1k by class index, as timm lists them.
+    """The 1,000 synsets of ImageNet-1k by class index, as timm lists them."""
+    return _timm_listing("imagenet_synsets.txt")
 
-    Read from timm's data file: importing timm would import torch.
-    """
+
+def _timm_listing(file: str) -> tuple[str, ...]:
+    # Read from timm's data file: importing timm would import torch.
     package = importlib.util.find_spec("timm")
     if package is None or package.origin is None:
         raise DatasetError("timm is not installed", hint="pip install timm")
-    listing = Path(package.origin).parent / "data" / "_info" / "imagenet_synsets.txt"
-    return tuple(listing.read_text("utf-8").split())
+    return tuple((Path(package.origin).parent / "data" / "_info" / file).read_text("utf-8").split())
 
 
-def label_space(folders: Sequence[str], where: str) -> tuple[str, tuple[str, ...]]:
+def implied_space(folders: Sequence[str], where: str) -> tuple[str, tuple[str, ...]]:
     """The label space that class folders imply, and the names of its classes.
 
     Folders that are ImageNet synsets (any subset) mean `imagenet-1k`; folders of which none looks like a synset are
@@ -42,14 +126,26 @@ def label_space(folders: Sequence[str], where: str) -> tuple[str, tuple[str, ...
         DatasetError: where some folders are ImageNet-1k synsets and others are not.
     """
     synsets = set(imagenet_synsets()) if any(_SYNSET.fullmatch(folder) for folder in folders) else set()
-    strangers = [folder for folder in folders if folder not in synsets]
     if not synsets:
         return OWN_CLASSES, tuple(sorted(folders))
+    check_classes(
+        folders, imagenet_synsets(), where, "only synsets of ImageNet-1k, or only class folders of another kind"
+    )
+    return IMAGENET_1K, imagenet_synsets()
+
+
+def check_classes(folders: Sequence[str], classes: Sequence[str], where: str, expected: str) -> None:
+    """Refuse class folders that are no classes.
+
+    Raises:
+        DatasetError: naming the first, and how many there are.
+    """
+    known = set(classes)
+    strangers = [folder for folder in folders if folder not in known]
     if strangers:
         raise DatasetError(
-            f"{where}: the class folder {strangers[0]!r} is no ImageNet-1k synset, others are",
-            expected="only synsets of ImageNet-1k such as n01440764, or only class folders of another kind",
+            f"{where}: the class folder {strangers[0]!r} is not in the label space",
+            expected=expected,
             found=f"{len(strangers)} of {len(folders)} folders are none: {', '.join(strangers[:5])}",
-            hint=did_you_mean(strangers[0], synsets, count=1) or "move the folder away",
+            hint=did_you_mean(strangers[0], known, count=1) or "move the folder away",
         )
-    return IMAGENET_1K, imagenet_synsets()

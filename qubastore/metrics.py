@@ -23,7 +23,10 @@ class Metric:
         meaning: One sentence.
         reference: The paper that defines it.
         view: The SQL view that computes it, or an empty string for a transform.
-        transform: `module` in `qubastore.transforms` with a function `compute(logits, labels)`, or an empty string.
+        transform: `module` in `qubastore.transforms` with a function `compute`, or an empty string.
+        label_space: For a transform that looks at an ImageNet-1k run in another label space: its name.
+        over: `run`: one number per run, stored when the run is complete; `suite`: one per model and suite, from several
+            runs' stored numbers.
         version: Raised when the definition changes, so that stored values are computed anew.
     """
 
@@ -34,7 +37,14 @@ class Metric:
     reference: str = ""
     view: str = ""
     transform: str = ""
+    label_space: str = ""
+    over: str = "run"
     version: int = 1
+
+
+def matched_accuracy(space: str) -> str:
+    """The metric that holds the accuracy of an ImageNet-1k run in another label space."""
+    return f"accuracy_in_{space.replace('-', '_')}"
 
 
 METRICS = (
@@ -47,6 +57,17 @@ METRICS = (
         "adaptive calibration error: mean over classes, 15 bins of equal count",
         "Nixon et al., Measuring calibration in deep learning, CVPR workshops 2019",
         transform="adaptive_calibration",
+    ),
+    *(
+        Metric(
+            matched_accuracy(space),
+            "0 to 1",
+            "up",
+            f"accuracy of an ImageNet-1k run in the label space {space}, on images of its classes; from kept logits",
+            transform="matched_accuracy",
+            label_space=space,
+        )
+        for space in ("imagenet-r", "16-categories")
     ),
     Metric("ece", "0 to 1", "down", "expected calibration error, 15 bins (lo, hi]", _GUO, view="calibration"),
     Metric("calibration_error", "0 to 1", "down", "geometric mean of ece and ace", _HESSE, view="calibration"),
@@ -88,6 +109,58 @@ METRICS = (
         "geometric mean of 1 - class_accuracy_std and 1 - class_probability_std",
         _HESSE,
         view="class_balance",
+    ),
+    Metric(
+        "shape_bias",
+        "0 to 1",
+        "",
+        "shape decisions / (shape + texture decisions), images whose shape and texture differ",
+        "Geirhos et al., arXiv 1811.12231",
+        view="shape_bias",
+    ),
+    Metric(
+        "adversarial_robustness",
+        "0 and up",
+        "up",
+        "geometric mean of the accuracies under the adversarial conditions relative to clean accuracy",
+        _HESSE,
+        view="measured_dimensions",
+        over="suite",
+    ),
+    Metric(
+        "corruption_robustness",
+        "0 and up",
+        "up",
+        "mean accuracy over all corruptions and severities relative to clean accuracy",
+        _HESSE,
+        view="measured_dimensions",
+        over="suite",
+    ),
+    Metric(
+        "ood_robustness",
+        "0 and up",
+        "up",
+        "geometric mean of the accuracies on the shifted sets relative to clean accuracy",
+        _HESSE,
+        view="measured_dimensions",
+        over="suite",
+    ),
+    Metric(
+        "ood_robustness_matched",
+        "0 and up",
+        "up",
+        "the same, relative to clean accuracy in each shifted set's own label space",
+        view="measured_dimensions",
+        over="suite",
+    ),
+    Metric(
+        "object_focus",
+        "up to 1",
+        "up",
+        "1 - (accuracy on same - on random backgrounds) / clean accuracy",
+        _HESSE,
+        view="measured_dimensions",
+        over="suite",
     ),
 )
 """Transforms come before the views that read what they stored."""

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from qubastore.errors import ModelError, UsageError, did_you_mean
+from qubastore.errors import ModelError, UsageError, check_name, did_you_mean
 from qubastore.identity import canonical_json, identifier
 
 INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming", "random")
-LOADERS = ("timm", "torchvision", "python")
-OPTIONS = ("checkpoint", "num_classes", "name")
+LOADERS = ("timm", "torchvision", "open_clip", "python")
+OPTIONS = ("checkpoint", "num_classes", "name", "output_type", "templates", "temperature")
+OUTPUT_TYPES = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class ModelSpec:
     Attributes:
         loader: One of `LOADERS`.
         target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
-        options: `checkpoint` (a local file), `num_classes`, `name` (a name of one's own).
+        options: `checkpoint` (a local file, or an address whose file name ends in its hash), `num_classes`, `name` (a
+            name of one's own), `output_type` (`probabilities` for a network that ends in a softmax); for `open_clip`,
+            `templates` (a file of prompts) and `temperature` (divides the logits).
     """
 
     loader: str
@@ -57,6 +60,11 @@ class ModelSpec:
             raise UsageError(
                 f"{text!r}: num_classes is {options['num_classes']!r}", expected="a whole number from 1 up"
             )
+        if "output_type" in options:
+            check_name("output_type", options["output_type"], OUTPUT_TYPES)
+        for option in ("templates", "temperature"):
+            if option in options and loader != "open_clip":
+                raise UsageError(f"{text!r}: {option} is for open_clip models, which have a text side")
         return cls(loader, target, options)
 
     def __str__(self) -> str:
@@ -150,6 +158,8 @@ class Model:
         parameters: Number of parameters; None where unknown.
         feature_width: Length of the vector that enters the classifier; None where there is none.
         output_type: `logits` or `probabilities`.
+        macs: Multiply-accumulates of a forward pass of one image; None where unknown. Not part of its identity.
+        activations: Numbers that its convolutions, matrix products and attention put out for one image.
     """
 
     name: str
@@ -162,6 +172,8 @@ class Model:
     parameters: int | None
     feature_width: int | None
     output_type: str = "logits"
+    macs: int | None = None
+    activations: int | None = None
 
     @property
     def model_id(self) -> str:
@@ -171,7 +183,7 @@ class Model:
         )
 
     def row(self) -> tuple[Any, ...]:
-        """The columns of the table `models` between model_id and created_at."""
+        """The columns of the table `models` between model_id and created_at, costs left out."""
         height, width = self.input_size or (None, None)
         return (
             self.name,

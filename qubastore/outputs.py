@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.errors import OutputError
+from qubastore.labels import LabelSpace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +29,7 @@ def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> No
 
     Args:
         logits: (n, n_classes) float32.
-        classes: Number of classes that the dataset expects.
+        classes: Number of outputs that the dataset's label space expects.
         model: Name, for the message.
 
     Raises:
@@ -37,7 +38,7 @@ def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> No
     if logits.ndim != 2 or logits.shape[1] != classes:
         raise OutputError(
             f"{model} returned an array of shape {logits.shape}",
-            expected=f"(batch, {classes}): one logit per class of the dataset",
+            expected=f"(batch, {classes}): one logit per class",
             hint="choose a model with that many classes, or another dataset",
         )
     if not np.isfinite(logits).all():
@@ -53,43 +54,94 @@ def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> No
             f"{model} returned probabilities",
             expected="logits: the softmax is applied once, here",
             found="rows that are non-negative and sum to 1",
-            hint="drop the model's last softmax",
+            hint="declare it: LOADER:NAME,output_type=probabilities; or drop the model's last softmax",
         )
 
 
-def output_columns(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> dict[str, NDArray[np.generic]]:
+def project(logits: NDArray[np.float32], space: LabelSpace | None = None) -> NDArray[np.float64]:
+    """Scores of a dataset's classes, whose softmax is the classes' probabilities.
+
+    Args:
+        logits: (n, n_outputs) float32.
+        space: The dataset's label space; None takes the outputs as they are.
+
+    Returns:
+        (n, n_classes) float64: the logits themselves (`identity`), those of the members (`subset`), the log of the mean
+        exponentiated logit of each class's members (`mean`), or the log of their sum (`argmax`, with a last column for
+        the outputs that belong to no class).
+    """
+    wide = logits.astype(np.float64)
+    if space is None or space.rule == "identity":
+        return wide
+    if space.rule == "subset":
+        return wide[:, [index for (index,) in space.members]]
+    groups = [list(members) for members in space.members]
+    if space.rule == "argmax":
+        groups.append(np.flatnonzero(_owners(space) < 0).tolist())
+    sums = np.stack([_log_sum(wide[:, members]) for members in groups], axis=1)
+    if space.rule == "mean":
+        sums -= np.log([len(members) for members in groups])
+    return sums
+
+
+def output_columns(
+    logits: NDArray[np.float32], labels: NDArray[np.int32], space: LabelSpace | None = None
+) -> dict[str, NDArray[np.generic]]:
     """The narrow columns of the table `outputs`.
 
     Args:
-        logits: (n, n_classes) float32, finite.
-        labels: (n,) int32.
+        logits: (n, n_outputs) float32, finite.
+        labels: (n,) int32, classes of the dataset.
+        space: The dataset's label space; None takes the outputs as the classes.
 
     Returns:
-        `prediction` (n,) int32 (the lowest class on a tie), `confidence`, `label_probability`, `logsumexp`,
-        `sum_squared_probability` (n,) float64, `label_logit` (n,) float32, `top5_class` (n, k) int32 and `top5_logit`
-        (n, k) float32 with k = min(5, n_classes), largest first, lower classes first on ties.
+        `prediction` (n,) int32 (the lowest class on a tie; -1 where an `argmax` space has none), `confidence`,
+        `label_probability`, `logsumexp`, `sum_squared_probability` (n,) float64, `label_logit` (n,) float32,
+        `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with k = min(5, n_classes), largest first, lower
+        classes first on ties. In an `argmax` space the top five are those of the outputs, each as the class that it
+        belongs to.
     """
-    wide = logits.astype(np.float64)
-    peak = wide.max(axis=1, keepdims=True)
-    exponentials = np.exp(wide - peak)
+    scores = project(logits, space)
+    peak = scores.max(axis=1, keepdims=True)
+    exponentials = np.exp(scores - peak)
     total = exponentials.sum(axis=1, keepdims=True)
     probabilities = exponentials / total
     rows = np.arange(len(logits))
-    top_class, top_logit = _largest(logits, min(5, logits.shape[1]))
+    if space is not None and space.rule == "argmax":
+        outputs, top_logit = _largest(logits, 5)
+        top_class = _owners(space)[outputs]
+    else:
+        top_class, top_logit = _largest(scores, min(5, scores.shape[1]))
     return {
         "label": labels.astype(np.int32),
         "prediction": top_class[:, 0],
+        # -1 is the last column: what belongs to no class.
         "confidence": probabilities[rows, top_class[:, 0]],
         "label_probability": probabilities[rows, labels],
-        "label_logit": logits[rows, labels],
+        "label_logit": scores[rows, labels].astype(np.float32),
         "logsumexp": (peak + np.log(total))[:, 0],
         "sum_squared_probability": np.square(probabilities).sum(axis=1),
         "top5_class": top_class,
-        "top5_logit": top_logit,
+        "top5_logit": top_logit.astype(np.float32),
     }
 
 
-def _largest(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _owners(space: LabelSpace) -> NDArray[np.int32]:
+    """The class that each output belongs to; -1 for none."""
+    owners = np.full(space.n_outputs or 0, -1, np.int32)
+    for label, members in enumerate(space.members):
+        owners[list(members)] = label
+    return owners
+
+
+def _log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(sum(exp(values))) of each row."""
+    peak = values.max(axis=1)
+    summed: NDArray[np.float64] = peak + np.log(np.exp(values - peak[:, None]).sum(axis=1))
+    return summed
+
+
+def _largest(logits: NDArray[Any], k: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
     # argmax returns the first of equals, so k passes of it order ties by class; a partial sort would not.
     remaining, rows = logits.copy(), np.arange(len(logits))
     classes = np.empty((len(logits), k), np.int32)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension
 from qubastore.engine import quote
-from qubastore.errors import QueryError, UsageError, check_name
+from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
 from qubastore.store import Store
-from qubastore.suites import QUBA
+from qubastore.suites import BUILT_IN, QUBA
+
+if TYPE_CHECKING:
+    import duckdb
 
 SOURCES = ("auto", "measured", "published", "all")
 NORMALIZATIONS = ("auto", "published", "store")
@@ -73,6 +76,7 @@ def rank(
     partial: bool = False,
     where: str | None = None,
     dimensions: Sequence[str] = (),
+    pareto: Sequence[str] = (),
     top: int | None = None,
 ) -> Ranking:
     """Rank models by QUBA = sum(w * sign * (x - mean) / std) / sum(w) (Hesse et al., arXiv 2503.17110).
@@ -87,6 +91,8 @@ def rank(
         partial: Rank models on the dimensions that they have.
         where: SQL condition over the columns of the view `rankable`, to choose the models.
         dimensions: Names; where given, every other dimension weighs 0.
+        pareto: Dimensions; where given, keep only models that no other of the same source beats in all of them: none is
+            at least as good in each and better in one. Ranks stay those of the whole ranking.
         top: Keep only the first rows.
 
     Returns:
@@ -97,9 +103,105 @@ def rank(
         QueryError: on a condition that DuckDB refuses.
     """
     final = final_weights(weights or {}, dimensions)
-    _check_choices(store, suite, source, normalize)
+    front = _front_dimensions(pareto)
+    _check_choices(suite, source, normalize)
+    choose_pool(store, where, suite)
+    ranked = store.sql(_call("quba_ranking", final, suite, source, normalize, partial=partial))
+    columns = tuple(ranked.columns)
+    rows = _fetched(ranked, suite)
+    if not rows:
+        raise _nothing_to_rank(store, suite, source, final, where, partial=partial)
+    published = normalize == "published" or (normalize == "auto" and suite in BUILT_IN)
+    notes = _notes(store, rows, columns, final, suite, published=published, partial=partial)
+    if front:
+        kept = _pareto_front(rows, columns, front)
+        named = ", ".join(dimension.name for dimension in front)
+        notes.append(f"{len(kept)} of {len(rows)} models are on the Pareto front of {named}")
+        rows = kept
+    return Ranking(columns, rows[:top], notes, final)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What makes up a model's score.
+
+    Attributes:
+        columns: `dimension`, `value`, `mean`, `std`, `standard_score`, `weight`, `contribution`.
+        rows: One per dimension with a weight that the model has, largest contribution first.
+        rank: Its place.
+        n_models: Models ranked.
+        quba: Its score: the sum of the contributions.
+        source: Whose figures.
+        notes: As in a ranking.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    rank: int
+    n_models: int
+    quba: float
+    source: str
+    notes: list[str]
+
+
+def explain(
+    store: Store,
+    model: str,
+    weights: Mapping[str, float] | None = None,
+    *,
+    suite: str = QUBA.name,
+    source: str = "auto",
+    normalize: str = "auto",
+    partial: bool = False,
+    where: str | None = None,
+    dimensions: Sequence[str] = (),
+) -> Explanation:
+    """What each dimension contributes to a model's place; arguments as in `rank`.
+
+    Raises:
+        UsageError: where the model is not in the ranking.
+    """
+    ranking = rank(
+        store,
+        weights,
+        suite=suite,
+        source=source,
+        normalize=normalize,
+        partial=partial,
+        where=where,
+        dimensions=dimensions,
+    )
+    index = {name: position for position, name in enumerate(ranking.columns)}
+    mine = [row for row in ranking.rows if row[index["model"]] == model]
+    if not mine:
+        names = [row[index["model"]] for row in ranking.rows]
+        raise UsageError(
+            f"{model!r} is not in this ranking",
+            hint=did_you_mean(model, names) or "qubastore rank, with the same options, for those that are",
+        )
+    row = mine[0]
+    columns = ("dimension", "value", "mean", "std", "standard_score", "weight", "contribution")
+    call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
+    rows = store.rows(
+        f"select {', '.join(columns)} {call} where model = ? and source = ? and weight > 0"
+        " order by contribution desc, dimension",
+        [model, row[index["source"]]],
+    )
+    place, quba = row[index["rank"]], row[index["quba"]]
+    return Explanation(columns, rows, place, len(ranking.rows), quba, row[index["source"]], ranking.notes)
+
+
+def choose_pool(store: Store, where: str | None, suite: str) -> None:
+    """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
+
+    Raises:
+        UsageError: on an unknown suite.
+        QueryError: on a condition that DuckDB refuses.
+    """
+    suites = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
+    check_name("suite", suite, suites)
     if where is not None:
-        _check_condition(where)
+        check_condition(where)
     condition = f"({where}\n)" if where else "true"
     try:
         store.execute(f"create or replace temp table rankable_pool as from rankable where {condition}")
@@ -109,44 +211,74 @@ def rank(
         raise QueryError(
             f"--where {where!r}: {error.what.splitlines()[0]}", hint="qubastore show views rankable, for its columns"
         ) from None
+
+
+def _call(macro: str, weights: Mapping[str, float], suite: str, source: str, normalize: str, *, partial: bool) -> str:
     # The macro multiplies defaults too, so it gets what turns its default into the final weight.
-    factors = {d.name: final[d.name] / d.default_weight for d in DIMENSIONS}
+    factors = {d.name: weights[d.name] / d.default_weight for d in DIMENSIONS}
     entries = ", ".join(f"{quote(name)}: '{factor!r}'::double" for name, factor in factors.items())
-    ranked = store.sql(
-        f"from quba_ranking(map {{{entries}}}, suite_name := {quote(suite)}, source_name := {quote(source)},"
+    return (
+        f"from {macro}(map {{{entries}}}, suite_name := {quote(suite)}, source_name := {quote(source)},"
         f" normalize := {quote(normalize)}, partial := {str(partial).lower()}, pool := 'rankable_pool')"
     )
-    columns = tuple(ranked.columns)
+
+
+def _fetched(ranked: duckdb.DuckDBPyRelation, suite: str) -> list[tuple[Any, ...]]:
     try:
-        rows = ranked.fetchall()
+        return ranked.fetchall()
     except Exception as error:
         if "cannot normalise over one model" in str(error):
             raise UsageError(
                 "store normalisation needs at least two models",
                 found="one model",
-                hint="--normalize published" if suite == QUBA.name else "rank at least two models of the suite",
+                hint="--normalize published" if suite in BUILT_IN else "rank at least two models of the suite",
             ) from None
         raise
-    if not rows:
-        raise _nothing_to_rank(store, suite, source, final, where, partial=partial)
-    published = normalize == "published" or (normalize == "auto" and suite == QUBA.name)
-    notes = _notes(store, rows, columns, final, suite, published=published, partial=partial)
-    return Ranking(columns, rows[:top], notes, final)
 
 
-def _check_choices(store: Store, suite: str, source: str, normalize: str) -> None:
-    suites = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
-    check_name("suite", suite, suites)
+def _front_dimensions(names: Sequence[str]) -> list[Dimension]:
+    for name in names:
+        check_name("dimension", name, DIMENSION_NAMES)
+    meant = {dimension for name in names for dimension in DIMENSION_NAMES[name]}
+    return [dimension for dimension in DIMENSIONS if dimension.name in meant]
+
+
+def _pareto_front(
+    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], front: Sequence[Dimension]
+) -> list[tuple[Any, ...]]:
+    """The rows that no other of the same source beats; models without a value in one of the dimensions are on none."""
+    source = columns.index("source")
+    signs = [(columns.index(d.name), 1 if d.better == "up" else -1) for d in front]
+    points = [
+        (row, [sign * row[index] for index, sign in signs])
+        for row in rows
+        if all(row[index] is not None for index, _ in signs)
+    ]
+    return [
+        row
+        for row, mine in points
+        if not any(
+            other[source] == row[source] and theirs != mine and all(x >= y for x, y in zip(theirs, mine, strict=True))
+            for other, theirs in points
+        )
+    ]
+
+
+def _check_choices(suite: str, source: str, normalize: str) -> None:
     check_name("source", source, SOURCES)
     check_name("normalisation", normalize, NORMALIZATIONS)
-    if normalize == "published" and suite != QUBA.name:
+    if normalize == "published" and suite not in BUILT_IN:
         raise UsageError(
             f"the published constants belong to the suite {QUBA.name}", found=f"suite {suite}", hint="--normalize store"
         )
 
 
-def _check_condition(where: str) -> None:
-    """Refuse what is no single condition: the text goes into a query."""
+def check_condition(where: str) -> None:
+    """Refuse what is no single condition: the text goes into a query.
+
+    Raises:
+        QueryError: naming what DuckDB found.
+    """
     import duckdb
 
     try:
@@ -226,16 +358,24 @@ def _notes(
     if len(sources) > 1:
         notes.append("sources are mixed: published figures come from another protocol with known faults")
     if "measured" not in sources and (models := store.rows("select count(*) from models")[0][0]):
-        notes.append(f"{models} measured models are not in it; they would need {_roles(store, suite)}, or --suite NAME")
+        notes.append(f"measured, but not in it: {models}; qubastore show dimensions --model NAME; or --suite NAME")
     if any(source != "measured" for source in sources):
         notes.append("published figures carry known faults: see docs/published.md")
     return notes
 
 
 def _roles(store: Store, suite: str) -> str:
-    """What a suite asks for: `imagenet-val (clean, 50,000 images)`."""
-    query = "select distinct dataset, condition, n_samples from suites where suite = ? order by all"
-    return ", ".join(f"{dataset} ({condition}, {n:,} images)" for dataset, condition, n in store.rows(query, [suite]))
+    """What a suite asks for: `imagenet-val (50,000 images), 75 parts of imagenet-c (50,000 images)`."""
+    rows = store.rows("select distinct dataset, n_samples from suites where suite = ? order by all", [suite])
+    sets: dict[str, list[int]] = {}
+    for dataset, n_samples in rows:
+        sets.setdefault(dataset.partition("/")[0], []).append(n_samples)
+    return ", ".join(
+        f"{name} ({sizes[0]:,} images)"
+        if len(sizes) == 1
+        else f"{len(sizes)} parts of {name} ({sizes[0]:,} images each)"
+        for name, sizes in sets.items()
+    )
 
 
 def _store_note(

@@ -29,11 +29,13 @@ RUN_TABLES = (
     "run_summary",
     "class_summary",
     "bin_summary",
+    "cue_summary",
     "run_metrics",
+    "derivations",
 )
 """Every table with rows of a run, but for `runs` itself."""
 
-SUMMARY_TABLES = ("run_summary", "class_summary", "bin_summary", "run_metrics")
+SUMMARY_TABLES = ("run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
 """What completing a run writes."""
 
 
@@ -64,7 +66,11 @@ def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) ->
     now, identity = datetime.now(UTC), dataset.dataset_id
     size = len(dataset.samples)
     space, classes = dataset.label_space, list(dataset.classes)
-    insert(connection, "datasets", [(identity, dataset.name, size, space, classes, dataset.root, now)])
+    insert(
+        connection,
+        "datasets",
+        [(identity, dataset.name, size, space, classes, dataset.root, now, list(dataset.factors.items()))],
+    )
     insert(
         connection,
         "samples",
@@ -81,7 +87,7 @@ def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) ->
 def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
     """Store a model, unless it is there, and the checkpoint revision that leads to it."""
     if not exists(connection, "models", "model_id", model.model_id):
-        insert(connection, "models", [(model.model_id, *model.row(), datetime.now(UTC))])
+        insert(connection, "models", [(model.model_id, *model.row(), datetime.now(UTC), model.macs, model.activations)])
     if revision is not None and not exists(connection, "model_revisions", "revision", revision):
         insert(connection, "model_revisions", [(revision, model.model_id)])
 
@@ -115,9 +121,9 @@ def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
     """Store a suite in place of one of the same name."""
-    connection.execute("delete from suites where suite = ?", [suite.name])
+    connection.execute("delete from own_suites where suite = ?", [suite.name])
     rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples) for r in suite.roles]
-    insert(connection, "suites", rows)
+    insert(connection, "own_suites", rows)
 
 
 def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
@@ -131,6 +137,6 @@ def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
     runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
     for run_id in runs:
         remove_run(connection, run_id)
-    for table in ("models", "model_revisions"):
+    for table in ("models", "model_revisions", "heads", "head_vectors"):
         connection.execute(f"delete from {table} where model_id = ?", [model_id])
     return len(runs)

@@ -1,7 +1,8 @@
 """Views and macros from `sql/`: one SELECT a file, whose header is the documentation and becomes `COMMENT ON`.
 
-The order in which they are made is derived from the SQL. The tables `metrics`, `dimensions` and `dimension_names` are
-views too, made from `qubastore.metrics` and `qubastore.dimensions`, so that a name or a unit stands in one place.
+The order in which they are made is derived from the SQL. `metrics`, `dimensions`, `dimension_names` and `suites` are
+views too, made from the tables in `qubastore.metrics`, `qubastore.dimensions` and `qubastore.suites`, so that a name or
+a unit stands in one place.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.engine import quote
 from qubastore.identity import identifier
 from qubastore.metrics import METRICS
+from qubastore.suites import BUILT_IN
 
 if TYPE_CHECKING:
     import duckdb
@@ -108,12 +110,17 @@ def _reads(view: View, names: set[str]) -> set[str]:
 
 
 def _table_views() -> list[View]:
-    metrics = [(m.name, m.unit, m.better, m.meaning, m.reference, m.version) for m in METRICS]
+    metrics = [(m.name, m.unit, m.better, m.over, m.meaning, m.reference, m.version) for m in METRICS]
     dimensions = [
-        (d.name, d.better, d.default_weight, d.published_mean, d.published_std, d.role, d.metric, d.unit, d.meaning)
+        (d.name, d.better, d.default_weight, d.published_mean, d.published_std, ", ".join(d.roles), d.unit, d.meaning)
         for d in DIMENSIONS
     ]
     names = [(name, dimension) for name, means in DIMENSION_NAMES.items() for dimension in means]
+    roles = [
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples)
+        for suite in BUILT_IN.values()
+        for r in suite.roles
+    ]
     return [
         _values_view(
             "metrics",
@@ -122,7 +129,8 @@ def _table_views() -> list[View]:
             {
                 "metric": "name of the metric",
                 "unit": "unit or range",
-                "better": "up or down",
+                "better": "up or down; empty where neither is better",
+                "over": "run: one number per run; suite: one per model and suite",
                 "meaning": "definition in a sentence",
                 "reference": "the paper that defines it",
                 "metric_version": "version of the definition",
@@ -139,8 +147,7 @@ def _table_views() -> list[View]:
                 "default_weight": "weight in QUBA before factors",
                 "published_mean": "mean that the study normalises with, in the dimension's unit",
                 "published_std": "standard deviation that the study normalises with, in the dimension's unit",
-                "role": "role in the suite whose run gives the value",
-                "metric": "metric of that run",
+                "roles": "roles in the suite whose runs give the value",
                 "unit": "unit or range",
                 "meaning": "definition in a sentence",
             },
@@ -153,11 +160,31 @@ def _table_views() -> list[View]:
             {"name": "a dimension, an alias or a group", "dimension": "dimension that it means"},
             names,
         ),
+        _values_view(
+            "suites",
+            "Which dataset and condition plays which role: the release's suites (qubastore/suites.py) and one's own.",
+            "One row per suite, role, dataset and condition.",
+            {
+                "suite": "name of the suite",
+                "role": "what the run is for, as in clean",
+                "dataset": "name of the dataset",
+                "condition": "how the inputs are altered",
+                "framing": "how an image becomes the input",
+                "n_samples": "the full number of samples; a run over fewer counts in no dimension",
+            },
+            roles,
+            "from own_suites union all ",
+        ),
     ]
 
 
 def _values_view(
-    name: str, summary: str, grain: str, columns: dict[str, str], rows: Sequence[tuple[str | float, ...]]
+    name: str,
+    summary: str,
+    grain: str,
+    columns: dict[str, str],
+    rows: Sequence[tuple[str | float, ...]],
+    more: str = "",
 ) -> View:
     header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
     # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
@@ -168,5 +195,5 @@ def _values_view(
         for row in rows
     ]
     values = ",\n    ".join(f"({row})" for row in spelled)
-    select = f"select * from (values\n    {values}\n) as listed({', '.join(columns)})"
+    select = f"{more}select * from (values\n    {values}\n) as listed({', '.join(columns)})"
     return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", select)

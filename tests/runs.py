@@ -15,9 +15,19 @@ from qubastore.runs import Run
 from qubastore.store import Store
 
 
-def dataset_of(labels, classes, name="pets") -> Dataset:
-    samples = tuple(Sample(f"{classes[label]}/{i:05d}.png", i + 1, int(label)) for i, label in enumerate(labels))
-    return Dataset(name, samples, tuple(classes), "own-classes", "/pets")
+def dataset_of(labels, classes, name="pets", textures=None, factors=()) -> Dataset:
+    """Images with labels; with the class of each one's texture, or with factors that all share, if asked."""
+    factors = dict(factors)
+    samples = tuple(
+        Sample(
+            f"{classes[label]}/{i:05d}.png",
+            i + 1,
+            int(label),
+            {"shape": classes[label], "texture": classes[textures[i]]} if textures else factors,
+        )
+        for i, label in enumerate(labels)
+    )
+    return Dataset(name, samples, tuple(classes), "own-classes", f"/{name}", factors=factors)
 
 
 def add_run(
@@ -33,13 +43,38 @@ def add_run(
     parameters=2_000_000,
     bits=24,
     complete=True,
+    condition="clean",
+    framing="model",
+    origin="measured",
+    **dataset_options,
 ) -> str:
     """Store a run of a model called `name`; `bits` are the significant bits of the kept logits."""
     logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int32)
     classes = classes or [f"class{i}" for i in range(logits.shape[1])]
-    data = dataset_of(labels, classes, dataset)
-    model = Model(name, "python", {"name": name}, name, {"kind": "x"}, (8, 8), logits.shape[1], parameters, 4)
-    run = Run(model.model_id, data.dataset_id, len(labels), shard_size or len(labels))
+    data = dataset_of(labels, classes, dataset, **dataset_options)
+    model = Model(
+        name,
+        "python",
+        {"name": name},
+        name,
+        {"kind": "x"},
+        (8, 8),
+        logits.shape[1],
+        parameters,
+        4,
+        "logits",
+        3_000_000,
+        500_000,
+    )
+    run = Run(
+        model.model_id,
+        data.dataset_id,
+        len(labels),
+        shard_size or len(labels),
+        framing=framing,
+        condition=condition,
+        origin=origin,
+    )
 
     def register(connection):
         registry.register_dataset(connection, data)

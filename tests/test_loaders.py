@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from qubastore.errors import ModelError, QubastoreError, UsageError
+from qubastore.errors import ModelError, OutputError, QubastoreError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe, weights_hash
 from qubastore.models import ModelSpec
 
@@ -73,7 +75,8 @@ def test_unknown_names(text, message):
 
 
 def test_an_unreachable_hub_says_what_to_do(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Its client reads the variable when it is imported; without this it tries again and again for a minute.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="could not be fetched") as caught:
         load("timm:resnet18.a1_in1k")
     assert "checkpoint=" in str(caught.value)
@@ -220,3 +223,95 @@ def test_weights_hash_sees_names_shapes_and_values():
     hashes = {weights_hash(net()), weights_hash(net(1.0)), weights_hash(net(names=("a", "c")))}
     assert len(hashes) == 3
     assert weights_hash(net()) in hashes
+
+
+# What a network returns ---------------------------------------------------------------------------------------
+
+
+def test_declared_probabilities_are_softmaxed_once(tiny_models):
+    """The logits of the same network without its softmax, up to a constant per image, which a softmax does not see."""
+    plain = ModelSource.of(ModelSpec.parse(f"python:{tiny_models}:first")).load()
+    declared = ModelSource.of(ModelSpec.parse(f"python:{tiny_models}:no_logits,output_type=probabilities")).load()
+    images = torch.rand(5, 3, 32, 32)
+    with torch.no_grad():
+        difference = plain.module(images) - declared.module(images)
+        assert torch.allclose(declared.module(images).exp().sum(1), torch.ones(5), atol=1e-6)
+    assert torch.allclose(difference, difference[:, :1].expand(5, 3), atol=1e-5)
+    assert describe(declared).output_type == "probabilities"
+    undeclared = ModelSource.of(ModelSpec.parse(f"python:{tiny_models}:no_logits")).load()
+    assert describe(declared).model_id != describe(undeclared).model_id
+
+
+def test_a_probability_of_zero_stays_finite():
+    from qubastore.evaluators.loaders.probabilities import LogProbabilities
+
+    class Certain(torch.nn.Module):
+        def forward(self, images):
+            return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+    logits = LogProbabilities(Certain(), "certain")(torch.zeros(1, 3, 4, 4))
+    assert torch.isfinite(logits).all()
+    assert torch.allclose(torch.softmax(logits, 1), torch.tensor([[1.0, 0.0]]), atol=1e-30)
+
+
+def test_logits_declared_as_probabilities(tiny_models):
+    """A wrong declaration is an error when the model is described, before anything is run."""
+    loaded = ModelSource.of(ModelSpec.parse(f"python:{tiny_models}:first,output_type=probabilities")).load()
+    with pytest.raises(OutputError, match="declared to return probabilities and does not"):
+        describe(loaded)
+
+
+def test_unknown_output_type():
+    with pytest.raises(UsageError, match="unknown output_type 'softmax'"):
+        ModelSpec.parse("timm:resnet18.a1_in1k,output_type=softmax")
+
+
+# Checkpoints by address ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path):
+    """torch's cache in a folder of the test; what would be fetched is copied from `served`."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    served = tmp_path / "served.pth"
+
+    def fetch(url, path, hash_prefix, progress):
+        data = served.read_bytes()
+        if not hashlib.sha256(data).hexdigest().startswith(hash_prefix):
+            raise RuntimeError(f'invalid hash value (expected "{hash_prefix}")')
+        Path(path).write_bytes(data)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    return served
+
+
+def test_a_checkpoint_by_address(cached, tmp_path):
+    """Fetched once, its hash checked, and again when it comes from the cache."""
+    import timm
+
+    torch.manual_seed(0)
+    torch.save(timm.create_model("resnet10t", num_classes=3).state_dict(), cached)
+    digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:8]
+    text = f"timm:resnet10t,num_classes=3,checkpoint=https://example.org/weights/net-{digest}.pth"
+    source = ModelSource.of(ModelSpec.parse(text))
+    assert source.revision().endswith(f"net-{digest}.pth")
+    first = weights_hash(source.load().module)
+    cached.unlink()
+    assert weights_hash(source.load().module) == first
+    (tmp_path / "hub" / "checkpoints" / f"net-{digest}.pth").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="is not the file that its name says"):
+        source.load()
+
+
+def test_an_address_whose_file_is_another(cached):
+    cached.write_bytes(b"another")
+    spec = ModelSpec.parse("timm:resnet10t,num_classes=3,checkpoint=https://example.org/net-0123abcd.pth")
+    with pytest.raises(ModelError, match="could not be fetched") as error:
+        ModelSource.of(spec).load()
+    assert "invalid hash" in str(error.value)
+
+
+def test_an_address_without_a_hash():
+    spec = ModelSpec.parse("timm:resnet10t,num_classes=3,checkpoint=https://example.org/net.pth")
+    with pytest.raises(ModelError, match="does not end in a hash"):
+        ModelSource.of(spec).load()

@@ -139,14 +139,14 @@ def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> No
     models, runs, metrics, summaries = [], [], [], []
     for name, given_values in values.items():
         parameters = int(given_values.get("parameters", size["parameters"]) * 1)
-        models.append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 2, parameters, 1, "logits", None))
+        models.append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 2, parameters, 1, "logits", None, None, None))
         runs.append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 4, 1, [], None))
         summaries.append((f"r-{name}", 4, 0, 2, None, 0.0, None, None, None))
         metrics += [(f"r-{name}", metric, 1, v) for metric, v in given_values.items() if metric != "parameters"]
 
     def work(connection):
-        insert(connection, "suites", roles)
-        insert(connection, "datasets", [("d", "pets", 4, "own-classes", ["cat", "dog"], None, None)])
+        insert(connection, "own_suites", roles)
+        insert(connection, "datasets", [("d", "pets", 4, "own-classes", ["cat", "dog"], None, None, [])])
         for table, rows in (
             ("models", models),
             ("runs", runs),
@@ -188,7 +188,7 @@ def test_a_model_that_lacks_a_dimension_is_left_out_and_counted(store):
 
 def test_measured_models_come_first_and_sources_never_mix_silently(store):
     add_measured(store, {"mine": WHOLE, "other": {**WHOLE, "accuracy": 0.6}}, suite="extra")
-    store.write(lambda c: c.execute("insert into suites values ('quba', 'clean', 'pets', 'clean', 'model', 4)"))
+    store.write(lambda c: c.execute("insert into own_suites values ('quba', 'clean', 'pets', 'clean', 'model', 4)"))
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
     four = ["accuracy", "calibration", "balance", "params"]
     assert {row[2] for row in rank(store, dimensions=four).rows} == {"measured"}
@@ -205,7 +205,7 @@ def test_equal_scores_share_a_rank(store):
 
 def test_a_subset_run_counts_in_no_dimension(store):
     add_measured(store, {"a": WHOLE, "b": WHOLE})
-    store.write(lambda c: c.execute("update suites set n_samples = 5 where suite = 'tiny'"))
+    store.write(lambda c: c.execute("update own_suites set n_samples = 5 where suite = 'tiny'"))
     assert store.rows("select distinct subset from run_details") == [(True,)]
     with pytest.raises(UsageError, match="no models to rank"):
         rank(store, suite="tiny", partial=True)

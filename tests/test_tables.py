@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from qubastore.conditions import SIGNIFICANT_BITS
+from qubastore.conditions import FRAMINGS, SIGNIFICANT_BITS
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
-from qubastore.labels import imagenet_synsets
+from qubastore.labels import LABEL_SPACES, imagenet_synsets, label_space
+from qubastore.layouts import LAYOUTS
 from qubastore.metrics import METRICS
 from qubastore.models import LOADERS
-from qubastore.suites import QUBA, ROLES
+from qubastore.suites import QUBA, QUBA_REFERENCE, ROLES
 from tests.conftest import shared
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
 def test_metric(metric, store):
-    assert metric.better in ("up", "down")
+    assert metric.better in (("up", "down", "") if metric.name == "shape_bias" else ("up", "down"))
     assert metric.unit
     assert metric.meaning
     assert bool(metric.view) != bool(metric.transform)
     if metric.view:
         assert metric.name in store.sql(f"from {metric.view}").columns
+        assert metric.over in ("run", "suite")
+        keys = {"run": "run_id", "suite": "suite"}
+        assert keys[metric.over] in store.sql(f"from {metric.view}").columns
     else:
         assert callable(importlib.import_module(f"qubastore.transforms.{metric.transform}").compute)
 
@@ -41,9 +47,15 @@ def test_dimension_agrees_with_the_study(dimension):
     assert dimension.published_std == facts["std"]
     assert dimension.default_weight == pytest.approx(facts["default_weight"], abs=1e-15)
     assert (dimension.better == "up") == facts["higher_is_better"]
-    assert bool(dimension.role) == bool(dimension.metric)
-    assert not dimension.role or dimension.role in ROLES
-    assert not dimension.metric or dimension.metric in {metric.name for metric in METRICS}
+    assert set(dimension.roles) <= set(ROLES)
+    assert bool(dimension.roles) == (dimension.name != "parameters")
+    assert dimension.name == "parameters" or dimension.name in {metric.name for metric in METRICS}
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS, ids=lambda d: d.name)
+def test_dimension_is_a_column(dimension, store):
+    for view in ("measured_dimensions", "rankable"):
+        assert dimension.column in store.sql(f"from {view}").columns
 
 
 @pytest.mark.parametrize(
@@ -83,8 +95,97 @@ def test_significant_bits(precision, bits):
     assert SIGNIFICANT_BITS[precision] == bits
 
 
-def test_quba_suite():
-    assert [(role.role, role.dataset, role.n_samples) for role in QUBA.roles] == [("clean", "imagenet-val", 50_000)]
+QUBA_ROLES = [
+    ("clean", "imagenet-val", 1, 50_000, "clean", "model"),
+    ("adversarial", "imagenet-val", 1, 50_000, "fgsm(eps=8/255)", "model"),
+    ("adversarial", "imagenet-val", 1, 50_000, "pgd(eps=8/255,alpha=2/255,steps=10,start=random)", "model"),
+    ("corrupted", "imagenet-c", 75, 50_000, "clean", "whole"),
+    ("shifted", "imagenet-r", 1, 30_000, "clean", "model"),
+    ("shifted", "sketch", 1, 800, "clean", "whole"),
+    ("shifted", "stylized", 1, 800, "clean", "whole"),
+    ("shifted", "edge", 1, 160, "clean", "whole"),
+    ("shifted", "silhouette", 1, 160, "clean", "whole"),
+    ("same_background", "mixed_same", 1, 4_050, "clean", "model"),
+    ("random_background", "mixed_rand", 1, 4_050, "clean", "model"),
+    ("cue_conflict", "cue-conflict", 1, 1_280, "clean", "whole"),
+]
+
+
+@pytest.mark.parametrize("row", QUBA_ROLES, ids=lambda row: f"{row[0]} {row[1]} {row[4]}")
+def test_quba_role(row):
+    role, dataset, count, n_samples, condition, framing = row
+    found = [r for r in QUBA.roles if (r.role, r.dataset.split("/")[0], r.condition) == (role, dataset, condition)]
+    assert len(found) == count
+    assert {(r.n_samples, r.framing) for r in found} == {(n_samples, framing)}
+    assert sum(each[2] for each in QUBA_ROLES) == len(QUBA.roles)
+
+
+def test_the_reference_suite_differs_in_framing_alone():
+    assert {role.framing for role in QUBA_REFERENCE.roles} == {"model"}
+    assert [replace(role, framing="model") for role in QUBA.roles] == list(QUBA_REFERENCE.roles)
+
+
+def test_corruption_cells():
+    """15 corruptions at 5 severities, by the names of the authors' folders; none of the extra four."""
+    cells = {
+        (layout.factors["corruption"], layout.factors["severity"]) for layout in LAYOUTS.values() if layout.factors
+    }
+    assert len(cells) == 75
+    assert not {c for c, _ in cells} & {"gaussian_blur", "saturate", "spatter", "speckle_noise"}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layout(name):
+    layout = LAYOUTS[name]
+    assert layout.label_space in LABEL_SPACES
+    assert layout.framing in FRAMINGS
+    assert layout.places
+    assert all([layout.about, layout.get, layout.size, layout.licence])
+
+
+@pytest.mark.parametrize("space", LABEL_SPACES.values(), ids=lambda s: s.name)
+def test_label_space(space):
+    assert space.rule in ("identity", "subset", "mean", "argmax")
+    assert space.meaning
+    if space.name != "own-classes":
+        assert space.source
+        assert len(space.classes) == len(space.members) == len(set(space.classes))
+        outputs = [index for members in space.members for index in members]
+        assert len(outputs) == len(set(outputs))
+        assert set(outputs) <= set(range(1000))
+
+
+@pytest.mark.parametrize("name", ["imagenet-r", "imagenet-a"])
+def test_subset_is_timms(name):
+    import timm
+
+    # timm lists the synsets of a subset beside their indices: two files that must agree.
+    listing = Path(timm.__file__).parent / "data" / "_info" / f"{name.replace('-', '_')}_synsets.txt"
+    space = label_space(name)
+    assert len(space.classes) == 200
+    assert list(space.classes) == listing.read_text().split()
+    assert [imagenet_synsets()[index] for (index,) in space.members] == list(space.classes)
+
+
+def test_categories_are_the_facts():
+    facts = json.loads(shared("facts", "imagenet_to_16_categories.json").read_text())
+    space = label_space("16-categories")
+    assert list(space.classes) == sorted(facts)
+    assert {c: sorted(m) for c, m in zip(space.classes, space.members, strict=True)} == {
+        c: sorted(m) for c, m in facts.items()
+    }
+    assert sum(map(len, space.members)) == 207
+
+
+def test_in9_is_the_facts():
+    facts = json.loads(shared("facts", "imagenet_to_in9.json").read_text())
+    space = label_space("in9")
+    assert {str(i): sorted(m) for i, m in enumerate(space.members)} == {
+        k: sorted(v) for k, v in facts.items() if k != "-1"
+    }
+    # The first member of each, in the order of the challenge's folders 00_dog to 08_fish.
+    assert space.classes[0] == "dog"
+    assert space.classes[8] == "fish"
 
 
 def test_synsets_are_timms():

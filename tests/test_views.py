@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 
+import qubastore
+from qubastore.dimensions import DIMENSIONS
 from qubastore.metrics import METRICS
+from qubastore.missing import dimension_states
 from qubastore.views import all_views
 from tests.runs import add_run
 
@@ -28,7 +32,7 @@ RUN = ("net", "pets", "clean", "model", "fp32")
 def answers(store):
     """view -> its rows, after a run over the four samples in a suite that it fills."""
     run_id = add_run(store, LOGITS, LABELS, classes=["cat", "dog"])
-    store.write(lambda c: c.execute("insert into suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4)"))
+    store.write(lambda c: c.execute("insert into own_suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4)"))
 
     def ask(query):
         return [tuple("RUN" if value == run_id else value for value in row) for row in store.rows(query)]
@@ -103,8 +107,18 @@ CASES = {
         [("RUN", *RUN, "measured", 4, True, False)],
     ),
     "dimension_runs": (
-        "select suite, role, model, run_id, n_candidates from dimension_runs",
-        [("tiny", "clean", "net", "RUN", 1)],
+        "select suite, role, dataset, condition, framing, label_space, model, run_id, n_candidates from dimension_runs",
+        [("tiny", "clean", "pets", "clean", "model", "own-classes", "net", "RUN", 1)],
+    ),
+    "suites": (
+        "select suite, count(*), sum(n_samples) from suites where suite = 'tiny' group by all",
+        [("tiny", 1, 4)],
+    ),
+    # 3 million MACs, half a million activations of 4 bytes, 4 images in the 1 second of its shard.
+    "costs": (
+        "select model, input_height, parameters_m, macs_g, activations_m, activation_mb, device, precision,"
+        " images_per_second from costs",
+        [near("net", 8, 2.0, 0.003, 0.5, 2.0, "cpu", "fp32", 4.0)],
     ),
     "quality_dimensions": (
         "select suite, model, source, dimension, value from quality_dimensions"
@@ -127,6 +141,15 @@ CASES = {
         " 'balance': 0, 'focus': 0, 'shape': 0, 'size': 0}) where model = 'AlexNet'",
         [near("AlexNet", (0.5652 - 0.7990557251908397) / 0.034685710545946026)],
     ),
+    # The same model by accuracy and size alone, weights 1 and 1: half of each standard score, size counting down.
+    "quba_contributions": (
+        "select dimension, direction, weight, contribution from quba_contributions(map {'robustness': 0,"
+        " 'calibration': 0, 'balance': 0, 'focus': 0, 'shape': 0}) where model = 'AlexNet' and weight > 0 order by all",
+        [
+            near("accuracy", 1, 1.0, (0.5652 - 0.7990557251908397) / 0.034685710545946026 / 2),
+            near("parameters", -1, 1.0, -(61.1 - 55.28778625954198) / 42.8890536095964 / 2),
+        ],
+    ),
     "metrics": (f"select count(*) from metrics where metric in {tuple(m.name for m in METRICS)}", [(len(METRICS),)]),
     "dimensions": (
         "select dimension, better, default_weight from dimensions where dimension = 'shape_bias'",
@@ -139,6 +162,194 @@ CASES = {
 }
 
 
+# A whole suite. Clean accuracy is 3/4, and with n right of 4 a run's accuracy relative to it is n/3:
+#   fgsm 2 right, pgd 1 right       adversarial: sqrt(2/3 * 1/3)
+#   fog/1 2 right, fog/2 none       corruption: (2/3 + 0) / 2
+#   art 1 right, toys 4 right       shifted: sqrt(1/3 * 4/3), of one label space, so matched is the same
+#   same 3 right, random 2 right    object focus: 1 - (3/4 - 2/4) / (3/4)
+#   cue-conflict, classes shape/texture: cat/dog says cat, cat/dog says dog, dog/cat says cat, dog/dog is left out
+#                                   shape bias: 1 / (1 + 2)
+def right(n):
+    """Logits of which the first n of four are right."""
+    return [[LN3, 0] if (label == 0) == (i < n) else [0, LN3] for i, label in enumerate(LABELS)]
+
+
+SUITE = [
+    ("adversarial", "pets", "fgsm(eps=8/255)", 2),
+    ("adversarial", "pets", "pgd(eps=8/255,alpha=2/255,steps=10,start=random)", 1),
+    ("corrupted", "pets-c/fog/1", "clean", 2),
+    ("corrupted", "pets-c/fog/2", "clean", 0),
+    ("shifted", "art", "clean", 1),
+    ("shifted", "toys", "clean", 4),
+    ("same_background", "same", "clean", 3),
+    ("random_background", "random", "clean", 2),
+]
+PETS = ["cat", "dog"]
+SHARES = {"fgsm": 2 / 3, "pgd": 1 / 3, "art": 1 / 3, "toys": 4 / 3}
+
+
+@pytest.fixture(scope="module")
+def whole_store(empty_store, tmp_path_factory):
+    """A store with a run in every role of the suite `tiny`, to copy: it takes seconds to make."""
+    path = tmp_path_factory.mktemp("whole") / "store"
+    shutil.copytree(empty_store, path)
+    rows = [f"('tiny', '{role}', '{data}', '{condition}', 'model', 4)" for role, data, condition, _ in SUITE]
+    rows += ["('tiny', 'cue_conflict', 'cues', 'clean', 'whole', 4)", "('tiny', 'clean', 'pets', 'clean', 'model', 4)"]
+    with qubastore.open(path, read_only=False) as made:
+        made.write(lambda c: c.execute(f"insert into own_suites values {', '.join(rows)}"))
+        add_run(made, LOGITS, LABELS, classes=PETS)
+        for _, data, condition, n in SUITE:
+            parts = data.split("/")
+            factors = {"corruption": parts[1], "severity": parts[2]} if len(parts) == 3 else {}
+            add_run(made, right(n), LABELS, dataset=data, classes=PETS, condition=condition, factors=factors)
+        cues = {"dataset": "cues", "classes": PETS, "framing": "whole", "textures": [1, 1, 0, 1]}
+        add_run(made, [[1, 0], [0, 1], [1, 0], [0, 1]], [0, 0, 1, 1], **cues)
+    return path
+
+
+@pytest.fixture
+def whole(whole_store, tmp_path):
+    """A copy of it, open for writing."""
+    shutil.copytree(whole_store, tmp_path / "whole")
+    with qubastore.open(tmp_path / "whole", read_only=False) as made:
+        yield made
+
+
+WHOLE_CASES = {
+    "relative_accuracy": (
+        "select role, dataset, accuracy, clean_accuracy, relative_accuracy, matched_accuracy from relative_accuracy"
+        " where role in ('corrupted', 'same_background') order by dataset",
+        [
+            near("corrupted", "pets-c/fog/1", 0.5, 0.75, 2 / 3, 2 / 3),
+            near("corrupted", "pets-c/fog/2", 0.0, 0.75, 0.0, 0.0),
+            near("same_background", "same", 0.75, 0.75, 1.0, 1.0),
+        ],
+    ),
+    "corruption_accuracy": (
+        "select dataset, corruption, severity, accuracy from corruption_accuracy order by severity",
+        [near("pets-c/fog/1", "fog", 1, 0.5), near("pets-c/fog/2", "fog", 2, 0.0)],
+    ),
+    "shape_bias": (
+        "select dataset, framing, n_outputs, n, shape_decisions, texture_decisions, shape_bias from shape_bias",
+        [near("cues", "whole", 4, 3, 1 / 3, 2 / 3, 1 / 3)],
+    ),
+    "shape_bias_by_category": (
+        "select category, n, shape_decisions, texture_decisions, shape_bias from shape_bias_by_category order by all",
+        [near("cat", 2, 0.5, 0.5, 0.5), near("dog", 1, 0.0, 1.0, 0.0)],
+    ),
+    "measured_dimensions": (
+        "select * exclude (model_id) from measured_dimensions",
+        [
+            near(
+                "tiny",
+                "net",
+                0.75,
+                math.sqrt(SHARES["fgsm"] * SHARES["pgd"]),
+                1 / 3,
+                math.sqrt(SHARES["art"] * SHARES["toys"]),
+                math.sqrt(SHARES["art"] * SHARES["toys"]),
+                math.sqrt(ECE * ACE),
+                BALANCE,
+                1 - (0.75 - 0.5) / 0.75,
+                1 / 3,
+                2.0,
+                0.003,
+                0.5,
+            )
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("view", WHOLE_CASES)
+def test_hand_worked_rows_of_a_whole_suite(view, whole):
+    query, expected = WHOLE_CASES[view]
+    assert whole.rows(query) == expected
+
+
+def test_every_dimension_of_a_whole_suite_is_picked_up(whole):
+    dimensions = [d.name for d in DIMENSIONS]
+    found = dict(whole.rows("select dimension, value from quality_dimensions where suite = 'tiny'"))
+    assert sorted(found) == sorted(dimensions)
+    metrics = dict(whole.rows("select metric, value from metric_values where suite = 'tiny'"))
+    assert set(metrics) == {m.name for m in METRICS if m.over == "suite"}
+    assert metrics["object_focus"] == found["object_focus"] == pytest.approx(2 / 3)
+
+
+def drop(store, condition):
+    store.write(
+        lambda c: c.execute(
+            f"delete from run_summary where run_id in (select run_id from run_details where {condition})"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("gone", "dimension"),
+    [
+        ("condition like 'fgsm%'", "adversarial_robustness"),
+        ("dataset = 'pets-c/fog/2'", "corruption_robustness"),
+        ("dataset = 'toys'", "ood_robustness"),
+        ("dataset = 'random'", "object_focus"),
+        ("dataset = 'cues'", "shape_bias"),
+    ],
+)
+def test_a_missing_run_leaves_its_dimension_null(whole, gone, dimension):
+    """Never a mean over what happens to be there; the other dimensions stay."""
+    drop(whole, gone)
+    names = [d.column for d in DIMENSIONS]
+    row = dict(zip(names, whole.rows(f"select {', '.join(names)} from measured_dimensions")[0], strict=True))
+    assert [name for name, value in row.items() if value is None] == [dimension]
+    states = {s.dimension: s for s in dimension_states(whole, "net", "tiny")}
+    assert [name for name, state in states.items() if state.value is None] == [dimension]
+    (lack,) = states[dimension].lacks
+    assert lack.command.startswith("qubastore ingest --model net --dataset ")
+    assert "unfinished: 4 of 4 images" in lack.reason or "not run" in lack.reason
+
+
+def test_a_clean_accuracy_of_zero_has_no_relative_figures(store):
+    """Null with a reason; accuracy itself is 0."""
+    store.write(
+        lambda c: c.execute(
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4),"
+            " ('t', 'shifted', 'art', 'clean', 'model', 4)"
+        )
+    )
+    add_run(store, right(0), LABELS, classes=PETS)
+    add_run(store, right(2), LABELS, classes=PETS, dataset="art")
+    assert store.rows("select accuracy, ood_robustness from measured_dimensions") == [(0.0, None)]
+    states = {s.dimension: s for s in dimension_states(store, "net", "t")}
+    assert "clean accuracy is 0" in states["ood_robustness"].lacks[0].reason
+
+
+def test_a_geometric_mean_with_a_zero_in_it_is_zero(whole):
+    add_run(whole, right(0), LABELS, classes=PETS, dataset="art", name="none")
+    add_run(whole, right(4), LABELS, classes=PETS, dataset="toys", name="none")
+    add_run(whole, right(4), LABELS, classes=PETS, name="none")
+    assert whole.rows("select ood_robustness from measured_dimensions where model = 'none'") == [(0.0,)]
+
+
+def test_matched_robustness_divides_by_clean_accuracy_in_the_same_label_space(store):
+    """A subset space: 2 of its 2 clean images are right among its classes, 1 of all 3 among all classes."""
+    spaces = {"dataset": "art", "classes": PETS}
+    run = add_run(store, right(2), LABELS, classes=PETS)
+    add_run(store, right(1), LABELS, **spaces)
+    store.write(
+        lambda c: c.execute(
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4),"
+            " ('t', 'shifted', 'art', 'clean', 'model', 4)"
+        )
+    )
+    store.write(lambda c: c.execute("update datasets set label_space = 'imagenet-r' where name = 'art'"))
+    store.write(
+        lambda c: c.execute(
+            f"update run_metrics set value = 1.0 where metric = 'accuracy_in_imagenet_r' and run_id = '{run}'"
+        )
+    )
+    # clean accuracy 1/2, in the other space 1; the shifted run has 1/4
+    assert store.rows("select ood_robustness, ood_robustness_matched from measured_dimensions") == [(0.5, 0.25)]
+
+
 @pytest.mark.parametrize("view", CASES)
 def test_hand_worked_rows(view, answers):
     query, expected = CASES[view]
@@ -146,7 +357,7 @@ def test_hand_worked_rows(view, answers):
 
 
 def test_every_view_has_a_case():
-    assert {view.name for view in all_views()} == set(CASES)
+    assert {view.name for view in all_views()} == {*CASES, *WHOLE_CASES}
 
 
 @pytest.mark.parametrize("view", all_views(), ids=lambda view: view.name)
@@ -211,8 +422,6 @@ def test_a_single_class_has_no_spread(store):
 
 def test_summaries_do_not_depend_on_the_shards(tmp_path):
     """The same samples in one shard and in many: equal to the last bit."""
-    import qubastore
-
     generator = np.random.default_rng(3)
     logits, labels = generator.normal(0, 3, (500, 7)), generator.integers(0, 7, 500)
     found = []

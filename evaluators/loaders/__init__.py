@@ -8,15 +8,48 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from qubastore.errors import ModelError
-from qubastore.models import Model, ModelSpec, Preprocessing
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.errors import ModelError, QubastoreError, check_name
+from qubastore.evaluators.cost import forward_cost
+from qubastore.models import OUTPUT_TYPES, Model, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a zero-shot model.
+
+    Attributes:
+        vectors: (n_classes, width) float32, rows of length 1.
+        logit_scale: A logit is logit_scale * cosine + logit_bias.
+        logit_bias: 0 but for SigLIP.
+        class_names: By class.
+        templates: The prompts, each with `{}` for the class name.
+    """
+
+    vectors: NDArray[np.float32]
+    logit_scale: float
+    logit_bias: float
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+class ZeroShotTexts(Protocol):
+    """What makes the head of a zero-shot model, and puts it in its place."""
+
+    def encode(self) -> Head:
+        """Encode every prompt of every class, on the device that the model is on."""
+
+    def use(self, head: Head) -> None:
+        """Make the model answer with this head; the text side is let go."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +62,9 @@ class LoadedModel:
         module: The network, in eval mode, on the CPU.
         preprocessing: How an image becomes its input; a callable takes a PIL image and carries an `id`.
         architecture: What, besides the weights, decides the function: JSON-representable.
-        output_type: What the module returns; `logits`.
+        output_type: What the user's network returns; the module here always returns logits (`LogProbabilities`).
+        parameters: Number of parameters, where not every parameter of the module counts.
+        texts: For a zero-shot model, what makes its head; the module's head is empty until it is set.
     """
 
     name: str
@@ -38,6 +73,8 @@ class LoadedModel:
     preprocessing: Preprocessing | Callable[[Any], torch.Tensor]
     architecture: Any
     output_type: str = "logits"
+    parameters: int | None = None
+    texts: ZeroShotTexts | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +85,7 @@ class InMemoryModel:
         name: A name of your own.
         module: The network; it is switched to eval mode.
         preprocessing: A timm data config (dict), or a callable on a PIL image with an attribute `id`.
+        output_type: `probabilities` for a network that ends in a softmax.
 
     Example:
         >>> InMemoryModel("my-net", net, {"input_size": (3, 224, 224)})  # doctest: +SKIP
@@ -56,6 +94,7 @@ class InMemoryModel:
     name: str
     module: torch.nn.Module
     preprocessing: Mapping[str, Any] | Callable[[Any], torch.Tensor]
+    output_type: str = "logits"
 
     def load(self) -> LoadedModel:
         """The same, as what a loader returns.
@@ -67,7 +106,7 @@ class InMemoryModel:
         check_module(self.module, where)
         prepare = read_preprocessing(self.preprocessing, where)
         made_of = {"name": self.name, "structure": repr(self.module), "attributes": plain_attributes(self.module)}
-        return LoadedModel(where, "memory", self.module.eval(), prepare, made_of)
+        return declared(LoadedModel(where, "memory", self.module.eval(), prepare, made_of), self.output_type)
 
 
 @dataclass(frozen=True)
@@ -114,11 +153,25 @@ class ModelSource:
         if isinstance(self.spec, InMemoryModel):
             return self.spec.load()
         loaded: LoadedModel = _module(self.spec).load(self.spec, self.source)
-        return loaded
+        return declared(loaded, self.spec.options.get("output_type", loaded.output_type))
 
 
 def _module(spec: ModelSpec) -> Any:
     return importlib.import_module(f"qubastore.evaluators.loaders.{spec.loader}")
+
+
+def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
+    """A model whose module returns logits, whatever the network returns.
+
+    Raises:
+        UsageError: on an unknown output type.
+    """
+    if check_name("output_type", output_type, OUTPUT_TYPES) == "logits":
+        return loaded
+    from qubastore.evaluators.loaders.probabilities import LogProbabilities
+
+    wrapped = LogProbabilities(loaded.module, loaded.name).eval()
+    return replace(loaded, module=wrapped, output_type=output_type)
 
 
 def display_name(spec: ModelSpec, target: str) -> str:
@@ -245,8 +298,9 @@ def describe(loaded: LoadedModel) -> Model:
         blank = _prepared_blank(prepare, loaded.name)
         size, described = (blank.shape[-2], blank.shape[-1]), {"kind": "callable", "id": prepare.id}  # type: ignore[attr-defined]
     try:
-        with torch.inference_mode():
-            logits = loaded.module(blank)
+        logits, macs, activations = forward_cost(loaded.module, blank)
+    except QubastoreError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{loaded.name} fails on a blank image of {size[0]} x {size[1]} pixels",
@@ -265,7 +319,9 @@ def describe(loaded: LoadedModel) -> Model:
         preprocessing=described,
         input_size=(int(size[0]), int(size[1])),
         num_classes=int(logits.shape[1]),
-        parameters=sum(parameter.numel() for parameter in loaded.module.parameters()),
+        parameters=loaded.parameters or sum(parameter.numel() for parameter in loaded.module.parameters()),
         feature_width=int(head.in_features) if head is not None else None,  # type: ignore[arg-type]
         output_type=loaded.output_type,
+        macs=macs,
+        activations=activations,
     )

@@ -1,16 +1,21 @@
-"""Checkpoints from local files: tensors only, never unpickled code."""
+"""Checkpoints from local files and addresses: tensors only, never unpickled code."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore.errors import ModelError
 from qubastore.models import ModelSpec
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -26,9 +31,79 @@ def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None
     Raises:
         ModelError: where there is no such checkpoint.
     """
-    weights = _file_hash(Path(spec.options["checkpoint"])) if "checkpoint" in spec.options else published
-    chosen = (spec.options.get(option, "") for option in ("num_classes", "name"))
+    checkpoint = spec.options.get("checkpoint")
+    # An address ends in the hash of its file, which is checked when it is fetched.
+    weights = published if checkpoint is None else checkpoint if is_address(checkpoint) else file_hash(checkpoint)
+    chosen = (spec.options.get(option, "") for option in ("num_classes", "name", "output_type"))
     return None if weights is None else "|".join([spec.loader, name, *chosen, weights])
+
+
+def is_address(checkpoint: str) -> bool:
+    """Whether a checkpoint is to be fetched from the web."""
+    return checkpoint.startswith(("https://", "http://"))
+
+
+def fetched(build: Callable[[], T], where: str, hint: str) -> T:
+    """What `build` makes with weights that it fetches.
+
+    Raises:
+        ModelError: where they cannot be fetched.
+    """
+    # The hub's client tells of every retry; what a user needs is in the error below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return build()
+    except Exception as error:
+        raise ModelError(
+            f"the weights of {where} could not be fetched",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+            hint=hint,
+        ) from error
+
+
+def local_file(checkpoint: str, where: str) -> str:
+    """The path of a checkpoint; one that is an address is fetched once into torch's cache, and its hash checked.
+
+    Raises:
+        ModelError: where it cannot be fetched, or its name carries no hash.
+    """
+    if not is_address(checkpoint):
+        return checkpoint
+    import torch
+
+    name = checkpoint.rpartition("/")[2]
+    match = re.search(r"-([0-9a-f]{8,})\.\w+$", name)
+    if match is None:
+        raise ModelError(
+            f"{where}: the address {checkpoint} does not end in a hash",
+            expected="NAME-HASH.pth, with the first 8 or more digits of the file's SHA-256",
+            hint="fetch the file yourself and give its path",
+        )
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fetched(
+            lambda: torch.hub.download_url_to_file(checkpoint, str(path), match[1], progress=False),
+            where,
+            f"fetch {checkpoint} and give its path as checkpoint=FILE",
+        )
+    elif not file_hash(str(path)).startswith(match[1]):
+        raise ModelError(
+            f"{where}: {path} is not the file that its name says",
+            expected=f"a SHA-256 that begins with {match[1]}",
+            hint=f"rm {path}",
+        )
+    return str(path)
+
+
+def cached_commit(repository: str) -> str | None:
+    """The commit of a hub repository that is in the local cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    reference = folder / "refs" / "main"
+    return reference.read_text().strip() if reference.is_file() else None
 
 
 def load_into(module: torch.nn.Module, path: str, where: str) -> None:
@@ -40,7 +115,7 @@ def load_into(module: torch.nn.Module, path: str, where: str) -> None:
     Raises:
         ModelError: where the file cannot be read as tensors, or a name or shape does not fit.
     """
-    state = _tensors(Path(path), where)
+    state = tensors(Path(local_file(path, where)), where)
     own = module.state_dict()
     missing, strange = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
@@ -62,7 +137,12 @@ def load_into(module: torch.nn.Module, path: str, where: str) -> None:
     module.load_state_dict(state, strict=True)
 
 
-def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
+def tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by name.
+
+    Raises:
+        ModelError: where it is not there, or holds something else.
+    """
     import torch
 
     if not path.is_file():
@@ -90,9 +170,14 @@ def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: str) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        ModelError: where it cannot be read.
+    """
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"checkpoint {path}: {error.strerror}", hint=f"ls {path.parent}") from None
+        raise ModelError(f"checkpoint {path}: {error.strerror}", hint=f"ls {Path(path).parent}") from None

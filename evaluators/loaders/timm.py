@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from qubastore.errors import ModelError, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
-from qubastore.evaluators.loaders.checkpoints import load_into, revision_of
+from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
 
@@ -17,7 +16,7 @@ def revision(spec: ModelSpec) -> str | None:
 
     name = resolve(spec)
     config = timm.get_pretrained_cfg(name)
-    commit = _cached_commit(config.hf_hub_id) if config is not None and config.hf_hub_id else None
+    commit = cached_commit(config.hf_hub_id) if config is not None and config.hf_hub_id else None
     return revision_of(spec, name, commit)
 
 
@@ -36,16 +35,8 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         module = timm.create_model(name, pretrained=False, **options)
         load_into(module, checkpoint, where)
     else:
-        # The hub's client tells of every retry; what a user needs is in the error below.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-        try:
-            module = timm.create_model(name, pretrained=True, **options)
-        except Exception as error:
-            raise ModelError(
-                f"the weights of {where} could not be fetched",
-                found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
-                hint=f"copy them here and type {spec.loader}:{name},checkpoint=FILE.safetensors",
-            ) from error
+        hint = f"copy them here and type {spec.loader}:{name},checkpoint=FILE.safetensors"
+        module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
     config = resolve_data_config({}, model=module)
     architecture = {"timm": name, **options}
     prepare = Preprocessing.from_timm(config, where)
@@ -83,14 +74,3 @@ def resolve(spec: ModelSpec) -> str:
         return spec.target
     default = timm.get_pretrained_cfg(architecture)
     return f"{architecture}.{default.tag}" if default is not None and default.tag else architecture
-
-
-def _cached_commit(repository: str) -> str | None:
-    from pathlib import Path
-
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
-    reference = folder / "refs" / "main"
-    return reference.read_text().strip() if reference.is_file() else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
-from qubastore.evaluators.loaders.checkpoints import load_into, revision_of
+from qubastore.evaluators.loaders.checkpoints import fetched, load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
 
@@ -32,14 +32,8 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         module = get_model(architecture, weights=None, **options, **quiet)
         load_into(module, checkpoint, where)
     else:
-        try:
-            module = get_model(architecture, weights=weights, progress=False, **options)
-        except Exception as error:
-            raise ModelError(
-                f"the weights of {where} could not be fetched",
-                found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
-                hint=f"fetch {weights.url} and type {spec},checkpoint=FILE.pth",
-            ) from error
+        hint = f"fetch {weights.url} and type {spec},checkpoint=FILE.pth"
+        module = fetched(lambda: get_model(architecture, weights=weights, progress=False, **options), where, hint)
     prepare = preprocessing(weights.transforms())
     return LoadedModel(
         display_name(spec, spec.target), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options}

@@ -19,8 +19,10 @@ export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=50
 show python prepare.py
 [ -e store/catalog.sqlite ] || show qubastore init
 show qubastore ingest --config suite.toml
-show qubastore sql "select model, n_outputs, accuracy from accuracy order by accuracy desc"
-show qubastore sql "select model, ece, ace, calibration_error from calibration order by calibration_error"
-show qubastore sql "select model, class_name as digit, n, accuracy from class_accuracy order by accuracy, model limit 5"
-show qubastore rank --suite digits --partial --weight calibration=2
+show qubastore sql "select model, ece, ace, calibration_error from calibration where dataset = 'digits' and condition = 'clean'"
+show qubastore sql "select model, corruption, round(avg(accuracy), 3) as accuracy from corruption_accuracy group by all order by all"
+show qubastore show dimensions --model python:models.py:robust --suite digits
+show qubastore rank --suite digits
+show qubastore rank --suite digits --weight robustness=3 --weight accuracy=0.5
+show qubastore rank --suite digits --explain python:models.py:robust
 show qubastore rank --weight calibration=2 --top 10

@@ -1,4 +1,4 @@
-"""Four small networks for handwritten digits: what a user's own model file looks like.
+"""Four small networks for coloured digits, which differ in how they were trained: a user's own model file looks so.
 
 Each function returns (module, timm data config); the weights come from `prepare.py`.
 """
@@ -17,18 +17,18 @@ CONFIG = {
     "mean": (0.5, 0.5, 0.5),
     "std": (0.5, 0.5, 0.5),
 }
-ARCHITECTURES = {
-    "resnet": ("resnet10t", {}),
-    "mobilenet": ("mobilenetv3_small_100", {}),
-    "convnext": ("convnext_atto", {}),
-    "vit": ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 128, "num_heads": 4, "depth": 4}),
-}
 
 
 def build(name: str) -> torch.nn.Module:
     """The architecture with fresh weights."""
-    architecture, options = ARCHITECTURES[name]
-    return timm.create_model(architecture, num_classes=10, **options)
+    if name == "vit":
+        small = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "num_heads": 4, "depth": 4}
+        return timm.create_model("vit_tiny_patch16_224", num_classes=10, **small)
+    layers: list[torch.nn.Module] = []
+    for before, after, stride in ((3, 24, 1), (24, 48, 2), (48, 64, 2), (64, 96, 2)):
+        convolution = torch.nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        layers += [convolution, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(96 * 16, 10))
 
 
 def _trained(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
@@ -37,21 +37,21 @@ def _trained(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
     return module.eval(), CONFIG
 
 
-def resnet() -> tuple[torch.nn.Module, dict[str, object]]:
-    """A ResNet of ten layers."""
-    return _trained("resnet")
+def plain() -> tuple[torch.nn.Module, dict[str, object]]:
+    """A convolutional network of five layers, trained on the digits as they are."""
+    return _trained("plain")
 
 
-def mobilenet() -> tuple[torch.nn.Module, dict[str, object]]:
-    """MobileNetV3, small."""
-    return _trained("mobilenet")
+def augmented() -> tuple[torch.nn.Module, dict[str, object]]:
+    """The same, trained on digits in any colour, noisy and pale ones among them."""
+    return _trained("augmented")
 
 
-def convnext() -> tuple[torch.nn.Module, dict[str, object]]:
-    """The smallest ConvNeXt."""
-    return _trained("convnext")
+def robust() -> tuple[torch.nn.Module, dict[str, object]]:
+    """The same, trained adversarially (PGD of two steps, eps 8/255)."""
+    return _trained("robust")
 
 
 def vit() -> tuple[torch.nn.Module, dict[str, object]]:
-    """A tiny vision transformer: 16 patches of 8 x 8 pixels."""
+    """A tiny vision transformer of 16 patches, trained on the digits as they are."""
     return _trained("vit")

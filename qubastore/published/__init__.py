@@ -11,7 +11,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from qubastore.dimensions import DIMENSIONS
-from qubastore.suites import QUBA
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,8 +20,8 @@ _MODEL_COLUMNS = ("model", "label", "architecture", "pretraining", "paradigm", "
 
 
 def load_published(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put the published rows and the study's suite into a new store."""
-    from qubastore.registry import insert, replace_suite
+    """Put the published rows into a new store."""
+    from qubastore.registry import insert
 
     with files("qubastore.published").joinpath(f"{SOURCE}.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
@@ -38,4 +37,3 @@ def load_published(connection: duckdb.DuckDBPyConnection) -> None:
         for dimension in DIMENSIONS
     ]
     insert(connection, "published_results", results)
-    replace_suite(connection, QUBA)

@@ -1,10 +1,14 @@
--- Which run answers for a model in each role of a suite. Where several could, the fp32 run answers; where that still
--- leaves several, none does.
+-- Which run answers for a model in each role of a suite. Where several could, the fp32 run over images answers; where
+-- that still leaves several, none does.
 --
--- Grain: One row per suite, role and model that has at least one full run for it.
+-- Grain: One row per suite, role, dataset, condition and model that has at least one full run for it.
 --
 -- suite: name of the suite
--- role: what the dataset is used for, as in clean
+-- role: what the run is for, as in clean
+-- dataset: name of the dataset
+-- condition: how the inputs were altered
+-- framing: how an image became the input
+-- label_space: how the model's outputs became the dataset's classes
 -- model_id: the model
 -- model: its name
 -- run_id: the run that answers; null where several could and none is the default
@@ -14,10 +18,14 @@ full_runs as (
     select
         suites.suite,
         suites.role,
+        suites.dataset,
+        suites.condition,
+        suites.framing,
+        run.label_space,
         run.model_id,
         run.model,
         run.run_id,
-        run.precision = 'fp32' as is_default
+        run.precision = 'fp32' and run.origin <> 'derived' as is_default
     from suites
     join run_details as run
         on run.dataset = suites.dataset
@@ -30,6 +38,10 @@ full_runs as (
 select
     suite,
     role,
+    dataset,
+    condition,
+    framing,
+    any_value(label_space) as label_space,
     model_id,
     model,
     case
@@ -38,4 +50,4 @@ select
     end as run_id,
     count(*) as n_candidates
 from full_runs
-group by suite, role, model_id, model
+group by suite, role, dataset, condition, framing, model_id, model

@@ -11,25 +11,17 @@
 --
 -- Source: Hesse et al., arXiv 2503.17110
 with
-answers as (
-    from dimension_runs
-),
-
 measured as (
-    select answers.suite, answers.model, dimensions.dimension, run_metrics.value
-    from answers
-    join dimensions using (role)
-    join run_metrics using (run_id, metric)
-),
-
-sizes as (
-    select distinct answers.suite, answers.model, 'parameters' as dimension, models.parameters / 1e6 as value
-    from answers
-    join models using (model_id)
+    unpivot (
+        select
+            suite, model, accuracy, adversarial_robustness, corruption_robustness, ood_robustness, calibration_error,
+            class_balance, object_focus, shape_bias, parameters_m as parameters
+        from measured_dimensions
+    )
+    on columns(* exclude (suite, model))
+    into name dimension value value
 )
 
-select suite, model, 'measured' as source, dimension, value from measured where value is not null
-union all
-select suite, model, 'measured' as source, dimension, value from sizes where value is not null
+select suite, model, 'measured' as source, dimension, value from measured
 union all
 select 'quba' as suite, model, source, dimension, value from published_results

@@ -18,27 +18,44 @@
 -- object_focus: up to 1
 -- shape_bias: 0 to 1
 -- parameters_m: millions of parameters, down is better
+-- macs_g: billions of multiply-accumulates for one image; null for published models
+-- activations_m: millions of activations for one image; null for published models
 --
 -- Source: Hesse et al., arXiv 2503.17110
+with
+published as (
+    select
+        'quba' as suite,
+        published_results.model,
+        published_results.source,
+        any_value(published_models.label) as label,
+        any_value(published_models.architecture) as architecture,
+        any_value(published_models.pretraining) as pretraining,
+        any_value(published_models.paradigm) as paradigm,
+        max(value) filter (where dimension = 'accuracy') as accuracy,
+        max(value) filter (where dimension = 'adversarial_robustness') as adversarial_robustness,
+        max(value) filter (where dimension = 'corruption_robustness') as corruption_robustness,
+        max(value) filter (where dimension = 'ood_robustness') as ood_robustness,
+        max(value) filter (where dimension = 'calibration_error') as calibration_error,
+        max(value) filter (where dimension = 'class_balance') as class_balance,
+        max(value) filter (where dimension = 'object_focus') as object_focus,
+        max(value) filter (where dimension = 'shape_bias') as shape_bias,
+        max(value) filter (where dimension = 'parameters') as parameters_m
+    from published_results
+    left join published_models
+        on published_models.source = published_results.source
+        and published_models.model = published_results.model
+    group by published_results.model, published_results.source
+)
+
 select
-    quality_dimensions.suite,
-    quality_dimensions.model,
-    quality_dimensions.source,
-    any_value(published_models.label) as label,
-    any_value(published_models.architecture) as architecture,
-    any_value(published_models.pretraining) as pretraining,
-    any_value(published_models.paradigm) as paradigm,
-    max(value) filter (where dimension = 'accuracy') as accuracy,
-    max(value) filter (where dimension = 'adversarial_robustness') as adversarial_robustness,
-    max(value) filter (where dimension = 'corruption_robustness') as corruption_robustness,
-    max(value) filter (where dimension = 'ood_robustness') as ood_robustness,
-    max(value) filter (where dimension = 'calibration_error') as calibration_error,
-    max(value) filter (where dimension = 'class_balance') as class_balance,
-    max(value) filter (where dimension = 'object_focus') as object_focus,
-    max(value) filter (where dimension = 'shape_bias') as shape_bias,
-    max(value) filter (where dimension = 'parameters') as parameters_m
-from quality_dimensions
-left join published_models
-    on published_models.source = quality_dimensions.source
-    and published_models.model = quality_dimensions.model
-group by quality_dimensions.suite, quality_dimensions.model, quality_dimensions.source
+    suite, model, source, label, architecture, pretraining, paradigm, accuracy, adversarial_robustness,
+    corruption_robustness, ood_robustness, calibration_error, class_balance, object_focus, shape_bias, parameters_m,
+    null::double as macs_g, null::double as activations_m
+from published
+union all
+select
+    suite, model, 'measured', null, null, null, null, accuracy, adversarial_robustness,
+    corruption_robustness, ood_robustness, calibration_error, class_balance, object_focus, shape_bias, parameters_m,
+    macs_g, activations_m
+from measured_dimensions

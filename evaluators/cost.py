@@ -1,0 +1,50 @@
+"""What one image costs a network: multiply-accumulates and activations, counted by torch while it runs.
+
+MACs are half of the floating-point operations that `torch.utils.flop_counter` counts in convolutions, matrix products
+and attention. Activations are the numbers that those operations put out (Radosavovic et al., "Designing network design
+spaces", CVPR 2020, section 3, with matrix products beside convolutions).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def forward_cost(module: torch.nn.Module, inputs: torch.Tensor) -> tuple[Any, int, int]:
+    """Run a network once and count.
+
+    Args:
+        module: In eval mode.
+        inputs: A batch of one image.
+
+    Returns:
+        What the network returned, MACs, and activations.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Counter(FlopCounterMode):
+        """Sums up the outputs of every operation whose work is counted."""
+
+        activations = 0
+
+        def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+            if func_packet in self.flop_registry:
+                first = out[0] if isinstance(out, (tuple, list)) else out
+                self.activations += first.numel()
+            return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+
+    # Fused attention would be one operation that nobody counts on the CPU; taken apart, its products are counted.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        counter = Counter(display=False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            returned = module(inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return returned, counter.get_total_flops() // 2, counter.activations

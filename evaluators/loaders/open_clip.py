@@ -1,0 +1,243 @@
+"""`open_clip:ARCH/PRETRAINED` and `open_clip:hf-hub:ORG/REPO`: zero-shot classifiers of ImageNet's 1,000 classes.
+
+A logit is logit_scale * cosine(image, text) + logit_bias (Radford et al., arXiv 2103.00020; for SigLIP's bias Zhai et
+al., arXiv 2303.15343), with open_clip's own class names and the text vector of a class averaged over its prompts. The
+head is made once per model and kept in the store, so the text side is not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+from qubastore.errors import ModelError, UsageError, did_you_mean
+from qubastore.evaluators.loaders import Head, LoadedModel, SourceFile, display_name, weights_hash
+from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
+from qubastore.models import ModelSpec, Preprocessing
+
+HUB = "hf-hub:"
+
+
+def revision(spec: ModelSpec) -> str | None:
+    """The hash of a local checkpoint, or the hub commit that is in the local cache, with prompts and temperature."""
+    architecture, pretrained = resolve(spec)
+    commit = None
+    if "checkpoint" not in spec.options:
+        repository = _repository(architecture, pretrained)
+        commit = cached_commit(repository) if repository else None
+    named = revision_of(spec, spec.target, commit)
+    if named is None:
+        return None
+    prompts = hashlib.sha256("\n".join(_templates(spec)).encode()).hexdigest()[:16]
+    return "|".join([named, prompts, repr(temperature(spec))])
+
+
+def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
+    """Build the model and load its weights: from the hub, or from `checkpoint=`. Its head is empty until it is set."""
+    import open_clip
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    architecture, pretrained = resolve(spec)
+    where = str(spec)
+    checkpoint = spec.options.get("checkpoint")
+    with warnings.catch_warnings():
+        # OpenAI's weights want QuickGELU, which open_clip sets for their tags; it warns of every other use.
+        warnings.simplefilter("ignore")
+        if checkpoint:
+            clip = open_clip.create_model(architecture, pretrained=None)
+            load_into(clip, checkpoint, where)
+        else:
+            clip = fetched(
+                lambda: open_clip.create_model(architecture, pretrained=pretrained, require_pretrained=True),
+                where,
+                f"copy them here and type open_clip:{architecture},checkpoint=FILE",
+            )
+    config = open_clip.get_model_preprocess_cfg(clip)
+    templates, names = _templates(spec), tuple(IMAGENET_CLASSNAMES)
+    texts = Texts(clip.eval(), architecture, names, templates, temperature(spec))
+    described = {
+        "open_clip": architecture,
+        "classes": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+        "templates": list(templates),
+        "temperature": texts.temperature,
+        "weights": weights_hash(clip),
+    }
+    return LoadedModel(
+        display_name(spec, spec.target),
+        "open_clip",
+        texts.classifier,
+        preprocessing(config, where),
+        described,
+        parameters=sum(parameter.numel() for parameter in clip.parameters()),
+        texts=texts,
+    )
+
+
+def resolve(spec: ModelSpec) -> tuple[str, str | None]:
+    """Architecture and pretrained tag as open_clip takes them.
+
+    Raises:
+        ModelError: on an unknown architecture or tag.
+        UsageError: where the tag is not named.
+    """
+    import open_clip
+
+    if spec.target.startswith(HUB):
+        return spec.target, None
+    architecture, _, tag = spec.target.partition("/")
+    known = open_clip.list_models()
+    if architecture not in known:
+        raise ModelError(
+            f"open_clip has no model {architecture!r}",
+            hint=did_you_mean(architecture, known) or "python -c 'import open_clip; print(open_clip.list_models())'",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if not tag and "checkpoint" in spec.options:
+        return architecture, None
+    if not tag:
+        raise UsageError(f"{spec} does not say which weights", expected=", ".join(f"{architecture}/{t}" for t in tags))
+    if tag not in tags:
+        raise ModelError(
+            f"open_clip has no weights {tag!r} for {architecture}",
+            expected=f"one of {', '.join(tags)}" if tags else "no tag: it has no pretrained weights",
+            hint=did_you_mean(tag, tags),
+        )
+    return architecture, tag
+
+
+def preprocessing(config: dict[str, Any], where: str) -> Preprocessing:
+    """open_clip's preprocessing in our terms.
+
+    Raises:
+        ModelError: on a way to resize that is not known here.
+    """
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    modes = {"shortest": "shorter", "squash": "squash"}
+    if config["resize_mode"] not in modes:
+        raise ModelError(
+            f"{where}: unknown resize_mode {config['resize_mode']!r}", expected=f"one of {', '.join(modes)}"
+        )
+    return Preprocessing(
+        crop=(height, width),
+        resize=(height, width),
+        mode=modes[config["resize_mode"]],
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def temperature(spec: ModelSpec) -> float:
+    """What the logits are divided by; 1 leaves them as they are.
+
+    Raises:
+        UsageError: where it is no number above 0.
+    """
+    text = spec.options.get("temperature", "1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"{spec}: temperature is {text!r}", expected="a number above 0")
+    return value
+
+
+def read_templates(path: str) -> tuple[str, ...]:
+    """The prompts of a file: one per line, each with `{}` for the class name.
+
+    Raises:
+        UsageError: where the file cannot be read, is empty, or a line has no `{}`.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the prompts {path} cannot be read", found=str(error), hint=f"ls {Path(path).parent}"
+        ) from None
+    found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    for number, line in found:
+        if line.replace("{}", "", 1).count("{") or line.count("{}") != 1:
+            raise UsageError(
+                f"{path}, line {number}: the prompt {line!r} has no place for the class name",
+                expected="exactly one {} and no other braces",
+                hint="a photo of a {}.",
+            )
+    if not found:
+        raise UsageError(f"{path} holds no prompts", expected="one per line", hint="a photo of a {}.")
+    return tuple(line for _, line in found)
+
+
+def _templates(spec: ModelSpec) -> tuple[str, ...]:
+    if "templates" in spec.options:
+        return read_templates(spec.options["templates"])
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+
+
+def _repository(architecture: str, pretrained: str | None) -> str | None:
+    """The hub repository of the weights."""
+    import open_clip
+
+    if architecture.startswith(HUB):
+        return architecture.removeprefix(HUB)
+    config = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
+    repository = str(config.get("hf_hub") or "").rstrip("/")
+    return repository or None
+
+
+class Texts:
+    """The text side of a model: makes its head, and puts it into `classifier`.
+
+    Attributes:
+        templates: The prompts.
+        temperature: What the logits are divided by.
+        logit_scale: The model's own, over the temperature.
+        logit_bias: The model's own, over the temperature; 0 where it has none.
+        classifier: The zero-shot network.
+    """
+
+    def __init__(
+        self,
+        clip: Any,
+        architecture: str,
+        names: tuple[str, ...],
+        templates: tuple[str, ...],
+        temperature: float,
+    ) -> None:
+        from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier, image_width
+
+        self._clip = clip
+        self._architecture, self._names, self.templates = architecture, names, templates
+        self.temperature = temperature
+        bias = getattr(clip, "logit_bias", None)
+        self.logit_scale = float(self._clip.logit_scale.detach().exp()) / temperature
+        self.logit_bias = float(bias.detach()) / temperature if bias is not None else 0.0
+        self.classifier = ZeroShotClassifier(clip, len(names), image_width(clip)).eval()
+
+    def encode(self) -> Head:
+        """Encode every prompt of every class."""
+        import open_clip
+        import torch
+
+        tokenizer = open_clip.get_tokenizer(self._architecture)
+        device = next(self._clip.parameters()).device
+        with torch.no_grad():
+            vectors = open_clip.build_zero_shot_classifier(
+                self._clip,
+                tokenizer,
+                self._names,
+                self.templates,
+                num_classes_per_batch=max(1, 400 // len(self.templates)),
+                device=device,
+            )
+        return Head(vectors.T.float().cpu().numpy(), self.logit_scale, self.logit_bias, self._names, self.templates)
+
+    def use(self, head: Head) -> None:
+        """Make the classifier answer with this head; the text side is let go."""
+        self.classifier.use(head)

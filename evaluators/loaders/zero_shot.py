@@ -1,0 +1,53 @@
+"""A zero-shot classifier as a network: the image side of a two-tower model, and a head made of text vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from qubastore.evaluators.loaders import Head
+
+
+def image_width(clip: Any) -> int:
+    """Width of the image vectors of a two-tower model."""
+    with torch.no_grad():
+        size = clip.visual.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return int(clip.encode_image(torch.zeros(1, 3, height, width)).shape[-1])
+
+
+class ZeroShotClassifier(torch.nn.Module):
+    """Pixels -> logit_scale * cosine(image, text of the class) + logit_bias.
+
+    What enters the linear layer, the image vector of length 1, is what is kept as features.
+
+    Args:
+        clip: A model of open_clip.
+        n_classes: Number of classes.
+        width: Width of the image vectors.
+    """
+
+    def __init__(self, clip: Any, n_classes: int, width: int) -> None:
+        super().__init__()
+        self.clip = clip
+        self.head = torch.nn.Linear(width, n_classes)
+        torch.nn.init.zeros_(self.head.weight)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def use(self, head: Head) -> None:
+        """Set the head and let the text side go."""
+        weight = torch.from_numpy(head.vectors) * head.logit_scale
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+            self.head.bias.fill_(head.logit_bias)
+        for name in ("transformer", "text", "token_embedding", "ln_final"):
+            if isinstance(getattr(self.clip, name, None), torch.nn.Module):
+                delattr(self.clip, name)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, height, width) normalised images -> (n, n_classes) logits."""
+        vectors = self.clip.encode_image(images, normalize=True)
+        logits: torch.Tensor = self.head(vectors)
+        return logits

@@ -1,0 +1,237 @@
+"""Rescoring: new prompts or another temperature for a zero-shot model, from kept image features, without images.
+
+The result is a run of a model of its own (same weights, another head), as if that model had been ingested; its origin
+is `derived`, and the table `derivations` says from which run. Features are kept at 16 significant bits, so its logits
+agree with those of an image pass to within 2^-16 of the logit scale.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qubastore import outputs, registry
+from qubastore.commit import Failure, Shard, commit_shard
+from qubastore.completion import complete_runs
+from qubastore.conditions import SIGNIFICANT_BITS
+from qubastore.errors import UsageError
+from qubastore.evaluators.heads import read_head, store_head
+from qubastore.evaluators.loaders import Head, ModelSource, describe
+from qubastore.labels import label_space
+from qubastore.models import Model, ModelSpec
+from qubastore.runs import Run
+from qubastore.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What a rescoring made.
+
+    Attributes:
+        model: Name of the new model.
+        runs: (dataset, condition, run id) of each new run; those that were there before included.
+        skipped: (dataset, condition) of runs without kept features.
+    """
+
+    model: str
+    runs: list[tuple[str, str, str]]
+    skipped: list[tuple[str, str]]
+
+
+def rescore(
+    store: Store,
+    model: str,
+    *,
+    templates: str | None = None,
+    temperature: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Rescored:
+    """Answer with other prompts or another temperature from the kept features of every complete run of a model.
+
+    Args:
+        store: A store open for writing.
+        model: `open_clip:...`, as it was ingested.
+        templates: A file of prompts; None keeps the model's.
+        temperature: Divides the logits; None keeps the model's.
+        say: Takes lines for the user.
+
+    Returns:
+        The new model and its runs.
+
+    Raises:
+        UsageError: where the model is no zero-shot model, nothing changes, or no run of it kept features.
+        ModelError: where the text side is needed and cannot be loaded.
+    """
+    spec = ModelSpec.parse(model)
+    if spec.loader != "open_clip":
+        raise UsageError(f"{model} is no zero-shot model", expected="open_clip:ARCH/PRETRAINED, as it was ingested")
+    options = dict(spec.options)
+    if templates is not None:
+        options["templates"] = templates
+    if temperature is not None:
+        options["temperature"] = f"{temperature:g}"
+    if options == dict(spec.options):
+        raise UsageError("nothing changes", hint="--templates FILE, --temperature T, or both")
+    source_id, source_name = _stored(store, spec, model)
+    runs = store.rows(
+        """
+        select run.run_id, run.dataset, run.condition, bool_and(list_contains(shards.kept, 'features')) as has_features
+        from run_details as run join shards using (run_id)
+        where run.model_id = ? and run.complete
+        group by all order by run.dataset, run.condition
+        """,
+        [source_id],
+    )
+    if not any(run[3] for run in runs):
+        raise UsageError(
+            f"no complete run of {source_name} kept features",
+            hint=f"qubastore ingest --model {model} --keep outputs,logits,features ...",
+        )
+    new, head = _new_model(store, ModelSpec(spec.loader, spec.target, options), source_id, say)
+    made: list[tuple[str, str, str]] = []
+    for run_id, dataset, condition, has_features in runs:
+        if has_features:
+            say(f"{new.name} on {dataset}: from kept features")
+            made.append((dataset, condition, _rescore_run(store, run_id, new, head)))
+    complete_runs(store)
+    return Rescored(new.name, made, [(run[1], run[2]) for run in runs if not run[3]])
+
+
+def _stored(store: Store, spec: ModelSpec, text: str) -> tuple[str, str]:
+    """Id and name of the ingested model."""
+    rows = store.rows("select model_id, name from models where name = ? and loader = 'open_clip'", [_name(spec)])
+    if not rows:
+        known = [row[0] for row in store.rows("select name from models where loader = 'open_clip' order by name")]
+        raise UsageError(
+            f"{text} is not in the store",
+            expected=f"one of {', '.join(known)}" if known else "a zero-shot model that was ingested",
+            hint=f"qubastore ingest --model {text} --keep outputs,logits,features ...",
+        )
+    return rows[0][0], rows[0][1]
+
+
+def _name(spec: ModelSpec) -> str:
+    from qubastore.evaluators.loaders import display_name
+
+    return display_name(spec, spec.target)
+
+
+def _new_model(store: Store, spec: ModelSpec, source_id: str, say: Callable[[str], None]) -> tuple[Model, Head]:
+    """The model with other prompts or another temperature, and its head; the text side runs only for new prompts."""
+    import torch
+
+    say(f"loading {spec} to see which model it is")
+    loaded = ModelSource.of(spec).load()
+    new = describe(loaded)
+    known = read_head(store, new.model_id)
+    old = read_head(store, source_id)
+    assert loaded.texts is not None
+    texts: Any = loaded.texts
+    if known is None and old is not None and old.templates == texts.templates:
+        # The same prompts: only the scale differs.
+        known = replace(old, logit_scale=texts.logit_scale, logit_bias=texts.logit_bias)
+    if known is None:
+        say("encoding the prompts")
+        if torch.cuda.is_available():
+            loaded.module.cuda()
+        known = texts.encode()
+
+    def register(connection: duckdb.DuckDBPyConnection) -> None:
+        registry.register_model(connection, new)
+
+    store.write(register)
+    store_head(store, new.model_id, known)
+    return new, known
+
+
+def _rescore_run(store: Store, source: str, model: Model, head: Head) -> str:
+    """Make a run of the new model from the features of a run of the old one, shard by shard; return its id."""
+    (row,) = store.rows(
+        """
+        select runs.dataset_id, runs.framing, runs.condition, runs.precision, runs.shard_size, runs.versions,
+            datasets.n_samples, datasets.label_space
+        from runs join datasets using (dataset_id) where run_id = ?
+        """,
+        [source],
+    )
+    dataset_id, framing, condition, precision, shard_size, versions, n_samples, space = row
+    run = Run(
+        model.model_id,
+        dataset_id,
+        n_samples,
+        shard_size,
+        framing=framing,
+        condition=condition,
+        precision=precision,
+        origin="derived",
+        versions=versions,
+    )
+
+    def register(connection: duckdb.DuckDBPyConnection) -> None:
+        registry.register_run(connection, run)
+        if not registry.exists(connection, "derivations", "run_id", run.run_id):
+            derivation = (run.run_id, source, "rescore", model.name, datetime.now(UTC))
+            registry.insert(connection, "derivations", [derivation])
+
+    store.write(register)
+    done = {number for (number,) in store.rows("select shard from shards where run_id = ?", [run.run_id])}
+    for number in range(run.n_shards):
+        if number not in done:
+            shard = _rescore_shard(store, source, run, number, head, space, SIGNIFICANT_BITS[precision])
+            commit_shard(store, shard, dataset_id=dataset_id)
+    return run.run_id
+
+
+def _rescore_shard(store: Store, source: str, run: Run, number: int, head: Head, space: str, bits: int) -> Shard:
+    first, end = run.shard_range(number)
+    found = store.sql(
+        """
+        select outputs.sample_id, outputs.label, features.values
+        from outputs join features using (run_id, sample_id)
+        where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id
+        """,
+        [source, first, end],
+    ).to_arrow_table()
+    failures = store.rows(
+        "select sample_id, key, error from failures where run_id = ? and sample_id >= ? and sample_id < ?",
+        [source, first, end],
+    )
+    files: dict[str, str] = {}
+    if len(found):
+        ids = found.column("sample_id").to_numpy().astype(np.int32)
+        labels = found.column("label").to_numpy().astype(np.int32)
+        features = found.column("values").combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
+        # In float64: the cosine of vectors that were rounded to 16 bits, times about 100.
+        cosines = features.astype(np.float64) @ head.vectors.astype(np.float64).T
+        logits = (cosines * head.logit_scale + head.logit_bias).astype(np.float32)
+        columns = outputs.output_columns(logits, labels, label_space(space))
+        tables = {
+            "outputs": outputs.outputs_table(run.run_id, ids, columns),
+            "logits": outputs.vectors_table(run.run_id, ids, outputs.round_significant(logits, bits)),
+        }
+        name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
+        for kind, table in tables.items():
+            path = outputs.partition_folder(store.data_path, kind, run.run_id) / name
+            outputs.write_parquet(table, Path(path))
+            files[kind] = str(path)
+    return Shard(
+        run.run_id,
+        number,
+        first,
+        end - first,
+        files,
+        failures=tuple(Failure(*row) for row in failures),
+        kept=outputs.DEFAULT_KEEP,
+        batch_size=end - first,
+        device="kept features",
+        seconds=0.0,
+    )

@@ -1,0 +1,180 @@
+"""Reading datasets in the layouts that their authors distribute, and in those that users' own may have.
+
+Each `read_...` takes the name of a dataset, its folder and its label space; each `..._layout` a name and a folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from qubastore.datasets import (
+    Dataset,
+    Sample,
+    check_folder,
+    class_folders,
+    image_folder,
+    images_below,
+    listed,
+    readable,
+)
+from qubastore.devkit import ground_truth
+from qubastore.errors import DatasetError
+from qubastore.labels import LABEL_SPACES, check_classes, implied_space
+
+
+def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str] | None = None) -> Dataset:
+    """Class folders, or Parquet files; `factors` are what all images share."""
+    return image_folder(name, folder, space=space, factors=factors or {})
+
+
+def read_imagenet_val(name: str, folder: Path, space: str) -> Dataset:
+    """Synset folders, Parquet files, or the 50,000 official files in one folder beside the devkit."""
+    with readable(name):
+        flat = [] if class_folders(folder) else list(images_below(folder, ""))
+    if not flat:
+        return read_classes(name, folder, space)
+    classes = LABEL_SPACES[space].classes
+    labels = ground_truth(name, folder)
+    index = {synset: position for position, synset in enumerate(classes)}
+    samples = []
+    for file, size in flat:
+        match = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", file)
+        number = int(match[1]) if match else 0
+        if not 1 <= number <= len(labels):
+            raise DatasetError(
+                f"dataset {name}: {folder / file} is no official validation file",
+                expected="ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_00050000.JPEG",
+            )
+        synset = labels[number - 1]
+        # The key of the synset layout: both are the same dataset.
+        samples.append(Sample(f"{synset}/{file}", size, index[synset], path=file))
+    return listed(name, folder, samples, classes, space)
+
+
+def read_model_vs_human(name: str, folder: Path, space: str) -> Dataset:
+    """Category folders, or `dnn/session-1/0001_<set>_dnn_0_<category>_00_<name>.png` as model-vs-human distributes."""
+    with readable(name):
+        sessions = folder / "dnn"
+        if not sessions.is_dir() or "dnn" in LABEL_SPACES[space].classes:
+            return read_classes(name, folder, space)
+        found = list(images_below(sessions, "dnn"))
+    classes = LABEL_SPACES[space].classes
+    index = {category: position for position, category in enumerate(classes)}
+    samples = []
+    for key, size in found:
+        parts = PurePosixPath(key).name.split("_")
+        category = parts[4] if len(parts) > 6 else ""
+        if category not in index:
+            raise DatasetError(
+                f"dataset {name}: {folder / key} does not say its category",
+                expected="NUMBER_SET_dnn_CONDITION_CATEGORY_00_NAME.png, as model-vs-human names its files",
+                found=f"{category!r} as category" if category else None,
+            )
+        samples.append(Sample(f"{category}/{PurePosixPath(key).name}", size, index[category], path=key))
+    if not samples:
+        raise DatasetError(f"dataset {name}: no images in {sessions}", expected="session-1 with PNG files")
+    return listed(name, folder, samples, classes, space)
+
+
+def read_cue_conflict(name: str, folder: Path, space: str) -> Dataset:
+    """Images with two cues, as `cue_conflict` says."""
+    return cue_conflict(name, folder, space)
+
+
+def read_backgrounds(name: str, folder: Path, space: str) -> Dataset:
+    """`00_dog` to `08_fish`."""
+    check_folder(name, folder)
+    classes = LABEL_SPACES[space].classes
+    where = f"dataset {name}: {folder}"
+    with readable(name):
+        folders = class_folders(folder)
+        known = {f"{label:02d}_{each}": label for label, each in enumerate(classes)}
+        spelled = {each: each.replace("_", " ").replace(" ", "_", 1) for each in folders}
+        check_classes(list(spelled.values()), list(known), where, "the nine folders 00_dog to 08_fish")
+        samples = [
+            Sample(key, size, known[spelled[each]])
+            for each in folders
+            for key, size in images_below(folder / each, each)
+        ]
+    if not samples:
+        raise DatasetError(f"{where} has no images", expected="the nine folders 00_dog to 08_fish")
+    return listed(name, folder, samples, classes, space)
+
+
+def cue_conflict(name: str, folder: Path, space: str | None) -> Dataset:
+    """Images with the shape of one class and the texture of another, named `<shape>N-<texture>M`.
+
+    They lie in one folder per shape, or in one folder as model-vs-human names them (`..._<shape>_00_<shape>N-...`).
+
+    Args:
+        name: Name of the dataset.
+        folder: Its folder.
+        space: Label space of shapes and textures; None means that the folders name the classes.
+
+    Raises:
+        DatasetError: on a file name that does not say both classes.
+    """
+    check_folder(name, folder, expected="images named <shape>N-<texture>M.png, as in cat7-clock2.png")
+    with readable(name):
+        folders, found = class_folders(folder), sorted(images_below(folder, ""))
+    where = f"dataset {name}: {folder}"
+    space, classes = (space, LABEL_SPACES[space].classes) if space else implied_space(folders, where)
+    if not found:
+        raise DatasetError(f"{where} has no images", expected="<shape>/<shape>N-<texture>M.png")
+    samples = []
+    for key, size in found:
+        cues = _cues(key, classes)
+        if len(cues) != 1:
+            raise DatasetError(
+                f"dataset {name}: {folder / key} does not say its shape and texture",
+                expected=f"<shape>N-<texture>M, as in {classes[0]}7-{classes[-1]}2.png",
+                found=f"it could be {' or '.join(map(str, cues))}" if cues else None,
+                hint="names of classes that begin with one another cannot be told apart" if cues else None,
+            )
+        ((shape, texture),) = cues
+        factors = {"shape": shape, "texture": texture}
+        samples.append(Sample(_cue_key(key, shape), size, classes.index(shape), factors, path=key))
+    return listed(name, folder, samples, classes, space)
+
+
+def _cues(key: str, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Every (shape, texture) that a file name can mean."""
+    path = PurePosixPath(key)
+    shape_part, _, texture_part = path.stem.rpartition("_")[2].partition("-")
+    shapes = [path.parts[0]] if path.parts[0] in classes else classes
+    return [
+        (shape, texture)
+        for shape in shapes
+        if shape_part.removeprefix(shape).isdecimal() and shape_part.startswith(shape)
+        for texture in classes
+        if texture_part.removeprefix(texture).isdecimal() and texture_part.startswith(texture)
+    ]
+
+
+def _cue_key(key: str, shape: str) -> str:
+    """`<shape>/<shape>N-<texture>M.png`, however the file lies: model-vs-human's numbering is the session's alone."""
+    return f"{shape}/{PurePosixPath(key).name.rpartition('_')[2]}"
+
+
+def class_layout(name: str, folder: Path) -> list[Dataset]:
+    """Class folders."""
+    return [image_folder(name, folder)]
+
+
+def corruption_layout(name: str, folder: Path) -> list[Dataset]:
+    """One dataset per corruption and severity: `NAME/corruption/severity`."""
+    check_folder(name, folder, expected="folders corruption/severity/class")
+    with readable(name):
+        cells = [(c, s) for c in class_folders(folder) for s in class_folders(folder / c)]
+    if not cells:
+        raise DatasetError(
+            f"dataset {name}: {folder} is not laid out as corruption/severity/class", expected="as in fog/3/cat/1.png"
+        )
+    return [image_folder(f"{name}/{c}/{s}", folder / c / s, factors={"corruption": c, "severity": s}) for c, s in cells]
+
+
+def shape_texture_layout(name: str, folder: Path) -> list[Dataset]:
+    """Images with two cues, in folders that name the classes."""
+    return [cue_conflict(name, folder, None)]

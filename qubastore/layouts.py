@@ -1,0 +1,357 @@
+"""Where datasets lie: those that are known by name, in the layout that their authors distribute, and users' own.
+
+`LAYOUTS` is the one table: docs/datasets.md is made from it. To add a dataset, add a row; a new kind of layout is a
+function in `layout_readers.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from qubastore.conditions import FRAMINGS
+from qubastore.datasets import Dataset, check_folder, image_folder
+from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
+from qubastore.layout_readers import (
+    class_layout,
+    corruption_layout,
+    read_backgrounds,
+    read_classes,
+    read_cue_conflict,
+    read_imagenet_val,
+    read_model_vs_human,
+    shape_texture_layout,
+)
+
+CORRUPTIONS = {
+    "gaussian_noise": "noise",
+    "shot_noise": "noise",
+    "impulse_noise": "noise",
+    "defocus_blur": "blur",
+    "glass_blur": "blur",
+    "motion_blur": "blur",
+    "zoom_blur": "blur",
+    "snow": "weather",
+    "frost": "weather",
+    "fog": "weather",
+    "brightness": "weather",
+    "contrast": "digital",
+    "elastic_transform": "digital",
+    "pixelate": "digital",
+    "jpeg_compression": "digital",
+}
+"""The 15 corruptions of ImageNet-C and the archive that each comes in; the four `extra` ones are no part of it."""
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A dataset that is known by name.
+
+    Attributes:
+        name: Its name.
+        places: Folders below the data root that are tried, in order.
+        read: Reads it.
+        label_space: Its label space.
+        n_samples: Its full number of images.
+        framing: How its images become inputs unless another choice is made.
+        image_size: Width and height of all its images, pixels; None where they vary.
+        factors: What all its images share.
+        keep: What is kept of its runs by default; None means outputs and logits.
+        about: What it is.
+        get: What to download.
+        size: How large that is.
+        licence: Its terms, as its authors state them.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    read: Callable[[str, Path, str], Dataset]
+    label_space: str
+    n_samples: int
+    framing: str = "model"
+    image_size: tuple[int, int] | None = None
+    factors: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[str, ...] | None = None
+    about: str = ""
+    get: str = ""
+    size: str = ""
+    licence: str = ""
+
+
+def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
+    """A dataset that is known by name, found under a folder.
+
+    Raises:
+        UsageError: on an unknown name.
+        DatasetNotFoundError: naming every path that was tried.
+        DatasetError: where it lies in another layout.
+    """
+    layout = LAYOUTS[check_name("dataset", name, LAYOUTS)]
+    root = Path(data_root)
+    check_folder(name, root, expected="the folder that holds the datasets")
+    tried = [root / place for place in layout.places]
+    found = next((place for place in tried if place.is_dir()), None)
+    if found is None:
+        raise DatasetNotFoundError(
+            f"dataset {name}: {tried[0]} is not there",
+            expected=f"{layout.about} ({layout.get})",
+            found=f"none of {', '.join(map(str, tried[1:]))} either" if tried[1:] else None,
+            hint=f"--dataset {name}=PATH, if it lies elsewhere; see docs/datasets.md",
+        )
+    return read_layout(layout, found)
+
+
+def read_layout(layout: Layout, folder: Path) -> Dataset:
+    """A known dataset from the folder that holds it.
+
+    Raises:
+        DatasetError: where it lies in another layout, or its images have another size.
+    """
+    dataset = layout.read(layout.name, folder, layout.label_space)
+    if layout.image_size is not None:
+        _check_size(dataset, layout.image_size)
+    return replace(
+        dataset, framing=layout.framing, image_size=layout.image_size, factors=dict(layout.factors), keep=layout.keep
+    )
+
+
+def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
+    """Look at the first image; the others are checked when they are decoded."""
+    from PIL import Image
+
+    first = dataset.samples[0]
+    path = f"{dataset.root}/{first.path or first.key}"
+    if first.row is not None:
+        return
+    try:
+        with Image.open(path) as image:
+            found = image.size
+    except Exception:  # an image that cannot be decoded is recorded when its turn comes
+        return
+    if found != expected:
+        raise DatasetError(
+            f"dataset {dataset.name}: {path} has another size than the set that its authors distribute",
+            expected=f"{expected[0]} x {expected[1]} pixels",
+            found=f"{found[0]} x {found[1]}",
+            hint=f"for images of your own choose another name than {dataset.name}",
+        )
+
+
+def locate_suite(
+    names: Sequence[str], given: Sequence[str], data_root: str | os.PathLike[str] | None
+) -> tuple[list[Dataset], list[tuple[str, QubastoreError]]]:
+    """The datasets of a suite that are not given, looked for under a folder.
+
+    Args:
+        names: Names of the suite's datasets.
+        given: Names of those that need not be looked for.
+        data_root: The folder.
+
+    Returns:
+        What was found, and (name, error) for the others.
+
+    Raises:
+        DatasetNotFoundError: where the folder itself is not there.
+    """
+    if data_root is not None:
+        check_folder("root", Path(data_root), expected="the folder that holds the datasets")
+    found: list[Dataset] = []
+    missing: list[tuple[str, QubastoreError]] = []
+    for name in names:
+        if name in given:
+            continue
+        try:
+            if data_root is None or name not in LAYOUTS:
+                raise DatasetNotFoundError(
+                    f"dataset {name}: no path was given",
+                    expected=f"--dataset {name}=PATH" + (", or --data-root DIR" if name in LAYOUTS else ""),
+                )
+            found.append(locate(name, data_root))
+        except DatasetError as error:
+            missing.append((name, error))
+    return found, missing
+
+
+def expand(name: str) -> list[str]:
+    """The names of the datasets that a name means: `imagenet-c` means its 75 cells."""
+    cells = [each for each in LAYOUTS if each.startswith(f"{name}/")]
+    return cells or [name]
+
+
+def parse_dataset(text: str, data_root: str | os.PathLike[str] | None = None) -> list[Dataset]:
+    """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING]`, or the `NAME` of a known dataset under `data_root`.
+
+    Raises:
+        UsageError: where a name without a path is none of the known ones, or there is no data root.
+        DatasetError: as `locate` and `own_datasets`.
+    """
+    head, *pairs = re.split(r",(?=(?:layout|framing)=)", text)
+    options = dict(pair.split("=", 1) for pair in pairs)
+    name, equals, path = head.partition("=")
+    if not name or (equals and not path):
+        raise UsageError(
+            f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
+        )
+    if equals:
+        return own_datasets(name, path, **options)
+    known = {each.partition("/")[0] for each in LAYOUTS} | set(LAYOUTS)
+    if name not in known:
+        check_name("dataset", name, sorted(each for each in known if "/" not in each))
+    if data_root is None:
+        raise UsageError(
+            f"{text!r} says no path, and there is no --data-root to look in",
+            expected="NAME=PATH, or a known NAME with --data-root DIR",
+            hint=f"--dataset {name} --data-root /data",
+        )
+    found = [locate(each, data_root) for each in expand(name)]
+    return [replace(dataset, framing=options.get("framing", dataset.framing)) for dataset in found]
+
+
+def own_datasets(
+    name: str, path: str | os.PathLike[str], layout: str | None = None, framing: str | None = None
+) -> list[Dataset]:
+    """The dataset, or the datasets, of a folder.
+
+    Args:
+        name: Its name. A name of `LAYOUTS` is read as that dataset, unless `layout` says otherwise.
+        path: Its folder.
+        layout: A name of `OWN_LAYOUTS`; None means class folders.
+        framing: How its images become inputs; None means `model`, or what is usual for a known dataset.
+
+    Raises:
+        UsageError: on an unknown layout or framing.
+        DatasetError: where the folder does not hold what the layout says.
+    """
+    if framing is not None:
+        check_name("framing", framing, FRAMINGS)
+    if layout is not None:
+        found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path))
+    elif name in LAYOUTS:
+        found = [read_layout(LAYOUTS[name], Path(path))]
+    elif len(expand(name)) > 1:
+        found = []
+        for cell in map(LAYOUTS.__getitem__, expand(name)):
+            place = cell_folder(Path(path), cell.factors["corruption"], cell.factors["severity"])
+            check_folder(cell.name, place)
+            found.append(read_layout(cell, place))
+    else:
+        found = [image_folder(name, path)]
+    return [replace(dataset, framing=framing) for dataset in found] if framing else found
+
+
+OWN_LAYOUTS: dict[str, Callable[[str, Path], list[Dataset]]] = {
+    "class": class_layout,
+    "corruption/severity/class": corruption_layout,
+    "shape-texture": shape_texture_layout,
+}
+"""Layouts for datasets of one's own: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`."""
+
+
+def cell_folder(folder: Path, corruption: str, severity: str) -> Path:
+    """Where a cell of ImageNet-C lies: as its archives unpack, with or without a folder for each archive."""
+    direct = folder / corruption / severity
+    grouped = folder / CORRUPTIONS.get(corruption, "") / corruption / severity
+    return direct if direct.is_dir() or not grouped.is_dir() else grouped
+
+
+_HUMAN = "the data release of github.com/bethgelab/model-vs-human"
+_MVH = "model-vs-human (Geirhos et al., NeurIPS 2021)"
+
+
+def _model_vs_human(name: str, n_samples: int, about: str, size: str) -> Layout:
+    read = read_cue_conflict if name == "cue-conflict" else read_model_vs_human
+    places = (f"model-vs-human/datasets/{name}", f"model-vs-human/{name}", name)
+    return Layout(
+        name,
+        places,
+        read,
+        "16-categories",
+        n_samples,
+        framing="whole",
+        image_size=(224, 224),
+        about=f"{about} of {_MVH}",
+        get=f"{name}.tar.gz of {_HUMAN}",
+        size=size,
+        licence="see the release; the images derive from ImageNet: research use",
+    )
+
+
+def _backgrounds(name: str, about: str) -> Layout:
+    roots = ("bg_challenge", "backgrounds_challenge", "backgrounds-challenge", ".")
+    return Layout(
+        name,
+        tuple(f"{root}/{name}/val".removeprefix("./") for root in roots),
+        read_backgrounds,
+        "in9",
+        4_050,
+        about=f"{about} (Xiao et al., ICLR 2021)",
+        get="backgrounds_challenge_data.tar.gz of github.com/MadryLab/backgrounds_challenge",
+        size="0.7 GB with all variants",
+        licence="code MIT; the images derive from ImageNet: research use",
+    )
+
+
+def _cells() -> Iterator[Layout]:
+    for corruption, archive in CORRUPTIONS.items():
+        for severity in SEVERITIES:
+            factors = {"corruption": corruption, "severity": str(severity)}
+            below = (f"{corruption}/{severity}", f"{archive}/{corruption}/{severity}")
+            yield Layout(
+                f"imagenet-c/{corruption}/{severity}",
+                tuple(f"{root}/{each}" for root in ("imagenet-c", "ImageNet-C") for each in below),
+                partial(read_classes, factors=factors),
+                "imagenet-1k",
+                50_000,
+                framing="whole",
+                image_size=(224, 224),
+                factors=factors,
+                keep=("outputs",),
+                about="ImageNet-val under 15 corruptions at 5 severities (Hendrycks and Dietterich, ICLR 2019)",
+                get="blur.tar, digital.tar, noise.tar, weather.tar (not extra.tar) of zenodo.org/records/2235448",
+                size="57 GB",
+                licence="CC BY 4.0; the images derive from ImageNet: research use",
+            )
+
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "imagenet-val",
+            ("imagenet-val", "imagenet/val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val"),
+            read_imagenet_val,
+            "imagenet-1k",
+            50_000,
+            about="the validation set of ILSVRC 2012 (Russakovsky et al., IJCV 2015)",
+            get="ILSVRC2012_img_val.tar of image-net.org, with ILSVRC2012_devkit_t12.tar.gz where it stays flat",
+            size="6.3 GB",
+            licence="research use, after registration",
+        ),
+        *_cells(),
+        Layout(
+            "imagenet-r",
+            ("imagenet-r", "ImageNet-R"),
+            read_classes,
+            "imagenet-r",
+            30_000,
+            about="renditions of 200 classes (Hendrycks et al., ICCV 2021)",
+            get="imagenet-r.tar of github.com/hendrycks/imagenet-r",
+            size="2.1 GB",
+            licence="MIT for the release; the images belong to their makers",
+        ),
+        _model_vs_human("sketch", 800, "sketches", "0.1 GB"),
+        _model_vs_human("stylized", 800, "stylised images", "0.1 GB"),
+        _model_vs_human("edge", 160, "edge drawings", "10 MB"),
+        _model_vs_human("silhouette", 160, "silhouettes", "10 MB"),
+        _model_vs_human("cue-conflict", 1_280, "images with one class's shape and another's texture", "0.1 GB"),
+        _backgrounds("mixed_same", "objects on the background of another image of their class"),
+        _backgrounds("mixed_rand", "objects on the background of another class"),
+    )
+}
+"""Every known dataset by name; the cells of ImageNet-C one by one."""

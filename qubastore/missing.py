@@ -1,0 +1,211 @@
+"""What a model lacks for each quality dimension: which runs, and the command that makes each."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qubastore.dimensions import DIMENSIONS
+from qubastore.errors import UsageError, did_you_mean
+from qubastore.layouts import LAYOUTS
+from qubastore.store import Store
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A run that a dimension needs and that does not answer.
+
+    Attributes:
+        run: The run in words, as in `imagenet-val under fgsm(eps=8/255)`.
+        reason: Why it does not answer.
+        command: What to type; empty where no command mends it.
+    """
+
+    run: str
+    reason: str
+    command: str
+
+
+@dataclass(frozen=True)
+class DimensionState:
+    """A dimension of one model.
+
+    Attributes:
+        dimension: Its name.
+        value: Its value; None where something lacks.
+        lacks: Why it has none.
+    """
+
+    dimension: str
+    value: float | None
+    lacks: list[Lack] = field(default_factory=list)
+
+
+def dimension_states(store: Store, model: str, suite: str = "quba") -> list[DimensionState]:
+    """Every dimension of a measured model, with its value or what it lacks.
+
+    Args:
+        store: An open store.
+        model: Its name, as `qubastore show models` has it.
+        suite: Name of the suite.
+
+    Raises:
+        UsageError: on an unknown model or suite.
+    """
+    names = dict(store.rows("select distinct model, model_id from run_details"))
+    names |= {name: model_id for name, model_id in store.rows("select name, model_id from models") if name not in names}
+    if model not in names:
+        raise UsageError(
+            f"there is no measured model {model!r}",
+            hint=did_you_mean(model, names) or "qubastore show models",
+        )
+    tasks = store.rows(
+        "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
+    )
+    if not tasks:
+        known = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
+        raise UsageError(f"unknown suite {suite!r}", expected=f"one of {', '.join(known)}")
+    columns = ", ".join(dimension.column for dimension in DIMENSIONS)
+    found = store.rows(
+        f"select {columns} from measured_dimensions where suite = ? and model_id = ?", [suite, names[model]]
+    )
+    values = dict(zip((d.name for d in DIMENSIONS), found[0] if found else [None] * len(DIMENSIONS), strict=True))
+    if values["parameters"] is None:
+        rows = store.rows("select parameters / 1e6 from models where model_id = ?", [names[model]])
+        values["parameters"] = rows[0][0]
+    answering = {
+        row[:3]: row[3]
+        for row in store.rows(
+            "select dataset, condition, framing, run_id from dimension_runs where suite = ? and model_id = ?",
+            [suite, names[model]],
+        )
+    }
+    unanswered = [task for task in tasks if not answering.get(task[1:4])]
+    lacking = _lacks(store, names[model], model, unanswered)
+    states = []
+    for dimension in DIMENSIONS:
+        value = values[dimension.name]
+        lacks: list[Lack] = []
+        if value is None:
+            for role in dimension.roles:
+                played = [task for task in tasks if task[0] == role]
+                if not played:
+                    lacks.append(Lack(f"the role {role}", f"suite {suite} gives it to no dataset", ""))
+                lacks += [lacking[task[1:4]] for task in played if task[1:4] in lacking]
+            lacks = lacks or [_other_reason(dimension.name, values)]
+        states.append(DimensionState(dimension.name, value, lacks))
+    return states
+
+
+Task = tuple[str, str, str, str, int]
+"""Role, dataset, condition, framing, full number of samples."""
+
+
+def _lacks(store: Store, model_id: str, model: str, tasks: Sequence[Task]) -> dict[tuple[str, ...], Lack]:
+    """Dataset, condition and framing -> why no run answers."""
+    runs: dict[tuple[str, ...], list[_Run]] = {}
+    for *place, run_id, n_samples, complete, done in store.rows(
+        """
+        with done as (select run_id, sum(n_samples)::bigint as n from shards group by run_id)
+        select run.dataset, run.condition, run.framing, run.run_id, run.n_samples, run.complete, coalesce(done.n, 0)
+        from run_details as run left join done using (run_id)
+        where run.model_id = ? order by run.n_samples desc, run.run_id
+        """,
+        [model_id],
+    ):
+        runs.setdefault(tuple(place), []).append(_Run(run_id, n_samples, complete, done))
+    places = _places(store)
+    return {
+        task[1:4]: _lack(runs.get(task[1:4], []), task, _command(model, task, places.get(task[1], "PATH")))
+        for task in tasks
+    }
+
+
+@dataclass(frozen=True)
+class _Run:
+    run_id: str
+    n_samples: int
+    complete: bool
+    done: int
+
+
+def _lack(runs: Sequence[_Run], task: Task, command: str) -> Lack:
+    _, dataset, condition, framing, n_samples = task
+    under = "" if condition == "clean" else f" under {condition}"
+    name = f"{dataset}{'' if framing == 'model' else f' ({framing})'}{under}"
+    full = [run for run in runs if run.n_samples == n_samples]
+    if len([run for run in full if run.complete]) > 1:
+        ids = ", ".join(run.run_id for run in full)
+        return Lack(name, f"several runs could answer: {ids}", f"qubastore rm run {full[-1].run_id}")
+    if full:
+        return Lack(name, f"unfinished: {full[0].done:,} of {n_samples:,} images", command)
+    if runs:
+        return Lack(name, f"a subset: {runs[0].n_samples:,} of {n_samples:,} images", command)
+    return Lack(name, f"not run ({n_samples:,} images)", command)
+
+
+def _places(store: Store) -> dict[str, str]:
+    """Dataset -> the path that it was last read from, with its layout where that is not class folders."""
+    rows = store.rows(
+        """
+        with cues as (select distinct dataset_id from samples where factors['texture'] is not null)
+        select datasets.name, datasets.root || if(cues.dataset_id is null, '', ',layout=shape-texture')
+        from datasets left join cues using (dataset_id)
+        where datasets.root is not null
+        order by datasets.created_at
+        """
+    )
+    return dict(rows)
+
+
+def collapsed(lacks: Sequence[Lack]) -> list[Lack]:
+    """Lacks with the parts of a known set as one, where several lack for the same reason."""
+    sets: dict[tuple[str, str], list[Lack]] = {}
+    for lack in lacks:
+        part, _, framing = lack.run.partition(" ")
+        name, slash, _ = part.partition("/")
+        known = slash and part in LAYOUTS
+        sets.setdefault((f"{name} {framing}".strip() if known else lack.run, lack.reason), []).append(lack)
+    found = []
+    for (name, reason), parts in sets.items():
+        one = parts[0]
+        if len(parts) > 1:
+            cell = one.run.partition(" ")[0]
+            command = one.command.replace(f"--dataset {cell}", f"--dataset {cell.partition('/')[0]}")
+            one = Lack(f"{len(parts)} parts of {name}", reason, command)
+        found.append(one)
+    return found
+
+
+def spec_text(model: str) -> str:
+    """What to type for a model, as far as its name says: a `python:` file's folder is not part of it."""
+    return model.replace("python:", "python:DIR/", 1) if model.startswith("python:") else model
+
+
+def _command(model: str, task: Task, place: str) -> str:
+    """What makes a run."""
+    _, dataset, condition, framing, _ = task
+    layout = LAYOUTS.get(dataset)
+    words = ["qubastore", "ingest", "--model", spec_text(model)]
+    words += ["--dataset", dataset, "--data-root", "DIR"] if layout else ["--dataset", f"{dataset}={place}"]
+    if framing != (layout.framing if layout else "model"):
+        words += ["--framing", framing]
+    if condition != "clean":
+        words += ["--condition", condition]
+    return shlex.join(words)
+
+
+def _other_reason(dimension: str, values: dict[str, float | None]) -> Lack:
+    """Why there is no value although every run is there."""
+    if dimension == "parameters":
+        return Lack("the model", "imported predictions do not say its size", "")
+    if dimension in ("accuracy", "class_balance"):
+        return Lack("the clean run", "it has too few classes or images", "")
+    if dimension == "calibration_error":
+        return Lack("the clean run", "it kept no logits, which ACE needs", "run it again with --keep outputs,logits")
+    if dimension == "shape_bias":
+        return Lack("the cue-conflict run", "no decision was for a shape or a texture", "")
+    if values["accuracy"] == 0:
+        return Lack("the clean run", "clean accuracy is 0, so relative figures mean nothing", "")
+    return Lack("a run", "it has no accuracy: no image could be decoded", "")

@@ -1,0 +1,155 @@
+"""Images in Hugging Face-style Parquet files: a column `image` (struct of `bytes` and `path`) and a column `label`.
+
+Keys are those that class folders would have, `<class>/<file name>`, so that a dataset has the same identity either way.
+A row without a path is called by its number in the files' order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from qubastore.datasets import Dataset, Sample, listed
+from qubastore.errors import DatasetError
+from qubastore.labels import IMAGENET_1K, LABEL_SPACES, implied_space
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+def parquet_images(
+    name: str, root: Path, tables: Sequence[Path], *, space: str | None, factors: Mapping[str, str]
+) -> Dataset:
+    """The images of Parquet files, in the order of their keys.
+
+    All files are read once, for the sizes of the images are part of the dataset's identity.
+
+    Args:
+        name: Name of the dataset.
+        root: Folder that the paths of the files are relative to.
+        tables: The files.
+        space: Label space that the labels belong to; None takes what the files' class names imply.
+        factors: What is known of all its images.
+
+    Raises:
+        DatasetError: where columns or class names are missing, or a label is out of range.
+    """
+    chosen, classes, label_of = _classes(name, tables[0], space)
+    samples: list[Sample] = []
+    for table in tables:
+        place = table.relative_to(root).as_posix()
+        for row, (label, path, size) in enumerate(_rows(name, table)):
+            if label is None or not 0 <= label < len(label_of):
+                raise DatasetError(
+                    f"dataset {name}: row {row} of {table} has the label {label}",
+                    expected=f"0 to {len(label_of) - 1}, a class of the label space {chosen}",
+                )
+            key = _key(classes[label_of[label]], path, len(samples))
+            samples.append(Sample(key, size, label_of[label], factors, path=place, row=row))
+    if not samples:
+        raise DatasetError(f"dataset {name}: the Parquet files in {root} have no rows")
+    return listed(name, root, samples, classes, chosen, factors=factors)
+
+
+def read_image(path: str, row: int) -> bytes:
+    """The encoded image in a row of a Parquet file."""
+    file = _open(path)
+    group = 0
+    while row >= file.metadata.row_group(group).num_rows:
+        row -= file.metadata.row_group(group).num_rows
+        group += 1
+    data: bytes = _row_group(path, group).field("bytes")[row].as_py()
+    return data
+
+
+@lru_cache(maxsize=8)
+def _open(path: str) -> pq.ParquetFile:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path)
+
+
+@lru_cache(maxsize=2)
+def _row_group(path: str, group: int) -> pa.StructArray:
+    return _open(path).read_row_group(group, columns=["image"]).column("image").combine_chunks()
+
+
+def _rows(name: str, table: Path) -> Iterator[tuple[int | None, str | None, int]]:
+    """Label, path and size in bytes of every row."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(table).iter_batches(batch_size=256, columns=["image", "label"]):
+            image = batch.column("image")
+            sizes = pc.binary_length(image.field("bytes")).to_pylist()
+            has_path = "path" in {field.name for field in image.type}
+            paths = image.field("path").to_pylist() if has_path else [None] * len(sizes)
+            for label, path, size in zip(batch.column("label").to_pylist(), paths, sizes, strict=True):
+                if size is None:
+                    raise DatasetError(f"dataset {name}: {table} has rows without image bytes", found=f"path {path!r}")
+                yield label, path, size
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DatasetError(f"dataset {name}: {table} cannot be read", found=str(error).splitlines()[0]) from None
+
+
+def _classes(name: str, table: Path, space: str | None) -> tuple[str, tuple[str, ...], list[int]]:
+    """Label space, class names, and the class of each label in the files."""
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(table)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"dataset {name}: {table} is no Parquet file", found=str(error).splitlines()[0]) from None
+    image = schema.field("image").type if "image" in schema.names else None
+    if image is None or "label" not in schema.names or not hasattr(image, "fields") or "bytes" not in image.names:
+        raise DatasetError(
+            f"dataset {name}: {table} holds no labelled images",
+            expected="columns image (struct with bytes) and label (whole numbers), as Hugging Face datasets have",
+            found=", ".join(schema.names),
+        )
+    names = _class_names(schema)
+    if space is None and names is None:
+        raise DatasetError(
+            f"dataset {name}: {table} does not say what its classes are called",
+            expected="the class names in the file's metadata, as Hugging Face datasets write them",
+            hint="export it with datasets.Dataset.to_parquet, with a ClassLabel feature",
+        )
+    if space is None:
+        space, classes = implied_space(names or (), f"dataset {name}: {table}")
+        return space, classes, [classes.index(each) for each in names or ()]
+    classes = LABEL_SPACES[space].classes
+    if names is not None and set(names) <= set(classes):
+        return space, classes, [classes.index(each) for each in names]
+    # ImageNet's labels are 0 to 999 everywhere, whatever its classes are called; a subset's could be either numbering.
+    if space == IMAGENET_1K and (names is None or len(names) == len(classes)):
+        return space, classes, list(range(len(classes)))
+    raise DatasetError(
+        f"dataset {name}: {table} does not name its classes as the label space {space} does",
+        expected=f"class names such as {', '.join(classes[:3])}",
+        found=", ".join((names or ("none",))[:3]),
+        hint="export the images as class folders",
+    )
+
+
+def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:
+    """Class names by label from the metadata that Hugging Face datasets write."""
+    try:
+        features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(map(str, features["label"]["names"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _key(folder: str, path: str | None, number: int) -> str:
+    if not path:
+        return f"{folder}/{number:08d}"
+    file = PurePosixPath(path)
+    # Hugging Face's ImageNet appends the synset to the file's own name.
+    stem = re.sub(rf"_{re.escape(folder)}$", "", file.stem)
+    return f"{folder}/{stem}{file.suffix}"

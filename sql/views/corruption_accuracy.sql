@@ -1,0 +1,28 @@
+-- Accuracy of every complete run over images that share a corruption and a severity.
+--
+-- Grain: One row per run.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples that the number is over
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- corruption: kind of corruption, as in fog
+-- severity: 1 (mild) to 5
+-- accuracy: share of samples whose prediction is the label, 0 to 1
+--
+-- Source: Hendrycks and Dietterich, arXiv 1903.12261
+select
+    accuracy.run_id, accuracy.model, accuracy.dataset, accuracy.condition, accuracy.framing, accuracy.precision,
+    accuracy.n_outputs, accuracy.n_failed, accuracy.subset,
+    datasets.factors['corruption'] as corruption,
+    try_cast(datasets.factors['severity'] as integer) as severity,
+    accuracy.accuracy
+from accuracy
+join runs using (run_id)
+join datasets using (dataset_id)
+where datasets.factors['corruption'] is not null

@@ -1,0 +1,32 @@
+-- How a model decides where an image has the shape of one class and the texture of another, by the class of the shape.
+--
+-- Grain: One row per run over such images and class of the shape.
+--
+-- run_id: the run
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- dataset: name of the dataset
+-- condition: how the inputs were altered; clean means not at all
+-- framing: how an image became the input: model (resized and cropped as the model asks) or whole
+-- precision: fp32, bf16 or fp16
+-- n_outputs: samples of the run
+-- n_failed: samples left out because their image could not be decoded
+-- subset: true where the dataset is only part of the official one
+-- category: class of the shape
+-- n: images of that shape whose texture is of another class
+-- shape_decisions: share of them whose prediction is the shape, 0 to 1
+-- texture_decisions: share of them whose prediction is the texture, 0 to 1
+-- shape_bias: shape decisions / (shape + texture decisions), 0 to 1; null without either
+--
+-- Source: Geirhos et al., arXiv 1811.12231
+select
+    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    datasets.classes[cue_summary.category + 1] as category,
+    cue_summary.n,
+    cue_summary.n_shape / cue_summary.n as shape_decisions,
+    cue_summary.n_texture / cue_summary.n as texture_decisions,
+    cue_summary.n_shape / nullif(cue_summary.n_shape + cue_summary.n_texture, 0) as shape_bias
+from cue_summary
+join run_summary using (run_id)
+join run_details as run using (run_id)
+join datasets using (dataset_id)

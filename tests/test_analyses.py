@@ -1,0 +1,177 @@
+"""Correlations, comparisons, Pareto fronts and explanations: against SciPy and hand-worked figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+import qubastore
+from qubastore.analyses import comparison, correlations, holm
+from qubastore.cli.main import cli
+from qubastore.dimensions import DIMENSIONS
+from qubastore.errors import QueryError, UsageError
+from qubastore.ranking import explain, rank
+
+
+@pytest.fixture(scope="module")
+def published(empty_store):
+    with qubastore.open(empty_store) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def table():
+    """The published table, read without the store: name -> row."""
+    with files("qubastore.published").joinpath("hesse2025.csv").open(encoding="utf-8") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
+
+
+def column(table, dimension, keep=lambda row: True):
+    return np.array([float(row[dimension.column]) for row in table.values() if keep(row)])
+
+
+def test_correlations_are_scipys(published, table):
+    found = correlations(published)
+    assert len(found.rows) == 36
+    by_name = {d.name: d for d in DIMENSIONS}
+    for one, other, rho, p, n in found.rows:
+        expected = stats.spearmanr(column(table, by_name[one]), column(table, by_name[other]))
+        assert rho == pytest.approx(expected.statistic, abs=1e-12)
+        assert p == pytest.approx(expected.pvalue, abs=1e-12)
+        assert n == 326
+
+
+def test_correlations_of_some(published, table):
+    found = correlations(published, dimensions=["acc", "shape"], where="paradigm = 'a1'")
+    ((one, other, rho, _, n),) = found.rows
+    assert (one, other, n) == ("accuracy", "shape_bias", 19)
+    values = [column(table, d, lambda row: row["paradigm"] == "a1") for d in DIMENSIONS if d.name in (one, other)]
+    assert rho == pytest.approx(stats.spearmanr(*values).statistic, abs=1e-12)
+
+
+def test_a_correlation_needs_models_and_dimensions(published):
+    with pytest.raises(UsageError, match="needs two dimensions"):
+        correlations(published, dimensions=["acc"])
+    with pytest.raises(UsageError, match="1 models are no basis"):
+        correlations(published, where="model = 'AlexNet'")
+    with pytest.raises(UsageError, match="did you mean"):
+        correlations(published, dimensions=["accurracy", "shape"])
+
+
+def test_unpaired_groups_against_mann_whitney(published, table):
+    found = comparison(published, "cnn", "transformer", by="architecture")
+    corrected = []
+    for dimension, row in zip(DIMENSIONS, found.rows, strict=True):
+        named = dict(zip(found.columns, row, strict=True))
+        a, b = (column(table, dimension, lambda r, g=g: r["architecture"] == g) for g in ("cnn", "transformer"))
+        expected = stats.mannwhitneyu(a, b)
+        assert named["test"] == "mann-whitney"
+        assert (named["n_a"], named["n_b"]) == (len(a), len(b))
+        assert named["median_a"] == pytest.approx(np.median(a))
+        assert named["difference"] == pytest.approx(np.median(a) - np.median(b))
+        assert named["p_value"] == pytest.approx(expected.pvalue, rel=1e-9)
+        # Rank-biserial correlation: how much oftener a is above b than below, over all pairs.
+        wins = (a[:, None] > b).mean() - (a[:, None] < b).mean()
+        assert named["effect_size"] == pytest.approx(wins, abs=1e-9)
+        corrected.append(named["p_holm"])
+    assert corrected == pytest.approx(holm([row[found.columns.index("p_value")] for row in found.rows]))
+
+
+def test_groups_that_pair_up_against_wilcoxon(published, table):
+    """The same architectures trained with recipe A1 and with A3."""
+    found = comparison(published, "a1", "a3", by="paradigm")
+    first = dict(zip(found.columns, found.rows[0], strict=True))
+    labels = [
+        {row["label"]: float(row["accuracy"]) for row in table.values() if row["paradigm"] == g} for g in ("a1", "a3")
+    ]
+    common = sorted(labels[0].keys() & labels[1].keys())
+    differences = np.array([labels[0][label] - labels[1][label] for label in common])
+    assert (first["test"], first["n_pairs"]) == ("wilcoxon", len(common))
+    assert first["p_value"] == pytest.approx(stats.wilcoxon(differences[differences != 0]).pvalue, rel=1e-9)
+    ranks = stats.rankdata(abs(differences[differences != 0]))
+    signs = np.sign(differences[differences != 0])
+    assert first["effect_size"] == pytest.approx((signs * ranks).sum() / ranks.sum())
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "by", "error", "message"),
+    [
+        ("cnn", "transfomer", "architecture", UsageError, "no published model .* in the group 'transfomer'"),
+        ("accuracy > 0.5", "accuracy > 0.6", None, UsageError, "models are in both groups"),
+        ("cnn", "transformer", "archtecture", UsageError, "did you mean architecture"),
+        ("accuracy >", "true", None, QueryError, "is no SQL condition"),
+        ("nothing = 1", "true", None, QueryError, "nothing"),
+    ],
+)
+def test_groups_that_cannot_be_compared(published, a, b, by, error, message):
+    with pytest.raises(error, match=message):
+        comparison(published, a, b, by=by)
+
+
+def test_holm():
+    """0.01 * 3; max(that, 0.03 * 2); max(that, 0.04 * 1)."""
+    assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_pareto_front_against_all_pairs(published, table):
+    ranking = rank(published, pareto=["accuracy", "calibration_error"])
+    points = {name: (float(row["accuracy"]), -float(row["calibration_error"])) for name, row in table.items()}
+    expected = {
+        name
+        for name, (x, y) in points.items()
+        if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points.values())
+    }
+    found = [row[1] for row in ranking.rows]
+    assert set(found) == expected
+    whole = {row[1]: row[0] for row in rank(published).rows}
+    assert [row[0] for row in ranking.rows] == [whole[name] for name in found]
+    assert any(f"{len(expected)} of 326 models are on the Pareto front" in note for note in ranking.notes)
+
+
+def test_contributions_sum_up_to_the_score(published, table):
+    weights = {"calibration": 2, "size": 0}
+    explanation = explain(published, "ConvNextV2-B-21k", weights)
+    whole = {row[1]: row for row in rank(published, weights).rows}["ConvNextV2-B-21k"]
+    assert sum(row[-1] for row in explanation.rows) == pytest.approx(whole[3], abs=1e-12)
+    assert (explanation.rank, explanation.quba) == (whole[0], whole[3])
+    assert "parameters" not in {row[0] for row in explanation.rows}
+    # accuracy by hand: weight 1 of a sum of 1 + 3/3 + 2 + 1 + 1/2 + 1/2
+    named = {row[0]: dict(zip(explanation.columns, row, strict=True)) for row in explanation.rows}
+    accuracy = DIMENSIONS[0]
+    score = (float(table["ConvNextV2-B-21k"]["accuracy"]) - accuracy.published_mean) / accuracy.published_std
+    assert named["accuracy"]["contribution"] == pytest.approx(score / 6, abs=1e-12)
+
+
+def test_explaining_a_model_that_is_not_ranked(published):
+    with pytest.raises(UsageError, match="did you mean ConvNextV2-B-21k"):
+        explain(published, "ConvNextV2-B-21")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["correlate", "--dimensions", "acc,shape,size"],
+        ["compare", "cnn", "transformer", "--by", "architecture"],
+        ["compare", "--by", "architecture"],
+        ["rank", "--explain", "AlexNet"],
+        ["rank", "--pareto", "acc,size"],
+    ],
+    ids=" ".join,
+)
+def test_commands_print_tables_and_data(empty_store, command):
+    for format_, parse in (
+        ("table", str),
+        ("json", json.loads),
+        ("csv", lambda text: list(csv.DictReader(text.splitlines()))),
+    ):
+        result = CliRunner().invoke(cli, [*command, "--store", str(empty_store), "--format", format_])
+        assert result.exit_code == 0, result.output
+        assert parse(result.stdout)
