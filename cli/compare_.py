@@ -55,7 +55,8 @@ def command(
             pairs = [(group_a, group_b)]
         else:
             check_name("column of rankable", str(by), store.sql("from rankable limit 0").columns)
-            query = f"select {by}::varchar from rankable where suite = ? and {by} is not null group by 1"
+            kind = {"measured": "source = 'measured'", "published": "source <> 'measured'"}.get(source, "true")
+            query = f"select {by}::varchar from rankable where suite = ? and {kind} and {by} is not null group by 1"
             counted = store.rows(f"{query} having count(*) >= 2 order by count(*) desc, 1", [suite])
             pairs = list(combinations([row[0] for row in counted], 2))
             if not pairs:

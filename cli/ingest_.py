@@ -78,7 +78,7 @@ def command(
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
     with ,checkpoint=FILE (tensors only, never unpickled), ,num_classes=N, ,name=NAME, ,output_type=probabilities after
-    any of them; ,templates=FILE or ,temperature=T after open_clip.
+    any of them; ,preprocess=224/0.95 (size/crop) after timm models; ,templates=FILE, ,temperature=T after open_clip's.
 
     \b
     Datasets:
@@ -95,7 +95,6 @@ def command(
     from qubastore.evaluators.configuration import read_configuration
     from qubastore.layouts import parse_dataset
     from qubastore.store import open_store
-    from qubastore.zoo import expand_models
 
     asked = read_configuration(config)
     asked.options.update(
@@ -103,10 +102,7 @@ def command(
     )
     if isinstance(asked.options.get("keep"), str):
         asked.options["keep"] = [kind.strip() for kind in asked.options["keep"].split(",")]
-    chosen, left_out = expand_models(list(models))
-    specs = [*asked.models, *chosen]
-    for entry in left_out:
-        click.echo(f"left out: zoo:{entry.name} {entry.status}", err=True)
+    specs = [*asked.models, *models]
     suite = suite or asked.options.pop("suite", None)
     data_root = data_root or asked.options.pop("data_root", None)
     if suite and asked.suite:
@@ -114,7 +110,7 @@ def command(
     if not specs or not (datasets or asked.datasets or suite):
         raise click.UsageError("give at least one --model, and a --dataset or --suite, or a --config that names them")
     with open_store(store_path, read_only=False) as store:
-        sets = [*asked.datasets, *(found for text in datasets for found in parse_dataset(text, data_root))]
+        sets = [*asked.datasets, *(found for text in datasets for found in parse_dataset(text, data_root, _say))]
         if asked.suite is not None and not dry_run:
             from qubastore.registry import replace_suite
 
@@ -122,6 +118,10 @@ def command(
             store.write(lambda connection: replace_suite(connection, own))
         wanted = {"suite": asked.suite or suite, "data_root": data_root}
         _run(store, specs, sets, {**asked.options, **wanted}, dry_run=dry_run)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str, Any], *, dry_run: bool) -> None:
@@ -157,7 +157,7 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
 
 def _print_report(report: IngestReport) -> None:
     runs = len(report.plan.runs)
-    if not report.plan.todo:
+    if not report.plan.todo and not report.errors:
         click.echo(
             f"nothing to do: {'all ' if runs > 1 else ''}{_counted(runs, 'run')} {'are' if runs > 1 else 'is'} there"
         )

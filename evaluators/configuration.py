@@ -12,7 +12,7 @@ from qubastore.errors import UsageError, did_you_mean
 from qubastore.layouts import OWN_LAYOUTS, own_datasets
 from qubastore.models import OPTIONS, ModelSpec
 from qubastore.suites import Suite, suite_from_table
-from qubastore.zoo import PREFIX, expand_models
+from qubastore.zoo import PREFIX
 
 _OPTION_TYPES: dict[str, tuple[type, str]] = {
     "conditions": (list, 'a list such as ["clean", "fgsm"]'),
@@ -68,9 +68,7 @@ def read_configuration(path: str | None) -> Configuration:
     datasets = _typed(table.get("datasets", {}), dict, f"{path}: datasets", '[datasets] with NAME = "PATH"')
     return Configuration(
         models=[
-            spec
-            for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")
-            for spec in _models(entry, base, path)
+            _spec(entry, base, path) for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")
         ],
         datasets=[found for name, entry in datasets.items() for found in _datasets(name, entry, base, path)],
         suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path)
@@ -90,10 +88,9 @@ def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
     return own_datasets(name, base / table["path"], table.get("layout"), table.get("framing"))
 
 
-def _models(entry: Any, base: Path, path: str) -> list[ModelSpec]:
-    if isinstance(entry, str) and entry.startswith(PREFIX):
-        return expand_models([entry])[0]
-    return [_model(entry, base, path)]
+def _spec(entry: Any, base: Path, path: str) -> ModelSpec | str:
+    """A model, or a `zoo:` name as it is: the driver expands it, and says what it leaves out."""
+    return entry if isinstance(entry, str) and entry.startswith(PREFIX) else _model(entry, base, path)
 
 
 def _model(entry: Any, base: Path, path: str) -> ModelSpec:

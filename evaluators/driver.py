@@ -53,7 +53,7 @@ def ingest(
 
     Args:
         store: A store open for writing.
-        models: `loader:name` or `zoo:name` texts, specs, or `InMemoryModel`s; what a zoo group cannot load is left out.
+        models: `loader:name` or `zoo:name` texts, specs, or `InMemoryModel`s.
         datasets: Datasets, or name -> folder of class folders.
         suite: A suite or the name of one: its conditions and framings are run on its datasets. Those that are not
             given are looked for under `data_root`; what is missing is reported, and the rest goes on.
@@ -96,7 +96,8 @@ def ingest(
     for name, value in (("batch size", batch_size), ("number of CPUs", num_cpus)):
         if value is not None and value < 1:
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
-    specs = [spec for model in models for spec in (expand_models([model])[0] if isinstance(model, str) else [model])]
+    named, left_out = expand_models([model for model in models if isinstance(model, str)])
+    specs = [*(model for model in models if not isinstance(model, str)), *named]
     if isinstance(datasets, Mapping):
         datasets = [found for name, path in datasets.items() for found in own_datasets(name, path)]
     altered = list({str(condition): condition for condition in map(Condition.parse, conditions or ())}.values())
@@ -104,6 +105,8 @@ def ingest(
         if not dry_run:
             # What a kill left undone comes first: a run may lack nothing but its sums.
             complete_runs(store)
+        for entry in left_out:
+            display.say(f"left out: zoo:{entry.name} {entry.status}")
         missing: list[tuple[str, QubastoreError]] = []
         if suite is not None:
             located, missing = locate_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
@@ -119,9 +122,10 @@ def ingest(
             register=not dry_run,
             report=display.say,
         )
-        report = IngestReport(planned, missing=missing)
+        report = IngestReport(planned, errors=list(planned.errors), missing=missing)
         report.skipped = sum(p.run.n_shards - len(p.missing) for p in planned.runs)
         if dry_run or not planned.todo:
+            report.seconds = time.monotonic() - started
             return report
         with cluster(address, num_gpus, num_cpus) as resources:
             device = f"{resources.gpus} GPUs" if resources.gpus else f"the CPU ({resources.cpus} threads)"
@@ -143,7 +147,8 @@ def stored_suite(store: Store, name: str) -> Suite:
         UsageError: on an unknown name.
     """
     rows = store.rows(
-        "select suite, role, dataset, n_samples, condition, framing from suites order by suite, role, dataset"
+        "select suite, role, dataset, n_samples, condition, framing, coalesce(label_space, '')"
+        " from suites order by suite, role, dataset"
     )
     check_name("suite", name, sorted({row[0] for row in rows}))
     return Suite(name, tuple(Role(*row[1:]) for row in rows if row[0] == name))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore import registry
 from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets import Dataset
-from qubastore.errors import ModelError, UsageError
+from qubastore.errors import ModelError, QubastoreError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
@@ -117,10 +117,11 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs that were asked for, in order."""
+    """All runs that were asked for, in order, and what could not be planned: (model, place, error)."""
 
     runs: tuple[PlannedRun, ...]
     replace: bool
+    errors: tuple[tuple[str, str, QubastoreError], ...] = ()
 
     @property
     def todo(self) -> list[PlannedRun]:
@@ -180,16 +181,31 @@ def plan(
     for task in tasks:
         if datasets.setdefault(task.dataset.name, task.dataset) is not task.dataset:
             raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a name of its own")
-    identified = [_identify(store, spec, report=report) for spec in models]
+    errors: list[tuple[str, str, QubastoreError]] = []
+    identified = []
+    for spec in models:
+        try:
+            identified.append(_identify(store, spec, report=report))
+        except ModelError as error:
+            errors.append((str(spec) if isinstance(spec, ModelSpec) else spec.name, "every dataset", error))
     planned = _distinct(model for model, _ in identified)
-    for model in planned:
-        for task in tasks:
+    pairs = []
+    for model, task in itertools.product(planned, tasks):
+        try:
             _check_fit(model, task, keep or ())
+            pairs.append((model, task))
+        except QubastoreError as error:
+            errors.append((model.model.name, task.dataset.name, error))
+    # With nothing left to do, what was asked for was wrong; else the others go on.
+    if not pairs and errors:
+        raise errors[0][2]
+    for name, place, reason in errors:
+        report(f"{name} on {place}: given up\n{reason}")
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
     runs = []
-    for model, task in itertools.product(planned, tasks):
+    for model, task in pairs:
         dataset = task.dataset
         size = len(dataset.samples)
         run = Run(
@@ -211,7 +227,7 @@ def plan(
         runs.append(PlannedRun(run, model, dataset, tuple(missing), ordered))
     if register:
         store.write(lambda connection: _register(connection, identified, datasets.values(), runs))
-    return Plan(tuple(runs), force)
+    return Plan(tuple(runs), force, tuple(errors))
 
 
 def _register(

@@ -7,6 +7,7 @@ agree with those of an image pass to within 2^-16 of the logit scale.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,9 +21,10 @@ from qubastore import outputs, registry
 from qubastore.commit import Failure, Shard, commit_shard
 from qubastore.completion import complete_runs
 from qubastore.conditions import SIGNIFICANT_BITS
-from qubastore.errors import UsageError
+from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.heads import read_head, store_head
-from qubastore.evaluators.loaders import Head, ModelSource, describe
+from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
+from qubastore.identity import canonical_json, identifier
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec
 from qubastore.runs import Run
@@ -81,7 +83,11 @@ def rescore(
         options["temperature"] = f"{temperature:g}"
     if options == dict(spec.options):
         raise UsageError("nothing changes", hint="--templates FILE, --temperature T, or both")
-    source_id, source_name = _stored(store, spec, model)
+    _known(store, spec, model)
+    new = _load(ModelSpec(spec.loader, spec.target, options), say)
+    source_id = _source(store, spec, new.model)
+    if new.model.model_id == source_id:
+        raise UsageError("nothing changes: these are the model's own prompts and temperature")
     runs = store.rows(
         """
         select run.run_id, run.dataset, run.condition, bool_and(list_contains(shards.kept, 'features')) as has_features
@@ -93,64 +99,91 @@ def rescore(
     )
     if not any(run[3] for run in runs):
         raise UsageError(
-            f"no complete run of {source_name} kept features",
+            f"no complete run of {model} kept features",
             hint=f"qubastore ingest --model {model} --keep outputs,logits,features ...",
         )
-    new, head = _new_model(store, ModelSpec(spec.loader, spec.target, options), source_id, say)
+    head = _head(store, new, source_id, say)
     made: list[tuple[str, str, str]] = []
     for run_id, dataset, condition, has_features in runs:
         if has_features:
-            say(f"{new.name} on {dataset}: from kept features")
-            made.append((dataset, condition, _rescore_run(store, run_id, new, head)))
+            say(f"{new.model.name} on {dataset}: from kept features")
+            made.append((dataset, condition, _rescore_run(store, run_id, new.model, head)))
     complete_runs(store)
-    return Rescored(new.name, made, [(run[1], run[2]) for run in runs if not run[3]])
+    return Rescored(new.model.name, made, [(run[1], run[2]) for run in runs if not run[3]])
 
 
-def _stored(store: Store, spec: ModelSpec, text: str) -> tuple[str, str]:
-    """Id and name of the ingested model."""
-    rows = store.rows("select model_id, name from models where name = ? and loader = 'open_clip'", [_name(spec)])
-    if not rows:
+@dataclass(frozen=True)
+class _New:
+    """The model with other prompts or another temperature."""
+
+    model: Model
+    loaded: LoadedModel
+
+
+def _known(store: Store, spec: ModelSpec, text: str) -> None:
+    """Refuse a model that was never ingested, before anything is loaded."""
+    if not store.rows("select 1 from models where name = ? and loader = 'open_clip'", [_name(spec)]):
         known = [row[0] for row in store.rows("select name from models where loader = 'open_clip' order by name")]
         raise UsageError(
             f"{text} is not in the store",
             expected=f"one of {', '.join(known)}" if known else "a zero-shot model that was ingested",
             hint=f"qubastore ingest --model {text} --keep outputs,logits,features ...",
         )
-    return rows[0][0], rows[0][1]
+
+
+def _load(spec: ModelSpec, say: Callable[[str], None]) -> _New:
+    say(f"loading {spec} to see which model it is")
+    loaded = ModelSource.of(spec).load()
+    return _New(describe(loaded), loaded)
+
+
+def _source(store: Store, spec: ModelSpec, new: Model) -> str:
+    """The ingested model with the very weights, preprocessing and activations of the new one: names can be reused.
+
+    Raises:
+        ModelError: where none has, or several have.
+    """
+    rows = store.rows(
+        "select model_id, architecture, preprocessing from models where name = ? and loader = 'open_clip'",
+        [_name(spec)],
+    )
+    same = ("open_clip", "weights", "activations", "classes")
+    found = [
+        model_id
+        for model_id, architecture, preprocessing in rows
+        if preprocessing == canonical_json(new.preprocessing)
+        and all(json.loads(architecture).get(key) == new.architecture[key] for key in same)
+    ]
+    if len(found) != 1:
+        raise ModelError(
+            f"{len(found)} of {len(rows)} stored models called {_name(spec)} have the weights that {spec} has now",
+            expected="one: features belong to the weights that made them",
+            hint="give the very checkpoint that was ingested; qubastore show models",
+        )
+    return str(found[0])
 
 
 def _name(spec: ModelSpec) -> str:
-    from qubastore.evaluators.loaders import display_name
-
-    return display_name(spec, spec.target)
+    return spec.display()
 
 
-def _new_model(store: Store, spec: ModelSpec, source_id: str, say: Callable[[str], None]) -> tuple[Model, Head]:
-    """The model with other prompts or another temperature, and its head; the text side runs only for new prompts."""
+def _head(store: Store, new: _New, source_id: str, say: Callable[[str], None]) -> Head:
+    """The head of the new model; the text side runs only for new prompts."""
     import torch
 
-    say(f"loading {spec} to see which model it is")
-    loaded = ModelSource.of(spec).load()
-    new = describe(loaded)
-    known = read_head(store, new.model_id)
-    old = read_head(store, source_id)
-    assert loaded.texts is not None
-    texts: Any = loaded.texts
-    if known is None and old is not None and old.templates == texts.templates:
+    head, old = read_head(store, new.model.model_id), read_head(store, source_id)
+    texts: Any = new.loaded.texts
+    if head is None and old is not None and old.templates == texts.templates:
         # The same prompts: only the scale differs.
-        known = replace(old, logit_scale=texts.logit_scale, logit_bias=texts.logit_bias)
-    if known is None:
+        head = replace(old, logit_scale=texts.logit_scale, logit_bias=texts.logit_bias)
+    if head is None:
         say("encoding the prompts")
         if torch.cuda.is_available():
-            loaded.module.cuda()
-        known = texts.encode()
-
-    def register(connection: duckdb.DuckDBPyConnection) -> None:
-        registry.register_model(connection, new)
-
-    store.write(register)
-    store_head(store, new.model_id, known)
-    return new, known
+            new.loaded.module.cuda()
+        head = texts.encode()
+    store.write(lambda connection: registry.register_model(connection, new.model))
+    store_head(store, new.model.model_id, head)
+    return head
 
 
 def _rescore_run(store: Store, source: str, model: Model, head: Head) -> str:
@@ -177,10 +210,16 @@ def _rescore_run(store: Store, source: str, model: Model, head: Head) -> str:
     )
 
     def register(connection: duckdb.DuckDBPyConnection) -> None:
+        shards = "select shard, committed_at from shards where run_id = ? order by shard"
+        read = connection.execute(shards, [source]).fetchall()
+        # What was made of shards that were replaced since goes, whole or half.
+        made_of = identifier(source, [[shard, str(committed)] for shard, committed in read])
+        noted = connection.execute("select parameters from derivations where run_id = ?", [run.run_id]).fetchall()
+        if noted and noted != [(made_of,)]:
+            registry.remove_run(connection, run.run_id)
         registry.register_run(connection, run)
-        if not registry.exists(connection, "derivations", "run_id", run.run_id):
-            derivation = (run.run_id, source, "rescore", model.name, datetime.now(UTC))
-            registry.insert(connection, "derivations", [derivation])
+        if noted != [(made_of,)]:
+            registry.insert(connection, "derivations", [(run.run_id, source, "rescore", made_of, datetime.now(UTC))])
 
     store.write(register)
     done = {number for (number,) in store.rows("select shard from shards where run_id = ?", [run.run_id])}

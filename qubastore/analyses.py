@@ -116,6 +116,9 @@ def comparison(
         QueryError: on a condition that DuckDB refuses.
     """
     conditions = [_condition(store, group, by) for group in (group_a, group_b)]
+    if source == "auto":
+        whole = " or ".join(f"({condition}\n)" for condition in conditions)
+        _, source = _models(store, whole, suite, source)
     groups = []
     used = ""
     for text, condition in zip((group_a, group_b), conditions, strict=True):
@@ -238,10 +241,8 @@ def _models(store: Store, where: str | None, suite: str, source: str) -> tuple[l
     check_name("source", source, [name for name in SOURCES if name != "all"])
     choose_pool(store, where, suite)
     if source == "auto":
-        ((measured,),) = store.rows(
-            f"select count(*) from rankable where suite = {quote(suite)} and source = 'measured'"
-        )
-        source = "measured" if measured >= MIN_MODELS else "published"
+        query = f"select count(*) from rankable_pool where suite = {quote(suite)} and source = 'measured'"
+        source = "measured" if store.rows(query)[0][0] >= MIN_MODELS else "published"
     condition = "source = 'measured'" if source == "measured" else "source <> 'measured'"
     answer = store.sql(f"from rankable_pool where suite = {quote(suite)} and {condition} order by model")
     columns = answer.columns

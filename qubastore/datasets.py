@@ -85,7 +85,10 @@ class Dataset:
             ]
         # The label space `imagenet-1k` adds nothing, so that ids from before there were others stay what they are.
         space = {IMAGENET_1K: None, OWN_CLASSES: list(self.classes)}.get(self.label_space, self.label_space)
-        return identifier("dataset", self.name, space, listing)
+        # Factors that keys imply need their names alone; those that all samples share stand nowhere else.
+        names = sorted(self.samples[0].factors) if self.samples else []
+        factors = [names, dict(self.factors)] if names else []
+        return identifier("dataset", self.name, space, listing, *factors)
 
     def limited(self, limit: int | None) -> Dataset:
         """At most `limit` samples, evenly spaced so that they spread over the classes: a dataset of its own."""

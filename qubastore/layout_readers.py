@@ -19,6 +19,7 @@ from qubastore.datasets import (
     listed,
     readable,
 )
+from qubastore.devkit import FOLDER as DEVKIT
 from qubastore.devkit import ground_truth
 from qubastore.errors import DatasetError
 from qubastore.labels import LABEL_SPACES, check_classes, implied_space
@@ -32,7 +33,8 @@ def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str]
 def read_imagenet_val(name: str, folder: Path, space: str) -> Dataset:
     """Synset folders, Parquet files, or the 50,000 official files in one folder beside the devkit."""
     with readable(name):
-        flat = [] if class_folders(folder) else list(images_below(folder, ""))
+        folders = [each for each in class_folders(folder) if each != DEVKIT]
+        flat = [] if folders else [(key, size) for key, size in images_below(folder, "") if "/" not in key]
     if not flat:
         return read_classes(name, folder, space)
     classes = LABEL_SPACES[space].classes
@@ -142,20 +144,20 @@ def cue_conflict(name: str, folder: Path, space: str | None) -> Dataset:
 def _cues(key: str, classes: Sequence[str]) -> list[tuple[str, str]]:
     """Every (shape, texture) that a file name can mean."""
     path = PurePosixPath(key)
-    shape_part, _, texture_part = path.stem.rpartition("_")[2].partition("-")
     shapes = [path.parts[0]] if path.parts[0] in classes else classes
     return [
         (shape, texture)
         for shape in shapes
-        if shape_part.removeprefix(shape).isdecimal() and shape_part.startswith(shape)
         for texture in classes
-        if texture_part.removeprefix(texture).isdecimal() and texture_part.startswith(texture)
+        if re.fullmatch(rf"(?:.*_)?{re.escape(shape)}\d+-{re.escape(texture)}\d+", path.stem)
     ]
 
 
 def _cue_key(key: str, shape: str) -> str:
     """`<shape>/<shape>N-<texture>M.png`, however the file lies: model-vs-human's numbering is the session's alone."""
-    return f"{shape}/{PurePosixPath(key).name.rpartition('_')[2]}"
+    name = PurePosixPath(key).name
+    found = re.search(rf"(?:^|_)({re.escape(shape)}\d+-.*)$", name)
+    return f"{shape}/{found[1] if found else name}"
 
 
 def class_layout(name: str, folder: Path) -> list[Dataset]:

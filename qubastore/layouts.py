@@ -184,8 +184,12 @@ def expand(name: str) -> list[str]:
     return cells or [name]
 
 
-def parse_dataset(text: str, data_root: str | os.PathLike[str] | None = None) -> list[Dataset]:
+def parse_dataset(
+    text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Dataset]:
     """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING]`, or the `NAME` of a known dataset under `data_root`.
+
+    Of `imagenet-c`, parts that are missing are said, and the rest goes on.
 
     Raises:
         UsageError: where a name without a path is none of the known ones, or there is no data root.
@@ -199,7 +203,11 @@ def parse_dataset(text: str, data_root: str | os.PathLike[str] | None = None) ->
             f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
         )
     if equals:
-        return own_datasets(name, path, **options)
+        return own_datasets(name, path, options.get("layout"), options.get("framing"), say)
+    if "layout" in options:
+        raise UsageError(f"{text!r} says a layout, but no path", hint=f"--dataset {name}=PATH,layout=class")
+    if "framing" in options:
+        check_name("framing", options["framing"], FRAMINGS)
     known = {each.partition("/")[0] for each in LAYOUTS} | set(LAYOUTS)
     if name not in known:
         check_name("dataset", name, sorted(each for each in known if "/" not in each))
@@ -209,12 +217,33 @@ def parse_dataset(text: str, data_root: str | os.PathLike[str] | None = None) ->
             expected="NAME=PATH, or a known NAME with --data-root DIR",
             hint=f"--dataset {name} --data-root /data",
         )
-    found = [locate(each, data_root) for each in expand(name)]
+    found, missing = locate_suite(expand(name), [], data_root)
+    _say_missing(found, missing, say)
     return [replace(dataset, framing=options.get("framing", dataset.framing)) for dataset in found]
 
 
+def _say_missing(
+    found: Sequence[Dataset], missing: Sequence[tuple[str, QubastoreError]], say: Callable[[str], None]
+) -> None:
+    """Name what is missing of a set.
+
+    Raises:
+        DatasetError: where nothing was found, or a part cannot be read.
+    """
+    unreadable = [error for _, error in missing if not isinstance(error, DatasetNotFoundError)]
+    if missing and (unreadable or not found):
+        raise (unreadable or [missing[0][1]])[0]
+    if missing:
+        more = f", and {len(missing) - 1} more of its {len(missing) + len(found)} parts" if len(missing) > 1 else ""
+        say(f"left out: {missing[0][1].what}{more}")
+
+
 def own_datasets(
-    name: str, path: str | os.PathLike[str], layout: str | None = None, framing: str | None = None
+    name: str,
+    path: str | os.PathLike[str],
+    layout: str | None = None,
+    framing: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Dataset]:
     """The dataset, or the datasets, of a folder.
 
@@ -223,6 +252,7 @@ def own_datasets(
         path: Its folder.
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or what is usual for a known dataset.
+        say: Takes a line about parts of `imagenet-c` that are missing.
 
     Raises:
         UsageError: on an unknown layout or framing.
@@ -236,10 +266,16 @@ def own_datasets(
         found = [read_layout(LAYOUTS[name], Path(path))]
     elif len(expand(name)) > 1:
         found = []
+        missing: list[tuple[str, QubastoreError]] = []
+        check_folder(name, Path(path))
         for cell in map(LAYOUTS.__getitem__, expand(name)):
             place = cell_folder(Path(path), cell.factors["corruption"], cell.factors["severity"])
-            check_folder(cell.name, place)
-            found.append(read_layout(cell, place))
+            try:
+                check_folder(cell.name, place)
+                found.append(read_layout(cell, place))
+            except DatasetError as error:
+                missing.append((cell.name, error))
+        _say_missing(found, missing, say)
     else:
         found = [image_folder(name, path)]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ def dimension_states(store: Store, model: str, suite: str = "quba") -> list[Dime
     Raises:
         UsageError: on an unknown model or suite.
     """
-    names = dict(store.rows("select distinct model, model_id from run_details"))
-    names |= {name: model_id for name, model_id in store.rows("select name, model_id from models") if name not in names}
+    shared = "count(*) over (partition by name) > 1"
+    names = dict(store.rows(f"select if({shared}, name || '@' || left(model_id, 6), name), model_id from models"))
     if model not in names:
         raise UsageError(
             f"there is no measured model {model!r}",
@@ -180,7 +181,8 @@ def collapsed(lacks: Sequence[Lack]) -> list[Lack]:
 
 def spec_text(model: str) -> str:
     """What to type for a model, as far as its name says: a `python:` file's folder is not part of it."""
-    return model.replace("python:", "python:DIR/", 1) if model.startswith("python:") else model
+    name = re.sub(r"@[0-9a-f]{6}$", "", model)
+    return name.replace("python:", "python:DIR/", 1) if name.startswith("python:") else name
 
 
 def _command(model: str, task: Task, place: str) -> str:
@@ -203,7 +205,7 @@ def _other_reason(dimension: str, values: dict[str, float | None]) -> Lack:
     if dimension in ("accuracy", "class_balance"):
         return Lack("the clean run", "it has too few classes or images", "")
     if dimension == "calibration_error":
-        return Lack("the clean run", "it kept no logits, which ACE needs", "run it again with --keep outputs,logits")
+        return Lack("the clean run", "it kept no logits, which ACE needs: run it with --keep outputs,logits", "")
     if dimension == "shape_bias":
         return Lack("the cue-conflict run", "no decision was for a shape or a texture", "")
     if values["accuracy"] == 0:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 from qubastore.errors import ModelError, UsageError, check_name, did_you_mean
@@ -13,7 +14,7 @@ from qubastore.identity import canonical_json, identifier
 
 INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming", "random")
 LOADERS = ("timm", "torchvision", "open_clip", "python")
-OPTIONS = ("checkpoint", "num_classes", "name", "output_type", "templates", "temperature")
+OPTIONS = ("checkpoint", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
 OUTPUT_TYPES = ("logits", "probabilities")
 
 
@@ -25,8 +26,9 @@ class ModelSpec:
         loader: One of `LOADERS`.
         target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
         options: `checkpoint` (a local file, or an address whose file name ends in its hash), `num_classes`, `name` (a
-            name of one's own), `output_type` (`probabilities` for a network that ends in a softmax); for `open_clip`,
-            `templates` (a file of prompts) and `temperature` (divides the logits).
+            name of one's own), `output_type` (`probabilities` for a network that ends in a softmax); for `timm`,
+            `preprocess` (`224/0.95`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
+            `temperature` (divides the logits).
     """
 
     loader: str
@@ -62,10 +64,24 @@ class ModelSpec:
             )
         if "output_type" in options:
             check_name("output_type", options["output_type"], OUTPUT_TYPES)
+        if "preprocess" in options and loader != "timm":
+            raise UsageError(f"{text!r}: preprocess is for timm models, the others say their own")
         for option in ("templates", "temperature"):
             if option in options and loader != "open_clip":
                 raise UsageError(f"{text!r}: {option} is for open_clip models, which have a text side")
         return cls(loader, target, options)
+
+    def display(self, target: str | None = None) -> str:
+        """How the model is called in the store: `name=` if given, else loader, target and what changes the model.
+
+        Args:
+            target: The target in full, where the user may have typed a part of it.
+        """
+        if "name" in self.options:
+            return self.options["name"]
+        files = ("checkpoint", "templates")
+        parts = [f"{key}={PurePath(value).name if key in files else value}" for key, value in self.options.items()]
+        return ",".join([f"{self.loader}:{target or self.target}", *parts])
 
     def __str__(self) -> str:
         return ",".join([f"{self.loader}:{self.target}", *(f"{key}={value}" for key, value in self.options.items())])
@@ -127,6 +143,21 @@ class Preprocessing:
             mean=_three(config.get("mean", cls.mean), where, "mean"),
             std=_three(config.get("std", cls.std), where, "std"),
         )
+
+    @classmethod
+    def pinned(cls, text: str, where: str) -> Preprocessing:
+        """Read `SIZE/CROP`: bicubic, the shorter edge resized to floor(SIZE / CROP), a centre crop, ImageNet's mean and
+        standard deviation, whatever the default of an architecture is today.
+
+        Raises:
+            UsageError: where it is not SIZE/CROP with a crop share above 0 and up to 1.
+        """
+        match = re.fullmatch(r"(\d+)/(\d?\.?\d+)", text)
+        size, share = (int(match[1]), float(match[2])) if match else (0, 0.0)
+        if size < 1 or not 0 < share <= 1:
+            raise UsageError(f"{where}: preprocess is {text!r}", expected="SIZE/CROP, as in 224/0.95")
+        edge = math.floor(size / share)
+        return cls(crop=(size, size), resize=(edge, edge))
 
     def framed(self, framing: str) -> Preprocessing:
         """The same under a framing: `whole` resizes the whole image to the input size and crops nothing."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.datasets import Dataset, Sample, listed
 from qubastore.errors import DatasetError
-from qubastore.labels import IMAGENET_1K, LABEL_SPACES, implied_space
+from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, implied_space
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,11 @@ def parquet_images(
     Raises:
         DatasetError: where columns or class names are missing, or a label is out of range.
     """
+    _check_one_split(name, root, tables)
     chosen, classes, label_of = _classes(name, tables[0], space)
+    others = [table for table in tables[1:] if _names(name, table) != _names(name, tables[0])]
+    if others:
+        raise DatasetError(f"dataset {name}: {others[0]} names other classes than {tables[0]}")
     samples: list[Sample] = []
     for table in tables:
         place = table.relative_to(root).as_posix()
@@ -113,16 +117,25 @@ def _classes(name: str, table: Path, space: str | None) -> tuple[str, tuple[str,
             expected="columns image (struct with bytes) and label (whole numbers), as Hugging Face datasets have",
             found=", ".join(schema.names),
         )
-    names = _class_names(schema)
+    names = _names(name, table)
     if space is None and names is None:
         raise DatasetError(
             f"dataset {name}: {table} does not say what its classes are called",
             expected="the class names in the file's metadata, as Hugging Face datasets write them",
             hint="export it with datasets.Dataset.to_parquet, with a ClassLabel feature",
         )
-    if space is None:
-        space, classes = implied_space(names or (), f"dataset {name}: {table}")
-        return space, classes, [classes.index(each) for each in names or ()]
+    if space is None and names is not None:
+        space, classes = implied_space(names, f"dataset {name}: {table}")
+        if space == OWN_CLASSES and tuple(names) != classes:
+            # Class folders are in sorted order; outputs of a model trained on these files are in the files' order.
+            raise DatasetError(
+                f"dataset {name}: the classes of {table} are not in sorted order, so class folders would be others",
+                expected=", ".join(classes[:4]),
+                found=", ".join(names[:4]),
+                hint="for ImageNet use its name, --dataset imagenet-val=PATH; else rename the classes, as in 00_zebra",
+            )
+        return space, classes, [classes.index(each) for each in names]
+    assert space is not None
     classes = LABEL_SPACES[space].classes
     if names is not None and set(names) <= set(classes):
         return space, classes, [classes.index(each) for each in names]
@@ -135,6 +148,30 @@ def _classes(name: str, table: Path, space: str | None) -> tuple[str, tuple[str,
         found=", ".join((names or ("none",))[:3]),
         hint="export the images as class folders",
     )
+
+
+_SPLIT = re.compile(r"(train|validation|valid|val|dev|test)\b", re.IGNORECASE)
+
+
+def _check_one_split(name: str, root: Path, tables: Sequence[Path]) -> None:
+    """Refuse the files of several splits as one dataset."""
+    splits = sorted({match[1].lower() for table in tables if (match := _SPLIT.match(table.name))})
+    if len(splits) > 1:
+        raise DatasetError(
+            f"dataset {name}: {root} holds the Parquet files of several splits",
+            expected="one split",
+            found=", ".join(splits),
+            hint="move the files of one split into a folder of their own",
+        )
+
+
+def _names(name: str, table: Path) -> tuple[str, ...] | None:
+    import pyarrow.parquet as pq
+
+    names = _class_names(pq.read_schema(table))
+    if names is not None and len(set(names)) < len(names):
+        raise DatasetError(f"dataset {name}: {table} names two classes alike")
+    return names
 
 
 def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:

@@ -86,7 +86,14 @@ def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) ->
 
 def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
     """Store a model, unless it is there, and the checkpoint revision that leads to it."""
-    if not exists(connection, "models", "model_id", model.model_id):
+    if exists(connection, "models", "model_id", model.model_id):
+        if model.macs is not None:
+            # A model from before its costs were counted.
+            connection.execute(
+                "update models set macs = ?, activations = ? where model_id = ? and macs is null",
+                [model.macs, model.activations, model.model_id],
+            )
+    else:
         insert(connection, "models", [(model.model_id, *model.row(), datetime.now(UTC), model.macs, model.activations)])
     if revision is not None and not exists(connection, "model_revisions", "revision", revision):
         insert(connection, "model_revisions", [(revision, model.model_id)])
@@ -122,7 +129,7 @@ def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
     """Store a suite in place of one of the same name."""
     connection.execute("delete from own_suites where suite = ?", [suite.name])
-    rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples) for r in suite.roles]
+    rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space) for r in suite.roles]
     insert(connection, "own_suites", rows)
 
 

@@ -31,6 +31,7 @@ class Role:
         n_samples: The full number of samples; a run over fewer counts in no dimension.
         condition: Canonical condition.
         framing: How an image becomes the input.
+        label_space: The label space that its dataset must be in; empty where any will do.
     """
 
     role: str
@@ -38,6 +39,7 @@ class Role:
     n_samples: int
     condition: str = "clean"
     framing: str = "model"
+    label_space: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,14 @@ _PLAYED = {
 QUBA = Suite(
     "quba",
     tuple(
-        Role(role, name, LAYOUTS[name].n_samples, str(Condition.parse(condition)), LAYOUTS[name].framing)
+        Role(
+            role,
+            name,
+            LAYOUTS[name].n_samples,
+            str(Condition.parse(condition)),
+            LAYOUTS[name].framing,
+            LAYOUTS[name].label_space,
+        )
         for role, names in _PLAYED.items()
         for name in names
         for condition in (("fgsm", "pgd") if role == "adversarial" else ("clean",))

@@ -20,6 +20,7 @@ from qubastore.engine import quote
 from qubastore.identity import identifier
 from qubastore.metrics import METRICS
 from qubastore.suites import BUILT_IN
+from qubastore.zoo import read_zoo
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,7 +118,7 @@ def _table_views() -> list[View]:
     ]
     names = [(name, dimension) for name, means in DIMENSION_NAMES.items() for dimension in means]
     roles = [
-        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples)
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space)
         for suite in BUILT_IN.values()
         for r in suite.roles
     ]
@@ -161,6 +162,17 @@ def _table_views() -> list[View]:
             names,
         ),
         _values_view(
+            "zoo",
+            "The study's models and what they are called once they are measured (qubastore/zoo.py).",
+            "One row per model of the published table.",
+            {
+                "model": "its name in the published table",
+                "stored_as": "its name when it is measured; empty where nothing here loads it",
+                "status": "exact: the study's own weights; else what it needs",
+            },
+            [(entry.name, entry.stored_as, entry.status) for entry in read_zoo()],
+        ),
+        _values_view(
             "suites",
             "Which dataset and condition plays which role: the release's suites (qubastore/suites.py) and one's own.",
             "One row per suite, role, dataset and condition.",
@@ -171,6 +183,7 @@ def _table_views() -> list[View]:
                 "condition": "how the inputs are altered",
                 "framing": "how an image becomes the input",
                 "n_samples": "the full number of samples; a run over fewer counts in no dimension",
+                "label_space": "the label space that the dataset must be in; null or empty where any will do",
             },
             roles,
             "from own_suites union all ",

@@ -7,6 +7,7 @@ checkpoint by address whose name carries its hash), or what it needs. A near mis
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,6 +37,11 @@ class ZooEntry:
     paradigm: str
     spec: str
     needs: str
+
+    @property
+    def stored_as(self) -> str:
+        """Its name in a store; empty where nothing here loads it."""
+        return ModelSpec.parse(self.spec).display() if self.spec else ""
 
     @property
     def is_exact(self) -> bool:
@@ -96,7 +102,7 @@ def in_group(name: str) -> list[ZooEntry]:
     return found
 
 
-def expand_models(texts: list[str]) -> tuple[list[ModelSpec], list[ZooEntry]]:
+def expand_models(texts: Sequence[str]) -> tuple[list[ModelSpec], list[ZooEntry]]:
     """Specs of models as users name them, `zoo:` names and groups included.
 
     Args:

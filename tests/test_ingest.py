@@ -272,6 +272,13 @@ def test_the_wrong_number_of_classes(store, tiny_models, images):
     assert store.rows("select count(*) from models") == [(0,)]
 
 
+def test_a_model_that_cannot_be_loaded_leaves_the_others_alone(store, tiny_models, images):
+    specs = [f"python:{tiny_models}:{name}" for name in ("no_tuple", "four_classes", "first")]
+    report = ingest(store, specs, {"noise": images}, limit=10)
+    assert report.images == 10
+    assert [name.rpartition(":")[2] for name, _, _ in report.errors] == ["no_tuple", "four_classes"]
+
+
 def test_a_model_that_is_another_each_time(store, tiny_models, images):
     report = ingest(store, [f"python:{tiny_models}:{f}" for f in ("unseeded", "first")], {"noise": images}, limit=20)
     assert "is another model each time" in str(report.errors[0][2])

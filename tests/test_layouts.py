@@ -124,7 +124,8 @@ def test_the_flat_official_files_with_the_devkit(own_root):
     with pytest.raises(DatasetError, match="no devkit says what they show"):
         locate("imagenet-val", own_root)
     order = tuple(reversed(imagenet_synsets()))
-    write_devkit(own_root, [order.index(synset) + 1 for synset in data_root.SYNSETS], order)
+    # Beside the images, or among them.
+    write_devkit(val, [order.index(synset) + 1 for synset in data_root.SYNSETS], order)
     flat = locate("imagenet-val", own_root)
     assert flat.dataset_id == folders.dataset_id
     assert [s.label for s in flat.samples] == [s.label for s in folders.samples]
@@ -204,6 +205,8 @@ def test_images_of_another_size_than_the_set_has(own_root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("sketch,framing=wole", "unknown framing 'wole'"),
+        ("sketch,layout=class", "says a layout, but no path"),
         ("imagnet-r", "did you mean imagenet-r"),
         ("imagenet-r", "there is no --data-root"),
         ("x=/tmp,layout=flat", "unknown layout 'flat'"),
@@ -236,6 +239,35 @@ def test_corruptions_of_ones_own(tmp_path):
     ]
     # Same images, same keys, another cell: another dataset.
     assert len({d.dataset_id for d in found}) == 3
+
+
+def test_names_of_classes_with_dashes_and_underscores(tmp_path):
+    for shape in ("living_room", "t-shirt"):
+        (tmp_path / shape).mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "t-shirt" / "t-shirt1-living_room2.png")
+    (data,) = own_datasets("cues", tmp_path, "shape-texture")
+    assert data.samples[0].factors == {"shape": "t-shirt", "texture": "living_room"}
+
+
+def test_a_layout_is_part_of_the_identity(tmp_path):
+    """Read as plain class folders, the same files are another dataset: what is known of them is not stored with it."""
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "dog").mkdir()
+    for file in ("cat/cat1-dog1.png", "dog/dog1-cat1.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / file)
+    (plain,), (cues,) = own_datasets("x", tmp_path), own_datasets("x", tmp_path, "shape-texture")
+    assert [s.key for s in plain.samples] == [s.key for s in cues.samples]
+    assert plain.dataset_id != cues.dataset_id
+
+
+def test_parts_of_a_set_are_taken_and_the_others_named(own_root):
+    shutil.rmtree(own_root / "imagenet-c" / "fog")
+    for text, data_root_ in ((f"imagenet-c={own_root / 'imagenet-c'}", None), ("imagenet-c", own_root)):
+        said = []
+        assert len(parse_dataset(text, data_root_, said.append)) == 70
+        assert said == [
+            f"left out: dataset imagenet-c/fog/1: {own_root}/imagenet-c/fog/1 is not there, and 4 more of its 75 parts"
+        ]
 
 
 def test_digits_as_classes_of_cue_conflict_images(tmp_path):
@@ -316,6 +348,8 @@ def test_parquet_rows_without_a_path_are_numbered(tmp_path):
         (("a", "b"), "ok", "imagenet-r", "does not name its classes as the label space imagenet-r does"),
         (("a", "b"), "empty", None, "have no rows"),
         (("a", "b"), "twice", None, "two images are called a/0.png"),
+        (("b", "a"), "ok", None, "are not in sorted order"),
+        (("a", "a"), "ok", None, "names two classes alike"),
     ],
 )
 def test_parquet_that_does_not_fit(tmp_path, names, rows, space, message):
@@ -335,6 +369,17 @@ def test_parquet_that_does_not_fit(tmp_path, names, rows, space, message):
         write_parquet(tmp_path / "t.parquet", samples, names)
     with pytest.raises(DatasetError, match=message):
         image_folder("x", tmp_path, space=space)
+
+
+def test_parquet_files_that_do_not_belong_together(tmp_path):
+    write_parquet(tmp_path / "a" / "test-0.parquet", pictures("ab", 1), ("a", "b"))
+    write_parquet(tmp_path / "a" / "train-0.parquet", pictures("ab", 1), ("a", "b"))
+    with pytest.raises(DatasetError, match="of several splits"):
+        image_folder("x", tmp_path / "a")
+    (tmp_path / "a" / "train-0.parquet").unlink()
+    write_parquet(tmp_path / "a" / "test-1.parquet", pictures("ab", 1), ("a", "c"))
+    with pytest.raises(DatasetError, match="names other classes than"):
+        image_folder("x", tmp_path / "a")
 
 
 def test_parquet_that_holds_no_images(tmp_path):

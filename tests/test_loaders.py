@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from qubastore.errors import ModelError, OutputError, QubastoreError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe, weights_hash
-from qubastore.models import ModelSpec
+from qubastore.models import ModelSpec, Preprocessing
 
 
 def load(text):
@@ -264,6 +264,19 @@ def test_logits_declared_as_probabilities(tiny_models):
 def test_unknown_output_type():
     with pytest.raises(UsageError, match="unknown output_type 'softmax'"):
         ModelSpec.parse("timm:resnet18.a1_in1k,output_type=softmax")
+
+
+@pytest.mark.parametrize(("text", "resize"), [("224/0.95", 235), ("160/1", 160), ("288/.9", 320)])
+def test_pinned_preprocessing(text, resize):
+    """floor(224 / 0.95) = 235."""
+    size = int(text.partition("/")[0])
+    assert Preprocessing.pinned(text, "x") == Preprocessing(crop=(size, size), resize=(resize, resize))
+
+
+@pytest.mark.parametrize("text", ["224", "0/1", "224/0", "224/1.5", "224/", "big/0.9"])
+def test_pinned_preprocessing_that_is_none(text):
+    with pytest.raises(UsageError, match="SIZE/CROP"):
+        Preprocessing.pinned(text, "x")
 
 
 # Checkpoints by address ---------------------------------------------------------------------------------------

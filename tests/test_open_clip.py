@@ -11,7 +11,7 @@ from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.images import prepare
 from qubastore.evaluators.loaders import ModelSource
-from qubastore.evaluators.loaders.open_clip import preprocessing, read_templates, resolve
+from qubastore.evaluators.loaders.open_clip import load, preprocessing, read_source, read_templates, resolve
 from qubastore.evaluators.rescore import rescore
 from qubastore.labels import imagenet_synsets
 from qubastore.models import ModelSpec
@@ -100,8 +100,22 @@ def test_zero_shot_logits_heads_and_rescoring(store, folder, ray_session):
     assert np.abs(stored(store, warm.runs[0][2]) - expected / 2).max() < 1e-3
     assert store.rows("select count(*) from derivations where source_run_id = ?", [run]) == [(2,)]
     assert prompts.skipped == [("few", "clean")]  # the run over two images
-    # What is there already is not made again.
+    # What is there already is not made again; what was made of shards that were replaced since is.
+    (before,) = store.rows("select committed_at from shards where run_id = ?", [warm.runs[0][2]])
     assert rescore(store, spec_of(folder), temperature=2).runs == warm.runs
+    assert store.rows("select committed_at from shards where run_id = ?", [warm.runs[0][2]]) == [before]
+    store.write(lambda c: c.execute(f"update shards set committed_at = now() where run_id = '{run}'"))
+    assert rescore(store, spec_of(folder), temperature=2).runs == warm.runs
+    assert store.rows("select committed_at from shards where run_id = ?", [warm.runs[0][2]]) != [before]
+    with pytest.raises(UsageError, match="the model's own prompts and temperature"):
+        rescore(store, spec_of(folder), temperature=1)
+    # Another network under the same name: its features were never kept.
+    (folder / "other").mkdir()
+    state = torch.load(folder / "clip.pth", weights_only=True)
+    torch.save({name: value + 1 for name, value in state.items()}, folder / "other" / "clip.pth")
+    other = spec_of(folder).replace("clip.pth", "other/clip.pth")
+    with pytest.raises(ModelError, match=r"0 of 1 stored models .* have the weights"):
+        rescore(store, other, temperature=2)
     assert store.rows("select origin, count(*) from runs group by all order by all") == [
         ("derived", 2),
         ("measured", 2),
@@ -117,19 +131,24 @@ def test_prompts_and_temperature_are_part_of_the_identity(folder):
     assert len({source.revision() for source in sources}) == 3
 
 
+def templates_of(path):
+    source = read_source(ModelSpec.parse(f"open_clip:{ARCHITECTURE},checkpoint=x,templates={path}"))
+    return read_templates(source.path, source.text)
+
+
 @pytest.mark.parametrize("text", ["a photo of a cat.", "{} and {}", "{a}"])
 def test_prompt_without_a_place_for_the_class(tmp_path, text):
     (tmp_path / "p.txt").write_text(f"a {{}}.\n{text}\n")
     with pytest.raises(UsageError, match=r"p\.txt, line 2: .* has no place for the class name"):
-        read_templates(str(tmp_path / "p.txt"))
+        templates_of(tmp_path / "p.txt")
 
 
 def test_no_prompts(tmp_path):
     (tmp_path / "p.txt").write_text("\n")
     with pytest.raises(UsageError, match="holds no prompts"):
-        read_templates(str(tmp_path / "p.txt"))
+        templates_of(tmp_path / "p.txt")
     with pytest.raises(UsageError, match="cannot be read"):
-        read_templates(str(tmp_path / "none.txt"))
+        templates_of(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(
@@ -184,3 +203,28 @@ def test_pixels_are_open_clips(resize, filter_):
     ours = torch.from_numpy(np.asarray(prepare(image, preprocessing(config, "x"))).transpose(2, 0, 1) / np.float32(255))
     mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
     assert torch.allclose((ours - mean) / std, transform(image), atol=1e-6)
+
+
+def test_a_tag_says_activation_and_preprocessing(folder, tmp_path):
+    """OpenAI's weights want QuickGELU, which no tensor shows: told by the tag, with a checkpoint too."""
+    import open_clip
+
+    assert open_clip.get_pretrained_cfg("ViT-B-32", "openai")["quick_gelu"]
+    torch.save(open_clip.create_model("ViT-B-32").state_dict(), tmp_path / "b32.pth")
+    prompts = folder / "prompts.txt"
+
+    def loaded(target):
+        return load(ModelSpec.parse(f"open_clip:{target},checkpoint={tmp_path / 'b32.pth'},templates={prompts}"))
+
+    quick, plain = loaded("ViT-B-32/openai"), loaded("ViT-B-32")
+    assert quick.architecture["activations"] == ["QuickGELU"]
+    assert plain.architecture["activations"] == ["GELU"]
+    assert quick.architecture["weights"] == plain.architecture["weights"]
+    with torch.no_grad():
+        images = torch.rand(1, 3, 224, 224)
+        assert not torch.allclose(quick.module.clip.encode_image(images), plain.module.clip.encode_image(images))
+
+
+def test_a_zero_shot_model_has_imagenets_classes(folder):
+    with pytest.raises(UsageError, match="num_classes has no meaning"):
+        load(ModelSpec.parse(spec_of(folder, more=",num_classes=3")))

@@ -134,7 +134,7 @@ def test_from_python_as_polars(published):
 
 def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> None:
     """Measured models, as complete runs with stored metrics."""
-    roles = [(suite, "clean", "pets", "clean", "model", 4)]
+    roles = [(suite, "clean", "pets", "clean", "model", 4, None)]
     size = {"parameters": 1e6}
     models, runs, metrics, summaries = [], [], [], []
     for name, given_values in values.items():
@@ -188,7 +188,7 @@ def test_a_model_that_lacks_a_dimension_is_left_out_and_counted(store):
 
 def test_measured_models_come_first_and_sources_never_mix_silently(store):
     add_measured(store, {"mine": WHOLE, "other": {**WHOLE, "accuracy": 0.6}}, suite="extra")
-    store.write(lambda c: c.execute("insert into own_suites values ('quba', 'clean', 'pets', 'clean', 'model', 4)"))
+    store.write(lambda c: c.execute("insert into own_suites values ('quba', 'clean', 'pets', 'clean', 'model', 4, '')"))
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
     four = ["accuracy", "calibration", "balance", "params"]
     assert {row[2] for row in rank(store, dimensions=four).rows} == {"measured"}

@@ -32,7 +32,7 @@ RUN = ("net", "pets", "clean", "model", "fp32")
 def answers(store):
     """view -> its rows, after a run over the four samples in a suite that it fills."""
     run_id = add_run(store, LOGITS, LABELS, classes=["cat", "dog"])
-    store.write(lambda c: c.execute("insert into own_suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4)"))
+    store.write(lambda c: c.execute("insert into own_suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4, '')"))
 
     def ask(query):
         return [tuple("RUN" if value == run_id else value for value in row) for row in store.rows(query)]
@@ -150,6 +150,10 @@ CASES = {
             near("parameters", -1, 1.0, -(61.1 - 55.28778625954198) / 42.8890536095964 / 2),
         ],
     ),
+    "zoo": (
+        "select stored_as, status from zoo where model in ('ResNet50-A1', 'AlexNet') order by all",
+        [("timm:resnet50.a1_in1k", "exact"), ("torchvision:alexnet/IMAGENET1K_V1", "exact")],
+    ),
     "metrics": (f"select count(*) from metrics where metric in {tuple(m.name for m in METRICS)}", [(len(METRICS),)]),
     "dimensions": (
         "select dimension, better, default_weight from dimensions where dimension = 'shape_bias'",
@@ -193,8 +197,11 @@ def whole_store(empty_store, tmp_path_factory):
     """A store with a run in every role of the suite `tiny`, to copy: it takes seconds to make."""
     path = tmp_path_factory.mktemp("whole") / "store"
     shutil.copytree(empty_store, path)
-    rows = [f"('tiny', '{role}', '{data}', '{condition}', 'model', 4)" for role, data, condition, _ in SUITE]
-    rows += ["('tiny', 'cue_conflict', 'cues', 'clean', 'whole', 4)", "('tiny', 'clean', 'pets', 'clean', 'model', 4)"]
+    rows = [f"('tiny', '{role}', '{data}', '{condition}', 'model', 4, '')" for role, data, condition, _ in SUITE]
+    rows += [
+        "('tiny', 'cue_conflict', 'cues', 'clean', 'whole', 4, '')",
+        "('tiny', 'clean', 'pets', 'clean', 'model', 4, '')",
+    ]
     with qubastore.open(path, read_only=False) as made:
         made.write(lambda c: c.execute(f"insert into own_suites values {', '.join(rows)}"))
         add_run(made, LOGITS, LABELS, classes=PETS)
@@ -311,8 +318,8 @@ def test_a_clean_accuracy_of_zero_has_no_relative_figures(store):
     """Null with a reason; accuracy itself is 0."""
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4),"
-            " ('t', 'shifted', 'art', 'clean', 'model', 4)"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, ''),"
+            " ('t', 'shifted', 'art', 'clean', 'model', 4, '')"
         )
     )
     add_run(store, right(0), LABELS, classes=PETS)
@@ -336,8 +343,8 @@ def test_matched_robustness_divides_by_clean_accuracy_in_the_same_label_space(st
     add_run(store, right(1), LABELS, **spaces)
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4),"
-            " ('t', 'shifted', 'art', 'clean', 'model', 4)"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, ''),"
+            " ('t', 'shifted', 'art', 'clean', 'model', 4, '')"
         )
     )
     store.write(lambda c: c.execute("update datasets set label_space = 'imagenet-r' where name = 'art'"))
@@ -348,6 +355,26 @@ def test_matched_robustness_divides_by_clean_accuracy_in_the_same_label_space(st
     )
     # clean accuracy 1/2, in the other space 1; the shifted run has 1/4
     assert store.rows("select ood_robustness, ood_robustness_matched from measured_dimensions") == [(0.5, 0.25)]
+
+
+def test_a_measured_model_of_the_study_has_its_columns(store):
+    """Groups of the study are groups of measured models too."""
+    store.write(lambda c: c.execute("insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, '')"))
+    add_run(store, LOGITS, LABELS, name="timm:resnet50.a1_in1k", classes=PETS)
+    query = "select label, architecture, paradigm from rankable where source = 'measured'"
+    assert store.rows(query) == [("ResNet50", "cnn", "a1")]
+
+
+def test_a_dataset_in_another_label_space_plays_no_role(store):
+    """The same name and count, but its predictions are among other classes."""
+    store.write(
+        lambda c: c.execute(
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, 'imagenet-r'),"
+            " ('u', 'clean', 'pets', 'clean', 'model', 4, 'own-classes')"
+        )
+    )
+    add_run(store, LOGITS, LABELS, classes=PETS)
+    assert store.rows("select suite from dimension_runs") == [("u",)]
 
 
 @pytest.mark.parametrize("view", CASES)

@@ -9,7 +9,6 @@ import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -111,7 +110,7 @@ class InMemoryModel:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """The source of a `python:` model, which travels to other nodes by value."""
+    """A file that makes a model what it is (source, prompts), which travels to other nodes by value."""
 
     path: str
     text: str
@@ -129,12 +128,10 @@ class ModelSource:
         """Read what has to travel.
 
         Raises:
-            ModelError: where a `python:` file cannot be read.
+            QubastoreError: where a file cannot be read.
         """
-        if isinstance(spec, ModelSpec) and spec.loader == "python":
-            from qubastore.evaluators.loaders import python
-
-            return cls(spec, python.read_source(spec))
+        if isinstance(spec, ModelSpec) and spec.loader in ("python", "open_clip"):
+            return cls(spec, _module(spec).read_source(spec))
         return cls(spec)
 
     def revision(self) -> str | None:
@@ -172,14 +169,6 @@ def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
 
     wrapped = LogProbabilities(loaded.module, loaded.name).eval()
     return replace(loaded, module=wrapped, output_type=output_type)
-
-
-def display_name(spec: ModelSpec, target: str) -> str:
-    """How a model is called in the store: `name=` if given, else loader, target and what changes the model."""
-    if "name" in spec.options:
-        return spec.options["name"]
-    parts = [f"{key}={Path(value).name}" for key, value in spec.options.items()]
-    return ",".join([f"{spec.loader}:{target}", *parts])
 
 
 def read_preprocessing(preprocessing: Any, where: str) -> Preprocessing | Callable[[Any], torch.Tensor]:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,8 +35,10 @@ def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None
     checkpoint = spec.options.get("checkpoint")
     # An address ends in the hash of its file, which is checked when it is fetched.
     weights = published if checkpoint is None else checkpoint if is_address(checkpoint) else file_hash(checkpoint)
-    chosen = (spec.options.get(option, "") for option in ("num_classes", "name", "output_type"))
-    return None if weights is None else "|".join([spec.loader, name, *chosen, weights])
+    chosen = (spec.options.get(option, "") for option in ("num_classes", "name", "output_type", "preprocess"))
+    # Another release of a library may build or prepare what bears the same name in another way.
+    package = {"open_clip": "open_clip_torch"}.get(spec.loader, spec.loader)
+    return None if weights is None else "|".join([spec.loader, version(package), name, *chosen, weights])
 
 
 def is_address(checkpoint: str) -> bool:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
-from qubastore.evaluators.loaders import Head, LoadedModel, SourceFile, display_name, weights_hash
+from qubastore.evaluators.loaders import Head, LoadedModel, SourceFile, weights_hash
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
@@ -35,38 +34,50 @@ def revision(spec: ModelSpec) -> str | None:
     return "|".join([named, prompts, repr(temperature(spec))])
 
 
-def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
-    """Build the model and load its weights: from the hub, or from `checkpoint=`. Its head is empty until it is set."""
+def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
+    """Build the model and load its weights: from the hub, or from `checkpoint=`. Its head is empty until it is set.
+
+    A tag says more than where weights lie: OpenAI's and others' want QuickGELU, and some their own preprocessing.
+    """
     import open_clip
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    architecture, pretrained = resolve(spec)
+    architecture, tag = resolve(spec)
     where = str(spec)
+    if "num_classes" in spec.options:
+        raise UsageError(
+            f"{where}: num_classes has no meaning for a zero-shot model", expected="ImageNet's 1,000 classes"
+        )
+    wanted = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+    quick = bool(wanted.get("quick_gelu", False))
     checkpoint = spec.options.get("checkpoint")
-    with warnings.catch_warnings():
-        # OpenAI's weights want QuickGELU, which open_clip sets for their tags; it warns of every other use.
-        warnings.simplefilter("ignore")
-        if checkpoint:
-            clip = open_clip.create_model(architecture, pretrained=None)
-            load_into(clip, checkpoint, where)
-        else:
-            clip = fetched(
-                lambda: open_clip.create_model(architecture, pretrained=pretrained, require_pretrained=True),
-                where,
-                f"copy them here and type open_clip:{architecture},checkpoint=FILE",
-            )
-    config = open_clip.get_model_preprocess_cfg(clip)
-    templates, names = _templates(spec), tuple(IMAGENET_CLASSNAMES)
+    if checkpoint:
+        clip = open_clip.create_model(architecture, pretrained=None, force_quick_gelu=quick)
+        load_into(clip, checkpoint, where)
+    else:
+        clip = fetched(
+            lambda: open_clip.create_model(
+                architecture, pretrained=tag, force_quick_gelu=quick, require_pretrained=True
+            ),
+            where,
+            f"copy them here and type open_clip:{spec.target},checkpoint=FILE",
+        )
+    config = {**open_clip.get_model_preprocess_cfg(clip), **{key: wanted[key] for key in _TAG_KEYS if key in wanted}}
+    templates, names = _templates(spec, source), tuple(IMAGENET_CLASSNAMES)
     texts = Texts(clip.eval(), architecture, names, templates, temperature(spec))
     described = {
         "open_clip": architecture,
+        # No tensor tells one activation from the other.
+        "activations": sorted(
+            {type(part).__name__ for part in clip.modules() if "gelu" in type(part).__name__.lower()}
+        ),
         "classes": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
         "templates": list(templates),
         "temperature": texts.temperature,
         "weights": weights_hash(clip),
     }
     return LoadedModel(
-        display_name(spec, spec.target),
+        spec.display(),
         "open_clip",
         texts.classifier,
         preprocessing(config, where),
@@ -74,6 +85,20 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         parameters=sum(parameter.numel() for parameter in clip.parameters()),
         texts=texts,
     )
+
+
+_TAG_KEYS = ("mean", "std", "interpolation", "resize_mode")
+"""What a tag may say of preprocessing."""
+
+
+def read_source(spec: ModelSpec) -> SourceFile | None:
+    """The file of prompts, to travel by value; None where the model has open_clip's own.
+
+    Raises:
+        UsageError: where it cannot be read.
+    """
+    path = spec.options.get("templates")
+    return None if path is None else SourceFile(path, _read_text(path))
 
 
 def resolve(spec: ModelSpec) -> tuple[str, str | None]:
@@ -147,19 +172,17 @@ def temperature(spec: ModelSpec) -> float:
     return value
 
 
-def read_templates(path: str) -> tuple[str, ...]:
+def read_templates(path: str, text: str) -> tuple[str, ...]:
     """The prompts of a file: one per line, each with `{}` for the class name.
 
+    Args:
+        path: For messages.
+        text: What the file holds.
+
     Raises:
-        UsageError: where the file cannot be read, is empty, or a line has no `{}`.
+        UsageError: where it is empty, or a line has no `{}`.
     """
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the prompts {path} cannot be read", found=str(error), hint=f"ls {Path(path).parent}"
-        ) from None
-    found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     for number, line in found:
         if line.replace("{}", "", 1).count("{") or line.count("{}") != 1:
             raise UsageError(
@@ -172,9 +195,18 @@ def read_templates(path: str) -> tuple[str, ...]:
     return tuple(line for _, line in found)
 
 
-def _templates(spec: ModelSpec) -> tuple[str, ...]:
-    if "templates" in spec.options:
-        return read_templates(spec.options["templates"])
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = f"ls {Path(path).parent}"
+        raise UsageError(f"the prompts {path} cannot be read", found=str(error), hint=hint) from None
+
+
+def _templates(spec: ModelSpec, source: SourceFile | None = None) -> tuple[str, ...]:
+    source = source or read_source(spec)
+    if source is not None:
+        return read_templates(source.path, source.text)
     from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
     return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)

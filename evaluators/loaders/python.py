@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
-from qubastore.evaluators.loaders import LoadedModel, SourceFile, check_module, display_name, read_preprocessing
+from qubastore.evaluators.loaders import LoadedModel, SourceFile, check_module, read_preprocessing
 from qubastore.models import ModelSpec
 
 
@@ -70,7 +70,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     module, prepare = returned
     check_module(module, where)
     architecture = {"python": factory_name, "source": hashlib.sha256(source.text.encode()).hexdigest()[:32]}
-    name = display_name(spec, f"{path.name}:{factory_name}")
+    name = spec.display(f"{path.name}:{factory_name}")
     return LoadedModel(name, "python", module.eval(), read_preprocessing(prepare, where), architecture)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qubastore.errors import ModelError, did_you_mean
-from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
+from qubastore.evaluators.loaders import LoadedModel, SourceFile
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
@@ -39,8 +39,9 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
     config = resolve_data_config({}, model=module)
     architecture = {"timm": name, **options}
-    prepare = Preprocessing.from_timm(config, where)
-    return LoadedModel(display_name(spec, name), "timm", module.eval(), prepare, architecture)
+    pinned = spec.options.get("preprocess")
+    prepare = Preprocessing.pinned(pinned, where) if pinned else Preprocessing.from_timm(config, where)
+    return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture)
 
 
 def resolve(spec: ModelSpec) -> str:

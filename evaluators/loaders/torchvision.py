@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
-from qubastore.evaluators.loaders import LoadedModel, SourceFile, display_name
+from qubastore.evaluators.loaders import LoadedModel, SourceFile
 from qubastore.evaluators.loaders.checkpoints import fetched, load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
 
@@ -35,9 +35,7 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         hint = f"fetch {weights.url} and type {spec},checkpoint=FILE.pth"
         module = fetched(lambda: get_model(architecture, weights=weights, progress=False, **options), where, hint)
     prepare = preprocessing(weights.transforms())
-    return LoadedModel(
-        display_name(spec, spec.target), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options}
-    )
+    return LoadedModel(spec.display(), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options})
 
 
 def resolve(spec: ModelSpec) -> Any:

@@ -3,6 +3,7 @@
 
 alter table suites rename to own_suites;
 delete from own_suites where suite = 'quba';
+alter table own_suites add column label_space varchar;
 comment on table own_suites is 'Suites of one''s own; the view suites adds those that come with the release.';
 
 alter table datasets add column factors map(varchar, varchar);
@@ -28,3 +29,4 @@ comment on table head_vectors is 'The text vector of each class of a zero-shot m
 
 create table derivations (run_id varchar, source_run_id varchar, kind varchar, parameters varchar, created_at timestamptz);
 comment on table derivations is 'Runs computed from the kept features or logits of another run, without images.';
+comment on column derivations.parameters is 'what it was made of: a hash of the source''s shards and when they were committed';

@@ -32,6 +32,7 @@ full_runs as (
         and run.condition = suites.condition
         and run.framing = suites.framing
         and run.n_samples = suites.n_samples
+        and coalesce(suites.label_space, '') in ('', run.label_space)
     where run.complete
 )
 

@@ -5,10 +5,10 @@
 -- suite: name of the suite
 -- model: name of the model
 -- source: measured, or the published table, as in hesse2025
--- label: the label in the published table; null for measured models
--- architecture: cnn, transformer, ...; null for measured models
--- pretraining: data set of the pretraining; null for measured models
--- paradigm: supervised, self-supervised, ...; null for measured models
+-- label: the label in the published table; null, as the next three, for measured models that are not the study's
+-- architecture: cnn, transformer, ...
+-- pretraining: data set of the pretraining
+-- paradigm: supervised, self-supervised, ...
 -- accuracy: top-1 accuracy, 0 to 1
 -- adversarial_robustness: 0 to 1
 -- corruption_robustness: 0 and up
@@ -55,7 +55,12 @@ select
 from published
 union all
 select
-    suite, model, 'measured', null, null, null, null, accuracy, adversarial_robustness,
-    corruption_robustness, ood_robustness, calibration_error, class_balance, object_focus, shape_bias, parameters_m,
-    macs_g, activations_m
-from measured_dimensions
+    measured.suite, measured.model, 'measured', studied.label, studied.architecture, studied.pretraining,
+    studied.paradigm, measured.accuracy, measured.adversarial_robustness, measured.corruption_robustness,
+    measured.ood_robustness, measured.calibration_error, measured.class_balance, measured.object_focus,
+    measured.shape_bias, measured.parameters_m, measured.macs_g, measured.activations_m
+from measured_dimensions as measured
+left join zoo
+    on zoo.stored_as = measured.model
+left join published_models as studied
+    on studied.model = zoo.model and studied.source = 'hesse2025'
