@@ -95,6 +95,7 @@ def command(
     from qubastore.evaluators.configuration import read_configuration
     from qubastore.layouts import parse_dataset
     from qubastore.store import open_store
+    from qubastore.zoo import expand_models
 
     asked = read_configuration(config)
     asked.options.update(
@@ -103,6 +104,8 @@ def command(
     if isinstance(asked.options.get("keep"), str):
         asked.options["keep"] = [kind.strip() for kind in asked.options["keep"].split(",")]
     specs = [*asked.models, *models]
+    # A slip in a name is told before folders are listed; the driver says what a group leaves out.
+    expand_models([model for model in specs if isinstance(model, str)])
     suite = suite or asked.options.pop("suite", None)
     data_root = data_root or asked.options.pop("data_root", None)
     if suite and asked.suite:

@@ -296,6 +296,8 @@ def cell_folder(folder: Path, corruption: str, severity: str) -> Path:
     return direct if direct.is_dir() or not grouped.is_dir() else grouped
 
 
+_SMALL = "below 0.2 GB: PNG files of 224 x 224 pixels, about 0.1 MB each"
+
 _HUMAN = "the data release of github.com/bethgelab/model-vs-human"
 _MVH = "model-vs-human (Geirhos et al., NeurIPS 2021)"
 
@@ -328,7 +330,7 @@ def _backgrounds(name: str, about: str) -> Layout:
         4_050,
         about=f"{about} (Xiao et al., ICLR 2021)",
         get="backgrounds_challenge_data.tar.gz of github.com/MadryLab/backgrounds_challenge",
-        size="0.7 GB with all variants",
+        size="below 1 GB, all variants together (not measured here)",
         licence="code MIT; the images derive from ImageNet: research use",
     )
 
@@ -350,7 +352,7 @@ def _cells() -> Iterator[Layout]:
                 keep=("outputs",),
                 about="ImageNet-val under 15 corruptions at 5 severities (Hendrycks and Dietterich, ICLR 2019)",
                 get="blur.tar, digital.tar, noise.tar, weather.tar (not extra.tar) of zenodo.org/records/2235448",
-                size="57 GB",
+                size="about 49 GB",
                 licence="CC BY 4.0; the images derive from ImageNet: research use",
             )
 
@@ -381,11 +383,11 @@ LAYOUTS: dict[str, Layout] = {
             size="2.1 GB",
             licence="MIT for the release; the images belong to their makers",
         ),
-        _model_vs_human("sketch", 800, "sketches", "0.1 GB"),
-        _model_vs_human("stylized", 800, "stylised images", "0.1 GB"),
-        _model_vs_human("edge", 160, "edge drawings", "10 MB"),
-        _model_vs_human("silhouette", 160, "silhouettes", "10 MB"),
-        _model_vs_human("cue-conflict", 1_280, "images with one class's shape and another's texture", "0.1 GB"),
+        _model_vs_human("sketch", 800, "sketches", _SMALL),
+        _model_vs_human("stylized", 800, "stylised images", _SMALL),
+        _model_vs_human("edge", 160, "edge drawings", _SMALL),
+        _model_vs_human("silhouette", 160, "silhouettes", _SMALL),
+        _model_vs_human("cue-conflict", 1_280, "images with one class's shape and another's texture", _SMALL),
         _backgrounds("mixed_same", "objects on the background of another image of their class"),
         _backgrounds("mixed_rand", "objects on the background of another class"),
     )

@@ -70,6 +70,17 @@ METRICS = (
         for space in ("imagenet-r", "16-categories")
     ),
     Metric("ece", "0 to 1", "down", "expected calibration error, 15 bins (lo, hi]", _GUO, view="calibration"),
+    Metric("mce", "0 to 1", "down", "maximum calibration error over 15 bins (lo, hi]", _GUO, view="calibration"),
+    Metric(
+        "rms_calibration_error",
+        "0 to 1",
+        "down",
+        "root of the mean squared calibration error, 15 bins (lo, hi]",
+        "Hendrycks et al., Deep anomaly detection with outlier exposure, ICLR 2019",
+        view="calibration",
+    ),
+    Metric("overconfidence", "0 to 1", "down", "part of ece with confidence above accuracy", view="calibration"),
+    Metric("underconfidence", "0 to 1", "down", "part of ece with confidence below accuracy", view="calibration"),
     Metric("calibration_error", "0 to 1", "down", "geometric mean of ece and ace", _HESSE, view="calibration"),
     Metric(
         "negative_log_likelihood",

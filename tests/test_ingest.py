@@ -23,7 +23,7 @@ from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.models import ModelSpec
 from qubastore.outputs import output_columns
-from tests.conftest import write_images
+from tests.conftest import TINY_MODELS, write_images
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -262,6 +262,24 @@ def test_probabilities_are_no_logits(store, tiny_models, images):
     report = ingest(store, [f"python:{tiny_models}:no_logits"], {"noise": images})
     assert "returned probabilities" in str(report.errors[0][2])
     assert store.rows("select count(*) from outputs") == [(0,)]
+
+
+def test_a_network_that_goes_back_to_train_mode(store, tmp_path, images):
+    """A part of it is enough: batch statistics would change the answers."""
+    source = f"""{TINY_MODELS}
+
+class Restless(Net):
+    def forward(self, x):
+        self.body[1].train(len(x) > 1)
+        return self.head(x.flatten(1)[:, :32])
+
+
+def restless():
+    return Restless(1), CONFIG
+"""
+    (tmp_path / "restless.py").write_text(source)
+    report = ingest(store, [f"python:{tmp_path / 'restless.py'}:restless"], {"noise": images}, batch_size=8, limit=24)
+    assert "BatchNorm2d is in train mode" in str(report.errors[0][2])
 
 
 def test_the_wrong_number_of_classes(store, tiny_models, images):

@@ -33,7 +33,7 @@ def stored(data, tmp_path_factory):
     with qubastore.init(tmp_path_factory.mktemp("metrics") / "store") as store:
         add_run(store, *data, shard_size=700)
         values = dict(store.rows("select metric, value from metric_values"))
-    assert len(values) == 10
+    assert len(values) == 14
     assert all(value is not None for value in values.values())
     return values
 
@@ -89,6 +89,20 @@ def test_ece(data, stored):
     assert not np.isin(confidence, np.linspace(0, 1, 16)).any()
     want = multiclass_calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels).long(), C, n_bins=15)
     assert stored["ece"] == pytest.approx(float(want), abs=1e-6)
+
+
+def test_relatives_of_ece(data, stored):
+    """MCE and RMS from torchmetrics' other norms; over- and underconfidence are the parts of ECE."""
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    probabilities, labels = torch.from_numpy(softmax(data[0])), torch.from_numpy(data[1]).long()
+    largest, squared = (
+        float(multiclass_calibration_error(probabilities, labels, C, n_bins=15, norm=norm)) for norm in ("max", "l2")
+    )
+    assert stored["mce"] == pytest.approx(largest, abs=1e-6)
+    assert stored["rms_calibration_error"] == pytest.approx(squared, abs=1e-6)
+    assert stored["overconfidence"] + stored["underconfidence"] == pytest.approx(stored["ece"], abs=1e-12)
+    assert min(stored["overconfidence"], stored["underconfidence"]) >= 0
 
 
 def test_confidences_on_an_edge_belong_to_the_lower_bin():

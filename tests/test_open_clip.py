@@ -11,7 +11,7 @@ from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.images import prepare
 from qubastore.evaluators.loaders import ModelSource
-from qubastore.evaluators.loaders.open_clip import load, preprocessing, read_source, read_templates, resolve
+from qubastore.evaluators.loaders.open_clip import Texts, load, preprocessing, read_source, read_templates, resolve
 from qubastore.evaluators.rescore import rescore
 from qubastore.labels import imagenet_synsets
 from qubastore.models import ModelSpec
@@ -228,3 +228,23 @@ def test_a_tag_says_activation_and_preprocessing(folder, tmp_path):
 def test_a_zero_shot_model_has_imagenets_classes(folder):
     with pytest.raises(UsageError, match="num_classes has no meaning"):
         load(ModelSpec.parse(spec_of(folder, more=",num_classes=3")))
+
+
+def test_a_bias_is_added_as_siglip_does():
+    """logit = scale * cosine + bias, over the temperature."""
+    import open_clip
+
+    torch.manual_seed(0)
+    clip = open_clip.create_model(ARCHITECTURE, init_logit_bias=-10.0).eval()
+    texts = Texts(clip, ARCHITECTURE, ("cat", "dog"), ("a {}.",), 2.0)
+    head = texts.encode()
+    assert (head.logit_bias, head.logit_scale) == (-5.0, pytest.approx(float(clip.logit_scale.detach().exp()) / 2))
+    images = torch.rand(3, 3, 224, 224)
+    with torch.no_grad():
+        words = open_clip.get_tokenizer(ARCHITECTURE)(["a cat.", "a dog."])
+        cosines = clip.encode_image(images, normalize=True) @ clip.encode_text(words, normalize=True).T
+        texts.use(head)
+        found = texts.classifier(images)
+    assert torch.allclose(found, (clip.logit_scale.exp() * cosines - 10) / 2, atol=1e-4)
+    # The text side is let go; the image side still answers.
+    assert not hasattr(clip, "transformer")

@@ -36,7 +36,8 @@ from qubastore.errors import (
     UsageError,
 )
 from qubastore.metrics import METRICS
-from qubastore.registry import insert, register_dataset, remove_model, remove_run
+from qubastore.models import Model
+from qubastore.registry import insert, register_dataset, register_model, remove_model, remove_run
 from tests.runs import add_run, write_shard
 
 
@@ -310,6 +311,36 @@ def test_a_store_that_stays_locked(store, monkeypatch):
     store.write(lambda c: None)
 
 
+def test_a_store_of_the_first_schema(tmp_path, monkeypatch):
+    """Its own suites and its rows stay, the release's suite moves into the view; nothing else asks for attention."""
+    import dataclasses
+
+    first = {1: schema.migrations()[1]}
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "migrations", lambda: first)
+        patch.setattr(store_module, "_refresh_views", lambda connection: None)
+        with qubastore.init(tmp_path / "store") as old:
+            for suite, dataset in (("quba", "imagenet-val"), ("mine", "p")):
+                values = f"('{suite}', 'clean', '{dataset}', 'clean', 'model', 4)"
+                old.write(lambda c, values=values: c.execute(f"insert into suites values {values}"))
+            columns = old.sql("from models").columns
+            row = {"model_id": "m", "name": "net", "parameters": 5}
+            cells = ", ".join(repr(row[column]) if column in row else "null" for column in columns)
+            old.write(lambda c: c.execute(f"insert into models values ({cells})"))
+    with pytest.raises(StoreVersionError, match="qubastore migrate"):
+        qubastore.open(tmp_path / "store")
+    assert store_module.migrate(tmp_path / "store") == (1, max(schema.migrations()))
+    with qubastore.open(tmp_path / "store", read_only=False) as store:
+        assert store.rows("select suite, dataset, label_space from own_suites") == [("mine", "p", None)]
+        assert store.rows("select count(*) from suites where suite = 'quba'") == [(86,)]
+        assert store.rows("select name, parameters, macs from models") == [("net", 5, None)]
+        # Costs are noted when the model is seen again.
+        model = Model("net", "python", {}, "w", {}, (8, 8), 2, 5, 4, macs=7, activations=3)
+        store.write(lambda c: c.execute(f"update models set model_id = '{model.model_id}'"))
+        store.write(lambda c: register_model(c, dataclasses.replace(model, name="again")))
+        assert store.rows("select name, macs, activations from models") == [("net", 7, 3)]
+
+
 N_METRICS = sum(metric.over == "run" for metric in METRICS)
 
 KILLED = """
@@ -365,7 +396,7 @@ def test_kill_9_in_the_middle_of_a_write(store, statement, when):
         add_run(store, np.eye(4), [0, 1, 2, 3], name="killed")
     complete_runs(store)
     found = store.rows("select model, metric, value from metric_values order by metric, model")
-    assert len(found) == 20
+    assert len(found) == 2 * 14
     assert [(m, v) for name, m, v in found if name == "before"] == [(m, v) for name, m, v in found if name == "killed"]
     assert store.rows("select count(*) from outputs") == [(8,)]
 

@@ -77,6 +77,16 @@ CASES = {
         [near(12, 11 / 15, 12 / 15, 2, 0.5, 0.75), near(14, 13 / 15, 14 / 15, 2, 1.0, 0.9)],
     ),
     "calibration": ("select ece, ace, calibration_error from calibration", [near(ECE, ACE, math.sqrt(ECE * ACE))]),
+    # Four samples in two bins: (11/15, 12/15] has both of 0.75, one right; (13/15, 14/15] both of 0.9, both right.
+    "confidence_histogram": (
+        "select bin, low, n, n_correct, share from confidence_histogram where n > 0 or bin in (1, 15) order by bin",
+        [
+            near(1, 0.0, 0, 0, 0.0),
+            near(12, 11 / 15, 2, 1, 0.5),
+            near(14, 13 / 15, 2, 2, 0.5),
+            near(15, 14 / 15, 0, 0, 0.0),
+        ],
+    ),
     "class_accuracy": (
         "select class, class_name, n, accuracy, mean_label_probability, std_label_probability"
         " from class_accuracy order by class",
@@ -97,8 +107,13 @@ CASES = {
             near("class_balance", BALANCE),
             near("class_probability_std", PROBABILITY_STD),
             near("ece", ECE),
+            # |1/2 - 0.75| = 0.25 is the larger of 0.25 and 0.1; the first is over-, the second underconfident.
+            near("mce", 0.25),
             near("negative_log_likelihood", NLL),
+            near("overconfidence", 0.125),
+            near("rms_calibration_error", math.sqrt((0.25**2 + 0.1**2) / 2)),
             near("top5_accuracy", 1.0),
+            near("underconfidence", 0.05),
         ],
     ),
     "run_details": (

@@ -1,5 +1,5 @@
--- How far confidence is from accuracy: ECE from reliability_bins, ACE as the transform stored it (it needs kept
--- logits), and the geometric mean of both, which is the QUBA dimension.
+-- How far confidence is from accuracy: ECE and its relatives from reliability_bins, ACE as the transform stored it (it
+-- needs kept logits), and the geometric mean of ECE and ACE, which is the QUBA dimension.
 --
 -- Grain: One row per run.
 --
@@ -14,12 +14,22 @@
 -- subset: true where the dataset is only part of the official one
 -- ece: expected calibration error of the top-1 confidence, 15 bins of equal width, 0 to 1
 -- ace: adaptive calibration error, mean over classes, 15 bins of equal count, 0 to 1; null without logits
+-- mce: maximum calibration error: the largest distance in any bin that has samples, 0 to 1
+-- rms_calibration_error: root of the mean squared distance over samples, 0 to 1
+-- overconfidence: the part of ECE from bins whose confidence is above their accuracy, 0 to 1
+-- underconfidence: the part of ECE from bins whose confidence is below their accuracy, 0 to 1
 -- calibration_error: geometric mean of ece and ace, 0 to 1; null without logits
 --
--- Source: ECE: Guo et al., ICML 2017; ACE: Nixon et al., Measuring calibration in deep learning, 2019; both: Hesse et al., arXiv 2503.17110
+-- Source: ECE and MCE: Guo et al., ICML 2017; ACE: Nixon et al., Measuring calibration in deep learning, 2019; both: Hesse et al., arXiv 2503.17110
 with
 expected_error as (
-    select run_id, sum(n / n_outputs * abs(accuracy - confidence) order by bin) as ece
+    select
+        run_id,
+        sum(n / n_outputs * abs(accuracy - confidence) order by bin) as ece,
+        max(abs(accuracy - confidence)) as mce,
+        sqrt(sum(n / n_outputs * (accuracy - confidence) ** 2 order by bin)) as rms_calibration_error,
+        sum(n / n_outputs * greatest(confidence - accuracy, 0) order by bin) as overconfidence,
+        sum(n / n_outputs * greatest(accuracy - confidence, 0) order by bin) as underconfidence
     from reliability_bins
     group by run_id
 ),
@@ -35,6 +45,10 @@ select
     run_summary.n_outputs, run_summary.n_failed, run.subset,
     expected_error.ece,
     adaptive_error.ace,
+    expected_error.mce,
+    expected_error.rms_calibration_error,
+    expected_error.overconfidence,
+    expected_error.underconfidence,
     sqrt(expected_error.ece * adaptive_error.ace) as calibration_error
 from expected_error
 join run_summary using (run_id)
