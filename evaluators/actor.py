@@ -86,7 +86,7 @@ class Evaluator:
         import torch
 
         loaded = source.load()
-        found = describe(loaded)
+        found = describe(loaded, count=False)
         if found.model_id != model_id:
             raise ModelError(
                 f"{loaded.name} is another model each time it is loaded",

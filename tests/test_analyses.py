@@ -160,7 +160,7 @@ def test_explaining_a_model_that_is_not_ranked(published):
     [
         ["correlate", "--dimensions", "acc,shape,size"],
         ["compare", "cnn", "transformer", "--by", "architecture"],
-        ["compare", "--by", "architecture"],
+        ["compare", "--by", "architecture", "--source", "published"],
         ["rank", "--explain", "AlexNet"],
         ["rank", "--pareto", "acc,size"],
     ],

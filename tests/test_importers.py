@@ -35,7 +35,9 @@ def test_known_answers(store, name, accuracy, ece, spread):
     assert values["accuracy"] == pytest.approx(accuracy, abs=1e-9)
     assert values["ece"] == pytest.approx(ece, abs=5e-7)
     assert values["class_accuracy_std"] == pytest.approx(spread, abs=5e-7)
-    assert {k for k, v in values.items() if v is not None} == {"accuracy", "ece", "class_accuracy_std"}
+    # What a prediction and its probability can tell.
+    from_bins = {"ece", "mce", "rms_calibration_error", "overconfidence", "underconfidence"}
+    assert set(values) == {"accuracy", "class_accuracy_std", *from_bins}
     assert store.rows("select n_outputs, subset from accuracy") == [(50_000, False)]
     again = import_predictions(store, file, model=name, dataset="imagenet-val", labels=imagenet_labels())
     assert again == run_id

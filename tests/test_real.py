@@ -28,7 +28,7 @@ from tests.test_ingest import everything, plain_loop
 from tests.test_metrics import plain_ace, plain_ece
 
 CELL = ("gaussian_noise", "3")
-N_CELL, N_ATTACKED = 100, 16
+N_CELL, N_ATTACKED = 100, 8
 
 
 def lite0() -> str:
@@ -66,12 +66,10 @@ def real(empty_store, tmp_path_factory, photographs, cell, ray_session):
     path = tmp_path_factory.mktemp("real") / "store"
     shutil.copytree(empty_store, path)
     with qubastore.open(path, read_only=False) as store:
-        report = ingest(store, [lite0()], [photographs])
-        assert (report.images, report.errors) == (500, [])
         cues = own_datasets("cue-conflict", shared("data", "cue-conflict-320"))
         noisy = own_datasets(f"imagenet-c/{'/'.join(CELL)}", cell.joinpath(*CELL))
-        report = ingest(store, [lite0()], [*cues, *noisy])
-        assert (report.images, report.errors) == (320 + N_CELL, [])
+        report = ingest(store, [lite0()], [photographs, *cues, *noisy])
+        assert (report.images, report.errors) == (500 + 320 + N_CELL, [])
         # The model's own framing is a run of its own.
         ingest(store, [lite0()], cues, framing="model", keep=("outputs",))
         ingest(store, [lite0()], [photographs], conditions=["fgsm", "pgd"], limit=N_ATTACKED)

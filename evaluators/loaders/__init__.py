@@ -271,8 +271,12 @@ def _prepared_blank(prepare: Callable[[Any], Any], where: str) -> torch.Tensor:
     return prepared[None]
 
 
-def describe(loaded: LoadedModel) -> Model:
+def describe(loaded: LoadedModel, *, count: bool = True) -> Model:
     """The row of a loaded model. A blank image goes through it once, to see what comes out.
+
+    Args:
+        loaded: The model.
+        count: Whether to count its MACs and activations too: the counter takes torch a second to set up.
 
     Raises:
         ModelError: where the network cannot take its own input, or returns no (1, n_classes) tensor.
@@ -287,7 +291,12 @@ def describe(loaded: LoadedModel) -> Model:
         blank = _prepared_blank(prepare, loaded.name)
         size, described = (blank.shape[-2], blank.shape[-1]), {"kind": "callable", "id": prepare.id}  # type: ignore[attr-defined]
     try:
-        logits, macs, activations = forward_cost(loaded.module, blank)
+        macs = activations = None
+        if count:
+            logits, macs, activations = forward_cost(loaded.module, blank)
+        else:
+            with torch.inference_mode():
+                logits = loaded.module(blank)
     except QubastoreError:
         raise
     except Exception as error:
