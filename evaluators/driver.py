@@ -18,7 +18,7 @@ from qubastore.evaluators.loaders import InMemoryModel
 from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.schedule import IngestReport, Scheduler
-from qubastore.layouts import locate_suite, own_datasets
+from qubastore.layouts import left_out, locate_suite, own_datasets
 from qubastore.models import ModelSpec
 from qubastore.outputs import KINDS
 from qubastore.store import Store
@@ -96,7 +96,7 @@ def ingest(
     for name, value in (("batch size", batch_size), ("number of CPUs", num_cpus)):
         if value is not None and value < 1:
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
-    named, left_out = expand_models([model for model in models if isinstance(model, str)])
+    named, not_loadable = expand_models([model for model in models if isinstance(model, str)])
     specs = [*(model for model in models if not isinstance(model, str)), *named]
     if isinstance(datasets, Mapping):
         datasets = [found for name, path in datasets.items() for found in own_datasets(name, path)]
@@ -105,7 +105,7 @@ def ingest(
         if not dry_run:
             # What a kill left undone comes first: a run may lack nothing but its sums.
             complete_runs(store)
-        for entry in left_out:
+        for entry in not_loadable:
             display.say(f"left out: zoo:{entry.name} {entry.status}")
         missing: list[tuple[str, QubastoreError]] = []
         if suite is not None:
@@ -164,16 +164,13 @@ def _report_missing(
     """
     if missing and (strict or not found):
         raise missing[0][1]
-    sets: dict[str, list[tuple[str, QubastoreError]]] = {}
+    sets: dict[str, list[QubastoreError]] = {}
     for name, error in missing:
-        sets.setdefault(name.partition("/")[0], []).append((name, error))
-    for name, lacking in sets.items():
-        error = lacking[0][1]
-        cells = sum(each.partition("/")[0] == name for each in suite.datasets)
-        more = f", and {len(lacking) - 1} more of its {cells} parts" if len(lacking) > 1 else ""
-        display.say(f"left out: {error.what}{more}")
-        if not isinstance(error, DatasetNotFoundError):
-            display.say("\n".join(str(error).splitlines()[1:]))
+        sets.setdefault(name.partition("/")[0], []).append(error)
+    for name, errors in sets.items():
+        display.say(left_out(errors, sum(each.partition("/")[0] == name for each in suite.datasets)))
+        if not isinstance(errors[0], DatasetNotFoundError):
+            display.say("\n".join(str(errors[0]).splitlines()[1:]))
 
 
 def _kinds(keep: Sequence[str]) -> tuple[str, ...]:

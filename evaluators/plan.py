@@ -17,7 +17,7 @@ from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
 from qubastore.outputs import DEFAULT_KEEP, KINDS
-from qubastore.runs import Run, default_shard_size
+from qubastore.runs import Run, default_shard_size, place
 from qubastore.store import Store
 from qubastore.suites import Suite
 
@@ -104,10 +104,8 @@ class PlannedRun:
 
     @property
     def place(self) -> str:
-        """The dataset, and what is unusual about the run: `digits under fgsm(eps=8/255)`, `edge (whole)`."""
-        under = "" if self.run.condition == CLEAN else f" under {self.run.condition}"
-        framed = "" if self.run.framing == "model" else f" ({self.run.framing})"
-        return self.dataset.name + framed + under
+        """The dataset, and what is unusual about the run."""
+        return place(self.dataset.name, self.run.framing, self.run.condition)
 
     @property
     def n_images(self) -> int:
@@ -199,8 +197,8 @@ def plan(
     # With nothing left to do, what was asked for was wrong; else the others go on.
     if not pairs and errors:
         raise errors[0][2]
-    for name, place, reason in errors:
-        report(f"{name} on {place}: given up\n{reason}")
+    for name, where, reason in errors:
+        report(f"{name} on {where}: given up\n{reason}")
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension
+from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import UsageError, check_name
 from qubastore.ranking import SOURCES, check_condition, choose_pool
@@ -61,7 +61,7 @@ def correlations(
     import numpy as np
     from scipy import stats
 
-    chosen = _chosen(dimensions)
+    chosen = named_dimensions(dimensions) or list(DIMENSIONS)
     if len(chosen) < 2:
         raise UsageError("a correlation needs two dimensions", hint="--dimensions accuracy,calibration_error")
     models, used = _models(store, where, suite, source)
@@ -227,13 +227,6 @@ def _median(models: Sequence[dict[str, Any]], column: str) -> float | None:
 
     values = [model[column] for model in models if model[column] is not None]
     return statistics.median(values) if values else None
-
-
-def _chosen(names: Sequence[str]) -> list[Dimension]:
-    for name in names:
-        check_name("dimension", name, DIMENSION_NAMES)
-    meant = {dimension for name in names for dimension in DIMENSION_NAMES[name]}
-    return [dimension for dimension in DIMENSIONS if not names or dimension.name in meant]
 
 
 def _models(store: Store, where: str | None, suite: str, source: str) -> tuple[list[dict[str, Any]], str]:

@@ -7,7 +7,10 @@ deviation of each dimension over the 326 published rows after dropping the 32 sm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from qubastore.errors import check_name
 
 
 @dataclass(frozen=True)
@@ -154,3 +157,14 @@ DIMENSION_NAMES: dict[str, tuple[str, ...]] = {}
 for _dimension in DIMENSIONS:
     for _name in (_dimension.name, *_dimension.aliases):
         DIMENSION_NAMES[_name] = (*DIMENSION_NAMES.get(_name, ()), _dimension.name)
+
+
+def named_dimensions(names: Sequence[str]) -> list[Dimension]:
+    """The dimensions that names, aliases and groups mean, each once, in the order of `DIMENSIONS`.
+
+    Raises:
+        UsageError: on an unknown name, with the nearest ones.
+    """
+    known = [check_name("dimension", name, DIMENSION_NAMES) for name in names]
+    meant = {dimension for name in known for dimension in DIMENSION_NAMES[name]}
+    return [dimension for dimension in DIMENSIONS if dimension.name in meant]

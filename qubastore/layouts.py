@@ -234,8 +234,13 @@ def _say_missing(
     if missing and (unreadable or not found):
         raise (unreadable or [missing[0][1]])[0]
     if missing:
-        more = f", and {len(missing) - 1} more of its {len(missing) + len(found)} parts" if len(missing) > 1 else ""
-        say(f"left out: {missing[0][1].what}{more}")
+        say(left_out([error for _, error in missing], len(missing) + len(found)))
+
+
+def left_out(missing: Sequence[QubastoreError], n_parts: int) -> str:
+    """The line that names what is missing of a set of `n_parts`: the first with its path, the others counted."""
+    more = f", and {len(missing) - 1} more of its {n_parts} parts" if len(missing) > 1 else ""
+    return f"left out: {missing[0].what}{more}"
 
 
 def own_datasets(
@@ -269,7 +274,8 @@ def own_datasets(
         missing: list[tuple[str, QubastoreError]] = []
         check_folder(name, Path(path))
         for cell in map(LAYOUTS.__getitem__, expand(name)):
-            place = cell_folder(Path(path), cell.factors["corruption"], cell.factors["severity"])
+            places = [Path(path, each) for each in cell_places(cell.factors["corruption"], cell.factors["severity"])]
+            place = next((each for each in places if each.is_dir()), places[0])
             try:
                 check_folder(cell.name, place)
                 found.append(read_layout(cell, place))
@@ -289,11 +295,9 @@ OWN_LAYOUTS: dict[str, Callable[[str, Path], list[Dataset]]] = {
 """Layouts for datasets of one's own: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`."""
 
 
-def cell_folder(folder: Path, corruption: str, severity: str) -> Path:
-    """Where a cell of ImageNet-C lies: as its archives unpack, with or without a folder for each archive."""
-    direct = folder / corruption / severity
-    grouped = folder / CORRUPTIONS.get(corruption, "") / corruption / severity
-    return direct if direct.is_dir() or not grouped.is_dir() else grouped
+def cell_places(corruption: str, severity: str) -> tuple[str, str]:
+    """Where a cell of ImageNet-C may lie: as its archives unpack, without or with a folder for each archive."""
+    return f"{corruption}/{severity}", f"{CORRUPTIONS[corruption]}/{corruption}/{severity}"
 
 
 _SMALL = "below 0.2 GB: PNG files of 224 x 224 pixels, about 0.1 MB each"
@@ -336,13 +340,16 @@ def _backgrounds(name: str, about: str) -> Layout:
 
 
 def _cells() -> Iterator[Layout]:
-    for corruption, archive in CORRUPTIONS.items():
+    for corruption in CORRUPTIONS:
         for severity in SEVERITIES:
             factors = {"corruption": corruption, "severity": str(severity)}
-            below = (f"{corruption}/{severity}", f"{archive}/{corruption}/{severity}")
             yield Layout(
                 f"imagenet-c/{corruption}/{severity}",
-                tuple(f"{root}/{each}" for root in ("imagenet-c", "ImageNet-C") for each in below),
+                tuple(
+                    f"{root}/{each}"
+                    for root in ("imagenet-c", "ImageNet-C")
+                    for each in cell_places(corruption, str(severity))
+                ),
                 partial(read_classes, factors=factors),
                 "imagenet-1k",
                 50_000,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.layouts import LAYOUTS
+from qubastore.runs import place
 from qubastore.store import Store
 
 
@@ -106,7 +107,7 @@ Task = tuple[str, str, str, str, int]
 def _lacks(store: Store, model_id: str, model: str, tasks: Sequence[Task]) -> dict[tuple[str, ...], Lack]:
     """Dataset, condition and framing -> why no run answers."""
     runs: dict[tuple[str, ...], list[_Run]] = {}
-    for *place, run_id, n_samples, complete, done in store.rows(
+    for *task, run_id, n_samples, complete, done in store.rows(
         """
         with done as (select run_id, sum(n_samples)::bigint as n from shards group by run_id)
         select run.dataset, run.condition, run.framing, run.run_id, run.n_samples, run.complete, coalesce(done.n, 0)
@@ -115,7 +116,7 @@ def _lacks(store: Store, model_id: str, model: str, tasks: Sequence[Task]) -> di
         """,
         [model_id],
     ):
-        runs.setdefault(tuple(place), []).append(_Run(run_id, n_samples, complete, done))
+        runs.setdefault(tuple(task), []).append(_Run(run_id, n_samples, complete, done))
     places = _places(store)
     return {
         task[1:4]: _lack(runs.get(task[1:4], []), task, _command(model, task, places.get(task[1], "PATH")))
@@ -133,8 +134,7 @@ class _Run:
 
 def _lack(runs: Sequence[_Run], task: Task, command: str) -> Lack:
     _, dataset, condition, framing, n_samples = task
-    under = "" if condition == "clean" else f" under {condition}"
-    name = f"{dataset}{'' if framing == 'model' else f' ({framing})'}{under}"
+    name = place(dataset, framing, condition)
     full = [run for run in runs if run.n_samples == n_samples]
     if len([run for run in full if run.complete]) > 1:
         ids = ", ".join(run.run_id for run in full)
@@ -185,12 +185,12 @@ def spec_text(model: str) -> str:
     return name.replace("python:", "python:DIR/", 1) if name.startswith("python:") else name
 
 
-def _command(model: str, task: Task, place: str) -> str:
+def _command(model: str, task: Task, path: str) -> str:
     """What makes a run."""
     _, dataset, condition, framing, _ = task
     layout = LAYOUTS.get(dataset)
     words = ["qubastore", "ingest", "--model", spec_text(model)]
-    words += ["--dataset", dataset, "--data-root", "DIR"] if layout else ["--dataset", f"{dataset}={place}"]
+    words += ["--dataset", dataset, "--data-root", "DIR"] if layout else ["--dataset", f"{dataset}={path}"]
     if framing != (layout.framing if layout else "model"):
         words += ["--framing", framing]
     if condition != "clean":

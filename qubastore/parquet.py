@@ -41,7 +41,8 @@ def parquet_images(
     """
     _check_one_split(name, root, tables)
     chosen, classes, label_of = _classes(name, tables[0], space)
-    others = [table for table in tables[1:] if _names(name, table) != _names(name, tables[0])]
+    names = _names(name, tables[0])
+    others = [table for table in tables[1:] if _names(name, table) != names]
     if others:
         raise DatasetError(f"dataset {name}: {others[0]} names other classes than {tables[0]}")
     samples: list[Sample] = []

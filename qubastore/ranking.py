@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension
+from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
 from qubastore.store import Store
@@ -47,8 +47,7 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
     Raises:
         UsageError: on an unknown name, a factor that is negative or no number, or no positive weight at all.
     """
-    for name in (*factors, *only):
-        check_name("dimension", name, DIMENSION_NAMES)
+    named_dimensions([*factors, *only])
     for name, factor in factors.items():
         if not 0 <= factor < math.inf:
             raise UsageError(
@@ -59,7 +58,7 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
         for dimension in DIMENSION_NAMES[name]:
             weights[dimension] *= factor
     if only:
-        kept = {dimension for name in only for dimension in DIMENSION_NAMES[name]}
+        kept = {dimension.name for dimension in named_dimensions(only)}
         weights = {name: weight if name in kept else 0.0 for name, weight in weights.items()}
     if not any(weights.values()):
         raise UsageError("all weights are zero", expected="at least one dimension with a weight above 0")
@@ -103,7 +102,7 @@ def rank(
         QueryError: on a condition that DuckDB refuses.
     """
     final = final_weights(weights or {}, dimensions)
-    front = _front_dimensions(pareto)
+    front = named_dimensions(pareto)
     _check_choices(suite, source, normalize)
     choose_pool(store, where, suite)
     ranked = store.sql(_call("quba_ranking", final, suite, source, normalize, partial=partial))
@@ -234,13 +233,6 @@ def _fetched(ranked: duckdb.DuckDBPyRelation, suite: str) -> list[tuple[Any, ...
                 hint="--normalize published" if suite in BUILT_IN else "rank at least two models of the suite",
             ) from None
         raise
-
-
-def _front_dimensions(names: Sequence[str]) -> list[Dimension]:
-    for name in names:
-        check_name("dimension", name, DIMENSION_NAMES)
-    meant = {dimension for name in names for dimension in DIMENSION_NAMES[name]}
-    return [dimension for dimension in DIMENSIONS if dimension.name in meant]
 
 
 def _pareto_front(

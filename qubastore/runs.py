@@ -6,10 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qubastore.conditions import CLEAN
 from qubastore.identity import identifier
 
 OUTPUT_SCHEMA = 1
 """Raised when the meaning of stored outputs changes, so that old and new ones are never taken for one another."""
+
+
+def place(dataset: str, framing: str, condition: str) -> str:
+    """A dataset, and what is unusual about a run over it: `digits under fgsm(eps=8/255)`, `edge (whole)`."""
+    framed = "" if framing == "model" else f" ({framing})"
+    under = "" if condition == CLEAN else f" under {condition}"
+    return dataset + framed + under
 
 
 @dataclass(frozen=True)
