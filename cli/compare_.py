@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,35 +11,49 @@ from qubastore.cli.options import output_options, pool_options, store_option
 
 if TYPE_CHECKING:
     from qubastore.analyses import Table
+    from qubastore.store import Store
 
 
 @click.command("compare")
-@click.argument("group_a", required=False)
-@click.argument("group_b", required=False)
+@click.argument("names", nargs=-1, metavar="A B ...")
 @click.option("--by", metavar="COLUMN", help="A and B are values of this column of `rankable`; none means all pairs.")
+@click.option("--dataset", "-d", metavar="NAME", help="Models: only this dataset.")
+@click.option(
+    "--show",
+    type=click.Choice(["agreement", "classes", "factors", "flips"]),
+    default="agreement",
+    show_default=True,
+    help="Models: agreement and McNemar's test, differences by class or factor, or the images that flip.",
+)
 @pool_options
 @store_option
 @output_options
 def command(
-    group_a: str | None,
-    group_b: str | None,
+    names: tuple[str, ...],
     by: str | None,
+    dataset: str | None,
+    show: str,
     source: str,
     suite: str,
     store_path: str | None,
     format_: str,
     output: str | None,
 ) -> None:
-    """Compare two groups of models, dimension by dimension: medians, effect size, a test corrected for nine.
+    """Compare models image by image, or two groups of models dimension by dimension.
 
-    GROUP_A and GROUP_B are SQL conditions over the view `rankable`, or with --by values of a column. Models that pair
-    up (the same label in both groups) are compared as pairs, with Wilcoxon's test; else the test is Mann-Whitney's.
+    With names of models of the store (or zoo:NAME): how often every two of them give the same answer, which images one
+    alone gets right, and McNemar's test, on everything that both have been run on. --show goes into detail.
+
+    With two SQL conditions over the view `rankable`, or with --by two values of a column: medians, effect size, a test
+    corrected for nine. Models that pair up (the same label in both groups) are compared as pairs, with Wilcoxon's test;
+    else the test is Mann-Whitney's.
 
     \b
     Example:
+      qubastore compare timm:resnet50.a1_in1k zoo:deit3-base-21k --dataset imagenet-val
+      qubastore compare zoo:vit-clip zoo:convnext-clip --show flips --format csv
       qubastore compare "architecture = 'cnn'" "architecture = 'transformer'"
       qubastore compare supervised self-supervised --by paradigm
-      qubastore compare --by paradigm --format csv
     """
     from itertools import combinations
 
@@ -47,8 +62,17 @@ def command(
     from qubastore.errors import check_name
     from qubastore.store import open_store
 
-    if (group_a is None) != (group_b is None) or (group_a is None and by is None):
-        raise click.UsageError("give two groups, or --by COLUMN to compare all its values")
+    if len(names) < 2 and not (by and not names):
+        raise click.UsageError("give two models or more, two groups, or --by COLUMN to compare all its values")
+    with open_store(store_path) as store:
+        if by is None and (len(names) > 2 or _all_models(store, names)):
+            _compare_models(store, names, dataset, show, format_, output)
+            return
+    if len(names) > 2:
+        raise click.UsageError("with --by, give two values of the column, or none to compare all")
+    if dataset is not None or show != "agreement":
+        raise click.UsageError("--dataset and --show are for models, and these are no models of the store")
+    group_a, group_b = names or (None, None)
     with open_store(store_path) as store:
         pairs: list[tuple[str, str]]
         if group_a is not None and group_b is not None:
@@ -69,6 +93,57 @@ def command(
     columns = ("group_a", "group_b", *tables[0][2].columns)
     rows = [(a, b, *row) for a, b, table in tables for row in table.rows]
     write_rows(columns, rows, format_=format_, output=output)
+
+
+def _all_models(store: Store, names: tuple[str, ...]) -> bool:
+    """Whether all names are models: of the store, or of a loader or the zoo, so that a slip is told as one."""
+    known = {row[0] for row in store.rows("select model from run_details union select name from models")}
+    return all(name in known or name.startswith(("zoo:", "timm:", "torchvision:", "open_clip:")) for name in names)
+
+
+def _compare_models(
+    store: Store, names: tuple[str, ...], dataset: str | None, show: str, format_: str, output: str | None
+) -> None:
+    from itertools import combinations
+
+    from qubastore.cli.present import write_rows
+    from qubastore.pairs import TABLES, pair
+
+    pairs = [pair(store, a, b, dataset=dataset) for a, b in combinations(names, 2)]
+    table = TABLES[show](store, pairs)
+    if format_ != "table" or output is not None:
+        write_rows(table.columns, table.rows, format_=format_, output=output)
+        return
+    for models in pairs:
+        click.echo(click.style(f"a: {models.a}\nb: {models.b}", bold=True))
+        _print_pair(table.columns[2:], [row[2:] for row in table.rows if row[:2] == (models.a, models.b)])
+        click.echo("")
+    for note in table.notes:
+        click.echo(click.style(f"note: {note}", dim=True))
+
+
+_USUAL = {"condition": "clean", "framing": "model", "precision": "fp32"}
+"""Columns that are shown only where a row has something else."""
+
+
+def _print_pair(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """The rows of one pair; other formats have every column and digit."""
+    from qubastore.cli.present import write_rows
+
+    named = [dict(zip(columns, row, strict=True)) for row in rows]
+    shown = [name for name in columns if name != "p_value" and _is_news(name, named)]
+    cells = [tuple(_cell(name, row[name]) for name in shown) for row in named]
+    write_rows(shown, cells, format_="table")
+
+
+def _is_news(name: str, rows: Sequence[dict[str, Any]]) -> bool:
+    return name not in _USUAL or any(row[name] != _USUAL[name] for row in rows)
+
+
+def _cell(name: str, value: Any) -> Any:
+    if name == "p_holm":
+        return _p(value)
+    return f"{value:{'+' if name == 'difference' else ''}.4f}" if isinstance(value, float) else value
 
 
 def print_comparison(table: Table) -> None:

@@ -36,3 +36,87 @@ def predictions(file: str, model: str, dataset: str, labels: str | None, store_p
         run_id = import_predictions(store, file, model=model, dataset=dataset, labels=labels)
         accuracy, images = store.rows("select accuracy, n_outputs from accuracy where run_id = ?", [run_id])[0]
     click.echo(f"run {run_id}: {model} on {dataset}, {images} images, accuracy {accuracy:.5f}")
+
+
+@command.command("human")
+@click.argument("folder", type=click.Path(file_okay=False))
+@store_option
+def human(folder: str, store_path: str | None) -> None:
+    """Bring in answers of people: the CSV files of model-vs-human, EXPERIMENT_subject-NN_session_N.csv.
+
+    FOLDER holds them, or one folder per experiment. They stand beside models in shape_bias, shape_bias_by_category,
+    agreement and error_consistency.
+
+    \b
+    Example:
+      qubastore import human model-vs-human/raw-data
+      qubastore sql "select model, observer, shape_bias from shape_bias order by shape_bias desc"
+    """
+    from pathlib import Path
+
+    from qubastore.human import import_human
+    from qubastore.store import open_store
+
+    with open_store(store_path, read_only=False) as store:
+        found = import_human(store, Path(folder))
+    experiments: dict[str, list[int]] = {}
+    for (experiment, _), trials in found.trials.items():
+        experiments.setdefault(experiment, []).append(trials)
+    for experiment, counts in experiments.items():
+        click.echo(
+            f"{experiment}: {sum(counts):,} trials of {len(counts)} {'person' if len(counts) == 1 else 'people'}"
+        )
+    if found.others:
+        click.echo(f"left out: {found.others} other CSV files, which are no person's")
+
+
+@command.command("imagenet-x")
+@click.option(
+    "--annotations",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="The folder annotations of the package imagenet-x.  [default: of the installed one]",
+)
+@store_option
+def imagenet_x(annotations: str | None, store_path: str | None) -> None:
+    """Bring in what sets each image of ImageNet-val apart: pose, background, style, ... (16 factors).
+
+    The annotations come with the PyPI package imagenet-x, for non-commercial use: pip install 'qubastore[imagenet-x]'.
+
+    \b
+    Example:
+      qubastore import imagenet-x
+      qubastore sql "select model, factor, error_ratio from imagenet_x_error_ratio
+                     where annotation = 'top' and metaclass = 'all' order by error_ratio desc"
+    """
+    from pathlib import Path
+
+    from qubastore.imagenet_x import import_imagenet_x
+    from qubastore.store import open_store
+
+    with open_store(store_path, read_only=False) as store:
+        counts = import_imagenet_x(store, Path(annotations) if annotations else None)
+    click.echo("ImageNet-X: " + ", ".join(f"{count:,} images with {kind} factors" for kind, count in counts.items()))
+
+
+@command.command("real")
+@store_option
+def real(store_path: str | None) -> None:
+    """Give every ImageNet-val of the store its ReaL labels, from the timm that is installed.
+
+    Datasets that are ingested or imported get them by themselves; this is for those from before.
+
+    \b
+    Example:
+      qubastore import real
+      qubastore sql "select model, n, accuracy from label_set_accuracy where label_set = 'real'"
+    """
+    from qubastore.importers import import_real_labels
+    from qubastore.store import open_store
+
+    with open_store(store_path, read_only=False) as store:
+        found = import_real_labels(store)
+    for name, images in found:
+        click.echo(f"{name}: {images:,} images with ReaL labels")
+    if not found:
+        click.echo("no dataset here is made of official validation images: ILSVRC2012_val_00000001.JPEG, ...")

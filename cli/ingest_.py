@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "conditions",
     multiple=True,
     metavar="COND",
-    help="clean, fgsm(eps=8/255), pgd(steps=20). Repeatable.  [default: the suite's, else clean]",
+    help="clean, fgsm(eps=8/255), scale(1.25, 2), ...; see below. Repeatable.  [default: the suite's, else clean]",
 )
 @click.option(
     "--framing",
@@ -83,8 +83,17 @@ def command(
     \b
     Datasets:
       NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
-      NAME=PATH,layout=LAYOUT      corruption/severity/class, or shape-texture (<shape>/<shape>N-<texture>M.png)
-      NAME                         a dataset of docs/datasets.md, under --data-root
+      NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
+                                   (train, val, test of another task: features are kept, for qubastore probe)
+      NAME                         a dataset of docs/datasets.md or docs/vtab.md, under --data-root
+
+    \b
+    Conditions (several values, as in scale(1.25, 2), mean several conditions):
+      clean, fgsm(eps=8/255), pgd(eps=8/255, alpha=2/255, steps=10)
+      scale(1.25)                  the image resized by that factor, then the usual centre crop
+      shift(30)                    the crop moved by that many pixels of the original image along its longer side;
+                                   shift(30, direction=right), down or both
+      resolution(336)              inputs of that many pixels
 
     \b
     Example:
@@ -93,7 +102,7 @@ def command(
       qubastore ingest --config suite.toml --dry-run
     """
     from qubastore.evaluators.configuration import read_configuration
-    from qubastore.layouts import parse_dataset
+    from qubastore.evaluators.sources import find_datasets
     from qubastore.store import open_store
     from qubastore.zoo import expand_models
 
@@ -113,7 +122,7 @@ def command(
     if not specs or not (datasets or asked.datasets or suite):
         raise click.UsageError("give at least one --model, and a --dataset or --suite, or a --config that names them")
     with open_store(store_path, read_only=False) as store:
-        sets = [*asked.datasets, *(found for text in datasets for found in parse_dataset(text, data_root, _say))]
+        sets = [*asked.datasets, *(found for text in datasets for found in find_datasets(text, data_root, _say))]
         if asked.suite is not None and not dry_run:
             from qubastore.registry import replace_suite
 
@@ -169,6 +178,8 @@ def _print_report(report: IngestReport) -> None:
         f"{_counted(report.images, 'image')} in {report.seconds:.1f} s,"
         f" {len(report.completed)} of {_counted(runs, 'run')} completed"
     )
+    for model, place in report.unsupported:
+        click.echo(f"noted: {model} cannot be run on {place}")
     if report.missing:
         names = ", ".join(dict.fromkeys(name.partition("/")[0] for name, _ in report.missing))
         click.echo(f"left out: {names}; qubastore show dimensions --model NAME says what lacks")

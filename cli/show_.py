@@ -106,6 +106,7 @@ def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, outp
     """Each dimension's value, or the runs that lack and the command for each."""
     from qubastore.cli.present import write_rows
     from qubastore.missing import collapsed, dimension_states, spec_text
+    from qubastore.suites import BUILT_IN
 
     states = dimension_states(store, model, suite)
     if format_ != "table" or output is not None:
@@ -138,7 +139,7 @@ def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, outp
         click.echo(f"  {lack.run}: {lack.reason}")
         if lack.command:
             click.echo(click.style(f"    {lack.command}", dim=True))
-    if lacking and suite.startswith("quba"):
+    if lacking and suite in BUILT_IN:
         click.echo("")
         click.echo(f"all of them: qubastore ingest --model {spec_text(model)} --suite {suite} --data-root DIR")
 
@@ -146,9 +147,9 @@ def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, outp
 def _show_zoo(group: str | None, format_: str, output: str | None) -> None:
     """The study's models and what they are today; they come from the package, so no store is needed."""
     from qubastore.cli.present import write_rows
-    from qubastore.zoo import in_group, read_zoo
+    from qubastore.zoo import in_group, whole_zoo
 
-    entries = read_zoo() if group is None else in_group(group)
+    entries = whole_zoo() if group is None else in_group(group)
     rows = [(e.name, e.architecture, e.pretraining, e.paradigm, e.spec or "-", e.status) for e in entries]
     columns = ("name", "architecture", "pretraining", "paradigm", "model", "status")
     write_rows(columns, rows, format_=format_, output=output)

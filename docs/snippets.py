@@ -63,14 +63,20 @@ def datasets() -> str:
         "| name | what | images | label space | framing | looked for in | get | size | licence |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    sets: dict[str, list[str]] = {}
     for name, layout in LAYOUTS.items():
-        shown, count, places = name, f"{layout.n_samples:,}", layout.places
-        if layout.factors:
-            if (layout.factors["corruption"], layout.factors["severity"]) != ("gaussian_noise", "1"):
-                continue
-            shown, count, places = "imagenet-c", f"75 x {count}", ("imagenet-c", "ImageNet-C")
+        sets.setdefault(name.partition("/")[0] if layout.parts else name, []).append(name)
+    for name, parts in sets.items():
+        layout = LAYOUTS[parts[0]]
+        size = "-" if layout.n_samples is None else f"{layout.n_samples:,}"
+        count = size if len(parts) == 1 else f"{len(parts)} x {size}"
+        places = dict.fromkeys(
+            place.removesuffix(layout.parts[0]) if layout.parts else place for place in layout.places
+        )
+        if layout.parts:
+            places = {place.rstrip("/") or ".": None for place in places if not place.endswith("noise/")}
         folders = ", ".join(f"`{place}`" for place in places)
-        cells = (shown, layout.about, count, layout.label_space, layout.framing, folders)
+        cells = (name, layout.about, count, layout.label_space, layout.framing, folders)
         rows.append(f"| {' | '.join(cells)} | {layout.get} | {layout.size} | {layout.licence} |")
     return "\n".join(rows)
 

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.images import Decoded, open_image
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, classifier, describe
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
+from qubastore.evaluators.resolution import at_resolution
 from qubastore.labels import label_space
 from qubastore.models import Preprocessing
 
@@ -39,6 +40,21 @@ class _Held:
     batch_size: int
     mean: torch.Tensor | None
     std: torch.Tensor | None
+    resized: dict[int, torch.nn.Module] = field(default_factory=dict)
+
+    def use(self, condition: Condition, device: torch.device) -> torch.nn.Module:
+        """The network for inputs under a condition.
+
+        Raises:
+            ResolutionError: where it cannot take inputs of that size.
+        """
+        size = condition.resolution
+        if size is None:
+            return self.module
+        if size not in self.resized:
+            # One at a time: jobs come size by size, and each is a copy of the network.
+            self.resized = {size: at_resolution(self.module, size, name=self.loaded.name, device=device)}
+        return self.resized[size]
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels in [0, 1] as the network wants them; what a callable prepared is left as it is."""
@@ -169,6 +185,7 @@ class Evaluator:
             pixels = torch.from_numpy(np.stack(batch)).to(self._device).to(torch.float32).div_(255)
         places = np.asarray(sample_ids) - request.first_sample
         labels = request.labels[places]
+        first_labels = labels[:, 0]
         seeds = [request.seeds[place] for place in places] if request.seeds else []
         for model_id in request.runs:
             if model_id in result.errors:
@@ -177,8 +194,8 @@ class Evaluator:
             started = time.perf_counter()
             try:
                 inputs = self._prepared(held, batch) if pixels is None else pixels
-                logits, features = self._forward(held, inputs, request.condition, labels, seeds)
-                outputs.check_logits(logits, classes=request.classes, model=held.loaded.name)
+                logits, features = self._forward(held, inputs, request.condition, first_labels, seeds)
+                outputs.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
             except QubastoreError as error:
                 result.errors[model_id] = error
                 continue
@@ -222,7 +239,7 @@ class Evaluator:
                     part = _attacked(held, part, right[chosen], condition, seeds[chosen])
                 held.features.clear()
                 part = held.normalise(part).contiguous(memory_format=torch.channels_last)
-                logits = self._call(held.module, part)
+                logits = self._call(held.use(condition, self._device), part)
                 parts.append(logits.float().cpu().numpy())
                 if held.features:
                     features.append(held.features[-1].flatten(1).float().cpu().numpy())

@@ -18,7 +18,8 @@ from qubastore.evaluators.loaders import InMemoryModel
 from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.schedule import IngestReport, Scheduler
-from qubastore.layouts import left_out, locate_suite, own_datasets
+from qubastore.evaluators.sources import find_suite
+from qubastore.layouts import left_out, own_datasets
 from qubastore.models import ModelSpec
 from qubastore.outputs import KINDS
 from qubastore.store import Store
@@ -100,7 +101,8 @@ def ingest(
     specs = [*(model for model in models if not isinstance(model, str)), *named]
     if isinstance(datasets, Mapping):
         datasets = [found for name, path in datasets.items() for found in own_datasets(name, path)]
-    altered = list({str(condition): condition for condition in map(Condition.parse, conditions or ())}.values())
+    parsed = [condition for text in conditions or () for condition in Condition.parse_all(text)]
+    altered = list({str(condition): condition for condition in parsed}.values())
     with display:
         if not dry_run:
             # What a kill left undone comes first: a run may lack nothing but its sums.
@@ -109,7 +111,7 @@ def ingest(
             display.say(f"left out: zoo:{entry.name} {entry.status}")
         missing: list[tuple[str, QubastoreError]] = []
         if suite is not None:
-            located, missing = locate_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
+            located, missing = find_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
             datasets = [*datasets, *located]
             _report_missing(missing, suite, display, strict=strict, found=len(datasets))
         planned = plan(
@@ -131,9 +133,9 @@ def ingest(
             device = f"{resources.gpus} GPUs" if resources.gpus else f"the CPU ({resources.cpus} threads)"
             display.say(f"evaluating on {device}")
             size = batch_size or BATCH_SIZE["gpu" if resources.gpus else "cpu"]
-            scheduler = Scheduler(store, planned, resources, size, precision, strict, display, report)
-            for group in planned.groups():
-                scheduler.work_on(group)
+            with Scheduler(store, planned, resources, size, precision, strict, display, report) as scheduler:
+                for group in planned.groups():
+                    scheduler.work_on(group)
         display.say("computing metrics")
         report.completed = complete_runs(store)
     report.seconds = time.monotonic() - started

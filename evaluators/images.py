@@ -66,12 +66,15 @@ class Decoded:
     seconds: float = 0.0
 
 
-def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None) -> Decoded:
+def decode(
+    samples: Sequence[SampleFile], preprocessing: Preprocessing | None, shift: tuple[int, str] | None = None
+) -> Decoded:
     """Read and decode samples; what is no image becomes a failure.
 
     Args:
         samples: In order.
         preprocessing: How to resize and crop; None keeps the encoded images, after a look whether they decode.
+        shift: Pixels that the crop moves by before, and in which direction.
 
     Raises:
         DatasetError: where a file cannot be read, after retries, or has another size than its dataset: those are no
@@ -89,6 +92,8 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None) -
             if preprocessing is None:
                 result.images.append(data)
             else:
+                if shift is not None:
+                    image = shifted(image, *shift)
                 pixels.append(np.asarray(prepare(image, preprocessing)).transpose(2, 0, 1))
         except DatasetError:
             raise
@@ -129,6 +134,21 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         red, green, blue = (round(255 * value) for value in preprocessing.mean)
         fill = (red, green, blue)
     return _center_crop(image, preprocessing.crop, fill)
+
+
+def shifted(image: Image.Image, pixels: int, direction: str) -> Image.Image:
+    """The image as a crop sees it that has moved by `pixels` of the image; where it leaves the image, it sees black.
+
+    Args:
+        image: RGB.
+        pixels: How far, 0 and up.
+        direction: `right`, `down`, `both`, or `longer`: right for an image that is wider than high, else down.
+    """
+    if direction == "longer":
+        direction = "right" if image.width > image.height else "down"
+    left = pixels if direction in ("right", "both") else 0
+    top = pixels if direction in ("down", "both") else 0
+    return image.crop((left, top, left + image.width, top + image.height))
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:

@@ -40,9 +40,10 @@ class ShardRequest:
         shard: Its number.
         first_sample: Its first sample.
         n_samples: How many samples it has.
-        labels: (n_samples,) int32.
+        labels: (n_samples, k) int32: the right classes of each sample, filled up with -1; an attack climbs from the
+            first.
         runs: Model id -> run id of the models that lack the shard.
-        classes: Number of outputs that a model must have.
+        classes: Number of outputs that a model must have; 0 where any number will do.
         label_space: How they become the dataset's classes.
         keep: Model id -> kinds of output to keep.
         condition: How inputs are altered before the model sees them.

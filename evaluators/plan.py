@@ -95,12 +95,20 @@ class PlannedRun:
     def preprocessing(self) -> Preprocessing | None:
         """How the run's images are decoded; None where the model prepares them itself."""
         own = self.model.preprocessing
-        return own.framed(self.run.framing) if own else None
+        return own.framed(self.run.framing).under(self.condition) if own else None
+
+    @property
+    def condition(self) -> Condition:
+        """How the run's inputs are altered."""
+        return Condition.parse(self.run.condition)
 
     @property
     def group(self) -> str:
         """Runs of a group share decoding."""
-        return self.preprocessing.decode_key if self.preprocessing else f"callable {self.model.model_id}"
+        if self.preprocessing is None:
+            return f"callable {self.model.model_id}"
+        shift = self.condition.shift
+        return self.preprocessing.decode_key + (f" shifted {shift}" if shift else "")
 
     @property
     def place(self) -> str:
@@ -165,7 +173,7 @@ def plan(
         tasks: What each is to be run on.
         precision: Of the forward passes.
         keep: Kinds of output; None means each dataset's own choice.
-        force: Whether what is there is to be run again.
+        force: Whether what is there is to be run again, and what a network could not take is to be tried again.
         register: Whether to note it in the store.
         report: Takes lines for the user.
 
@@ -188,9 +196,13 @@ def plan(
             errors.append((str(spec) if isinstance(spec, ModelSpec) else spec.name, "every dataset", error))
     planned = _distinct(model for model, _ in identified)
     pairs = []
+    noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
     for model, task in itertools.product(planned, tasks):
+        if (model.model_id, str(task.condition)) in noted:
+            report(f"left out: {model.model.name} cannot be run under {task.condition}, as was noted before")
+            continue
         try:
-            _check_fit(model, task, keep or ())
+            _check_fit(model, task, keep or task.dataset.keep or ())
             pairs.append((model, task))
         except QubastoreError as error:
             errors.append((model.model.name, task.dataset.name, error))
@@ -286,7 +298,7 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
     dataset, condition = task.dataset, task.condition
     space = label_space(dataset.label_space)
     classes = space.n_outputs or len(dataset.classes)
-    if model.model.num_classes != classes:
+    if space.rule != "none" and model.model.num_classes != classes:
         raise ModelError(
             f"{model.model.name} does not fit the dataset {dataset.name}",
             expected=f"{classes} classes, those of the label space {dataset.label_space}",
@@ -302,6 +314,11 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
         raise ModelError(
             f"{model.model.name} prepares its images itself, so {condition} has no pixels to alter",
             expected="a timm data config: attacks work on pixels in [0, 1], with the normalisation inside the model",
+        )
+    if condition.is_transformation and model.preprocessing is None:
+        raise ModelError(
+            f"{model.model.name} prepares its images itself, so {condition} cannot come before its crop",
+            hint="return a timm data config instead of a function",
         )
     if task.framing != "model" and model.preprocessing is None:
         raise ModelError(

@@ -8,30 +8,23 @@ agree with those of an image pass to within 2^-16 of the logit scale.
 from __future__ import annotations
 
 import json
-import uuid
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qubastore import outputs, registry
-from qubastore.commit import Failure, Shard, commit_shard
+from qubastore import registry
 from qubastore.completion import complete_runs
-from qubastore.conditions import SIGNIFICANT_BITS
+from qubastore.derived import Recipe, derive
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
-from qubastore.identity import canonical_json, identifier
-from qubastore.labels import label_space
+from qubastore.identity import canonical_json
 from qubastore.models import Model, ModelSpec
-from qubastore.runs import Run
 from qubastore.store import Store
-
-if TYPE_CHECKING:
-    import duckdb
 
 
 @dataclass(frozen=True)
@@ -103,11 +96,14 @@ def rescore(
             hint=f"qubastore ingest --model {model} --keep outputs,logits,features ...",
         )
     head = _head(store, new, source_id, say)
+    changes = {"--templates": templates, "--temperature": f"{temperature:g}" if temperature is not None else None}
+    words = [word for name, value in changes.items() if value is not None for word in (name, value)]
+    command = shlex.join(["qubastore", "rescore", model, *words])
     made: list[tuple[str, str, str]] = []
     for run_id, dataset, condition, has_features in runs:
         if has_features:
             say(f"{new.model.name} on {dataset}: from kept features")
-            made.append((dataset, condition, _rescore_run(store, run_id, new.model, head)))
+            made.append((dataset, condition, _rescore_run(store, run_id, new.model, head, command)))
     complete_runs(store)
     return Rescored(new.model.name, made, [(run[1], run[2]) for run in runs if not run[3]])
 
@@ -186,91 +182,13 @@ def _head(store: Store, new: _New, source_id: str, say: Callable[[str], None]) -
     return head
 
 
-def _rescore_run(store: Store, source: str, model: Model, head: Head) -> str:
-    """Make a run of the new model from the features of a run of the old one, shard by shard; return its id."""
-    (row,) = store.rows(
-        """
-        select runs.dataset_id, runs.framing, runs.condition, runs.precision, runs.shard_size, runs.versions,
-            datasets.n_samples, datasets.label_space
-        from runs join datasets using (dataset_id) where run_id = ?
-        """,
-        [source],
-    )
-    dataset_id, framing, condition, precision, shard_size, versions, n_samples, space = row
-    run = Run(
-        model.model_id,
-        dataset_id,
-        n_samples,
-        shard_size,
-        framing=framing,
-        condition=condition,
-        precision=precision,
-        origin="derived",
-        versions=versions,
-    )
+def _rescore_run(store: Store, source: str, model: Model, head: Head, command: str) -> str:
+    """Make a run of the new model from the features of a run of the old one; return its id."""
 
-    def register(connection: duckdb.DuckDBPyConnection) -> None:
-        shards = "select shard, committed_at from shards where run_id = ? order by shard"
-        read = connection.execute(shards, [source]).fetchall()
-        # What was made of shards that were replaced since goes, whole or half.
-        made_of = identifier(source, [[shard, str(committed)] for shard, committed in read])
-        noted = connection.execute("select parameters from derivations where run_id = ?", [run.run_id]).fetchall()
-        if noted and noted != [(made_of,)]:
-            registry.remove_run(connection, run.run_id)
-        registry.register_run(connection, run)
-        if noted != [(made_of,)]:
-            registry.insert(connection, "derivations", [(run.run_id, source, "rescore", made_of, datetime.now(UTC))])
-
-    store.write(register)
-    done = {number for (number,) in store.rows("select shard from shards where run_id = ?", [run.run_id])}
-    for number in range(run.n_shards):
-        if number not in done:
-            shard = _rescore_shard(store, source, run, number, head, space, SIGNIFICANT_BITS[precision])
-            commit_shard(store, shard, dataset_id=dataset_id)
-    return run.run_id
-
-
-def _rescore_shard(store: Store, source: str, run: Run, number: int, head: Head, space: str, bits: int) -> Shard:
-    first, end = run.shard_range(number)
-    found = store.sql(
-        """
-        select outputs.sample_id, outputs.label, features.values
-        from outputs join features using (run_id, sample_id)
-        where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id
-        """,
-        [source, first, end],
-    ).to_arrow_table()
-    failures = store.rows(
-        "select sample_id, key, error from failures where run_id = ? and sample_id >= ? and sample_id < ?",
-        [source, first, end],
-    )
-    files: dict[str, str] = {}
-    if len(found):
-        ids = found.column("sample_id").to_numpy().astype(np.int32)
-        labels = found.column("label").to_numpy().astype(np.int32)
-        features = found.column("values").combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
+    def logits(_: Any, features: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         # In float64: the cosine of vectors that were rounded to 16 bits, times about 100.
-        cosines = features.astype(np.float64) @ head.vectors.astype(np.float64).T
-        logits = (cosines * head.logit_scale + head.logit_bias).astype(np.float32)
-        columns = outputs.output_columns(logits, labels, label_space(space))
-        tables = {
-            "outputs": outputs.outputs_table(run.run_id, ids, columns),
-            "logits": outputs.vectors_table(run.run_id, ids, outputs.round_significant(logits, bits)),
-        }
-        name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
-        for kind, table in tables.items():
-            path = outputs.partition_folder(store.data_path, kind, run.run_id) / name
-            outputs.write_parquet(table, Path(path))
-            files[kind] = str(path)
-    return Shard(
-        run.run_id,
-        number,
-        first,
-        end - first,
-        files,
-        failures=tuple(Failure(*row) for row in failures),
-        kept=outputs.DEFAULT_KEEP,
-        batch_size=end - first,
-        device="kept features",
-        seconds=0.0,
-    )
+        cosines = features[0].astype(np.float64) @ head.vectors.astype(np.float64).T
+        scaled: NDArray[np.float32] = (cosines * head.logit_scale + head.logit_bias).astype(np.float32)
+        return scaled
+
+    return derive(store, model, Recipe("rescore", command, "features", [source], logits))

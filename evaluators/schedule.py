@@ -10,12 +10,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from qubastore.commit import check_contents, commit_shard, known_contents
 from qubastore.conditions import Condition
 from qubastore.datasets import Dataset
-from qubastore.errors import DatasetError, IngestError, QubastoreError
+from qubastore.errors import DatasetError, IngestError, QubastoreError, ResolutionError
 from qubastore.evaluators.actor import cpu_environment
 from qubastore.evaluators.attacks import sample_seed
 from qubastore.evaluators.cluster import Resources
@@ -25,6 +23,8 @@ from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
 from qubastore.labels import label_space
+from qubastore.outputs import label_matrix
+from qubastore.registry import note_unsupported
 from qubastore.store import Store
 
 DECODE_CHUNK = 32
@@ -48,6 +48,7 @@ class IngestReport:
         failures: Images that could not be decoded, counted once per run.
         set_aside: Shards that killed two evaluators: (dataset, first sample, one past the last).
         errors: Why runs could not go on: (model, dataset, error).
+        unsupported: Models that cannot take inputs of another size: (model, place); a fact that is noted, no error.
         missing: Datasets of the suite that were not found, or could not be read: (name, error).
         seconds: Wall time.
         plan: What was planned.
@@ -60,6 +61,7 @@ class IngestReport:
     failures: int = 0
     set_aside: list[tuple[str, int, int]] = field(default_factory=list)
     errors: list[tuple[str, str, QubastoreError]] = field(default_factory=list)
+    unsupported: list[tuple[str, str]] = field(default_factory=list)
     missing: list[tuple[str, QubastoreError]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -78,7 +80,7 @@ class _Job:
     given: int = 0
 
     def request(self, dead: set[str]) -> ShardRequest:
-        labels = np.array([sample.label for sample in self.dataset.samples[self.first : self.end]], np.int32)
+        labels = label_matrix([sample.labels for sample in self.dataset.samples[self.first : self.end]])
         alive = [p for p in self.runs if _key(p) not in dead]
         space = label_space(self.dataset.label_space)
         return ShardRequest(
@@ -87,7 +89,7 @@ class _Job:
             n_samples=self.end - self.first,
             labels=labels,
             runs={p.model.model_id: p.run.run_id for p in alive},
-            classes=space.n_outputs or len(self.dataset.classes),
+            classes=0 if space.rule == "none" else space.n_outputs or len(self.dataset.classes),
             label_space=space.name,
             keep={p.model.model_id: p.keep for p in alive},
             condition=self.condition,
@@ -132,6 +134,14 @@ class Scheduler:
         self._begun: set[str] = set()
         self._contents: dict[str, dict[int, str]] = {}
         self._given = itertools.count()
+        self._evaluators: list[Any] = []
+        self._loaded: dict[str, QubastoreError | None] = {}
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dismiss()
 
     def work_on(self, group: list[PlannedRun]) -> None:
         """Put every missing shard of a group through its models."""
@@ -140,11 +150,9 @@ class Scheduler:
         for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
             self._contents.setdefault(dataset.dataset_id, known_contents(self._store, dataset.dataset_id))
         jobs = deque(_jobs(group))
-        evaluators: list[Any] = []
         busy: dict[Any, tuple[Any, _Job]] = {}
+        evaluators = self._staff(group, len(jobs))
         try:
-            for _ in range(min(self._resources.gpus or 1, len(jobs))):
-                evaluators.append(self._evaluator(group))
             idle = deque(evaluators * self._depth(jobs[0], len(evaluators)))
             while jobs or busy:
                 while jobs and idle:
@@ -177,9 +185,30 @@ class Scheduler:
                     raise _cause(error) from error
                 idle.append(actor)
                 self._commit(job, result)
-        finally:
-            for actor in evaluators:
-                ray.kill(actor)
+        except BaseException:
+            self._dismiss()
+            raise
+
+    def _staff(self, group: list[PlannedRun], n_jobs: int) -> list[Any]:
+        """Evaluators that hold the group's models: those of the group before, where they do, else new ones."""
+        models = {planned.model.model_id for planned in group}
+        if set(self._loaded) != models:
+            self._dismiss()
+        for planned in group:
+            if (error := self._loaded.get(planned.model.model_id)) is not None:
+                self._give_up(planned, error)
+        for _ in range(min(self._resources.gpus or 1, n_jobs) - len(self._evaluators)):
+            self._evaluators.append(self._evaluator(group))
+        return self._evaluators
+
+    def _dismiss(self) -> None:
+        """Stop all evaluators: the next group has other models, or the work is over."""
+        import ray
+
+        for actor in self._evaluators:
+            ray.kill(actor)
+        self._evaluators = []
+        self._loaded = {}
 
     def _begin(self, job: _Job) -> None:
         """Show the runs of a job, once: models are loaded by now, so that the speed shown is that of the work."""
@@ -207,12 +236,13 @@ class Scheduler:
             head = read_head(self._store, p.model.model_id) if p.model.model.loader == "open_clip" else None
             loads[p.model.model_id] = (p, actor.load.remote(p.model.model_id, p.model.source, head))
         for model_id, (planned, load) in loads.items():
+            self._loaded[model_id] = None
             try:
                 made = ray.get(load)
                 if made is not None:
                     store_head(self._store, model_id, made)
             except ray.exceptions.RayTaskError as error:
-                cause = _cause(error)
+                self._loaded[model_id] = cause = _cause(error)
                 for other in group:
                     if other.model.model_id == model_id:
                         self._give_up(other, cause)
@@ -248,9 +278,9 @@ class Scheduler:
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
         task = ray.remote(decode).options(num_cpus=1, max_retries=3)
-        preprocessing = group[0].preprocessing
+        preprocessing, shift = group[0].preprocessing, group[0].condition.shift
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
-        return [task.remote(chunk, preprocessing) for chunk in chunks]
+        return [task.remote(chunk, preprocessing, shift) for chunk in chunks]
 
     def _retry(self, job: _Job, jobs: deque[_Job]) -> None:
         job.attempts += 1
@@ -310,6 +340,14 @@ class Scheduler:
     def _give_up(self, planned: PlannedRun, error: QubastoreError) -> None:
         if _key(planned) not in self._dead:
             self._dead.add(_key(planned))
+            if isinstance(error, ResolutionError):
+                # A fact about the network, no failure: noted, so that it is not tried again.
+                self._store.write(
+                    lambda c: note_unsupported(c, planned.model.model_id, planned.run.condition, str(error))
+                )
+                self._report.unsupported.append((planned.model.model.name, planned.place))
+                self._display.say(f"{error}: noted, and left out")
+                return
             self._report.errors.append((planned.model.model.name, planned.place, error))
             self._display.say(f"{planned.model.model.name} on {planned.place}: given up\n{error}")
 
@@ -318,7 +356,7 @@ def _jobs(group: list[PlannedRun]) -> list[_Job]:
     """One job per dataset, framing, condition and range of samples, for all runs of the group that lack it."""
     jobs: dict[tuple[str, str, str, int, int], _Job] = {}
     for planned in group:
-        condition = Condition.parse(planned.run.condition)
+        condition = planned.condition
         for shard in planned.missing:
             first, end = planned.run.shard_range(shard)
             key = (planned.dataset.dataset_id, planned.run.framing, planned.run.condition, first, end)

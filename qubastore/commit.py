@@ -6,7 +6,7 @@ The first commit of a shard wins. A later one that offers nothing more is told s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +77,7 @@ def commit_shard(
     contents: Mapping[int, str] | None = None,
     replace: bool = False,
     run: Run | None = None,
+    check: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> bool:
     """Register a shard: all of it, or nothing, and only once.
 
@@ -87,6 +88,7 @@ def commit_shard(
         contents: Sample id -> content hash of samples decoded for the first time.
         replace: Take the place of what is committed, even if that keeps as much.
         run: With `replace`, the run as it is now: its versions take the place of those noted.
+        check: Looks inside the transaction whether what the shard was made from still holds, and raises if not.
 
     Returns:
         False where another commit was first; the shard's files are gone then.
@@ -97,6 +99,7 @@ def commit_shard(
     """
 
     def work(connection: duckdb.DuckDBPyConnection) -> bool:
+        check(connection)
         kept = connection.execute(
             "select kept from shards where run_id = ? and shard = ?", [shard.run_id, shard.shard]
         ).fetchone()
@@ -163,6 +166,7 @@ def _is_registered(store: Store, shard: Shard) -> bool:
 
 
 def _remove_shard(connection: duckdb.DuckDBPyConnection, shard: Shard) -> None:
+    registry.empty_derived(connection, shard.run_id)
     # What was summed up over the old rows goes with them: the run is complete again once it is summed up anew.
     for table in registry.SUMMARY_TABLES:
         connection.execute(f"delete from {table} where run_id = ?", [shard.run_id])

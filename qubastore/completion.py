@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore import registry
 from qubastore.labels import IMAGENET_1K, label_space
 from qubastore.metrics import METRICS, Metric
+from qubastore.run_grain import RunGrain
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -141,7 +142,11 @@ def _sums(store: Store, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
         """,
         [run_id],
     ).fetchnumpy()
-    label, confidence = np.asarray(columns["label"]), np.asarray(columns["confidence"], np.float64)
+    label = np.asarray(columns["label"])
+    if len(label) and _masked(columns["prediction"]):
+        # Outputs that mean none of the classes: nothing to count but the samples.
+        return _Sums((run_id, len(label), n_failed, *[None] * 5, datetime.now(UTC)), [], [], [])
+    confidence = np.asarray(columns["confidence"], np.float64)
     correct = np.asarray(columns["prediction"]) == label
     truth, squares = _optional(columns["label_probability"]), _optional(columns["sum_squared_probability"])
     in_top5 = columns["in_top5"]
@@ -204,39 +209,60 @@ def _store_metrics(store: Store) -> None:
 
     A metric that a run cannot have (no logits were kept) is stored as null: looked for, and not there.
     """
-    present = set(store.rows("select run_id, metric, metric_version from run_metrics"))
-    summed_up = dict(store.rows("select run_id, computed_at from run_summary order by run_id"))
-    complete = list(summed_up)
-    transforms = [metric for metric in METRICS if metric.transform]
-    untransformed = {
-        run: [m for m in transforms if (run, m.name, m.version) not in present]
-        for run in complete
-        if any((run, m.name, m.version) not in present for m in transforms)
-    }
-    able = _with_logits(store, list(untransformed))
-    for run_id in able:
-        _replace(store, _transformed(store, untransformed.pop(run_id), run_id), summed_up)
-    if untransformed:
-        nothing = [(run, m.name, m.version, None) for run, metrics in untransformed.items() for m in metrics]
-        _replace(store, nothing, summed_up)
+    current = {(metric.name, metric.version) for metric in METRICS if metric.over == "run"}
+    lacking = store.rows(
+        """
+        select run_summary.run_id, run_summary.computed_at, present.metrics
+        from run_summary
+        left join (
+            select run_id, list(metric || ' ' || metric_version) as metrics,
+                count(*) filter (where list_contains(?, metric || ' ' || metric_version)) as n
+            from run_metrics group by run_id
+        ) as present using (run_id)
+        where coalesce(present.n, 0) < ?
+        order by run_summary.run_id
+        """,
+        [[f"{name} {version}" for name, version in current], len(current)],
+    )
+    for first in range(0, len(lacking), _RUNS_AT_ONCE):
+        part = lacking[first : first + _RUNS_AT_ONCE]
+        todo = {
+            run_id: [m for m in METRICS if m.over == "run" and f"{m.name} {m.version}" not in (present or ())]
+            for run_id, _, present in part
+        }
+        _replace(store, _metrics(store, todo), {run_id: computed_at for run_id, computed_at, _ in part})
+
+
+MetricRow = tuple[str, str, int, float | None]
+"""Run, metric, version, value."""
+
+
+def _metrics(store: Store, todo: Mapping[str, Sequence[Metric]]) -> list[MetricRow]:
+    """The metrics of runs: run -> metrics that it lacks."""
+    able = set(_with_logits(store, [run for run, metrics in todo.items() if any(m.transform for m in metrics)]))
+    rows: list[MetricRow] = []
+    for run_id, metrics in todo.items():
+        transforms = [metric for metric in metrics if metric.transform]
+        if run_id in able:
+            rows += _transformed(store, transforms, run_id)
+        else:
+            rows += [(run_id, metric.name, metric.version, None) for metric in transforms]
     by_view: dict[str, list[Metric]] = defaultdict(list)
-    for metric in METRICS:
-        if metric.view and metric.over == "run":
-            by_view[metric.view].append(metric)
-    rows = []
-    for view, metrics in by_view.items():
-        lacking = [run for run in complete if any((run, m.name, m.version) not in present for m in metrics)]
-        if lacking:
+    for metric in {metric.name: metric for metrics in todo.values() for metric in metrics if metric.view}.values():
+        by_view[metric.view].append(metric)
+    with RunGrain(store, list(by_view), list(todo)) as copy:
+        copy.add_metrics(rows)
+        for view, metrics in by_view.items():
             names = ", ".join(metric.name for metric in metrics)
-            answers = store.rows(f"select run_id, {names} from {view} where list_contains(?, run_id)", [lacking])
-            values = {run_id: [None] * len(metrics) for run_id in lacking} | {row[0]: list(row[1:]) for row in answers}
+            values = {row[0]: row[1:] for row in copy.rows(f"select run_id, {names} from {view}")}
+            nothing = (None,) * len(metrics)
             rows += [
                 (run_id, metric.name, metric.version, value)
-                for run_id in lacking
-                for metric, value in zip(metrics, values[run_id], strict=True)
+                for run_id, wanted in todo.items()
+                for metric, value in zip(metrics, values.get(run_id, nothing), strict=True)
+                if metric in wanted
             ]
-    if rows:
-        _replace(store, rows, summed_up)
+    return rows
 
 
 def _with_logits(store: Store, runs: Sequence[str]) -> list[str]:
@@ -253,7 +279,7 @@ def _with_logits(store: Store, runs: Sequence[str]) -> list[str]:
     return [row[0] for row in kept]
 
 
-def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[tuple[str, str, int, float | None]]:
+def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
     """Transform metrics of a run from its kept logits, which are read once."""
     import numpy as np
 
@@ -283,22 +309,23 @@ def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[t
                 value = float(compute(matrix, labels, label_space(metric.label_space)))
         elif space.rule == "identity":
             value = float(compute(matrix, labels))
-        elif space.rule != "argmax" and len(labels):
+        elif space.rule not in ("argmax", "none") and len(labels):
             # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
             value = float(compute(project(matrix, space).astype(np.float32), labels))
         rows.append((run_id, metric.name, metric.version, value if math.isfinite(value) else None))
     return rows
 
 
-def _replace(
-    store: Store, rows: Sequence[tuple[str, str, int, float | None]], summed_up: Mapping[str, datetime]
-) -> None:
+def _replace(store: Store, rows: Sequence[MetricRow], summed_up: Mapping[str, datetime]) -> None:
     """Store metrics in place of those of the same runs and names, for runs summed up when `summed_up` says."""
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
-        for metric in sorted({row[1] for row in rows}):
-            runs = [row[0] for row in rows if row[1] == metric]
-            connection.execute("delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric, runs])
+        # Only where there is something to delete: a delete that finds nothing costs as much as one that does.
+        runs = sorted({row[0] for row in rows})
+        query = "select distinct metric from run_metrics where list_contains(?, run_id)"
+        for (metric,) in connection.execute(query, [runs]).fetchall():
+            stale = [row[0] for row in rows if row[1] == metric]
+            connection.execute("delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric, stale])
         # A run may have been removed, or summed up anew, since its metrics were computed.
         now = dict(connection.execute("select run_id, computed_at from run_summary").fetchall())
         registry.insert(connection, "run_metrics", [row for row in rows if now.get(row[0]) == summed_up[row[0]]])

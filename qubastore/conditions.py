@@ -10,13 +10,26 @@ from fractions import Fraction
 from qubastore.errors import UsageError, check_name
 
 CLEAN = "clean"
+ATTACKS = ("fgsm", "pgd")
+TRANSFORMATIONS = ("scale", "shift", "resolution")
+"""What moves or resizes the image before the model's crop; the sizes are those of arXiv 2311.09215."""
 
 PARAMETERS: dict[str, dict[str, str]] = {
     CLEAN: {},
     "fgsm": {"eps": "8/255"},
     "pgd": {"eps": "8/255", "alpha": "2/255", "steps": "10", "start": "random"},
+    "scale": {"factor": ""},
+    "shift": {"pixels": "", "direction": "longer"},
+    "resolution": {"pixels": ""},
 }
-"""Kind of condition -> its parameters with their defaults, those of the QUBA study (arXiv 2503.17110)."""
+"""Kind of condition -> its parameters with their defaults; an empty one must be given, and needs no name.
+
+Attacks have the defaults of the QUBA study (arXiv 2503.17110). `scale` resizes the image by that factor before the
+usual centre crop; `shift` moves the crop, in pixels of the original image, along its longer side, as arXiv 2311.09215
+does, or right, down or both; `resolution` takes inputs of that many pixels.
+"""
+
+DIRECTIONS = ("longer", "right", "down", "both")
 
 FRAMINGS = ("model", "whole")
 """`model`: the model's own resize and crop. `whole`: the whole image resized to the input size, nothing cropped."""
@@ -37,7 +50,7 @@ class Condition:
     """How inputs are altered before the model sees them.
 
     Attributes:
-        kind: `clean`, `fgsm` or `pgd`.
+        kind: One of `PARAMETERS`.
         parameters: Name -> value as canonical text.
     """
 
@@ -46,27 +59,67 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Read `fgsm`, `fgsm(eps=4/255)`, `pgd(steps=20, start=image)`; what is left out takes its default.
+        """Read `fgsm`, `pgd(steps=20, start=image)`, `scale(1.25)`; what is left out takes its default.
+
+        What alters nothing, `scale(1)` or `shift(0)`, is `clean`.
 
         Raises:
-            UsageError: on an unknown kind or parameter, or a value out of range.
+            UsageError: on an unknown kind or parameter, a value out of range, or several values.
+        """
+        found = cls.parse_all(text)
+        if len(found) > 1:
+            raise UsageError(f"{text!r} means {len(found)} conditions", expected="one", hint=str(found[0]))
+        return found[0]
+
+    @classmethod
+    def parse_all(cls, text: str) -> list[Condition]:
+        """Read a condition, or `scale(1, 1.25, 1.5)`: one condition for each value.
+
+        Raises:
+            UsageError: as `parse`.
         """
         match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
         if match is None:
             raise UsageError(
-                f"{text!r} is no condition", expected="KIND or KIND(NAME=VALUE, ...)", hint="fgsm(eps=8/255)"
+                f"{text!r} is no condition",
+                expected="KIND, KIND(VALUE) or KIND(NAME=VALUE, ...)",
+                hint="fgsm(eps=8/255), scale(1.25)",
             )
         kind = check_name("condition", match[1], tuple(PARAMETERS))
         values = dict(PARAMETERS[kind])
-        for pair in filter(None, (part.strip() for part in (match[2] or "").split(","))):
-            name, equals, value = (part.strip() for part in pair.partition("="))
+        given = {name for name, default in values.items() if default}
+        listed: list[str] = []
+        for part in filter(None, (part.strip() for part in (match[2] or "").split(","))):
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals and len(given) < len(values):
+                listed.append(part)
+                continue
             check_name(f"parameter of {kind}", name, tuple(values))
             if not equals:
                 raise UsageError(f"{text!r}: {name} has no value", hint=f"{kind}({name}={values[name]})")
-            values[name] = _canonical(name, value, text)
-        return cls(kind, values)
+            values[name] = _canonical(kind, name, value, text)
+            given.add(name)
+        needed = [name for name in values if name not in given]
+        if bool(needed) != bool(listed):
+            raise UsageError(
+                f"{text!r} {'says no' if needed else 'says twice a'} {(needed or list(values))[0]}",
+                hint=_EXAMPLES.get(kind),
+            )
+        return [
+            cls(kind, {**values, needed[0]: _canonical(kind, needed[0], value, text)})._unless_clean()
+            for value in listed
+        ] or [cls(kind, values)._unless_clean()]
+
+    def _unless_clean(self) -> Condition:
+        nothing = {"scale": {"factor": "1"}, "shift": {"pixels": "0"}}.get(self.kind, {})
+        alters = any(self.parameters[name] != value for name, value in nothing.items()) or not nothing
+        return self if alters else Condition(CLEAN, {})
 
     def __str__(self) -> str:
+        if self.kind in TRANSFORMATIONS:
+            first, *others = self.parameters.items()
+            chosen = [f"{name}={value}" for name, value in others if value != PARAMETERS[self.kind][name]]
+            return f"{self.kind}({','.join([first[1], *chosen])})"
         listed = ",".join(f"{name}={value}" for name, value in self.parameters.items())
         return f"{self.kind}({listed})" if listed else self.kind
 
@@ -77,20 +130,47 @@ class Condition:
     @property
     def is_attack(self) -> bool:
         """Whether it needs the model's gradients and the right labels."""
-        return self.kind != CLEAN
+        return self.kind in ATTACKS
+
+    @property
+    def is_transformation(self) -> bool:
+        """Whether it changes how the image becomes the input, so that it is decoded for itself."""
+        return self.kind in TRANSFORMATIONS
+
+    @property
+    def resolution(self) -> int | None:
+        """Height and width of the input, pixels; None where the model's own stay."""
+        return int(self.parameters["pixels"]) if self.kind == "resolution" else None
+
+    @property
+    def shift(self) -> tuple[int, str] | None:
+        """Pixels of the original image that the crop moves by, and in which direction."""
+        return (int(self.parameters["pixels"]), self.parameters["direction"]) if self.kind == "shift" else None
 
 
-def _canonical(name: str, value: str, text: str) -> str:
+_EXAMPLES = {"scale": "scale(1.25)", "shift": "shift(30), shift(30, direction=down)", "resolution": "resolution(336)"}
+_WHOLE = {"steps": (1, 1_000_000), "shift": (0, 10_000), "resolution": (1, 4_096)}
+"""Parameters, or kinds, whose value is a whole number, and its range."""
+
+
+def _canonical(kind: str, name: str, value: str, text: str) -> str:
     if name == "start":
         return check_name("start of pgd", value, _STARTS)
+    if name == "direction":
+        return check_name("direction of shift", value, DIRECTIONS)
     try:
         number = Fraction(value)
     except (ValueError, ZeroDivisionError):
         number = Fraction(-1)
-    if name == "steps":
-        if number.denominator != 1 or number < 1:
-            raise UsageError(f"{text!r}: steps is {value}", expected="a whole number from 1 up")
+    whole = _WHOLE.get(name) or _WHOLE.get(kind)
+    if whole:
+        if number.denominator != 1 or not whole[0] <= number <= whole[1]:
+            raise UsageError(f"{text!r}: {name} is {value}", expected=f"a whole number from {whole[0]} to {whole[1]:,}")
         return str(number)
+    if kind == "scale":
+        if not Fraction(1, 10) <= number <= 10:
+            raise UsageError(f"{text!r}: {name} is {value}", expected="a number from 0.1 to 10")
+        return f"{float(number):.12g}"
     if not 0 < number <= 1:
         raise UsageError(f"{text!r}: {name} is {value}", expected="a number above 0 and up to 1, such as 8/255")
     # 8/255 and 16/510 are one condition; 255ths are how the field writes them.

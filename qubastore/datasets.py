@@ -29,6 +29,7 @@ class Sample:
         key: Path relative to the dataset's root, `/`-separated, as in class folders, whatever the layout on the disk.
         size: Size of the encoded image, bytes.
         label: Its class, an index into the dataset's classes.
+        others: More classes that are right too.
         factors: What else is known of it: corruption, severity, texture, ...
         data: The encoded image, for datasets in memory; None where a file is to be read.
         path: The file relative to the root where it is not the key.
@@ -42,6 +43,12 @@ class Sample:
     data: bytes | None = None
     path: str | None = None
     row: int | None = None
+    others: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All right classes, `label` first."""
+        return (self.label, *self.others)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Dataset:
         factors: What all samples share: corruption and severity of a cell of a corruption set.
         image_size: Width and height that every image must have, pixels; None where they vary.
         keep: What is kept of its runs unless another choice is made; None means `qubastore.outputs.DEFAULT_KEEP`.
+        listed_factors: Whether the samples' factors come from a list of their own, so that keys do not imply them.
     """
 
     name: str
@@ -69,6 +77,7 @@ class Dataset:
     factors: Mapping[str, str] = field(default_factory=dict)
     image_size: tuple[int, int] | None = None
     keep: tuple[str, ...] | None = None
+    listed_factors: bool = False
 
     @cached_property
     def dataset_id(self) -> str:
@@ -87,8 +96,12 @@ class Dataset:
         space = {IMAGENET_1K: None, OWN_CLASSES: list(self.classes)}.get(self.label_space, self.label_space)
         # Factors that keys imply need their names alone; those that all samples share stand nowhere else.
         names = sorted(self.samples[0].factors) if self.samples else []
-        factors = [names, dict(self.factors)] if names else []
-        return identifier("dataset", self.name, space, listing, *factors)
+        factors: list[Any] = [names, dict(self.factors)] if names else []
+        if self.listed_factors:
+            factors.append([dict(s.factors) for s in self.samples])
+        # Several right classes are no part of a key.
+        several = [[s.others for s in self.samples]] if any(s.others for s in self.samples) else []
+        return identifier("dataset", self.name, space, listing, *factors, *several)
 
     def limited(self, limit: int | None) -> Dataset:
         """At most `limit` samples, evenly spaced so that they spread over the classes: a dataset of its own."""

@@ -10,6 +10,7 @@
      ├── DatasetError              images or labels that are not what was expected
      │    └── DatasetNotFoundError a dataset that is not where it was looked for
      ├── ModelError                a model that cannot be found, loaded or trusted
+     │    └── ResolutionError      a network that cannot take inputs of another size
      ├── OutputError               a model gave something that is no classifier's output
      ├── ImportDataError           a file to import that does not fit
      └── IngestError               an ingest that could not finish all its work
@@ -90,6 +91,10 @@ class DatasetNotFoundError(DatasetError):
 
 class ModelError(QubastoreError):
     """A model that cannot be found, loaded, or told apart from another."""
+
+
+class ResolutionError(ModelError):
+    """A network cannot take inputs of another size than its own."""
 
 
 class OutputError(QubastoreError):

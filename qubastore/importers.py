@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qubastore import outputs, registry
 from qubastore.commit import Shard, commit_shard
 from qubastore.completion import complete_runs
+from qubastore.csv_files import read_csv
 from qubastore.datasets import Dataset, Sample
 from qubastore.errors import ImportDataError, UsageError
 from qubastore.identity import content_hash
@@ -55,7 +55,7 @@ def import_predictions(
         ImportDataError: naming file and line, where a value does not fit; nothing is stored then.
     """
     file = Path(path)
-    rows = _read(file, ("file_name", "predicted_class", "predicted_probability"))
+    rows = read_csv(file, ("file_name", "predicted_class", "predicted_probability"))
     data = (
         _labelled_dataset(file, rows, dataset, Path(labels)) if labels else _stored_dataset(store, rows, dataset, file)
     )
@@ -82,29 +82,25 @@ def import_predictions(
     return _store_run(store, file, model, data, predictions)
 
 
-def _read(file: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and row of each line of a CSV file."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise ImportDataError(
-                    f"{file} has no column {missing[0]!r}",
-                    expected=f"columns {', '.join(columns)}",
-                    found=", ".join(reader.fieldnames or ()) or "an empty file",
-                )
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise ImportDataError(f"{file}: {error.strerror}", expected=f"a CSV file with {', '.join(columns)}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ImportDataError(f"{file} is no CSV file in UTF-8", found=str(error)) from None
-    if not rows:
-        raise ImportDataError(f"{file} has a header and no rows", expected="one row per image")
-    for line, row in rows:
-        if any(row[column] is None for column in columns):
-            raise ImportDataError(f"{file}, line {line}: too few columns", expected=", ".join(columns))
-    return rows
+def import_real_labels(store: Store) -> list[tuple[str, int]]:
+    """Store the ReaL labels of every dataset of official validation images; return (name, images with labels) of each.
+
+    Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159; the labels are those that timm carries.
+    """
+
+    def work(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
+        found = []
+        query = "select dataset_id, name from datasets where label_space = ? order by name, n_samples"
+        for dataset_id, name in connection.execute(query, [IMAGENET_1K]).fetchall():
+            query = "select key from samples where dataset_id = ? order by sample_id"
+            keys = [row[0] for row in connection.execute(query, [dataset_id]).fetchall()]
+            if registry.add_real_labels(connection, dataset_id, keys):
+                query = "select count(*) from label_sets where dataset_id = ? and label_set = ? and len(labels) > 0"
+                counted = connection.execute(query, [dataset_id, registry.REAL_LABELS]).fetchone()
+                found.append((name, counted[0] if counted else 0))
+        return found
+
+    return store.write(work)
 
 
 def _whole_number(text: str, where: str, classes: int) -> int:
@@ -134,7 +130,7 @@ def _labelled_dataset(predictions: Path, rows: list[tuple[int, dict[str, str]]],
         )
     classes = imagenet_synsets()
     right = {}
-    for line, row in _read(labels, ("file_name", "label")):
+    for line, row in read_csv(labels, ("file_name", "label")):
         if row["file_name"] in right:
             raise ImportDataError(f"{labels}, line {line}: a second label for {row['file_name']}")
         right[row["file_name"]] = _whole_number(row["label"], f"{labels}, line {line}", len(classes))
@@ -194,7 +190,6 @@ def _names(data: Dataset) -> list[str]:
 
 def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: Mapping[int, tuple[int, float]]) -> str:
     import numpy as np
-    import pyarrow as pa
 
     size = len(data.samples)
     content = content_hash(file.read_bytes())
@@ -207,22 +202,14 @@ def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: 
         registry.register_model(connection, model)
         registry.register_run(connection, run)
 
-    columns = {
-        "run_id": pa.array([run.run_id] * size),
-        "sample_id": pa.array(np.arange(size, dtype=np.int32)),
-        "label": pa.array([sample.label for sample in data.samples], pa.int32()),
-        "prediction": pa.array([predictions[index][0] for index in range(size)], pa.int32()),
-        "confidence": pa.array([predictions[index][1] for index in range(size)], pa.float64()),
+    columns: dict[str, Any] = {
+        "label": np.array([sample.label for sample in data.samples], np.int32),
+        "prediction": np.array([predictions[index][0] for index in range(size)], np.int32),
+        "confidence": np.array([predictions[index][1] for index in range(size)]),
     }
-    columns["label_probability"] = pa.nulls(size, pa.float64())
-    columns["label_logit"] = pa.nulls(size, pa.float32())
-    for column in ("logsumexp", "sum_squared_probability"):
-        columns[column] = pa.nulls(size, pa.float64())
-    columns["top5_class"] = pa.nulls(size, pa.list_(pa.int32()))
-    columns["top5_logit"] = pa.nulls(size, pa.list_(pa.float32()))
     folder = outputs.partition_folder(store.data_path, "outputs", run.run_id)
     path = folder / f"shard-00000-{uuid.uuid4().hex[:12]}.parquet"
-    outputs.write_parquet(pa.table(columns), path)
+    outputs.write_parquet(outputs.outputs_table(run.run_id, np.arange(size, dtype=np.int32), columns), path)
     shard = Shard(run.run_id, 0, 0, size, {"outputs": str(path)}, device="imported")
     store.write(register)
     commit_shard(store, shard, dataset_id=data.dataset_id)

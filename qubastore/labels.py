@@ -23,6 +23,12 @@ IMAGENET_1K = "imagenet-1k"
 OWN_CLASSES = "own-classes"
 """Class folders in sorted order; the model's outputs are in the same order."""
 
+TRANSFER = "transfer"
+"""Classes of another task: a model's outputs mean none of them, its features are what is of use."""
+
+VALIDATION_FILE = re.compile(r"(?:^|/)ILSVRC2012_val_(\d{8})\.[^/]+$")
+"""The name of an official validation image of ImageNet, and its number from 1."""
+
 _SYNSET = re.compile(r"n\d{8}")
 
 
@@ -34,7 +40,7 @@ class LabelSpace:
         name: Its name, as stored with datasets.
         rule: `identity` (output i is class i), `subset` (softmax over the members alone), `mean` (the mean probability
             of a class's members, renormalised over the classes), or `argmax` (the class that the largest of all outputs
-            belongs to; none, -1, where it belongs to none).
+            belongs to; none, -1, where it belongs to none), or `none` (the outputs mean none of the classes).
         meaning: One line.
         source: Who defined it.
     """
@@ -46,17 +52,17 @@ class LabelSpace:
 
     @property
     def n_outputs(self) -> int | None:
-        """Outputs that a model must have; None means one per class of the dataset."""
-        return None if self.name == OWN_CLASSES else 1000
+        """Outputs that a model must have; None means one per class of the dataset, or in `transfer` any number."""
+        return None if self.name in (OWN_CLASSES, TRANSFER) else 1000
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names by label; empty for `own-classes`, whose names are the dataset's."""
+        """Class names by label; empty where the dataset brings its own."""
         return tuple(_members(self.name))
 
     @property
     def members(self) -> tuple[tuple[int, ...], ...]:
-        """The model outputs of each class; empty for `own-classes`."""
+        """The model outputs of each class; empty where the dataset brings its own classes."""
         return tuple(_members(self.name).values())
 
 
@@ -74,6 +80,10 @@ LABEL_SPACES = {
             "Geirhos et al., arXiv 1811.12231",
         ),
         LabelSpace("in9", "argmax", "the 9 classes of the backgrounds challenge", "Xiao et al., arXiv 2006.09994"),
+        LabelSpace("pug", "argmax", "the 151 classes of PUG: ImageNet", "Bordes et al., arXiv 2308.03977"),
+        LabelSpace(
+            TRANSFER, "none", "classes of another task, for probes of features", "Zhai et al., arXiv 1910.04867"
+        ),
     )
 }
 """Every label space by name."""
@@ -91,7 +101,7 @@ def label_space(name: str) -> LabelSpace:
 @cache
 def _members(name: str) -> dict[str, tuple[int, ...]]:
     """Class -> model outputs."""
-    if name == OWN_CLASSES:
+    if name in (OWN_CLASSES, TRANSFER):
         return {}
     if name == IMAGENET_1K:
         return {synset: (index,) for index, synset in enumerate(imagenet_synsets())}
@@ -108,12 +118,25 @@ def imagenet_synsets() -> tuple[str, ...]:
     return _timm_listing("imagenet_synsets.txt")
 
 
+@cache
+def real_labels() -> tuple[tuple[int, ...], ...]:
+    """The ReaL labels of the 50,000 validation images, by number, as timm carries them; empty where there are none.
+
+    Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159.
+    """
+    return tuple(map(tuple, json.loads(_timm_file("imagenet_real_labels.json"))))
+
+
 def _timm_listing(file: str) -> tuple[str, ...]:
+    return tuple(_timm_file(file).split())
+
+
+def _timm_file(file: str) -> str:
     # Read from timm's data file: importing timm would import torch.
     package = importlib.util.find_spec("timm")
     if package is None or package.origin is None:
         raise DatasetError("timm is not installed", hint="pip install timm")
-    return tuple((Path(package.origin).parent / "data" / "_info" / file).read_text("utf-8").split())
+    return (Path(package.origin).parent / "data" / "_info" / file).read_text("utf-8")
 
 
 def implied_space(folders: Sequence[str], where: str) -> tuple[str, tuple[str, ...]]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from qubastore.csv_files import read_csv
 from qubastore.datasets import (
     Dataset,
     Sample,
@@ -22,7 +24,7 @@ from qubastore.datasets import (
 from qubastore.devkit import FOLDER as DEVKIT
 from qubastore.devkit import ground_truth
 from qubastore.errors import DatasetError
-from qubastore.labels import LABEL_SPACES, check_classes, implied_space
+from qubastore.labels import LABEL_SPACES, TRANSFER, check_classes, implied_space
 
 
 def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str] | None = None) -> Dataset:
@@ -53,6 +55,66 @@ def read_imagenet_val(name: str, folder: Path, space: str) -> Dataset:
         # The key of the synset layout: both are the same dataset.
         samples.append(Sample(f"{synset}/{file}", size, index[synset], path=file))
     return listed(name, folder, samples, classes, space)
+
+
+def read_numbered_classes(name: str, folder: Path, space: str) -> Dataset:
+    """Folders `0` to `999`, as ImageNet-V2 has them, by the index of the class; or synset folders."""
+    check_folder(name, folder)
+    with readable(name):
+        folders = class_folders(folder)
+    if not folders or not all(each.isdecimal() for each in folders):
+        return read_classes(name, folder, space)
+    classes = LABEL_SPACES[space].classes
+    numbers = [str(index) for index in range(len(classes))]
+    check_classes(folders, numbers, f"dataset {name}: {folder}", f"folders 0 to {len(classes) - 1}")
+    with readable(name):
+        samples = [
+            Sample(f"{classes[int(each)]}/{key.partition('/')[2]}", size, int(each), path=key)
+            for each in folders
+            for key, size in images_below(folder / each, each)
+        ]
+    if not samples:
+        raise DatasetError(f"dataset {name}: {folder} has no images", expected=f"folders 0 to {len(classes) - 1}")
+    return listed(name, folder, samples, classes, space)
+
+
+PUG_FILE = "labels_pug_imagenet.csv"
+
+
+def read_pug(name: str, folder: Path, space: str, column: str) -> Dataset:
+    """A factor set of PUG: ImageNet: class folders, and `labels_pug_imagenet.csv` beside it for the factor's values.
+
+    Args:
+        name: Name of the dataset.
+        folder: The set's folder, as in `PUG_ImageNet/Worlds`.
+        space: Its label space.
+        column: Column of the CSV file that holds the factor's value.
+
+    Raises:
+        DatasetError: where the CSV file is missing, or does not list an image.
+    """
+    data = read_classes(name, folder, space)
+    file = folder.parent / PUG_FILE
+    if not file.is_file():
+        raise DatasetError(
+            f"dataset {name}: {file} is not there",
+            expected=f"the annotations that come with PUG: {column} of each image",
+        )
+    values: dict[str, str | None] = {}
+    for _, row in read_csv(file, ("filename", column)):
+        parts = PurePosixPath(row["filename"]).parts
+        for length in range(1, min(len(parts), 3) + 1):
+            place = "/".join(parts[-length:])
+            # A file name that stands for several images says nothing alone.
+            values[place] = row[column] if values.get(place, row[column]) == row[column] else None
+    samples = []
+    for sample in data.samples:
+        places = (f"{folder.name}/{sample.key}", sample.key, PurePosixPath(sample.key).name)
+        value = next((values[place] for place in places if values.get(place) is not None), None)
+        if value is None:
+            raise DatasetError(f"dataset {name}: {file} does not list {sample.key}", expected=f"its {column}")
+        samples.append(replace(sample, factors={column: value}))
+    return replace(data, samples=tuple(samples), listed_factors=True)
 
 
 def read_model_vs_human(name: str, folder: Path, space: str) -> Dataset:
@@ -175,6 +237,39 @@ def corruption_layout(name: str, folder: Path) -> list[Dataset]:
             f"dataset {name}: {folder} is not laid out as corruption/severity/class", expected="as in fog/3/cat/1.png"
         )
     return [image_folder(f"{name}/{c}/{s}", folder / c / s, factors={"corruption": c, "severity": s}) for c, s in cells]
+
+
+SPLITS = ("train", "val", "test")
+
+
+def splits_layout(name: str, folder: Path) -> list[Dataset]:
+    """`NAME/train`, `NAME/val` (if it is there) and `NAME/test`, each in class folders, for probes of features.
+
+    Raises:
+        DatasetError: where train or test is missing, has one class only, or the splits' classes differ.
+    """
+    check_folder(name, folder, expected="folders train and test, and val if you like, each with class folders")
+    found: list[Dataset] = []
+    for split in SPLITS:
+        if split == "val" and not (folder / split).is_dir():
+            continue
+        data = image_folder(f"{name}/{split}", folder / split)
+        names = tuple(sorted({sample.key.partition("/")[0] for sample in data.samples}))
+        if len(names) < 2:
+            raise DatasetError(
+                f"dataset {name}: {folder / split} has one class only, {names[0]}", expected="two classes at least"
+            )
+        samples = tuple(replace(s, label=names.index(s.key.partition("/")[0])) for s in data.samples)
+        data = replace(data, samples=samples, classes=names, label_space=TRANSFER, keep=("outputs", "features"))
+        if found and found[0].classes != names:
+            strange = sorted(set(names) ^ set(found[0].classes))
+            raise DatasetError(
+                f"dataset {name}: {folder / split} has other classes than {folder / SPLITS[0]}",
+                expected=f"the {len(found[0].classes)} classes of {SPLITS[0]}",
+                found=f"{', '.join(strange[:5])} in one of them alone",
+            )
+        found.append(data)
+    return found
 
 
 def shape_texture_layout(name: str, folder: Path) -> list[Dataset]:

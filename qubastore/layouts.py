@@ -17,6 +17,7 @@ from qubastore.conditions import FRAMINGS
 from qubastore.datasets import Dataset, check_folder, image_folder
 from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
 from qubastore.layout_readers import (
+    PUG_FILE,
     class_layout,
     corruption_layout,
     read_backgrounds,
@@ -24,7 +25,10 @@ from qubastore.layout_readers import (
     read_cue_conflict,
     read_imagenet_val,
     read_model_vs_human,
+    read_numbered_classes,
+    read_pug,
     shape_texture_layout,
+    splits_layout,
 )
 
 CORRUPTIONS = {
@@ -58,11 +62,12 @@ class Layout:
         places: Folders below the data root that are tried, in order.
         read: Reads it.
         label_space: Its label space.
-        n_samples: Its full number of images.
+        n_samples: Its full number of images; None where it is not known here, so that any number counts as whole.
         framing: How its images become inputs unless another choice is made.
         image_size: Width and height of all its images, pixels; None where they vary.
         factors: What all its images share.
         keep: What is kept of its runs by default; None means outputs and logits.
+        parts: For a part of a set, such as `imagenet-c/fog/3`: where it may lie below the set's folder.
         about: What it is.
         get: What to download.
         size: How large that is.
@@ -73,11 +78,12 @@ class Layout:
     places: tuple[str, ...]
     read: Callable[[str, Path, str], Dataset]
     label_space: str
-    n_samples: int
+    n_samples: int | None
     framing: str = "model"
     image_size: tuple[int, int] | None = None
     factors: Mapping[str, str] = field(default_factory=dict)
     keep: tuple[str, ...] | None = None
+    parts: tuple[str, ...] = ()
     about: str = ""
     get: str = ""
     size: str = ""
@@ -179,7 +185,7 @@ def locate_suite(
 
 
 def expand(name: str) -> list[str]:
-    """The names of the datasets that a name means: `imagenet-c` means its 75 cells."""
+    """The names of the datasets that a name means: `imagenet-c` means its 75 cells, `pug` its ten factor sets."""
     cells = [each for each in LAYOUTS if each.startswith(f"{name}/")]
     return cells or [name]
 
@@ -274,7 +280,7 @@ def own_datasets(
         missing: list[tuple[str, QubastoreError]] = []
         check_folder(name, Path(path))
         for cell in map(LAYOUTS.__getitem__, expand(name)):
-            places = [Path(path, each) for each in cell_places(cell.factors["corruption"], cell.factors["severity"])]
+            places = [Path(path, each) for each in cell.parts]
             place = next((each for each in places if each.is_dir()), places[0])
             try:
                 check_folder(cell.name, place)
@@ -291,8 +297,10 @@ OWN_LAYOUTS: dict[str, Callable[[str, Path], list[Dataset]]] = {
     "class": class_layout,
     "corruption/severity/class": corruption_layout,
     "shape-texture": shape_texture_layout,
+    "splits": splits_layout,
 }
-"""Layouts for datasets of one's own: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`."""
+"""Layouts for datasets of one's own: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`;
+train, val and test of another task, for probes."""
 
 
 def cell_places(corruption: str, severity: str) -> tuple[str, str]:
@@ -343,13 +351,10 @@ def _cells() -> Iterator[Layout]:
     for corruption in CORRUPTIONS:
         for severity in SEVERITIES:
             factors = {"corruption": corruption, "severity": str(severity)}
+            parts = cell_places(corruption, str(severity))
             yield Layout(
                 f"imagenet-c/{corruption}/{severity}",
-                tuple(
-                    f"{root}/{each}"
-                    for root in ("imagenet-c", "ImageNet-C")
-                    for each in cell_places(corruption, str(severity))
-                ),
+                tuple(f"{root}/{each}" for root in ("imagenet-c", "ImageNet-C") for each in parts),
                 partial(read_classes, factors=factors),
                 "imagenet-1k",
                 50_000,
@@ -357,11 +362,66 @@ def _cells() -> Iterator[Layout]:
                 image_size=(224, 224),
                 factors=factors,
                 keep=("outputs",),
+                parts=parts,
                 about="ImageNet-val under 15 corruptions at 5 severities (Hendrycks and Dietterich, ICLR 2019)",
                 get="blur.tar, digital.tar, noise.tar, weather.tar (not extra.tar) of zenodo.org/records/2235448",
                 size="about 49 GB",
                 licence="CC BY 4.0; the images derive from ImageNet: research use",
             )
+
+
+IMAGENET_V2 = {
+    "matched-frequency": "imagenetv2-matched-frequency-format-val",
+    "threshold-0.7": "imagenetv2-threshold0.7-format-val",
+    "top-images": "imagenetv2-top-images-format-val",
+}
+"""The three test sets of ImageNet-V2 and the folder that each unpacks to."""
+
+PUG_SETS = {
+    "Worlds": "world_name",
+    "Camera_Pitch": "camera_pitch",
+    "Camera_Yaw": "camera_yaw",
+    "Camera_Roll": "camera_roll",
+    "Object_Pitch": "character_rotation_pitch",
+    "Object_Yaw": "character_rotation_yaw",
+    "Object_Roll": "character_rotation_roll",
+    "Object_Scale": "character_scale",
+    "Object_Texture": "character_texture",
+    "Scene_Light": "scene_light",
+}
+"""The ten factor sets of PUG: ImageNet, and the column of its annotations that holds each one's values."""
+
+
+def _imagenet_v2() -> Iterator[Layout]:
+    for name, folder in IMAGENET_V2.items():
+        yield Layout(
+            f"imagenet-v2/{name}",
+            tuple(f"{root}{folder}" for root in ("imagenet-v2/", "imagenetv2/", "")),
+            read_numbered_classes,
+            "imagenet-1k",
+            10_000,
+            parts=(folder,),
+            about="new test sets made like ImageNet's (Recht et al., ICML 2019)",
+            get=f"{folder.removesuffix('-val')}.tar.gz of github.com/modestyachts/ImageNetV2",
+            size="1.3 GB each (not measured here)",
+            licence="MIT for the code; the images belong to their makers",
+        )
+
+
+def _pug() -> Iterator[Layout]:
+    for folder, column in PUG_SETS.items():
+        yield Layout(
+            f"pug/{folder.lower()}",
+            tuple(f"{root}/{folder}" for root in ("PUG_ImageNet", "PUG_IMAGENET", "pug-imagenet")),
+            partial(read_pug, column=column),
+            "pug",
+            None,
+            parts=(folder,),
+            about="rendered objects of 151 classes, a factor varied in each of ten sets (Bordes et al., NeurIPS 2023)",
+            get=f"PUG_ImageNet of github.com/facebookresearch/PUG, with {PUG_FILE}",
+            size="88,328 images in all",
+            licence="CC BY-NC 4.0",
+        )
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -390,6 +450,41 @@ LAYOUTS: dict[str, Layout] = {
             size="2.1 GB",
             licence="MIT for the release; the images belong to their makers",
         ),
+        Layout(
+            "imagenet-a",
+            ("imagenet-a", "ImageNet-A"),
+            read_classes,
+            "imagenet-a",
+            7_500,
+            about="photographs that ResNet-50 gets wrong, of 200 classes (Hendrycks et al., CVPR 2021)",
+            get="imagenet-a.tar of github.com/hendrycks/natural-adv-examples",
+            size="0.7 GB",
+            licence="MIT for the release; the images belong to their makers",
+        ),
+        Layout(
+            "imagenet-sketch",
+            ("imagenet-sketch/sketch", "ImageNet-Sketch/sketch", "imagenet-sketch", "ImageNet-Sketch"),
+            read_classes,
+            "imagenet-1k",
+            50_889,
+            about="black and white sketches of the 1,000 classes (Wang et al., NeurIPS 2019)",
+            get="ImageNet-Sketch of github.com/HaohanWang/ImageNet-Sketch",
+            size="7.6 GB",
+            licence="MIT for the release; the images belong to their makers",
+        ),
+        *_imagenet_v2(),
+        Layout(
+            "imagenet-hard",
+            ("imagenet-hard/data", "ImageNet-Hard/data", "imagenet-hard", "ImageNet-Hard"),
+            read_classes,
+            "imagenet-1k",
+            10_980,
+            about="hard images of six ImageNet sets, several right labels (Taesiri et al., NeurIPS 2023)",
+            get="the Parquet files of huggingface.co/datasets/taesiri/imagenet-hard",
+            size="6.3 GB (not measured here)",
+            licence="MIT for the release; the images belong to their makers",
+        ),
+        *_pug(),
         _model_vs_human("sketch", 800, "sketches", _SMALL),
         _model_vs_human("stylized", 800, "stylised images", _SMALL),
         _model_vs_human("edge", 160, "edge drawings", _SMALL),
@@ -399,4 +494,4 @@ LAYOUTS: dict[str, Layout] = {
         _backgrounds("mixed_rand", "objects on the background of another class"),
     )
 }
-"""Every known dataset by name; the cells of ImageNet-C one by one."""
+"""Every known dataset by name; the parts of ImageNet-C, ImageNet-V2 and PUG one by one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _HESSE = "Hesse et al., arXiv 2503.17110"
+_VISHNIAKOV = "Vishniakov et al., arXiv 2311.09215"
 _GUO = "Guo et al., On calibration of modern neural networks, ICML 2017"
 
 
@@ -26,7 +27,8 @@ class Metric:
         transform: `module` in `qubastore.transforms` with a function `compute`, or an empty string.
         label_space: For a transform that looks at an ImageNet-1k run in another label space: its name.
         over: `run`: one number per run, stored when the run is complete; `suite`: one per model and suite, from several
-            runs' stored numbers.
+            runs' stored numbers; `view`: one per row of its view (group of images, pair of models, probe).
+        column: Column of the view that holds the value, where it is not the name.
         version: Raised when the definition changes, so that stored values are computed anew.
     """
 
@@ -39,6 +41,7 @@ class Metric:
     transform: str = ""
     label_space: str = ""
     over: str = "run"
+    column: str = ""
     version: int = 1
 
 
@@ -67,7 +70,7 @@ METRICS = (
             transform="matched_accuracy",
             label_space=space,
         )
-        for space in ("imagenet-r", "16-categories")
+        for space in ("imagenet-a", "imagenet-r", "16-categories")
     ),
     Metric("ece", "0 to 1", "down", "expected calibration error, 15 bins (lo, hi]", _GUO, view="calibration"),
     Metric("mce", "0 to 1", "down", "maximum calibration error over 15 bins (lo, hi]", _GUO, view="calibration"),
@@ -96,6 +99,14 @@ METRICS = (
         "mean squared distance of the probabilities from the one-hot label, summed over classes",
         "Brier, Monthly Weather Review 78(1), 1950",
         view="brier_score",
+    ),
+    Metric(
+        "true_class_probability",
+        "0 to 1",
+        "up",
+        "mean probability of the right class",
+        _VISHNIAKOV,
+        view="true_class_probability",
     ),
     Metric(
         "class_accuracy_std",
@@ -172,6 +183,93 @@ METRICS = (
         _HESSE,
         view="measured_dimensions",
         over="suite",
+    ),
+    Metric(
+        "label_set_accuracy",
+        "0 to 1",
+        "up",
+        "accuracy under other labels of the same images, such as ReaL's; images without any are left out",
+        "Beyer et al., arXiv 2006.07159",
+        view="label_set_accuracy",
+        over="view",
+        column="accuracy",
+    ),
+    Metric(
+        "imagenet_x_accuracy",
+        "0 to 1",
+        "up",
+        "accuracy on the images that a factor of ImageNet-X sets apart, prototypes left out",
+        "Idrissi et al., arXiv 2211.01866",
+        view="imagenet_x_accuracy",
+        over="view",
+        column="accuracy",
+    ),
+    Metric(
+        "imagenet_x_error_ratio",
+        "0 and up",
+        "down",
+        "error on the images of a factor / error on all annotated images, prototypes left out",
+        "Idrissi et al., arXiv 2211.01866",
+        view="imagenet_x_error_ratio",
+        over="view",
+        column="error_ratio",
+    ),
+    Metric(
+        "factor_accuracy",
+        "0 to 1",
+        "up",
+        "accuracy by what is known of the images: the factors of PUG, ...",
+        "Bordes et al., arXiv 2308.03977",
+        view="factor_accuracy",
+        over="view",
+        column="accuracy",
+    ),
+    Metric(
+        "consistency",
+        "0 to 1",
+        "up",
+        "share of images whose prediction is the same when they are resized, shifted or given at another resolution",
+        _VISHNIAKOV,
+        view="invariance",
+        over="view",
+    ),
+    Metric(
+        "effective_robustness",
+        "-1 to 1",
+        "up",
+        "accuracy - what a line through all models says for this clean accuracy, on logit axes",
+        "Taori et al., arXiv 2007.00644",
+        view="effective_robustness",
+        over="view",
+    ),
+    Metric(
+        "error_consistency",
+        "up to 1",
+        "",
+        "Cohen's kappa of being right, between two models or people",
+        "Geirhos et al., arXiv 2006.16736",
+        view="error_consistency",
+        over="view",
+    ),
+    Metric(
+        "human_accuracy",
+        "0 to 1",
+        "",
+        "share of trials in which a person names the category",
+        "Geirhos et al., arXiv 2106.07411",
+        view="human_accuracy",
+        over="view",
+        column="accuracy",
+    ),
+    Metric(
+        "probe_accuracy",
+        "0 to 1",
+        "up",
+        "accuracy of a classifier fitted on kept features, on the test split of another task",
+        "Zhai et al., arXiv 1910.04867",
+        view="probe_accuracy",
+        over="view",
+        column="test_accuracy",
     ),
 )
 """Transforms come before the views that read what they stored."""

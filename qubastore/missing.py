@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qubastore.dimensions import DIMENSIONS
-from qubastore.errors import UsageError, did_you_mean
+from qubastore.errors import UsageError
 from qubastore.layouts import LAYOUTS
+from qubastore.naming import named_model
 from qubastore.runs import place
 from qubastore.store import Store
 
@@ -55,13 +56,7 @@ def dimension_states(store: Store, model: str, suite: str = "quba") -> list[Dime
     Raises:
         UsageError: on an unknown model or suite.
     """
-    shared = "count(*) over (partition by name) > 1"
-    names = dict(store.rows(f"select if({shared}, name || '@' || left(model_id, 6), name), model_id from models"))
-    if model not in names:
-        raise UsageError(
-            f"there is no measured model {model!r}",
-            hint=did_you_mean(model, names) or "qubastore show models",
-        )
+    model, model_id = named_model(store, model)
     tasks = store.rows(
         "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
     )
@@ -69,22 +64,20 @@ def dimension_states(store: Store, model: str, suite: str = "quba") -> list[Dime
         known = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
         raise UsageError(f"unknown suite {suite!r}", expected=f"one of {', '.join(known)}")
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
-    found = store.rows(
-        f"select {columns} from measured_dimensions where suite = ? and model_id = ?", [suite, names[model]]
-    )
+    found = store.rows(f"select {columns} from measured_dimensions where suite = ? and model_id = ?", [suite, model_id])
     values = dict(zip((d.name for d in DIMENSIONS), found[0] if found else [None] * len(DIMENSIONS), strict=True))
     if values["parameters"] is None:
-        rows = store.rows("select parameters / 1e6 from models where model_id = ?", [names[model]])
+        rows = store.rows("select parameters / 1e6 from models where model_id = ?", [model_id])
         values["parameters"] = rows[0][0]
     answering = {
         row[:3]: row[3]
         for row in store.rows(
             "select dataset, condition, framing, run_id from dimension_runs where suite = ? and model_id = ?",
-            [suite, names[model]],
+            [suite, model_id],
         )
     }
     unanswered = [task for task in tasks if not answering.get(task[1:4])]
-    lacking = _lacks(store, names[model], model, unanswered)
+    lacking = _lacks(store, model_id, model, unanswered)
     states = []
     for dimension in DIMENSIONS:
         value = values[dimension.name]
@@ -100,8 +93,8 @@ def dimension_states(store: Store, model: str, suite: str = "quba") -> list[Dime
     return states
 
 
-Task = tuple[str, str, str, str, int]
-"""Role, dataset, condition, framing, full number of samples."""
+Task = tuple[str, str, str, str, int | None]
+"""Role, dataset, condition, framing, full number of samples if it is known."""
 
 
 def _lacks(store: Store, model_id: str, model: str, tasks: Sequence[Task]) -> dict[tuple[str, ...], Lack]:
@@ -135,15 +128,15 @@ class _Run:
 def _lack(runs: Sequence[_Run], task: Task, command: str) -> Lack:
     _, dataset, condition, framing, n_samples = task
     name = place(dataset, framing, condition)
-    full = [run for run in runs if run.n_samples == n_samples]
+    full = [run for run in runs if n_samples in (None, run.n_samples)]
     if len([run for run in full if run.complete]) > 1:
         ids = ", ".join(run.run_id for run in full)
         return Lack(name, f"several runs could answer: {ids}", f"qubastore rm run {full[-1].run_id}")
     if full:
-        return Lack(name, f"unfinished: {full[0].done:,} of {n_samples:,} images", command)
+        return Lack(name, f"unfinished: {full[0].done:,} of {full[0].n_samples:,} images", command)
     if runs:
         return Lack(name, f"a subset: {runs[0].n_samples:,} of {n_samples:,} images", command)
-    return Lack(name, f"not run ({n_samples:,} images)", command)
+    return Lack(name, "not run" + ("" if n_samples is None else f" ({n_samples:,} images)"), command)
 
 
 def _places(store: Store) -> dict[str, str]:

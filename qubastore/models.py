@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
+from qubastore.conditions import Condition
 from qubastore.errors import ModelError, UsageError, check_name, did_you_mean
 from qubastore.identity import canonical_json, identifier
 
@@ -163,6 +164,19 @@ class Preprocessing:
         """The same under a framing: `whole` resizes the whole image to the input size and crops nothing."""
         return replace(self, resize=self.crop, mode="squash") if framing == "whole" else self
 
+    def under(self, condition: Condition) -> Preprocessing:
+        """The same under a condition: `scale` resizes by more before the crop, `resolution` crops to another size.
+
+        Edges are rounded down. A shift is no part of it: it is applied to the image before.
+        """
+        if condition.kind == "scale":
+            factor = condition.number("factor")
+            return replace(self, resize=_scaled(self.resize, (factor, factor)))
+        if size := condition.resolution:
+            ratios = (size / self.crop[0], size / self.crop[1])
+            return replace(self, crop=(size, size), resize=_scaled(self.resize, ratios))
+        return self
+
     @property
     def decode_key(self) -> str:
         """What decides the decoded pixels; models that share it share decoding, whatever their normalisation."""
@@ -229,6 +243,11 @@ class Model:
             self.feature_width,
             self.output_type,
         )
+
+
+def _scaled(size: tuple[int, int], ratios: tuple[float, float]) -> tuple[int, int]:
+    # A ratio such as 448/224 is not always whole in binary; what is meant as a whole edge must not lose a pixel.
+    return math.floor(size[0] * ratios[0] + 1e-9), math.floor(size[1] * ratios[1] + 1e-9)
 
 
 def _number(value: Any, where: str, name: str, kind: type[int] | type[float]) -> Any:

@@ -6,6 +6,7 @@ Everything is NumPy on the host, in float64, from the model's float32 logits, be
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,12 @@ def project(logits: NDArray[np.float32], space: LabelSpace | None = None) -> NDA
     return sums
 
 
+def label_matrix(labels: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    """The right classes of each sample as (n, k) int32, filled up with -1; k is 1 where each has one."""
+    width = max(map(len, labels), default=1)
+    return np.array([[*row, *[-1] * (width - len(row))] for row in labels], np.int32).reshape(len(labels), width)
+
+
 def output_columns(
     logits: NDArray[np.float32], labels: NDArray[np.int32], space: LabelSpace | None = None
 ) -> dict[str, NDArray[np.generic]]:
@@ -91,17 +98,22 @@ def output_columns(
 
     Args:
         logits: (n, n_outputs) float32, finite.
-        labels: (n,) int32, classes of the dataset.
+        labels: (n,) int32, classes of the dataset; or (n, k), where several classes are right, filled up with -1. Then
+            the right class of the largest score stands as the label, the lowest on a tie: a prediction is right where
+            it is one of them.
         space: The dataset's label space; None takes the outputs as the classes.
 
     Returns:
-        `prediction` (n,) int32 (the lowest class on a tie; -1 where an `argmax` space has none), `confidence`,
-        `label_probability`, `logsumexp`, `sum_squared_probability` (n,) float64, `label_logit` (n,) float32,
-        `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with k = min(5, n_classes), largest first, lower
-        classes first on ties. In an `argmax` space the top five are those of the outputs, each as the class that it
-        belongs to.
+        `label` (n,) int32, `prediction` (n,) int32 (the lowest class on a tie; -1 where an `argmax` space has none),
+        `confidence`, `label_probability`, `logsumexp`, `sum_squared_probability` (n,) float64, `label_logit` (n,)
+        float32, `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with k = min(5, n_classes), largest first,
+        lower classes first on ties. In an `argmax` space the top five are those of the outputs, each as the class that
+        it belongs to. Where the outputs mean none of the classes, `label` alone.
     """
+    if space is not None and space.rule == "none":
+        return {"label": np.asarray(labels, np.int32).reshape(len(labels), -1)[:, 0]}
     scores = project(logits, space)
+    label = _best_label(scores, np.asarray(labels, np.int32))
     peak = scores.max(axis=1, keepdims=True)
     exponentials = np.exp(scores - peak)
     total = exponentials.sum(axis=1, keepdims=True)
@@ -113,17 +125,27 @@ def output_columns(
     else:
         top_class, top_logit = _largest(scores, min(5, scores.shape[1]))
     return {
-        "label": labels.astype(np.int32),
+        "label": label,
         "prediction": top_class[:, 0],
         # -1 is the last column: what belongs to no class.
         "confidence": probabilities[rows, top_class[:, 0]],
-        "label_probability": probabilities[rows, labels],
-        "label_logit": scores[rows, labels].astype(np.float32),
+        "label_probability": probabilities[rows, label],
+        "label_logit": scores[rows, label].astype(np.float32),
         "logsumexp": (peak + np.log(total))[:, 0],
         "sum_squared_probability": np.square(probabilities).sum(axis=1),
         "top5_class": top_class,
         "top5_logit": top_logit.astype(np.float32),
     }
+
+
+def _best_label(scores: NDArray[np.float64], labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The right class with the largest score of each sample, the lowest on a tie."""
+    if labels.ndim == 1 or labels.shape[1] == 1:
+        return labels.reshape(-1)
+    labels = np.sort(labels, axis=1)
+    values = np.where(labels < 0, -np.inf, np.take_along_axis(scores, np.maximum(labels, 0).astype(np.int64), axis=1))
+    best: NDArray[np.int32] = np.take_along_axis(labels, values.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return best
 
 
 def _owners(space: LabelSpace) -> NDArray[np.int32]:
@@ -135,7 +157,9 @@ def _owners(space: LabelSpace) -> NDArray[np.int32]:
 
 
 def _log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(sum(exp(values))) of each row."""
+    """log(sum(exp(values))) of each row; -inf where there is nothing to sum."""
+    if not values.shape[1]:
+        return np.full(len(values), -np.inf)
     peak = values.max(axis=1)
     summed: NDArray[np.float64] = peak + np.log(np.exp(values - peak[:, None]).sum(axis=1))
     return summed
@@ -171,16 +195,33 @@ def round_significant(values: NDArray[np.float32], bits: int) -> NDArray[np.floa
     return np.where(np.isfinite(values), np.where(np.isfinite(rounded), rounded, truncated), values)
 
 
+_OUTPUT_COLUMNS = {
+    "label": "int32",
+    "prediction": "int32",
+    "confidence": "float64",
+    "label_probability": "float64",
+    "label_logit": "float32",
+    "logsumexp": "float64",
+    "sum_squared_probability": "float64",
+    "top5_class": "int32",
+    "top5_logit": "float32",
+}
+"""Columns of the table `outputs` after run_id and sample_id -> Arrow type, of the elements for the top five."""
+
+
 def outputs_table(run_id: str, sample_ids: NDArray[np.int32], columns: dict[str, NDArray[np.generic]]) -> pa.Table:
-    """The rows of the table `outputs` as Arrow."""
+    """The rows of the table `outputs` as Arrow; columns that are not given are null."""
     import pyarrow as pa
 
-    lists = {
-        "top5_class": _list_array(columns["top5_class"], pa.int32()),
-        "top5_logit": _list_array(columns["top5_logit"], pa.float32()),
-    }
-    plain = {name: pa.array(values) for name, values in columns.items() if name not in lists}
-    return pa.table({"run_id": _constant(run_id, len(sample_ids)), "sample_id": sample_ids, **plain, **lists})
+    n = len(sample_ids)
+    filled = {"run_id": _constant(run_id, n), "sample_id": pa.array(sample_ids, pa.int32())}
+    for name, kind in _OUTPUT_COLUMNS.items():
+        values, type_ = columns.get(name), pa.type_for_alias(kind)
+        if name.startswith("top5"):
+            filled[name] = pa.nulls(n, pa.list_(type_)) if values is None else _list_array(values, type_)
+        else:
+            filled[name] = pa.nulls(n, type_) if values is None else pa.array(values, type_)
+    return pa.table(filled)
 
 
 def vectors_table(run_id: str, sample_ids: NDArray[np.int32], vectors: NDArray[np.float32]) -> pa.Table:

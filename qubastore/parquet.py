@@ -1,4 +1,5 @@
-"""Images in Hugging Face-style Parquet files: a column `image` (struct of `bytes` and `path`) and a column `label`.
+"""Images in Hugging Face-style Parquet files: a column `image` (struct of `bytes` and `path`) and a column `label`, a
+whole number or a list of them.
 
 Keys are those that class folders would have, `<class>/<file name>`, so that a dataset has the same identity either way.
 A row without a path is called by its number in the files' order.
@@ -48,14 +49,19 @@ def parquet_images(
     samples: list[Sample] = []
     for table in tables:
         place = table.relative_to(root).as_posix()
-        for row, (label, path, size) in enumerate(_rows(name, table)):
-            if label is None or not 0 <= label < len(label_of):
+        for row, (found, path, size) in enumerate(_rows(name, table)):
+            several = isinstance(found, list)
+            labels: list[int | None] = list(found) if isinstance(found, list) else [found]
+            right = [label for label in labels if label is not None and 0 <= label < len(label_of)]
+            if len(right) < len(labels) or not labels:
                 raise DatasetError(
-                    f"dataset {name}: row {row} of {table} has the label {label}",
+                    f"dataset {name}: row {row} of {table} has the label {found}",
                     expected=f"0 to {len(label_of) - 1}, a class of the label space {chosen}",
                 )
-            key = _key(classes[label_of[label]], path, len(samples))
-            samples.append(Sample(key, size, label_of[label], factors, path=place, row=row))
+            label, *more = dict.fromkeys(label_of[each] for each in right)
+            # Images with several right classes lie in no class folder: each is called by its number.
+            key = _key(classes[label], None if several else path, len(samples))
+            samples.append(Sample(key, size, label, factors, path=place, row=row, others=tuple(more)))
     if not samples:
         raise DatasetError(f"dataset {name}: the Parquet files in {root} have no rows")
     return listed(name, root, samples, classes, chosen, factors=factors)
@@ -84,8 +90,8 @@ def _row_group(path: str, group: int) -> pa.StructArray:
     return _open(path).read_row_group(group, columns=["image"]).column("image").combine_chunks()
 
 
-def _rows(name: str, table: Path) -> Iterator[tuple[int | None, str | None, int]]:
-    """Label, path and size in bytes of every row."""
+def _rows(name: str, table: Path) -> Iterator[tuple[int | list[int] | None, str | None, int]]:
+    """Label (or several that are right), path and size in bytes of every row."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

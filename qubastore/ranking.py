@@ -359,15 +359,17 @@ def _notes(
 def _roles(store: Store, suite: str) -> str:
     """What a suite asks for: `imagenet-val (50,000 images), 75 parts of imagenet-c (50,000 images)`."""
     rows = store.rows("select distinct dataset, n_samples from suites where suite = ? order by all", [suite])
-    sets: dict[str, list[int]] = {}
+    sets: dict[str, list[int | None]] = {}
     for dataset, n_samples in rows:
         sets.setdefault(dataset.partition("/")[0], []).append(n_samples)
-    return ", ".join(
-        f"{name} ({sizes[0]:,} images)"
-        if len(sizes) == 1
-        else f"{len(sizes)} parts of {name} ({sizes[0]:,} images each)"
-        for name, sizes in sets.items()
-    )
+    return ", ".join(map(_set, sets, sets.values()))
+
+
+def _set(name: str, sizes: Sequence[int | None]) -> str:
+    parts = name if len(sizes) == 1 else f"{len(sizes)} parts of {name}"
+    if len(set(sizes)) > 1 or sizes[0] is None:
+        return parts
+    return f"{parts} ({sizes[0]:,} images{'' if len(sizes) == 1 else ' each'})"
 
 
 def _store_note(

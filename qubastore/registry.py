@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qubastore.datasets import Dataset
+from qubastore.labels import IMAGENET_1K, VALIDATION_FILE, real_labels
 from qubastore.models import Model
 from qubastore.runs import Run
 from qubastore.suites import Suite
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 DATASET_LABELS = "dataset"
 """Name of the label set that a dataset comes with."""
+
+REAL_LABELS = "real"
+"""Name of the label set ReaL of ImageNet-val (Beyer et al., arXiv 2006.07159)."""
 
 RUN_TABLES = (
     "outputs",
@@ -79,8 +83,29 @@ def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) ->
     insert(
         connection,
         "label_sets",
-        [(identity, DATASET_LABELS, index, [s.label]) for index, s in enumerate(dataset.samples)],
+        [(identity, DATASET_LABELS, index, list(s.labels)) for index, s in enumerate(dataset.samples)],
     )
+    if space == IMAGENET_1K:
+        add_real_labels(connection, identity, [sample.key for sample in dataset.samples])
+    return True
+
+
+def add_real_labels(connection: duckdb.DuckDBPyConnection, dataset_id: str, keys: Sequence[str]) -> bool:
+    """Store the ReaL labels of a dataset all of whose images are official validation images; return whether it is one.
+
+    An image without ReaL labels has an empty list.
+    """
+    numbers = [VALIDATION_FILE.search(key) for key in keys]
+    if not all(numbers) or not keys:
+        return False
+    labels = real_labels()
+    rows = [
+        (dataset_id, REAL_LABELS, index, list(labels[int(number[1]) - 1]))
+        for index, number in enumerate(numbers)
+        if number is not None
+    ]
+    connection.execute("delete from label_sets where dataset_id = ? and label_set = ?", [dataset_id, REAL_LABELS])
+    insert(connection, "label_sets", rows)
     return True
 
 
@@ -126,6 +151,12 @@ def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
     register_run(connection, run)
 
 
+def note_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str, reason: str) -> None:
+    """Note that a network cannot be run under a condition."""
+    connection.execute("delete from unsupported where model_id = ? and condition = ?", [model_id, condition])
+    insert(connection, "unsupported", [(model_id, condition, reason, datetime.now(UTC))])
+
+
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
     """Store a suite in place of one of the same name."""
     connection.execute("delete from own_suites where suite = ?", [suite.name])
@@ -133,8 +164,24 @@ def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
     insert(connection, "own_suites", rows)
 
 
+def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Take back all that was computed from the outputs of a run, in the transaction that changes them.
+
+    Derived runs (and those derived from them) stay as unfinished runs, with the command that makes them anew; probes
+    of its features go.
+    """
+    connection.execute("delete from probes where list_contains([train_run_id, val_run_id, test_run_id], ?)", [run_id])
+    query = "select distinct run_id from derivations where source_run_id = ?"
+    for (derived,) in connection.execute(query, [run_id]).fetchall():
+        for table in RUN_TABLES:
+            if table != "derivations":
+                connection.execute(f"delete from {table} where run_id = ?", [derived])
+        empty_derived(connection, derived)
+
+
 def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """Remove a run with everything that was computed from it."""
+    empty_derived(connection, run_id)
     for table in (*RUN_TABLES, "runs"):
         connection.execute(f"delete from {table} where run_id = ?", [run_id])
 
@@ -144,6 +191,6 @@ def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
     runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
     for run_id in runs:
         remove_run(connection, run_id)
-    for table in ("models", "model_revisions", "heads", "head_vectors"):
+    for table in ("models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "probes"):
         connection.execute(f"delete from {table} where model_id = ?", [model_id])
     return len(runs)

@@ -91,6 +91,10 @@ class Store:
         with translated(query):
             return self._connection.execute(query, list(parameters)).fetchall()
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the same database: it may put other questions meanwhile. Close it after use."""
+        return self._connection.cursor()
+
     def execute(self, query: str) -> None:
         """Run a statement for its effect: temporary tables of this connection, mostly."""
         with translated(query):
@@ -193,7 +197,7 @@ class Store:
 
     def _vectors(self, table: str, run: str, batch_size: int) -> Iterator[pyarrow.RecordBatch]:
         # A cursor of its own: the reader may put other questions while it streams.
-        cursor = self._connection.cursor()
+        cursor = self.cursor()
         try:
             cursor.execute(f"use {engine.CATALOG}")
             cursor.execute(

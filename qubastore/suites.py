@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from qubastore.conditions import FRAMINGS, Condition
 from qubastore.errors import UsageError, check_name, did_you_mean
+from qubastore.labels import TRANSFER
 from qubastore.layouts import LAYOUTS
 
 ROLES = {
@@ -17,8 +19,13 @@ ROLES = {
     "same_background": "one",
     "random_background": "one",
     "cue_conflict": "one",
+    "robustness": "several",
+    "transformed": "several",
+    "synthetic": "several",
+    "transfer": "several",
 }
-"""The roles that a dimension can ask for, and whether one run plays each or several do."""
+"""The roles of runs, and whether one run plays each or several do. The last four are part of no dimension: questions
+about robustness, invariance, synthetic images and transfer are asked of their runs."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Role:
     Attributes:
         role: One of `ROLES`.
         dataset: Name of the dataset.
-        n_samples: The full number of samples; a run over fewer counts in no dimension.
+        n_samples: The full number of samples; a run over fewer counts in no dimension. None where any number will do.
         condition: Canonical condition.
         framing: How an image becomes the input.
         label_space: The label space that its dataset must be in; empty where any will do.
@@ -36,7 +43,7 @@ class Role:
 
     role: str
     dataset: str
-    n_samples: int
+    n_samples: int | None
     condition: str = "clean"
     framing: str = "model"
     label_space: str = ""
@@ -54,6 +61,29 @@ class Suite:
         """The names of its datasets, each once."""
         return list(dict.fromkeys(role.dataset for role in self.roles))
 
+
+VTAB_TASKS = (
+    "vtab/caltech101",
+    "vtab/cifar100",
+    "vtab/dtd",
+    "vtab/oxford_flowers102",
+    "vtab/oxford_iiit_pet",
+    "vtab/svhn",
+    "vtab/sun397",
+    "vtab/patch_camelyon",
+    "vtab/eurosat",
+    "vtab/resisc45",
+    "vtab/diabetic_retinopathy",
+    "vtab/clevr_count",
+    "vtab/clevr_distance",
+    "vtab/dmlab",
+    "vtab/kitti_distance",
+    "vtab/dsprites_location",
+    "vtab/dsprites_orientation",
+    "vtab/smallnorb_azimuth",
+    "vtab/smallnorb_elevation",
+)
+"""The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867), which `qubastore.evaluators.vtab` reads."""
 
 _PLAYED = {
     "clean": ("imagenet-val",),
@@ -86,7 +116,45 @@ QUBA = Suite(
 QUBA_REFERENCE = Suite("quba-reference", tuple(replace(role, framing="model") for role in QUBA.roles))
 """The same with every image through the model's own resize and crop, as the study's code has it: `--framing model`."""
 
-BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE)}
+TRANSFORMATIONS = (
+    "scale(1.25, 1.5, 2, 3)",
+    "shift(5, 30, 75, 100)",
+    "resolution(112, 224, 336, 512, 640)",
+)
+"""What the second study does to images; a factor of 1 and a shift of 0 are the clean run."""
+
+
+def _known(role: str, names: Sequence[str], conditions: Sequence[str] = ("clean",)) -> list[Role]:
+    """Datasets that are known by name, as they are usually read."""
+    return [
+        Role(role, name, known.n_samples, str(condition), known.framing, known.label_space)
+        for name in names
+        for known in (LAYOUTS[name],)
+        for text in conditions
+        for condition in Condition.parse_all(text)
+    ]
+
+
+BEYOND_IMAGENET = Suite(
+    "beyond-imagenet",
+    (
+        *_known("clean", ["imagenet-val"]),
+        *_known("corrupted", _PLAYED["corrupted"]),
+        *_known("robustness", ["imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-hard"]),
+        *_known("robustness", [name for name in LAYOUTS if name.startswith("imagenet-v2/")]),
+        *_known("cue_conflict", _PLAYED["cue_conflict"]),
+        *_known("transformed", ["imagenet-val"], TRANSFORMATIONS),
+        *_known("synthetic", [name for name in LAYOUTS if name.startswith("pug/")]),
+        *(
+            Role("transfer", f"{task}/{split}", n_samples, label_space=TRANSFER)
+            for task in VTAB_TASKS
+            for split, n_samples in (("train", 800), ("val", 200), ("test", None))
+        ),
+    ),
+)
+"""All that the second study measures (Vishniakov et al., arXiv 2311.09215)."""
+
+BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE, BEYOND_IMAGENET)}
 """The suites that come with this release."""
 
 
@@ -170,9 +238,10 @@ def _role(role: str, entry: Any, place: str) -> list[Role]:
         )
     cells = [f"{entry['dataset']}/{c}/{s}" for c in corruptions for s in severities] or [entry["dataset"]]
     return [
-        Role(role, cell, samples, str(Condition.parse(condition)), framing)
+        Role(role, cell, samples, str(condition), framing)
         for cell in cells
-        for condition in conditions
+        for text in conditions
+        for condition in Condition.parse_all(text)
     ]
 
 

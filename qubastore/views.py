@@ -20,7 +20,7 @@ from qubastore.engine import quote
 from qubastore.identity import identifier
 from qubastore.metrics import METRICS
 from qubastore.suites import BUILT_IN
-from qubastore.zoo import read_zoo
+from qubastore.zoo import whole_zoo
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,6 +48,22 @@ class View:
         return " ".join(self.comment.split("\n\n", 1)[0].split())
 
     @property
+    def reads(self) -> set[str]:
+        """The words after FROM and JOIN: names of views, tables and CTEs."""
+        words = re.findall(r"(?:from|join)\s+([a-z_0-9]+)", self.select)
+        # A macro's quoted default may name a view.
+        return {*words, *re.findall(r"'([a-z_0-9]+)'", " ".join(self.parameters or ()))} - {self.name}
+
+    def create(self, connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
+        """Make the view or macro in the schema that the connection uses."""
+        scope = "temp " if temporary else ""
+        if self.parameters is None:
+            connection.execute(f"create or replace {scope}view {self.name} as {self.select}")
+        else:
+            signature = ", ".join(self.parameters)
+            connection.execute(f"create or replace {scope}macro {self.name}({signature}) as table {self.select}")
+
+    @property
     def columns(self) -> dict[str, str]:
         """Column -> its line in the header, in the header's order."""
         block = self.comment.split("\n\n")
@@ -60,8 +76,21 @@ def all_views() -> tuple[View, ...]:
     """Every view and macro, each after those that it reads."""
     views = [*_table_views(), *_read_files("views"), *_read_files("macros")]
     by_name = {view.name: view for view in views}
-    graph = {view.name: _reads(view, set(by_name)) for view in views}
+    graph = {view.name: view.reads & set(by_name) for view in views}
     return tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
+
+
+def needed_views(names: Sequence[str]) -> tuple[View, ...]:
+    """Views and all that they read, each after those that it reads."""
+    by_name = {view.name: view for view in all_views()}
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += by_name[name].reads & set(by_name)
+    return tuple(view for view in all_views() if view.name in needed)
 
 
 def views_hash() -> str:
@@ -71,15 +100,10 @@ def views_hash() -> str:
 
 def create_views(connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
     """Make all views and macros in the attached store, or in this connection alone."""
-    scope = "temp " if temporary else ""
     for view in all_views():
-        if view.parameters is None:
-            connection.execute(f"create or replace {scope}view {view.name} as {view.select}")
-            if not temporary:
-                connection.execute(f"comment on view {view.name} is {quote(view.comment)}")
-        else:
-            signature = ", ".join(view.parameters)
-            connection.execute(f"create or replace {scope}macro {view.name}({signature}) as table {view.select}")
+        view.create(connection, temporary=temporary)
+        if view.parameters is None and not temporary:
+            connection.execute(f"comment on view {view.name} is {quote(view.comment)}")
 
 
 def _read_files(folder: str) -> list[View]:
@@ -102,16 +126,8 @@ def _parse(name: str, text: str, *, is_macro: bool) -> View:
     return View(name, comment, "\n".join(lines[length:]).strip(), parameters)
 
 
-def _reads(view: View, names: set[str]) -> set[str]:
-    # Words count as reads wherever they stand. A column that bears another view's name adds an edge that is not
-    # needed, so only words after FROM or JOIN (or a macro's quoted default table) do.
-    words = re.findall(r"(?:from|join)\s+([a-z_0-9]+)", view.select)
-    defaults = re.findall(r"'([a-z_0-9]+)'", " ".join(view.parameters or ()))
-    return ({*words, *defaults} & names) - {view.name}
-
-
 def _table_views() -> list[View]:
-    metrics = [(m.name, m.unit, m.better, m.over, m.meaning, m.reference, m.version) for m in METRICS]
+    metrics = [(m.name, m.unit, m.better, m.over, m.view, m.meaning, m.reference, m.version) for m in METRICS]
     dimensions = [
         (d.name, d.better, d.default_weight, d.published_mean, d.published_std, ", ".join(d.roles), d.unit, d.meaning)
         for d in DIMENSIONS
@@ -131,7 +147,8 @@ def _table_views() -> list[View]:
                 "metric": "name of the metric",
                 "unit": "unit or range",
                 "better": "up or down; empty where neither is better",
-                "over": "run: one number per run; suite: one per model and suite",
+                "over": "run: one number per run; suite: one per model and suite; view: one per row of its view",
+                "view": "the view that holds it; empty for those that are stored alone, see metric_values",
                 "meaning": "definition in a sentence",
                 "reference": "the paper that defines it",
                 "metric_version": "version of the definition",
@@ -163,14 +180,15 @@ def _table_views() -> list[View]:
         ),
         _values_view(
             "zoo",
-            "The study's models and what they are called once they are measured (qubastore/zoo.py).",
-            "One row per model of the published table.",
+            "The models of both studies and what they are called once they are measured (qubastore/zoo.py).",
+            "One row per study and model.",
             {
-                "model": "its name in the published table",
+                "study": "hesse2025 (the published table has it) or vishniakov2023",
+                "model": "its name in the study",
                 "stored_as": "its name when it is measured; empty where nothing here loads it",
                 "status": "exact: the study's own weights; else what it needs",
             },
-            [(entry.name, entry.stored_as, entry.status) for entry in read_zoo()],
+            [(entry.study, entry.name, entry.stored_as, entry.status) for entry in whole_zoo()],
         ),
         _values_view(
             "suites",
@@ -182,7 +200,7 @@ def _table_views() -> list[View]:
                 "dataset": "name of the dataset",
                 "condition": "how the inputs are altered",
                 "framing": "how an image becomes the input",
-                "n_samples": "the full number of samples; a run over fewer counts in no dimension",
+                "n_samples": "the full number of samples; a run over fewer counts in no dimension; null: any will do",
                 "label_space": "the label space that the dataset must be in; null or empty where any will do",
             },
             roles,
@@ -196,14 +214,21 @@ def _values_view(
     summary: str,
     grain: str,
     columns: dict[str, str],
-    rows: Sequence[tuple[str | float, ...]],
+    rows: Sequence[tuple[str | float | None, ...]],
     more: str = "",
 ) -> View:
     header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
     # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
     spelled = [
         ", ".join(
-            quote(v) if isinstance(v, str) else f"'{v!r}'::double" if isinstance(v, float) else str(v) for v in row
+            quote(v)
+            if isinstance(v, str)
+            else f"'{v!r}'::double"
+            if isinstance(v, float)
+            else "null"
+            if v is None
+            else str(v)
+            for v in row
         )
         for row in rows
     ]

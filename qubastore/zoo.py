@@ -1,4 +1,4 @@
-"""The zoo: the 326 models of the QUBA study by name, as what loads the same weights today.
+"""The zoo: the 326 models of the QUBA study and the four of the second study by name, as what loads the same weights.
 
 `published/zoo.csv` says for each the model that is exactly it (same weights, in timm, torchvision or open_clip, or a
 checkpoint by address whose name carries its hash), or what it needs. A near miss never stands in.
@@ -29,6 +29,7 @@ class ZooEntry:
         paradigm: supervised, self-supervised, semi-supervised, adversarial, a1, a2 or a3.
         spec: What loads it, as `ModelSpec.parse` reads it; empty where nothing here does.
         needs: Where it is empty: which package or checkpoint, and where.
+        study: `hesse2025` (arXiv 2503.17110), whose table has it under that name, or `vishniakov2023` (2311.09215).
     """
 
     name: str
@@ -37,6 +38,7 @@ class ZooEntry:
     paradigm: str
     spec: str
     needs: str
+    study: str = "hesse2025"
 
     @property
     def stored_as(self) -> str:
@@ -54,9 +56,34 @@ class ZooEntry:
         return "exact" if self.is_exact else f"needs {self.needs}"
 
 
+BEYOND_IMAGENET = "beyond-imagenet"
+"""The group of the second study's models."""
+
+_SECOND_STUDY = tuple(
+    ZooEntry(name, architecture, pretraining, paradigm, spec, "", "vishniakov2023")
+    for name, architecture, pretraining, paradigm, spec in (
+        ("deit3-base-21k", "transformer", "imagenet-21k", "supervised", "timm:deit3_base_patch16_224.fb_in22k_ft_in1k"),
+        ("convnext-base-21k", "cnn", "imagenet-21k", "supervised", "timm:convnext_base.fb_in22k_ft_in1k"),
+        ("vit-clip", "vision-language", "large-scale", "self-supervised", "open_clip:ViT-B-16/laion400m_e31"),
+        (
+            "convnext-clip",
+            "vision-language",
+            "large-scale",
+            "self-supervised",
+            "open_clip:convnext_base/laion400m_s13b_b51k",
+        ),
+    )
+)
+
+
+def whole_zoo() -> tuple[ZooEntry, ...]:
+    """The models of both studies."""
+    return (*read_zoo(), *_SECOND_STUDY)
+
+
 @cache
 def read_zoo() -> tuple[ZooEntry, ...]:
-    """All 326, in the order of the published table."""
+    """The 326 of the QUBA study, in the order of the published table."""
     folder = files("qubastore.published")
     with folder.joinpath("hesse2025.csv").open(encoding="utf-8") as table, folder.joinpath("zoo.csv").open() as specs:
         loadable = {row["model"]: row for row in csv.DictReader(specs)}
@@ -74,9 +101,9 @@ def read_zoo() -> tuple[ZooEntry, ...]:
 
 
 def groups() -> list[str]:
-    """Names of groups: every architecture, pretraining and paradigm, and `all`."""
+    """Names of groups: architectures, pretrainings and paradigms, `all` of the QUBA study, and the second study's."""
     names = {value for e in read_zoo() for value in (e.architecture, e.pretraining, e.paradigm)}
-    return ["all", *sorted(names)]
+    return ["all", *sorted(names), BEYOND_IMAGENET]
 
 
 def in_group(name: str) -> list[ZooEntry]:
@@ -89,14 +116,14 @@ def in_group(name: str) -> list[ZooEntry]:
         entry
         for entry in read_zoo()
         if name in ("all", entry.name, entry.architecture, entry.pretraining, entry.paradigm)
-    ]
+    ] or [entry for entry in _SECOND_STUDY if name in (BEYOND_IMAGENET, entry.name)]
     if not found:
-        names = [entry.name for entry in read_zoo()]
+        names = [entry.name for entry in whole_zoo()]
         # A slip in upper and lower case is the likeliest.
         exact = {each.lower(): each for each in names}.get(name.lower())
         raise UsageError(
             f"the zoo has no model or group {name!r}",
-            expected=f"a group ({', '.join(groups())}) or the name of one of the study's {len(names)} models",
+            expected=f"a group ({', '.join(groups())}) or the name of one of the {len(names)} models of both studies",
             hint=f"zoo:{exact}" if exact else did_you_mean(name, [*groups(), *names]) or "qubastore show zoo",
         )
     return found

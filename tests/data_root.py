@@ -1,4 +1,4 @@
-"""A miniature data root: every dataset of the suite quba in its authors' layout, a few random images each.
+"""A miniature data root: every dataset of both studies but VTAB in its authors' layout, a few random images each.
 
 Also a script: `python -m tests.data_root DIR` makes one to try the command line on.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from qubastore.labels import label_space
-from qubastore.layouts import CORRUPTIONS, SEVERITIES
+from qubastore.layouts import CORRUPTIONS, PUG_FILE, PUG_SETS, SEVERITIES
 
 SYNSETS = ("n01443537", "n02123045", "n02690373", "n03041632")
 """goldfish, tabby, airliner, cleaver: in ImageNet-R or in the 16 categories, or in both."""
@@ -37,6 +37,22 @@ def make(root: Path, *, per_class: int = 1) -> Path:
     for synset in SYNSETS[:1]:
         for number in range(3 * per_class):
             image(root / "imagenet-r" / synset / f"art_{number}.jpg", (300, 200))
+    for synset, category in (("n01498041", "stingray"), ("n01531178", "goldfinch")):
+        image(root / "imagenet-a" / synset / f"{category}.jpg", (300, 200))
+    for synset in SYNSETS:
+        image(root / "ImageNet-Sketch" / "sketch" / synset / "sketch_1.JPEG", (240, 260))
+    for folder in ("matched-frequency-format-val", "threshold0.7-format-val", "top-images-format-val"):
+        for label in (1, 404, 7):
+            image(root / f"imagenetv2-{folder}" / str(label) / "0a1b.jpeg", (240, 260))
+    _hard(root / "imagenet-hard" / "data" / "validation-00000-of-00001.parquet", generator)
+    rows = []
+    for folder in PUG_SETS:
+        for number, category in enumerate(("Cat", "Frog", "Goldfish")):
+            file = f"{category}/{folder}_{number}.png"
+            image(root / "PUG_ImageNet" / folder / file, (256, 256))
+            rows.append(f"{folder}/{file}," + ",".join(f"{column}-{number % 2}" for column in PUG_SETS.values()))
+    header = "filename," + ",".join(PUG_SETS.values())
+    (root / "PUG_ImageNet" / PUG_FILE).write_text("\n".join([header, *rows]))
     human = root / "model-vs-human" / "datasets"
     for name in ("sketch", "stylized", "edge", "silhouette"):
         for number, category in enumerate(("airplane", "cat", "knife")):
@@ -51,6 +67,22 @@ def make(root: Path, *, per_class: int = 1) -> Path:
         for folder in folders:
             image(root / "bg_challenge" / name / "val" / folder / f"fg_{folder[:2]}_bg.JPEG")
     return root
+
+
+def _hard(path: Path, generator: np.random.Generator) -> None:
+    """Three rows with one to three right classes each."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = []
+    for labels in ([1], [404, 7], [7, 1, 404]):
+        buffer = io.BytesIO()
+        Image.fromarray(generator.integers(0, 256, (60, 50, 3), dtype=np.uint8)).save(buffer, "png")
+        rows.append({"image": {"bytes": buffer.getvalue(), "path": None}, "label": labels, "origin": "imagenet"})
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,16 @@ def add_run(
     condition="clean",
     framing="model",
     origin="measured",
+    data=None,
     **dataset_options,
 ) -> str:
-    """Store a run of a model called `name`; `bits` are the significant bits of the kept logits."""
+    """Store a run of a model called `name`, over `data` or images made up for the labels.
+
+    `bits` are the significant bits of the kept logits.
+    """
     logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int32)
     classes = classes or [f"class{i}" for i in range(logits.shape[1])]
-    data = dataset_of(labels, classes, dataset, **dataset_options)
+    data = data or dataset_of(labels, classes, dataset, **dataset_options)
     model = Model(
         name,
         "python",

@@ -33,7 +33,7 @@ def stored(data, tmp_path_factory):
     with qubastore.init(tmp_path_factory.mktemp("metrics") / "store") as store:
         add_run(store, *data, shard_size=700)
         values = dict(store.rows("select metric, value from metric_values"))
-    assert len(values) == 14
+    assert len(values) == 15
     assert all(value is not None for value in values.values())
     return values
 
@@ -161,6 +161,12 @@ def test_ace_of_rounded_logits_is_near(data):
 
 def test_ace_without_samples():
     assert np.isnan(adaptive_calibration.compute(np.empty((0, 3), np.float32), np.empty(0, np.int32)))
+
+
+def test_true_class_probability(data, stored):
+    logits, labels = data
+    want = softmax(logits)[np.arange(N), labels].mean()
+    assert stored["true_class_probability"] == pytest.approx(want, abs=1e-9)
 
 
 def test_class_balance(data, stored):

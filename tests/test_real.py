@@ -28,7 +28,8 @@ from tests.test_ingest import everything, plain_loop
 from tests.test_metrics import plain_ace, plain_ece
 
 CELL = ("gaussian_noise", "3")
-N_CELL, N_ATTACKED = 100, 8
+N_CELL, N_ATTACKED, N_TRANSFORMED = 100, 8, 100
+TRANSFORMED = ("scale(1.5)", "shift(30)", "resolution(336)")
 
 
 def lite0() -> str:
@@ -73,6 +74,7 @@ def real(empty_store, tmp_path_factory, photographs, cell, ray_session):
         # The model's own framing is a run of its own.
         ingest(store, [lite0()], cues, framing="model", keep=("outputs",))
         ingest(store, [lite0()], [photographs], conditions=["fgsm", "pgd"], limit=N_ATTACKED)
+        ingest(store, [lite0()], [photographs], conditions=["clean", *TRANSFORMED], limit=N_TRANSFORMED)
         yield store
 
 
@@ -212,6 +214,56 @@ def test_a_corrupted_set_is_read_whole(real, cell):
     assert found == [(CELL[0], 3, N_CELL, np.mean(right), True)]
     frame = real.outputs(run_of(real, f"imagenet-c/{'/'.join(CELL)}", n=N_CELL))
     assert frame["prediction"].to_list() == predictions.tolist()
+
+
+def test_invariance_is_that_of_a_plain_loop(real, photographs):
+    """Accuracy, probability of the right class and consistency, from torchvision's transforms over the same images."""
+    from torchvision.transforms import v2
+
+    from qubastore.models import Preprocessing
+
+    loaded = ModelSource.of(ModelSpec.parse(lite0())).load()
+    own = loaded.preprocessing
+    assert isinstance(own, Preprocessing)
+    edge, crop = own.resize[0], own.crop[0]
+
+    def shift(image):
+        dx, dy = (30, 0) if image.width > image.height else (0, 30)
+        moved = Image.new("RGB", image.size)
+        moved.paste(image, (-dx, -dy))
+        return moved
+
+    def probabilities(change, edge, crop):
+        steps = v2.Compose(
+            [v2.Resize(edge, interpolation=v2.InterpolationMode.BICUBIC), v2.CenterCrop(crop), v2.ToImage()]
+        )
+        rows = []
+        for sample in samples:
+            with Image.open(f"{photographs.root}/{sample.key}") as image:
+                pixels = steps(change(image.convert("RGB"))).float() / 255
+            with torch.inference_mode():
+                rows.append(loaded.module((pixels[None] - 0.5) / 0.5).double().softmax(1))
+        return torch.cat(rows).numpy()
+
+    samples = photographs.limited(N_TRANSFORMED).samples
+    labels = np.array([sample.label for sample in samples])
+    clean = probabilities(lambda image: image, edge, crop)
+    plain = {
+        "scale(1.5)": probabilities(lambda image: image, int(edge * 1.5), crop),
+        "shift(30)": probabilities(shift, edge, crop),
+        "resolution(336)": probabilities(lambda image: image, int(336 * edge / crop), 336),
+    }
+    rows = real.rows(
+        "select condition, accuracy, true_class_probability, consistency, clean_accuracy from invariance"
+        " where condition <> 'clean'"
+    )
+    assert {row[0] for row in rows} == set(TRANSFORMED)
+    for condition, accuracy, probability, consistency, clean_accuracy in rows:
+        found = plain[condition]
+        assert accuracy == pytest.approx((found.argmax(1) == labels).mean(), abs=1e-12)
+        assert probability == pytest.approx(found[np.arange(N_TRANSFORMED), labels].mean(), abs=1e-5)
+        assert consistency == pytest.approx((found.argmax(1) == clean.argmax(1)).mean(), abs=1e-12)
+        assert clean_accuracy == pytest.approx((clean.argmax(1) == labels).mean(), abs=1e-12)
 
 
 def test_attacks_do_harm(real):

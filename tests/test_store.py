@@ -396,7 +396,7 @@ def test_kill_9_in_the_middle_of_a_write(store, statement, when):
         add_run(store, np.eye(4), [0, 1, 2, 3], name="killed")
     complete_runs(store)
     found = store.rows("select model, metric, value from metric_values order by metric, model")
-    assert len(found) == 2 * 14
+    assert len(found) == 2 * 15
     assert [(m, v) for name, m, v in found if name == "before"] == [(m, v) for name, m, v in found if name == "killed"]
     assert store.rows("select count(*) from outputs") == [(8,)]
 

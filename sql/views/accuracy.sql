@@ -18,3 +18,4 @@ select
     run_summary.n_correct / nullif(run_summary.n_outputs, 0) as accuracy
 from run_summary
 join run_details as run using (run_id)
+where run_summary.n_correct is not null

@@ -31,7 +31,7 @@ full_runs as (
         on run.dataset = suites.dataset
         and run.condition = suites.condition
         and run.framing = suites.framing
-        and run.n_samples = suites.n_samples
+        and run.n_samples = coalesce(suites.n_samples, run.n_samples)
         and coalesce(suites.label_space, '') in ('', run.label_space)
     where run.complete
 )

@@ -61,6 +61,6 @@ select
     measured.shape_bias, measured.parameters_m, measured.macs_g, measured.activations_m
 from measured_dimensions as measured
 left join zoo
-    on zoo.stored_as = measured.model
+    on zoo.stored_as = measured.model and zoo.study = 'hesse2025'
 left join published_models as studied
     on studied.model = zoo.model and studied.source = 'hesse2025'

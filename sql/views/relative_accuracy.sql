@@ -12,6 +12,7 @@
 -- accuracy: top-1 accuracy in the dataset's label space, 0 to 1
 -- clean_accuracy: top-1 accuracy of the run in the role clean, 0 to 1; null where it is missing
 -- relative_accuracy: accuracy / clean_accuracy, 0 and up; null where clean accuracy is 0 or missing
+-- matched_clean_accuracy: clean accuracy in this dataset's label space, 0 to 1; null without kept clean logits
 -- matched_accuracy: accuracy / clean accuracy in this dataset's label space, 0 and up; null without kept clean logits
 --
 -- Source: Hesse et al., arXiv 2503.17110
@@ -40,6 +41,7 @@ select
     answers.value as accuracy,
     clean.value as clean_accuracy,
     answers.value / nullif(clean.value, 0) as relative_accuracy,
+    matched.value as matched_clean_accuracy,
     answers.value / nullif(matched.value, 0) as matched_accuracy
 from answers
 left join clean

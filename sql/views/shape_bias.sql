@@ -1,17 +1,18 @@
--- How a model decides where an image has the shape of one class and the texture of another. Images whose shape and
+-- How a model or a person decides where an image has the shape of one class and the texture of another. Images whose shape and
 -- texture are of the same class are left out; decisions for a third class count for neither.
 --
--- Grain: One row per run over such images.
+-- Grain: One row per run over such images, per person in the experiment cue-conflict, and one for all people.
 --
 -- run_id: the run
--- model: loader:name; names that several models share end in @ and the start of the model's id
+-- model: name of the model or person
 -- dataset: name of the dataset
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
--- precision: fp32, bf16 or fp16
--- n_outputs: samples of the run
--- n_failed: samples left out because their image could not be decoded
+-- precision: fp32, bf16 or fp16; null, as the columns of a run before it, for people
+-- n_outputs: samples of the run, or trials of a person
+-- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one
+-- observer: model, person, or people: the mean over the persons of an experiment
 -- n: images whose shape and texture differ
 -- shape_decisions: share of them whose prediction is the shape, 0 to 1
 -- texture_decisions: share of them whose prediction is the texture, 0 to 1
@@ -23,11 +24,41 @@ decisions as (
     select run_id, sum(n) as n, sum(n_shape) as n_shape, sum(n_texture) as n_texture
     from cue_summary
     group by run_id
+),
+
+trials as (
+    select
+        *,
+        regexp_extract(image_id, '-([a-z]+)[0-9]+', 1) as texture
+    from human_trials
+    where experiment = 'cue-conflict'
+),
+
+persons as (
+    select
+        experiment, subject,
+        count(*) as n_trials,
+        count(*) filter (where response = 'na') as n_unanswered,
+        count(*) filter (where category <> texture) as n,
+        count(*) filter (where category <> texture and response = category) as n_shape,
+        count(*) filter (where category <> texture and response = texture) as n_texture
+    from trials
+    group by experiment, subject
+),
+
+person_bias as (
+    select
+        *,
+        n_shape / nullif(n, 0) as shape_decisions,
+        n_texture / nullif(n, 0) as texture_decisions,
+        n_shape / nullif(n_shape + n_texture, 0) as shape_bias
+    from persons
 )
 
 select
     run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
     run_summary.n_outputs, run_summary.n_failed, run.subset,
+    'model' as observer,
     decisions.n::bigint as n,
     decisions.n_shape / decisions.n as shape_decisions,
     decisions.n_texture / decisions.n as texture_decisions,
@@ -35,3 +66,17 @@ select
 from decisions
 join run_summary using (run_id)
 join run_details as run using (run_id)
+union all
+select
+    null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, 'person',
+    n, shape_decisions, texture_decisions, shape_bias
+from person_bias
+union all
+select
+    null, 'people', any_value(experiment), 'clean', null, null, sum(n_trials), sum(n_unanswered), false, 'people',
+    sum(n)::bigint,
+    avg(shape_decisions order by subject),
+    avg(texture_decisions order by subject),
+    avg(shape_bias order by subject)
+from person_bias
+having count(*) > 0

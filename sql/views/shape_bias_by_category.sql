@@ -1,16 +1,17 @@
 -- How a model decides where an image has the shape of one class and the texture of another, by the class of the shape.
 --
--- Grain: One row per run over such images and class of the shape.
+-- Grain: One row per run over such images and shape category, and per person in the experiment cue-conflict and category.
 --
 -- run_id: the run
--- model: loader:name; names that several models share end in @ and the start of the model's id
+-- model: name of the model or person
 -- dataset: name of the dataset
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
--- precision: fp32, bf16 or fp16
--- n_outputs: samples of the run
--- n_failed: samples left out because their image could not be decoded
+-- precision: fp32, bf16 or fp16; null, as the columns of a run before it, for people
+-- n_outputs: samples of the run, or trials of a person
+-- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one
+-- observer: model, person, or people: the mean over the persons of an experiment
 -- category: class of the shape
 -- n: images of that shape whose texture is of another class
 -- shape_decisions: share of them whose prediction is the shape, 0 to 1
@@ -18,9 +19,31 @@
 -- shape_bias: shape decisions / (shape + texture decisions), 0 to 1; null without either
 --
 -- Source: Geirhos et al., arXiv 1811.12231
+with
+trials as (
+    select
+        *,
+        regexp_extract(image_id, '-([a-z]+)[0-9]+', 1) as texture
+    from human_trials
+    where experiment = 'cue-conflict'
+),
+
+persons as (
+    select
+        experiment, subject, category,
+        count(*) as n_trials,
+        count(*) filter (where response = 'na') as n_unanswered,
+        count(*) filter (where category <> texture) as n,
+        count(*) filter (where category <> texture and response = category) as n_shape,
+        count(*) filter (where category <> texture and response = texture) as n_texture
+    from trials
+    group by experiment, subject, category
+)
+
 select
     run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
     run_summary.n_outputs, run_summary.n_failed, run.subset,
+    'model' as observer,
     datasets.classes[cue_summary.category + 1] as category,
     cue_summary.n,
     cue_summary.n_shape / cue_summary.n as shape_decisions,
@@ -30,3 +53,12 @@ from cue_summary
 join run_summary using (run_id)
 join run_details as run using (run_id)
 join datasets using (dataset_id)
+union all
+select
+    null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, 'person',
+    category,
+    n,
+    n_shape / nullif(n, 0),
+    n_texture / nullif(n, 0),
+    n_shape / nullif(n_shape + n_texture, 0)
+from persons

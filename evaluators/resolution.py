@@ -1,0 +1,97 @@
+"""Networks at another input size: position embeddings are interpolated, what takes any size stays as it is.
+
+The weights are those of the model, so its identity is too; the size is part of a run's condition.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from qubastore.errors import ResolutionError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def at_resolution(module: torch.nn.Module, size: int, *, name: str, device: torch.device) -> torch.nn.Module:
+    """The network for inputs of `size` x `size` pixels: a copy that shares no position embedding, in eval mode.
+
+    timm's networks resize themselves (`set_input_size`); torchvision's and open_clip's vision transformers have their
+    position embeddings interpolated bicubically. A blank image goes through, to see that it fits.
+
+    Args:
+        module: The network, in eval mode.
+        size: Height and width of the input, pixels.
+        name: For the message.
+        device: Where the network is.
+
+    Raises:
+        ResolutionError: where the network cannot take that size.
+    """
+    import torch
+
+    resized = copy.deepcopy(module)
+    try:
+        _resize(resized, size)
+        with torch.inference_mode():
+            resized(torch.zeros(1, 3, size, size, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else ""
+        raise ResolutionError(
+            f"{name} cannot take inputs of {size} x {size} pixels", found=f"{type(error).__name__}: {text}"[:300]
+        ) from error
+    return resized.eval()
+
+
+def _resize(module: Any, size: int) -> None:
+    """Resize every part that has a size of its own; what lies inside such a part is the part's business."""
+    from open_clip.transformer import VisionTransformer as ClipTransformer
+    from torchvision.models import VisionTransformer
+
+    if hasattr(module, "set_input_size"):
+        module.set_input_size(img_size=(size, size))
+    elif isinstance(module, VisionTransformer):
+        grid = _grid(size, (module.patch_size, module.patch_size))
+        module.encoder.pos_embedding = _interpolated(module.encoder.pos_embedding, 1, _square(module), grid)
+        module.image_size = size
+    elif isinstance(module, ClipTransformer):
+        grid = _grid(size, module.patch_size)
+        table = _interpolated(module.positional_embedding[None], 1, module.grid_size, grid)
+        module.positional_embedding, module.grid_size = _parameter(table[0]), grid
+        module.image_size = (size, size)
+    else:
+        for part in module.children():
+            _resize(part, size)
+
+
+def _square(module: Any) -> tuple[int, int]:
+    edge = module.image_size // module.patch_size
+    return edge, edge
+
+
+def _grid(size: int, patch: tuple[int, int]) -> tuple[int, int]:
+    if size % patch[0] or size % patch[1]:
+        raise ValueError(f"{size} is no multiple of the patch size {patch[0]}")
+    return size // patch[0], size // patch[1]
+
+
+def _interpolated(table: torch.Tensor, n_extra: int, old: tuple[int, int], new: tuple[int, int]) -> Any:
+    """(1, n_extra + old grid, width) position embeddings on another grid; the extra tokens stay."""
+    import torch
+
+    if old == new:
+        return _parameter(table)
+    extra, grid = table[:, :n_extra], table[:, n_extra:]
+    squares = grid.reshape(1, *old, -1).permute(0, 3, 1, 2).float()
+    resized = torch.nn.functional.interpolate(squares, size=new, mode="bicubic", antialias=True, align_corners=False)
+    flat = resized.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)
+    return _parameter(torch.cat([extra, flat], dim=1))
+
+
+def _parameter(table: torch.Tensor) -> Any:
+    import torch
+
+    return torch.nn.Parameter(table.detach().clone(), requires_grad=False)

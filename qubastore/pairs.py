@@ -1,0 +1,173 @@
+"""Two models image by image, from kept outputs: agreement, McNemar's test, flips, classes, factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qubastore.analyses import Table, holm
+from qubastore.errors import UsageError
+from qubastore.naming import RunName, complete_runs_of, named_model
+from qubastore.store import Store
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models and the runs of both over the same images in the same way.
+
+    Attributes:
+        a: Name of the one.
+        b: Name of the other.
+        runs: (run of a, run of b), by dataset.
+    """
+
+    a: str
+    b: str
+    runs: list[tuple[RunName, RunName]]
+
+
+def pair(store: Store, a: str, b: str, *, dataset: str | None = None) -> Pair:
+    """Two models of the store and the complete runs that both have over a dataset, framing, condition and precision.
+
+    Raises:
+        UsageError: on an unknown model, the same one twice, or nothing in common.
+    """
+    (name_a, id_a), (name_b, id_b) = named_model(store, a), named_model(store, b)
+    if id_a == id_b:
+        raise UsageError(f"{name_a} is named twice", expected="two different models")
+    others = {run.task: run for run in complete_runs_of(store, id_b)}
+    both = [(run, others[run.task]) for run in complete_runs_of(store, id_a) if run.task in others]
+    chosen = [runs for runs in both if dataset in (None, runs[0].dataset)]
+    if not chosen:
+        raise UsageError(
+            f"{name_a} and {name_b} have no complete runs in common" + (f" on {dataset}" if dataset else ""),
+            found=f"runs of both on {', '.join(dict.fromkeys(one.dataset for one, _ in both))}" if both else None,
+            hint="qubastore show runs",
+        )
+    return Pair(name_a, name_b, chosen)
+
+
+_COUNTS = """
+    select
+        count(*) as n,
+        count(*) filter (where a.prediction = a.label) as right_a,
+        count(*) filter (where b.prediction = b.label) as right_b,
+        count(*) filter (where a.prediction = a.label and b.prediction <> b.label) as only_a,
+        count(*) filter (where a.prediction <> a.label and b.prediction = b.label) as only_b,
+        count(*) filter (where a.prediction = b.prediction) as same_answer
+    from outputs as a
+    join outputs as b using (sample_id)
+    where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
+"""
+
+
+def agreement(store: Store, pairs: Sequence[Pair]) -> Table:
+    """How often two models agree, which of the two is right where one is, and whether that can be chance.
+
+    McNemar's exact test, two-sided: under equal error rates the images that one model alone gets right are split evenly
+    between the two (McNemar, Psychometrika 12, 1947). Holm-corrected over all rows. Only images that both have.
+
+    Returns:
+        Per pair, dataset, framing, condition and precision: n, accuracy_a, accuracy_b, same_answer (share), only_a and
+        only_b (images that one alone gets right), error_consistency (as the view of that name), p_value, p_holm.
+    """
+    from scipy.stats import binomtest
+
+    rows = []
+    for models in pairs:
+        for one, other in models.runs:
+            n, right_a, right_b, only_a, only_b, same = store.rows(_COUNTS, [one.run_id, other.run_id])[0]
+            if not n:
+                continue
+            p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+            share_a, share_b = right_a / n, right_b / n
+            expected = share_a * share_b + (1 - share_a) * (1 - share_b)
+            flips = (only_a + only_b) / n
+            kappa = 1.0 if not flips else (1 - flips - expected) / (1 - expected)
+            place = (models.a, models.b, one.dataset, one.condition, one.framing, one.precision)
+            rows.append((*place, n, share_a, share_b, same / n, only_a, only_b, kappa, float(p)))
+    columns = (
+        *("model_a", "model_b", "dataset", "condition", "framing", "precision", "n", "accuracy_a", "accuracy_b"),
+        *("same_answer", "only_a", "only_b", "error_consistency", "p_value", "p_holm"),
+    )
+    corrected = holm([row[-1] for row in rows])
+    note = "McNemar's exact test on images that one model alone gets right, two-sided, Holm-corrected over the rows"
+    return Table(columns, [(*row, p) for row, p in zip(rows, corrected, strict=True)], [note])
+
+
+def classes(store: Store, pairs: Sequence[Pair]) -> Table:
+    """Accuracy class by class, over images that both models have, largest difference first."""
+    query = """
+        select
+            datasets.classes[a.label + 1], count(*),
+            avg((a.prediction = a.label)::int), avg((b.prediction = a.label)::int)
+        from outputs as a
+        join outputs as b using (sample_id)
+        join runs on runs.run_id = a.run_id
+        join datasets using (dataset_id)
+        where a.run_id = ? and b.run_id = ? and a.prediction is not null
+        group by all
+        order by abs(avg((a.prediction = a.label)::int) - avg((b.prediction = a.label)::int)) desc, 1
+    """
+    rows = [
+        (models.a, models.b, one.dataset, one.condition, name, n, share_a, share_b, share_a - share_b)
+        for models in pairs
+        for one, other in models.runs
+        for name, n, share_a, share_b in store.rows(query, [one.run_id, other.run_id])
+    ]
+    columns = ("model_a", "model_b", "dataset", "condition", "class", "n", "accuracy_a", "accuracy_b", "difference")
+    return Table(columns, rows, [])
+
+
+def factors(store: Store, pairs: Sequence[Pair]) -> Table:
+    """Accuracy by what is known of the images (`factor_accuracy`) and by ImageNet-X's top factors, largest difference
+    first.
+    """
+    query = """
+        with known as (
+            select run_id, factor, value, n, accuracy from factor_accuracy where run_id in (?, ?)
+            union all
+            select run_id, 'imagenet-x', factor, n, accuracy from imagenet_x_accuracy
+            where run_id in (?, ?) and annotation = 'top' and metaclass = 'all' and factor <> 'all'
+        )
+        select a.factor, a.value, a.n, a.accuracy, b.accuracy
+        from known as a join known as b on a.run_id = ? and b.run_id = ? and a.factor = b.factor and a.value = b.value
+        order by abs(a.accuracy - b.accuracy) desc, 1, 2
+    """
+    rows = [
+        (models.a, models.b, one.dataset, one.condition, factor, value, n, share_a, share_b, share_a - share_b)
+        for models in pairs
+        for one, other in models.runs
+        for factor, value, n, share_a, share_b in store.rows(query, [one.run_id, other.run_id] * 3)
+    ]
+    columns = ("model_a", "model_b", "dataset", "condition", "factor", "value", "n", "accuracy_a", "accuracy_b")
+    return Table((*columns, "difference"), rows, [])
+
+
+def flips(store: Store, pairs: Sequence[Pair]) -> Table:
+    """Every image that one of two models alone gets right, the more confident mistakes first."""
+    query = """
+        select
+            samples.key, datasets.classes[a.label + 1],
+            datasets.classes[a.prediction + 1], a.confidence, datasets.classes[b.prediction + 1], b.confidence,
+            if(a.prediction = a.label, 'a', 'b')
+        from outputs as a
+        join outputs as b using (sample_id)
+        join runs on runs.run_id = a.run_id
+        join datasets using (dataset_id)
+        join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = a.sample_id
+        where a.run_id = ? and b.run_id = ? and (a.prediction = a.label) <> (b.prediction = b.label)
+        order by if(a.prediction = a.label, b.confidence, a.confidence) desc, samples.key
+    """
+    rows = [
+        (models.a, models.b, one.dataset, one.condition, *row)
+        for models in pairs
+        for one, other in models.runs
+        for row in store.rows(query, [one.run_id, other.run_id])
+    ]
+    columns = ("model_a", "model_b", "dataset", "condition", "key", "label")
+    return Table((*columns, "answer_a", "confidence_a", "answer_b", "confidence_b", "right"), rows, [])
+
+
+TABLES = {"agreement": agreement, "classes": classes, "factors": factors, "flips": flips}
+"""What can be shown of pairs of models."""

@@ -1,0 +1,125 @@
+-- Two of the models and people, image by image: how often both are right, one alone, or none. Models meet over one
+-- dataset, framing, condition and precision; people and models over the images of an experiment that bears the dataset's
+-- name, level by level.
+--
+-- Grain: One row per dataset, framing, condition, precision, level and unordered pair with images in common.
+--
+-- dataset: name of the dataset, or of the experiment
+-- condition: how the inputs of the models were altered; clean for people
+-- framing: how an image became the models' input; null between people
+-- precision: of the models; null between people
+-- level: level of the experiment, as in c50, where people are in the pair; else null
+-- model_a: a model or a person
+-- observer_a: model or person
+-- model_b: the other; in the order of their names, models before people
+-- observer_b: model or person
+-- run_a: run of model_a; null for a person
+-- run_b: run of model_b; null for a person
+-- n: images that both answered
+-- both_right: images that both get right
+-- only_a: images that only a gets right
+-- only_b: images that only b gets right
+-- both_wrong: images that both get wrong
+-- same_answer: images for which both give the same answer, right or wrong
+with
+model_answers as (
+    select
+        run.run_id, run.model, run.dataset_id, run.dataset, run.framing, run.condition, run.precision,
+        outputs.sample_id,
+        outputs.prediction,
+        outputs.prediction = outputs.label as is_right
+    from outputs
+    join run_details as run using (run_id)
+    where run.complete
+        and outputs.prediction is not null
+),
+
+-- What model-vs-human calls an image in the folder of a network and in the log of a person differs but for its last part.
+seen as (
+    select
+        answers.*,
+        datasets.classes[answers.prediction + 1] as response,
+        regexp_extract(samples.key, '(?:^|[_/])(n0[^_/]*_[^_/]+|[^_/]+)$', 1) as image_id,
+        coalesce(nullif(regexp_extract(samples.key, '/[0-9]+_[^_]+_dnn_([^_]+)_', 1), ''), '0') as level
+    from model_answers as answers
+    join datasets using (dataset_id)
+    join samples
+        on samples.dataset_id = answers.dataset_id
+        and samples.sample_id = answers.sample_id
+    where answers.dataset in (select experiment from human_trials)
+),
+
+people as (
+    select
+        experiment as dataset, condition as level, subject, image_id, response,
+        response = category as is_right
+    from human_trials
+),
+
+between_models as (
+    select
+        a.dataset, a.condition, a.framing, a.precision,
+        null::varchar as level,
+        a.model as model_a, 'model' as observer_a, b.model as model_b, 'model' as observer_b,
+        a.run_id as run_a, b.run_id as run_b,
+        a.is_right as right_a, b.is_right as right_b,
+        a.prediction = b.prediction as is_same
+    from model_answers as a
+    join model_answers as b
+        on b.dataset_id = a.dataset_id
+        and b.framing = a.framing
+        and b.condition = a.condition
+        and b.precision = a.precision
+        and b.sample_id = a.sample_id
+        and (b.model, b.run_id) > (a.model, a.run_id)
+),
+
+with_people as (
+    select
+        a.dataset, a.condition, a.framing, a.precision,
+        a.level,
+        a.model, 'model', b.subject, 'person',
+        a.run_id, null::varchar,
+        a.is_right, b.is_right,
+        a.response = b.response
+    from seen as a
+    join people as b
+        on b.dataset = a.dataset
+        and b.level = a.level
+        and b.image_id = a.image_id
+),
+
+between_people as (
+    select
+        a.dataset, 'clean', null::varchar, null::varchar,
+        a.level,
+        a.subject, 'person', b.subject, 'person',
+        null::varchar, null::varchar,
+        a.is_right, b.is_right,
+        a.response = b.response
+    from people as a
+    join people as b
+        on b.dataset = a.dataset
+        and b.level = a.level
+        and b.image_id = a.image_id
+        and b.subject > a.subject
+),
+
+pairs as (
+    from between_models
+    union all
+    from with_people
+    union all
+    from between_people
+)
+
+select
+    dataset, condition, framing, precision, level, model_a, observer_a, model_b, observer_b, run_a, run_b,
+    count(*) as n,
+    count(*) filter (where right_a and right_b) as both_right,
+    count(*) filter (where right_a and not right_b) as only_a,
+    count(*) filter (where right_b and not right_a) as only_b,
+    count(*) filter (where not right_a and not right_b) as both_wrong,
+    count(*) filter (where is_same) as same_answer
+from pairs
+group by all

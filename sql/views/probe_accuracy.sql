@@ -1,0 +1,39 @@
+-- How well a classifier on a model's kept features does on another task: transfer. Fitted on the training split, its
+-- regularisation or number of neighbours chosen on the validation split, tested once.
+--
+-- Grain: One row per probe.
+--
+-- model: loader:name; names that several models share end in @ and the start of the model's id
+-- task: what the train and test sets have in common, as in vtab/dtd
+-- method: linear or knn
+-- train_dataset: dataset of the training split
+-- test_dataset: dataset of the test split
+-- precision: of the features: fp32, bf16 or fp16
+-- n_train: samples fitted on at last, validation included
+-- n_test: samples tested
+-- n_classes: classes
+-- chosen: what validation chose: the inverse regularisation C, or the number of neighbours
+-- val_accuracy: accuracy on the validation split, 0 to 1
+-- test_accuracy: top-1 accuracy on the test split, 0 to 1
+-- probe_id: the probe
+-- created_at: when it was fitted
+--
+-- Source: VTAB: Zhai et al., arXiv 1910.04867
+select
+    train.model,
+    probes.task,
+    probes.method,
+    train.dataset as train_dataset,
+    test.dataset as test_dataset,
+    train.precision,
+    probes.n_train,
+    probes.n_test,
+    probes.n_classes,
+    probes.chosen,
+    probes.val_accuracy,
+    probes.test_accuracy,
+    probes.probe_id,
+    probes.created_at
+from probes
+join run_details as train on train.run_id = probes.train_run_id
+join run_details as test on test.run_id = probes.test_run_id
