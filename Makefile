@@ -35,6 +35,9 @@ docs: $(INSTALLED)  ## Write help texts and example output into README.md and do
 docs-check: $(INSTALLED)
 	python -m cogapp --check README.md docs/*.md
 
+bench: $(INSTALLED)  ## Measure, and write benchmarks/RESULTS.md; needs ../shared for the rows of passes.
+	python -m benchmarks
+
 clean:
 	rm -rf $(VENV) examples/digits/data examples/digits/weights examples/digits/store
 

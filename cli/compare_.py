@@ -65,7 +65,10 @@ def command(
     if len(names) < 2 and not (by and not names):
         raise click.UsageError("give two models or more, two groups, or --by COLUMN to compare all its values")
     with open_store(store_path) as store:
-        if by is None and (len(names) > 2 or _all_models(store, names)):
+        if by is None and (len(names) > 2 or _are_models(store, names)):
+            given = click.get_current_context().get_parameter_source
+            if any(given(option) is not click.core.ParameterSource.DEFAULT for option in ("suite", "source")):
+                raise click.UsageError("--suite and --source are for groups; models meet on what both were run on")
             _compare_models(store, names, dataset, show, format_, output)
             return
     if len(names) > 2:
@@ -95,10 +98,12 @@ def command(
     write_rows(columns, rows, format_=format_, output=output)
 
 
-def _all_models(store: Store, names: tuple[str, ...]) -> bool:
-    """Whether all names are models: of the store, or of a loader or the zoo, so that a slip is told as one."""
+def _are_models(store: Store, names: tuple[str, ...]) -> bool:
+    """Whether the names mean models: one is of the store, of a loader or of the zoo; a slip in another is told then."""
+    from qubastore.models import LOADERS
+
     known = {row[0] for row in store.rows("select model from run_details union select name from models")}
-    return all(name in known or name.startswith(("zoo:", "timm:", "torchvision:", "open_clip:")) for name in names)
+    return any(name in known or name.startswith(("zoo:", *(f"{loader}:" for loader in LOADERS))) for name in names)
 
 
 def _compare_models(

@@ -169,6 +169,9 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
 
 def _print_report(report: IngestReport) -> None:
     runs = len(report.plan.runs)
+    if not runs and not report.errors:
+        click.echo("nothing to do: everything that was asked for was left out")
+        return
     if not report.plan.todo and not report.errors:
         click.echo(
             f"nothing to do: {'all ' if runs > 1 else ''}{_counted(runs, 'run')} {'are' if runs > 1 else 'is'} there"

@@ -69,9 +69,16 @@ def command(
             else:
                 _, model_id = named_model(store, model)
                 there = {run.dataset for run in complete_runs_of(store, model_id)}
+                query = "select distinct dataset from run_details where model_id = ? and not complete"
+                unfinished = {row[0] for row in store.rows(query, [model_id])}
                 chosen = tasks or probe_tasks(store, model)
                 if not chosen:
                     raise click.UsageError(f"{model} has no runs with features on NAME/train and NAME/test")
+                for task in chosen:
+                    if f"{task}/val" in unfinished - there:
+                        raise click.UsageError(
+                            f"the run of {model} on {task}/val is unfinished: finish it, or name --train and --test"
+                        )
                 splits = [
                     (f"{task}/train", f"{task}/val" if f"{task}/val" in there else None, f"{task}/test")
                     for task in chosen

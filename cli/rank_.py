@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qubastore.cli.grid import styled
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
@@ -135,48 +136,34 @@ def parse_weights(texts: tuple[str, ...]) -> dict[str, float]:
 
 def print_table(ranking: Ranking) -> None:
     """The ranking as a table that fits the terminal, best value of each dimension marked."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    from qubastore.cli.grid import Column, print_grid
     from qubastore.dimensions import DIMENSIONS
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160
     index = {name: position for position, name in enumerate(ranking.columns)}
     shown = [d for d in DIMENSIONS if any(row[index[d.name]] is not None for row in ranking.rows)]
     mixed = len({row[index["source"]] for row in ranking.rows}) > 1
     partial = any(row[index["coverage"]] < 1 for row in ranking.rows)
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("model", overflow="fold", min_width=12)
-    if mixed:
-        table.add_column("source")
-    table.add_column("QUBA", justify="right")
-    if partial:
-        table.add_column("of\nweight", justify="right")
-    for dimension in shown:
-        weighted = ranking.weights[dimension.name] > 0
-        table.add_column(_heading(dimension), justify="right", style="" if weighted else "dim", no_wrap=True)
+    columns = [Column("#", right=True), Column("model", folds=True)]
+    columns += [Column("source")] if mixed else []
+    columns.append(Column("QUBA", right=True, style="bold"))
+    columns += [Column("of\nweight", right=True)] if partial else []
+    columns += [Column(_heading(d), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown]
     best = {d.name: _best(d, [row[index[d.name]] for row in ranking.rows]) for d in shown}
+    rows = []
     for row in ranking.rows:
-        cells = [Text(str(row[index["rank"]])), Text(row[index["model"]])]
-        cells += [Text(row[index["source"]])] if mixed else []
-        cells.append(Text(f"{row[index['quba']]:+.3f}", style="bold"))
-        cells += [Text(f"{row[index['coverage']]:.0%}")] if partial else []
+        cells = [str(row[index["rank"]]), row[index["model"]]]
+        cells += [row[index["source"]]] if mixed else []
+        cells.append(f"{row[index['quba']]:+.3f}")
+        cells += [f"{row[index['coverage']]:.0%}"] if partial else []
         for dimension in shown:
             value = row[index[dimension.name]]
-            mark = value is not None and value == best[dimension.name]
-            cells.append(Text(_cell(dimension, value) + ("*" if mark else " "), style="green" if mark else ""))
-        table.add_row(*cells)
-    console.print(table)
+            cells.append(_cell(dimension, value) + ("*" if value is not None and value == best[dimension.name] else ""))
+        rows.append(cells)
+    print_grid(columns, rows, marked=lambda cell: cell.endswith("*"))
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
-    console.print(
-        f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}", style="dim"
-    )
-    for note in ranking.notes:
-        console.print(f"note: {note}", style="dim")
+    notes = [f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}"]
+    for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
+        click.echo(styled(line, "dim"))
 
 
 def print_explanation(model: str, explanation: Explanation) -> None:
@@ -220,7 +207,7 @@ def print_explanation(model: str, explanation: Explanation) -> None:
 def _heading(dimension: Dimension) -> str:
     arrow = "↑" if dimension.better == "up" else "↓"
     unit = "M" if dimension.unit == "millions" else "%"
-    return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow} "
+    return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow}"
 
 
 _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibration": "calib", "balance": "bal"}

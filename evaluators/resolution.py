@@ -6,6 +6,7 @@ The weights are those of the model, so its identity is too; the size is part of 
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import ResolutionError
@@ -36,22 +37,31 @@ def at_resolution(module: torch.nn.Module, size: int, *, name: str, device: torc
         _resize(resized, size)
         with torch.inference_mode():
             resized(torch.zeros(1, 3, size, size, device=device))
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else ""
+        if isinstance(error, torch.OutOfMemoryError) or _OF_THE_MACHINE.search(text):
+            raise
         raise ResolutionError(
             f"{name} cannot take inputs of {size} x {size} pixels", found=f"{type(error).__name__}: {text}"[:300]
         ) from error
     return resized.eval()
 
 
+_OF_THE_MACHINE = re.compile(r"alloc|memory|CUDA|cuDNN|cuBLAS|HIP", re.IGNORECASE)
+"""What an error says that is no property of the network: it is not noted, and may go away."""
+
+
 def _resize(module: Any, size: int) -> None:
     """Resize every part that has a size of its own; what lies inside such a part is the part's business."""
+    from open_clip.timm_model import TimmModel
     from open_clip.transformer import VisionTransformer as ClipTransformer
     from torchvision.models import VisionTransformer
 
-    if hasattr(module, "set_input_size"):
+    if isinstance(module, TimmModel):
+        # Its own method asks its trunk in a way that not every trunk understands.
+        _resize(module.trunk, size)
+        module.image_size = (size, size)
+    elif hasattr(module, "set_input_size"):
         module.set_input_size(img_size=(size, size))
     elif isinstance(module, VisionTransformer):
         grid = _grid(size, (module.patch_size, module.patch_size))

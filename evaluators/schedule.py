@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from qubastore.commit import check_contents, commit_shard, known_contents
@@ -24,7 +25,7 @@ from qubastore.evaluators.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
 from qubastore.labels import label_space
 from qubastore.outputs import label_matrix
-from qubastore.registry import note_unsupported
+from qubastore.registry import forget_unsupported, note_unsupported
 from qubastore.store import Store
 
 DECODE_CHUNK = 32
@@ -324,9 +325,21 @@ class Scheduler:
             self._display.say(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
         if result.shards:
             known.update(new)
+        if job.condition.resolution is not None:
+            self._forget_unsupported(job, result)
         for planned in job.runs:
             if planned.model.model_id in result.errors:
                 self._give_up(planned, result.errors[planned.model.model_id])
+
+    def _forget_unsupported(self, job: _Job, result: ShardResult) -> None:
+        """What was noted of a network that has taken the size now."""
+        done = [p.model.model_id for p in job.runs if p.run.run_id in {shard.run_id for shard in result.shards}]
+        noted = self._store.rows(
+            "select model_id, condition from unsupported where condition = ? and list_contains(?, model_id)",
+            [str(job.condition), done],
+        )
+        for model_id, condition in noted:
+            self._store.write(partial(forget_unsupported, model_id=model_id, condition=condition))
 
     def _check_strict(self, result: ShardResult) -> None:
         failures: list[Any] = [failure for shard in result.shards[:1] for failure in shard.failures]

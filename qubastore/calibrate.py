@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qubastore import registry
 from qubastore.completion import complete_runs
-from qubastore.derived import Recipe, check_unchanged, derive, read_labels, read_vectors, states
+from qubastore.derived import Recipe, check_unchanged, derive, read_vectors, states
 from qubastore.errors import UsageError
 from qubastore.labels import label_space
 from qubastore.models import Model
@@ -100,8 +100,7 @@ def calibrate(
     """
     name, model_id = named_model(store, model)
     fitted = named_run(store, name, model_id, fit_on)
-    space = store.rows("select label_space from run_details where run_id = ?", [fitted.run_id])[0][0]
-    if label_space(space).rule not in ("identity", "subset"):
+    if label_space(fitted.label_space).rule not in ("identity", "subset"):
         raise UsageError(
             f"a temperature cannot be fitted on {fitted.place}: each of its classes stands for several outputs",
             expected="a dataset whose classes are outputs of the model, such as imagenet-val",
@@ -111,11 +110,11 @@ def calibrate(
     skipped = []
     runs = complete_runs_of(store, model_id)
     if not chosen:
-        chosen = [run for run in runs if "logits" in run.kept]
-        skipped = [run.place for run in runs if "logits" not in run.kept]
+        chosen = [run for run in runs if run.has_logits]
+        skipped = [run.place for run in runs if not run.has_logits]
     _check_logits(chosen, name)
     before = states(store, [fitted.run_id])
-    logits, labels, folds = _read(store, fitted, space)
+    logits, labels, folds = _read(store, fitted)
     say(f"{name}: fitting on {len(labels):,} images of {fitted.place}")
     temperatures = [fit_temperature(logits, labels, ALL, where=fitted.place)]
     temperatures += [
@@ -127,18 +126,17 @@ def calibrate(
     _store_temperatures(store, calibrated, temperatures, before)
     by_fold = {each.fold: each.value for each in temperatures}
     command = shlex.join(["qubastore", "calibrate", "--model", name, "--fit-on", run_text(runs, fitted)])
-    seen = set(_keys(store, fitted.dataset_id))
+    fold_by_image = dict(zip(_images(store, fitted.dataset_id), _folds(store, fitted.dataset_id), strict=True))
     made = []
     for run in chosen:
         applied = f"{command} --apply-to {shlex.quote(run_text(runs, run))}"
-        # The dataset itself under whatever condition, or a part or the whole of it.
-        keys = _keys(store, run.dataset_id) if run.dataset == fitted.dataset else []
-        own = [by_fold[fold_of(key) if key in seen else ALL] for key in keys]
+        # The images fitted on, under whatever name or condition they come again.
+        own = [by_fold[fold_by_image.get(image, ALL)] for image in _images(store, run.dataset_id)]
 
         def compute(
             ids: NDArray[np.int32], vectors: list[NDArray[np.float32]], own: Sequence[float] = tuple(own)
         ) -> NDArray[np.float32]:
-            divisor = np.array([own[i] if own else by_fold[ALL] for i in ids])
+            divisor = np.array([own[i] for i in ids])
             scaled: NDArray[np.float32] = (vectors[0].astype(np.float64) / divisor[:, None]).astype(np.float32)
             return scaled
 
@@ -205,24 +203,44 @@ def _likelihood(logits: NDArray[np.float64], labels: NDArray[np.int32], temperat
     return total / len(logits)
 
 
-def _read(store: Store, run: RunName, space: str) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
-    """Scores of the run's classes, one right class of each sample, and its fold."""
+def _read(store: Store, run: RunName) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
+    """Scores of the run's classes, the right class that its likelihood counts, and its fold, of each sample."""
     n = store.rows("select n_samples from datasets where dataset_id = ?", [run.dataset_id])[0][0]
     ids, (logits,) = read_vectors(store, "logits", [run.run_id], 0, n)
-    keys = _keys(store, run.dataset_id)
-    labels = read_labels(store, run.dataset_id, 0, n)[ids]
-    folds = np.array([fold_of(keys[i]) for i in ids])
-    return project(logits, label_space(space)), labels[:, 0], folds
+    if not len(ids):
+        raise UsageError(f"the run on {run.place} has no samples: no image could be decoded")
+    labels = store.sql("select label from outputs where run_id = ? order by sample_id", [run.run_id]).fetchnumpy()
+    folds = np.array(_folds(store, run.dataset_id))[ids]
+    return project(logits, label_space(run.label_space)), np.asarray(labels["label"], np.int32), folds
 
 
-def _keys(store: Store, dataset_id: str) -> list[str]:
-    return [
-        row[0] for row in store.rows("select key from samples where dataset_id = ? order by sample_id", [dataset_id])
-    ]
+def _folds(store: Store, dataset_id: str) -> list[int]:
+    rows = store.rows("select key from samples where dataset_id = ? order by sample_id", [dataset_id])
+    return [fold_of(key) for (key,) in rows]
+
+
+def _images(store: Store, dataset_id: str) -> list[str]:
+    """What tells each image of a dataset from others: its content hash, or its name where none was seen."""
+    rows = store.rows(
+        """
+        select coalesce(content_hash, datasets.name || '/' || key)
+        from samples
+        join datasets using (dataset_id)
+        left join sample_contents using (dataset_id, sample_id)
+        where dataset_id = ? order by sample_id
+        """,
+        [dataset_id],
+    )
+    return [row[0] for row in rows]
 
 
 def _check_logits(runs: Sequence[RunName], name: str) -> None:
     for run in runs:
+        if label_space(run.label_space).rule == "none":
+            raise UsageError(
+                f"the outputs of {name} mean none of the classes of {run.dataset}",
+                expected="a dataset in the model's classes",
+            )
         if "logits" not in run.kept:
             raise UsageError(
                 f"the run of {name} on {run.place} kept no logits",

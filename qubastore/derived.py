@@ -116,8 +116,9 @@ def states(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 
 def _state(rows: Callable[[str, list[Any]], list[tuple[Any, ...]]], run_id: str) -> str:
-    read = rows("select shard, committed_at from shards where run_id = ? order by shard", [run_id])
-    return identifier(run_id, [[shard, str(committed)] for shard, committed in read])
+    # The instant, not how the reader's time zone writes it.
+    read = rows("select shard, epoch_us(committed_at) from shards where run_id = ? order by shard", [run_id])
+    return identifier(run_id, [list(row) for row in read])
 
 
 def check_unchanged(connection: duckdb.DuckDBPyConnection, before: Mapping[str, str], what: str) -> None:
@@ -200,7 +201,8 @@ def read_vectors(
         ).to_arrow_table()
         ids = answer.column("sample_id").to_numpy().astype(np.int32)
         flat = answer.column("values").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        found.append((ids, flat.reshape(len(ids), -1).astype(np.float32, copy=False)))
+        width = len(flat) // len(ids) if len(ids) else 0
+        found.append((ids, flat.reshape(len(ids), width).astype(np.float32, copy=False)))
     common = found[0][0]
     for ids, _ in found[1:]:
         common = np.intersect1d(common, ids, assume_unique=True).astype(np.int32)

@@ -13,7 +13,7 @@ from qubastore.completion import complete_runs
 from qubastore.derived import Recipe, derive
 from qubastore.errors import UsageError, check_name
 from qubastore.models import Model
-from qubastore.naming import RunName, complete_runs_of, named_model
+from qubastore.naming import complete_runs_of, named_model
 from qubastore.store import Store
 
 MEANS = ("probabilities", "logits")
@@ -71,7 +71,11 @@ def ensemble(
     asked = {task: run for task, run in tasks.items() if not datasets or run.dataset in datasets}
     for dataset in datasets:
         check_name("dataset", dataset, sorted({run.dataset for run in tasks.values()}))
-    common = {task: run for task, run in asked.items() if all(_logits(runs[each].get(task)) for each in ids)}
+    common = {
+        task: run
+        for task, run in asked.items()
+        if all(task in runs[each] and runs[each][task].has_logits for each in ids)
+    }
     if not common:
         raise UsageError(
             f"no dataset has a complete run with kept logits of all {len(ids)} models",
@@ -94,7 +98,9 @@ def ensemble(
         )
         made.append((run.place, derive(store, model, recipe)))
     complete_runs(store)
-    return Ensemble(model.name, made, sorted({run.place for task, run in asked.items() if task not in common}))
+    # The first name that these members were given stays.
+    ((stored,),) = store.rows("select name from models where model_id = ?", [model.model_id])
+    return Ensemble(stored, made, sorted({run.place for task, run in asked.items() if task not in common}))
 
 
 def average(logits: Sequence[NDArray[np.float32]], mean: str) -> NDArray[np.float32]:
@@ -119,10 +125,6 @@ def average(logits: Sequence[NDArray[np.float32]], mean: str) -> NDArray[np.floa
     return averaged
 
 
-def _logits(run: RunName | None) -> bool:
-    return run is not None and "logits" in run.kept
-
-
 def _model(store: Store, named: Sequence[tuple[str, str]], mean: str, name: str | None) -> Model:
     """The ensemble as a model: what it costs is the sum of its members'."""
     found = [
@@ -139,10 +141,11 @@ def _model(store: Store, named: Sequence[tuple[str, str]], mean: str, name: str 
         values = [row[column] for row in found]
         return None if None in values else sum(values)
 
-    return Model(
+    made_of = {"ensemble": {"members": sorted(model_id for _, model_id in named), "mean": mean}}
+    made = Model(
         name or f"ensemble({', '.join(member for member, _ in named)})",
         "derived",
-        {"ensemble": {"members": sorted(model_id for _, model_id in named), "mean": mean}},
+        made_of,
         "",
         {"kind": "derived"},
         None,
@@ -152,3 +155,6 @@ def _model(store: Store, named: Sequence[tuple[str, str]], mean: str, name: str 
         macs=total(2),
         activations=total(3),
     )
+    if store.rows("select 1 from models where name = ? and model_id <> ?", [made.name, made.model_id]):
+        raise UsageError(f"another model is called {made.name}", hint="choose another --name")
+    return made

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qubastore.errors import UsageError, did_you_mean
+from qubastore.labels import label_space
 from qubastore.runs import place
 from qubastore.store import Store
 from qubastore.zoo import PREFIX, in_group
@@ -22,6 +23,7 @@ class RunName:
         framing: How images became inputs.
         condition: How inputs were altered.
         precision: Of the forward passes.
+        label_space: How the model's outputs became the dataset's classes.
         kept: Kinds of output that every shard kept.
     """
 
@@ -31,12 +33,18 @@ class RunName:
     framing: str
     condition: str
     precision: str
+    label_space: str
     kept: frozenset[str]
 
     @property
     def place(self) -> str:
         """The dataset, and what is unusual about the run."""
         return place(self.dataset, self.framing, self.condition)
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether it kept logits that mean the dataset's classes."""
+        return "logits" in self.kept and label_space(self.label_space).rule != "none"
 
     @property
     def task(self) -> tuple[str, str, str, str]:
@@ -74,14 +82,15 @@ def complete_runs_of(store: Store, model_id: str) -> list[RunName]:
             from counted join runs on runs.run_id = counted.run_id and runs.n_shards = counted.n
             group by counted.run_id
         )
-        select run.run_id, run.dataset_id, run.dataset, run.framing, run.condition, run.precision, kept
+        select run.run_id, run.dataset_id, run.dataset, run.framing, run.condition, run.precision,
+            run.label_space, kept
         from run_details as run join kept_everywhere using (run_id)
         where run.model_id = ? and run.complete
         order by run.dataset, run.condition, run.framing, run.precision, run.run_id
         """,
         [model_id],
     )
-    return [RunName(*row[:6], frozenset(row[6] or ())) for row in rows]  # type: ignore[call-arg]
+    return [RunName(*row[:7], frozenset(row[7] or ())) for row in rows]  # type: ignore[call-arg]
 
 
 def run_text(runs: Sequence[RunName], run: RunName) -> str:

@@ -95,19 +95,32 @@ def agreement(store: Store, pairs: Sequence[Pair]) -> Table:
     return Table(columns, [(*row, p) for row, p in zip(rows, corrected, strict=True)], [note])
 
 
+_BOTH = """
+    from outputs as a
+    join outputs as b using (sample_id)
+    join runs on runs.run_id = a.run_id
+    join datasets using (dataset_id)
+    join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = a.sample_id
+    join label_sets
+        on label_sets.dataset_id = runs.dataset_id
+        and label_sets.sample_id = a.sample_id
+        and label_sets.label_set = 'dataset'
+    where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
+"""
+"""Images that both have; where several classes are right, each run's label is its own best one of them."""
+
+
 def classes(store: Store, pairs: Sequence[Pair]) -> Table:
-    """Accuracy class by class, over images that both models have, largest difference first."""
-    query = """
+    """Accuracy class by class (the first, where several are right), over images that both models have, largest
+    difference first.
+    """
+    query = f"""
         select
-            datasets.classes[a.label + 1], count(*),
-            avg((a.prediction = a.label)::int), avg((b.prediction = a.label)::int)
-        from outputs as a
-        join outputs as b using (sample_id)
-        join runs on runs.run_id = a.run_id
-        join datasets using (dataset_id)
-        where a.run_id = ? and b.run_id = ? and a.prediction is not null
-        group by all
-        order by abs(avg((a.prediction = a.label)::int) - avg((b.prediction = a.label)::int)) desc, 1
+            datasets.classes[label_sets.labels[1] + 1], count(*),
+            avg((a.prediction = a.label)::int) as share_a, avg((b.prediction = b.label)::int) as share_b
+        {_BOTH}
+        group by 1
+        order by abs(share_a - share_b) desc, 1
     """
     rows = [
         (models.a, models.b, one.dataset, one.condition, name, n, share_a, share_b, share_a - share_b)
@@ -120,25 +133,41 @@ def classes(store: Store, pairs: Sequence[Pair]) -> Table:
 
 
 def factors(store: Store, pairs: Sequence[Pair]) -> Table:
-    """Accuracy by what is known of the images (`factor_accuracy`) and by ImageNet-X's top factors, largest difference
-    first.
+    """Accuracy by what is known of the images (as `factor_accuracy`) and by ImageNet-X's top factors, over images that
+    both models have, largest difference first.
     """
-    query = """
-        with known as (
-            select run_id, factor, value, n, accuracy from factor_accuracy where run_id in (?, ?)
+    query = f"""
+        with both_have as (
+            select
+                samples.factors,
+                if(datasets.label_space = 'imagenet-1k', regexp_extract(samples.key, '[^/]+$'), null) as file_name,
+                a.prediction = a.label as right_a,
+                b.prediction = b.label as right_b
+            {_BOTH}
+        ),
+        known as (
+            select unnest(map_entries(factors)) as entry, right_a, right_b from both_have
+        ),
+        annotated as (
+            select unnest(annotations.factors) as value, right_a, right_b
+            from both_have join annotations using (file_name)
+            where annotations.scheme = 'imagenet-x/top' and not annotations.is_prototype
+        ),
+        listed as (
+            select entry.key as factor, entry.value as value, right_a, right_b from known
             union all
-            select run_id, 'imagenet-x', factor, n, accuracy from imagenet_x_accuracy
-            where run_id in (?, ?) and annotation = 'top' and metaclass = 'all' and factor <> 'all'
+            select 'imagenet-x', value, right_a, right_b from annotated
         )
-        select a.factor, a.value, a.n, a.accuracy, b.accuracy
-        from known as a join known as b on a.run_id = ? and b.run_id = ? and a.factor = b.factor and a.value = b.value
-        order by abs(a.accuracy - b.accuracy) desc, 1, 2
+        select factor, value, count(*), avg(right_a::int) as share_a, avg(right_b::int) as share_b
+        from listed
+        group by factor, value
+        order by abs(share_a - share_b) desc, factor, value
     """
     rows = [
         (models.a, models.b, one.dataset, one.condition, factor, value, n, share_a, share_b, share_a - share_b)
         for models in pairs
         for one, other in models.runs
-        for factor, value, n, share_a, share_b in store.rows(query, [one.run_id, other.run_id] * 3)
+        for factor, value, n, share_a, share_b in store.rows(query, [one.run_id, other.run_id])
     ]
     columns = ("model_a", "model_b", "dataset", "condition", "factor", "value", "n", "accuracy_a", "accuracy_b")
     return Table((*columns, "difference"), rows, [])
@@ -146,17 +175,13 @@ def factors(store: Store, pairs: Sequence[Pair]) -> Table:
 
 def flips(store: Store, pairs: Sequence[Pair]) -> Table:
     """Every image that one of two models alone gets right, the more confident mistakes first."""
-    query = """
+    query = f"""
         select
-            samples.key, datasets.classes[a.label + 1],
+            samples.key,
+            array_to_string(list_transform(label_sets.labels, lambda label: datasets.classes[label + 1]), ', '),
             datasets.classes[a.prediction + 1], a.confidence, datasets.classes[b.prediction + 1], b.confidence,
             if(a.prediction = a.label, 'a', 'b')
-        from outputs as a
-        join outputs as b using (sample_id)
-        join runs on runs.run_id = a.run_id
-        join datasets using (dataset_id)
-        join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = a.sample_id
-        where a.run_id = ? and b.run_id = ? and (a.prediction = a.label) <> (b.prediction = b.label)
+        {_BOTH} and (a.prediction = a.label) <> (b.prediction = b.label)
         order by if(a.prediction = a.label, b.confidence, a.confidence) desc, samples.key
     """
     rows = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
+from qubastore.run_grain import RunGrain
 from qubastore.store import Store
 from qubastore.suites import BUILT_IN, QUBA
 
@@ -197,13 +198,17 @@ def choose_pool(store: Store, where: str | None, suite: str) -> None:
         UsageError: on an unknown suite.
         QueryError: on a condition that DuckDB refuses.
     """
-    suites = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
-    check_name("suite", suite, suites)
+    with RunGrain(store, ["rankable", "suites"]) as copy:
+        suites = [row[0] for row in copy.rows("select distinct suite from suites order by suite")]
+        check_name("suite", suite, suites)
+        copy.keep("rankable_rows", "from rankable")
     if where is not None:
         check_condition(where)
     condition = f"({where}\n)" if where else "true"
     try:
-        store.execute(f"create or replace temp table rankable_pool as from rankable where {condition}")
+        # A condition may ask other views too, so it is asked of the store.
+        query = f"from memory.main.rankable_rows as rankable where {condition}"
+        store.execute(f"create or replace temp table rankable_pool as {query}")
     except QueryError as error:
         if where is None:
             raise

@@ -153,8 +153,19 @@ def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 def note_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str, reason: str) -> None:
     """Note that a network cannot be run under a condition."""
-    connection.execute("delete from unsupported where model_id = ? and condition = ?", [model_id, condition])
+    forget_unsupported(connection, model_id, condition)
+    planned = "select run_id from runs where model_id = ? and condition = ?"
+    # A run that cannot be made is no unfinished one.
+    connection.execute(
+        f"delete from runs where run_id in ({planned}) and run_id not in (select run_id from shards)",
+        [model_id, condition],
+    )
     insert(connection, "unsupported", [(model_id, condition, reason, datetime.now(UTC))])
+
+
+def forget_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str) -> None:
+    """Take back what was noted: the network was run under the condition after all."""
+    connection.execute("delete from unsupported where model_id = ? and condition = ?", [model_id, condition])
 
 
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
@@ -171,6 +182,9 @@ def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     of its features go.
     """
     connection.execute("delete from probes where list_contains([train_run_id, val_run_id, test_run_id], ?)", [run_id])
+    # What was fitted on the run's logits; the model's architecture says on which run.
+    fitted = "select model_id from models where loader = 'derived' and contains(architecture, ?)"
+    connection.execute(f"delete from temperatures where model_id in ({fitted})", [f'"fit_on":"{run_id}"'])
     query = "select distinct run_id from derivations where source_run_id = ?"
     for (derived,) in connection.execute(query, [run_id]).fetchall():
         for table in RUN_TABLES:

@@ -37,6 +37,8 @@ class RunGrain:
         self._cursor = store.cursor()
         with translated():
             self._cursor.execute("use memory")
+            # To optimise a copy DuckDB would ask the catalog for the statistics of every column, one by one.
+            self._cursor.execute("pragma disable_optimizer")
             self._cursor.execute("begin transaction")
             for table in (*OF_RUNS, *WHOLE, *EMPTY):
                 if table in named:
@@ -48,11 +50,17 @@ class RunGrain:
             for view in needed:
                 view.create(self._cursor)
             self._cursor.execute("commit")
+            self._cursor.execute("pragma enable_optimizer")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query over the copy."""
         with translated(query):
             return self._cursor.execute(query, list(parameters)).fetchall()
+
+    def keep(self, name: str, query: str) -> None:
+        """Make a table of the answer to a query over the copy; other connections read it as `memory.main.NAME`."""
+        with translated(query):
+            self._cursor.execute(f"create or replace table {name} as {query}")
 
     def add_metrics(self, rows: Sequence[tuple[str, str, int, float | None]]) -> None:
         """Put rows into the copy of `run_metrics`: what transforms computed, for the views that read it."""

@@ -62,28 +62,29 @@ class Suite:
         return list(dict.fromkeys(role.dataset for role in self.roles))
 
 
-VTAB_TASKS = (
-    "vtab/caltech101",
-    "vtab/cifar100",
-    "vtab/dtd",
-    "vtab/oxford_flowers102",
-    "vtab/oxford_iiit_pet",
-    "vtab/svhn",
-    "vtab/sun397",
-    "vtab/patch_camelyon",
-    "vtab/eurosat",
-    "vtab/resisc45",
-    "vtab/diabetic_retinopathy",
-    "vtab/clevr_count",
-    "vtab/clevr_distance",
-    "vtab/dmlab",
-    "vtab/kitti_distance",
-    "vtab/dsprites_location",
-    "vtab/dsprites_orientation",
-    "vtab/smallnorb_azimuth",
-    "vtab/smallnorb_elevation",
-)
-"""The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867), which `qubastore.evaluators.vtab` reads."""
+VTAB_TASKS: dict[str, int | None] = {
+    "vtab/caltech101": 6_084,
+    "vtab/cifar100": 10_000,
+    "vtab/dtd": 1_880,
+    "vtab/oxford_flowers102": 6_149,
+    "vtab/oxford_iiit_pet": 3_669,
+    "vtab/svhn": 26_032,
+    "vtab/sun397": 21_750,
+    "vtab/patch_camelyon": 32_768,
+    "vtab/eurosat": 5_400,
+    "vtab/resisc45": 6_300,
+    "vtab/diabetic_retinopathy": 42_670,
+    "vtab/clevr_count": 15_000,
+    "vtab/clevr_distance": 15_000,
+    "vtab/dmlab": 22_735,
+    "vtab/kitti_distance": None,
+    "vtab/dsprites_location": 73_728,
+    "vtab/dsprites_orientation": 73_728,
+    "vtab/smallnorb_azimuth": 12_150,
+    "vtab/smallnorb_elevation": 12_150,
+}
+"""The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867), which `qubastore.evaluators.vtab` reads, and the images of
+each one's test split; None where sources differ."""
 
 _PLAYED = {
     "clean": ("imagenet-val",),
@@ -147,8 +148,8 @@ BEYOND_IMAGENET = Suite(
         *_known("synthetic", [name for name in LAYOUTS if name.startswith("pug/")]),
         *(
             Role("transfer", f"{task}/{split}", n_samples, label_space=TRANSFER)
-            for task in VTAB_TASKS
-            for split, n_samples in (("train", 800), ("val", 200), ("test", None))
+            for task, n_test in VTAB_TASKS.items()
+            for split, n_samples in (("train", 800), ("val", 200), ("test", n_test))
         ),
     ),
 )

@@ -16,6 +16,7 @@ from qubastore import registry
 from qubastore.calibrate import ALL, FOLDS, calibrate, fit_temperature, fold_of
 from qubastore.commit import commit_shard
 from qubastore.completion import complete_runs
+from qubastore.derived import states as derived_states
 from qubastore.ensemble import average, ensemble
 from qubastore.errors import StoreError, UsageError
 from tests.runs import add_run, write_shard
@@ -290,6 +291,62 @@ def test_half_a_derived_run_is_finished(store, two, monkeypatch):
     assert list(states(store).values()) == [False]
     ((_, run),) = ensemble(store, ["a", "b"]).runs
     assert store.rows("select count(*), count(distinct sample_id) from outputs where run_id = ?", [run]) == [(N, N)]
+
+
+def test_what_was_read_does_not_depend_on_the_time_zone(store, two):
+    store.execute("set timezone = 'America/New_York'")
+    one = derived_states(store, list(two))
+    store.execute("set timezone = 'Asia/Tokyo'")
+    assert derived_states(store, list(two)) == one
+
+
+def test_temperatures_go_with_what_they_were_fitted_on(store, two):
+    calibrate(store, "a", fit_on="pets")
+    store.write(lambda c: registry.remove_run(c, two[1]))
+    assert store.rows("select count(*) from temperatures") == [(FOLDS + 1,)]
+    store.write(lambda c: registry.remove_run(c, two[0]))
+    assert store.rows("select count(*) from temperatures") == [(0,)]
+
+
+def test_the_same_images_under_another_name_are_cross_fitted_too(store, two, data):
+    (logits, _), labels = data
+    add_run(store, logits, labels, name="a", dataset="twins")
+    # Ingest notes what is in each file.
+    hashes = "insert into sample_contents select dataset_id, sample_id, 'h' || sample_id from samples join datasets"
+    store.write(lambda c: c.execute(f"{hashes} using (dataset_id) where name in ('pets', 'twins')"))
+    made = {place: run for place, _, run in calibrate(store, "a", fit_on="pets").runs}
+    query = "select sample_id, confidence from outputs where run_id = ? order by sample_id"
+    assert store.rows(query, [made["twins"]]) == store.rows(query, [made["pets"]])
+
+
+def test_a_shard_without_one_decodable_image(store, two):
+    """Its samples are failures of what is derived; the others are there."""
+    store.write(lambda c: c.execute("delete from logits where run_id = ? and sample_id < 100", [two[0]]))
+    store.write(lambda c: c.execute("delete from outputs where run_id = ? and sample_id < 100", [two[0]]))
+    failures = [(two[0], i, f"k{i}", "broken") for i in range(100)]
+    store.write(lambda c: registry.insert(c, "failures", failures))
+    ((_, run),) = ensemble(store, ["a", "b"], datasets=["pets"]).runs
+    assert store.rows("select count(*), min(sample_id) from outputs where run_id = ?", [run]) == [(300, 100)]
+    assert store.rows("select count(*) from failures where run_id = ?", [run]) == [(100,)]
+    assert calibrate(store, "a", fit_on="pets", apply_to=["pets"]).temperature.n == 300
+
+
+def test_sets_of_another_task_are_left_out(store, two, data):
+    """Their outputs mean none of the classes."""
+    (a, _), labels = data
+    add_run(store, a, labels, name="a", dataset="flowers")
+    store.write(lambda c: c.execute("update datasets set label_space = 'transfer' where name = 'flowers'"))
+    made = calibrate(store, "a", fit_on="pets")
+    assert "flowers" in made.skipped
+    with pytest.raises(UsageError, match="mean none of the classes of flowers"):
+        calibrate(store, "a", fit_on="pets", apply_to=["flowers"])
+
+
+def test_the_name_of_an_ensemble_is_the_one_it_was_given_first(store, two):
+    assert ensemble(store, ["a", "b"], name="both").model == "both"
+    assert ensemble(store, ["b", "a"]).model == "both"
+    with pytest.raises(UsageError, match="another model is called a"):
+        ensemble(store, ["a", "b"], mean="logits", name="a")
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,37 @@ def test_open_clip_transformer_at_another_size():
         torch.testing.assert_close(got, large(images), rtol=0, atol=1e-5)
 
 
+def test_open_clip_with_a_trunk_of_timm_takes_other_sizes():
+    """As convnext-clip of the second study is: its trunk takes any size, and so does a transformer's by itself."""
+    from open_clip.timm_model import TimmModel
+
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 96, 96)
+    for trunk, pool in (("convnext_atto", ""), ("vit_tiny_patch16_224", "avg")):
+        net = TimmModel(trunk, embed_dim=8, image_size=64, pretrained=False, pool=pool, proj="linear").eval()
+        with torch.inference_mode():
+            assert at_resolution(net, 96, name=trunk, device=CPU)(images).shape[-1] == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "is_noted"),
+    [
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), True),
+        (AssertionError("Input height (24) doesn't match model (16)."), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_what_the_machine_lacks_is_no_fact_about_the_network(error, is_noted):
+    class Failing(torch.nn.Module):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(ResolutionError if is_noted else RuntimeError) as caught:
+        at_resolution(Failing(), 24, name="net", device=CPU)
+    assert isinstance(caught.value, ResolutionError) == is_noted
+
+
 def test_a_size_that_is_no_multiple_of_the_patch():
     from torchvision.models import VisionTransformer
 
@@ -243,9 +274,16 @@ def test_a_network_that_cannot_is_noted_and_left_out(store, ingested):
     assert "cannot take inputs of 24 x 24 pixels" in noted[0][1]
     again = run()
     assert (again.images, again.errors, again.unsupported) == (0, [], [])
+    # It is no unfinished run.
+    assert store.rows("select count(*) from runs where condition = 'resolution(24)'") == [(1,)]
     # With --force it is tried again, and noted once.
     assert run(force=True).unsupported == [("python:nets.py:fixed", "pets under resolution(24)")]
     assert store.rows("select count(*) from unsupported") == [(1,)]
+    # What was noted in error is taken back by a run.
+    pooled = "(select model_id from models where name like '%pooled')"
+    store.write(lambda c: c.execute(f"update unsupported set model_id = {pooled}"))
+    run(force=True)
+    assert store.rows(f"select count(*) from unsupported where model_id in {pooled}") == [(0,)]
 
 
 def test_invariance_is_that_of_a_plain_loop(store, ingested):

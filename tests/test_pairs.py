@@ -12,6 +12,7 @@ from scipy import stats
 
 import qubastore
 from qubastore.cli.main import cli
+from qubastore.datasets import Dataset, Sample
 from qubastore.errors import UsageError
 from qubastore.pairs import agreement, classes, factors, flips, pair
 from tests.runs import add_run
@@ -100,6 +101,39 @@ def test_flips_and_classes_and_factors(store):
     ]
 
 
+def test_each_is_judged_by_its_own_label_where_several_are_right(path, tmp_path):
+    """Classes 0 and 1 are both right; a says 0, b says 1: both are right, and the class is the first."""
+    shutil.copytree(path, tmp_path / "copy")
+    names = ["cat", "dog", "owl"]
+    with qubastore.open(tmp_path / "copy", read_only=False) as store:
+        for name, answer in (("a", 0), ("b", 1)):
+            add_run(store, logits([answer] * 4, 2), [answer] * 4, name=name, classes=names, data=SEVERAL)
+        store.write(
+            lambda c: c.execute("update label_sets set labels = [0, 1] where dataset_id = ?", [SEVERAL.dataset_id])
+        )
+        models = [pair(store, "a", "b", dataset="several")]
+        assert [row[4:8] for row in classes(store, models).rows] == [("cat", 4, 1.0, 1.0)]
+        assert flips(store, models).rows == []
+
+
+SEVERAL = Dataset(
+    "several", tuple(Sample(f"{i}", i, 0) for i in range(4)), ("cat", "dog", "owl"), "own-classes", "/several"
+)
+
+
+def test_factors_are_over_images_that_both_have(path, tmp_path):
+    """The same answers, but one has lost the images that both get wrong: no difference."""
+    shutil.copytree(path, tmp_path / "copy")
+    with qubastore.open(tmp_path / "copy", read_only=False) as store:
+        options = {"classes": ["cat", "dog", "owl"], "dataset": "half", "textures": [1, 1, 1, 0, 0, 0]}
+        add_run(store, logits(B_SAYS, 2), LABELS, name="a", **options)
+        run = add_run(store, logits(B_SAYS, 2), LABELS, name="b", **options)
+        store.write(lambda c: c.execute("delete from outputs where run_id = ? and sample_id in (1, 4)", [run]))
+        rows = factors(store, [pair(store, "a", "b", dataset="half")]).rows
+        assert {row[6] for row in rows} == {2}
+        assert {row[9] for row in rows} == {0.0}
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [(("a", "a"), "a is named twice"), (("a", "c"), "there is no measured model 'c'")],
@@ -128,6 +162,18 @@ def test_compare_on_the_command_line(path):
     assert {row["precision"] for row in rows} == {"fp32"}
     for show in ("classes", "factors", "flips"):
         assert "dog" in asked(path, "compare", "a", "b", "-d", "pets", "--show", show)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("a", "nosuch"), "there is no measured model 'nosuch'"),
+        (("a", "b", "--suite", "quba"), "--suite and --source are for groups"),
+    ],
+)
+def test_slips_on_the_command_line(path, arguments, says):
+    done = CliRunner().invoke(cli, ["compare", *arguments, "--store", str(path)])
+    assert says in done.output + str(done.exception)
 
 
 def test_derived_on_the_command_line(path, tmp_path):

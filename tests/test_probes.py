@@ -204,7 +204,7 @@ def test_features_of_another_model_are_refused(store):
         probe(store, MODEL, train="digits/train", test=other[:8])
 
 
-def test_splits_with_common_images_are_refused(store, digits, tmp_path, probed):
+def test_images_of_another_split_are_left_out_and_copies_of_a_split_refused(store, digits, tmp_path, probed):
     import shutil
 
     shutil.copytree(digits, tmp_path / "leaky")
@@ -212,8 +212,18 @@ def test_splits_with_common_images_are_refused(store, digits, tmp_path, probed):
     shutil.copy(image, tmp_path / "leaky/test/3/again.png")
     net = f"python:{probed.parent}/net.py:pixels"
     ingest(store, [net], own_datasets("leaky", tmp_path / "leaky", "splits"))
-    with pytest.raises(UsageError, match="have 1 images in common"):
-        probe(store, MODEL, train="leaky/train", test="leaky/test")
+    said = []
+    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", say=said.append)
+    assert (made.n_train, made.n_test) == (499, 201)
+    assert said[-1] == "left out of training and validation: 1 images that another split has too"
+    for copy in (tmp_path / "leaky/train/3").glob("*.png"):
+        shutil.copy(copy, tmp_path / "leaky/val/3" / f"again-{copy.name}")
+    shutil.rmtree(tmp_path / "leaky/test")
+    shutil.copytree(tmp_path / "leaky/train", tmp_path / "leaky/test")
+    with_twins = own_datasets("twins", tmp_path / "leaky", "splits")
+    ingest(store, [net], with_twins)
+    with pytest.raises(UsageError, match="images of twins/train are in another split too"):
+        probe(store, MODEL, train="twins/train", test="twins/test")
 
 
 def test_splits_must_agree_in_classes(tmp_path):

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import qubastore
+from qubastore.calibrate import calibrate
 from qubastore.datasets import Dataset, Sample
 from qubastore.errors import ImportDataError
 from qubastore.human import EXPERIMENTS, image_id, import_human
@@ -552,10 +553,18 @@ def test_effective_robustness_is_scipys_line(store):
         assert predicted == pytest.approx(want, abs=1e-12)
         assert effective == pytest.approx(accuracy - want, abs=1e-12)
         assert n == 4
+    # Copies of a model do not draw the line to themselves.
+    before = store.rows("select model, effective_robustness from effective_robustness order by model")
+    calibrate(store, "c", fit_on="pets")
+    after = store.rows("select model, effective_robustness from effective_robustness order by model")
+    kept = [row for row in after if row[0] != "c,calibrated=pets"]
+    assert [row[0] for row in kept] == [row[0] for row in before]
+    assert [row[1] for row in kept] == pytest.approx([row[1] for row in before], abs=1e-12)
+    assert len(after) == 5
     # Two models make no line, and right everywhere has no logit.
     store.write(
         lambda c: c.execute(
-            "delete from run_metrics where run_id in (select run_id from run_details where model in ('c', 'd'))"
+            "delete from run_metrics where run_id in (select run_id from run_details where model[1] in ('c', 'd'))"
         )
     )
     assert store.rows("select predicted_accuracy, n_models from effective_robustness") == [(None, 2), (None, 2)]
@@ -610,7 +619,7 @@ def test_the_suite_asks_for_what_the_study_measured():
     assert {role.condition for role in roles["transformed"]} >= {"scale(1.25)", "shift(100)", "resolution(640)"}
     from qubastore.evaluators.vtab import TASKS
 
-    assert [task.removeprefix("vtab/") for task in VTAB_TASKS] == list(TASKS)
+    assert {f"vtab/{name}": task.n_test for name, task in TASKS.items()} == VTAB_TASKS
 
 
 @pytest.mark.parametrize("name", ["deit3-base-21k", "convnext-base-21k", "vit-clip", "convnext-clip"])

@@ -1,6 +1,6 @@
 -- Two of the models and people, image by image: how often both are right, one alone, or none. Models meet over one
--- dataset, framing, condition and precision; people and models over the images of an experiment that bears the dataset's
--- name, level by level.
+-- dataset, framing, condition and precision; people and models over the images of an experiment that bears the
+-- dataset's name, level by level.
 --
 -- Grain: One row per dataset, framing, condition, precision, level and unordered pair with images in common.
 --
@@ -34,7 +34,7 @@ model_answers as (
         and outputs.prediction is not null
 ),
 
--- What model-vs-human calls an image in the folder of a network and in the log of a person differs but for its last part.
+-- What model-vs-human calls an image for a network and in the log of a person differs but for the last part.
 seen as (
     select
         answers.*,

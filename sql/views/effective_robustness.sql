@@ -1,5 +1,6 @@
 -- Accuracy above what clean accuracy predicts. The prediction is a line through all models of the store with both
--- accuracies, on logit axes: clean accuracy in the same label space to accuracy on the other set.
+-- accuracies, on logit axes: clean accuracy in the same label space to accuracy on the other set. Derived runs
+-- (calibrated copies, ensembles) are predicted like any other, but the line does not count them.
 --
 -- Grain: One row per suite, role but clean, dataset, condition and model with both accuracies strictly between 0 and 1.
 --
@@ -31,12 +32,14 @@ points as (
 
 lines as (
     select
-        suite, role, dataset, condition, framing,
+        points.suite, points.role, points.dataset, points.condition, points.framing,
         count(*) as n_models,
-        regr_slope(logit, clean_logit) as slope,
-        regr_intercept(logit, clean_logit) as intercept
+        regr_slope(logit, clean_logit order by points.run_id) as slope,
+        regr_intercept(logit, clean_logit order by points.run_id) as intercept
     from points
-    group by suite, role, dataset, condition, framing
+    join runs using (run_id)
+    where runs.origin <> 'derived'
+    group by points.suite, points.role, points.dataset, points.condition, points.framing
 ),
 
 predictions as (

@@ -1,5 +1,5 @@
--- How much more often a model errs where a factor sets the image apart than on all annotated images: error on the factor
--- / error overall, prototypes left out. Above 1, the factor makes images hard.
+-- How much more often a model errs where a factor sets the image apart than on all annotated images: error on the
+-- factor / error overall, prototypes left out. Above 1, the factor makes images hard.
 --
 -- Grain: One row per run, annotation, metaclass and factor that has images.
 --

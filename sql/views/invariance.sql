@@ -46,6 +46,7 @@ altered as (
         and clean.condition = 'clean'
         and clean.complete
     where run.complete
+        and run.label_space <> 'transfer'
         and regexp_matches(run.condition, '^(scale|shift|resolution)\(')
 ),
 

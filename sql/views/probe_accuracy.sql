@@ -7,8 +7,12 @@
 -- task: what the train and test sets have in common, as in vtab/dtd
 -- method: linear or knn
 -- train_dataset: dataset of the training split
+-- val_dataset: dataset of the validation split; null where a fifth of the training split served
 -- test_dataset: dataset of the test split
+-- framing: how an image became the input
+-- condition: how the inputs were altered
 -- precision: of the features: fp32, bf16 or fp16
+-- subset: true where one of the datasets is only part of the official one
 -- n_train: samples fitted on at last, validation included
 -- n_test: samples tested
 -- n_classes: classes
@@ -24,8 +28,12 @@ select
     probes.task,
     probes.method,
     train.dataset as train_dataset,
+    val.dataset as val_dataset,
     test.dataset as test_dataset,
+    train.framing,
+    train.condition,
     train.precision,
+    train.subset or coalesce(val.subset, false) or test.subset as subset,
     probes.n_train,
     probes.n_test,
     probes.n_classes,
@@ -37,3 +45,4 @@ select
 from probes
 join run_details as train on train.run_id = probes.train_run_id
 join run_details as test on test.run_id = probes.test_run_id
+left join run_details as val on val.run_id = probes.val_run_id

@@ -1,5 +1,5 @@
--- How a model or a person decides where an image has the shape of one class and the texture of another. Images whose shape and
--- texture are of the same class are left out; decisions for a third class count for neither.
+-- How a model or a person decides where an image has the shape of one class and the texture of another. Images whose
+-- shape and texture are of the same class are left out; decisions for a third class count for neither.
 --
 -- Grain: One row per run over such images, per person in the experiment cue-conflict, and one for all people.
 --
@@ -26,23 +26,15 @@ decisions as (
     group by run_id
 ),
 
-trials as (
-    select
-        *,
-        regexp_extract(image_id, '-([a-z]+)[0-9]+', 1) as texture
-    from human_trials
-    where experiment = 'cue-conflict'
-),
-
 persons as (
     select
         experiment, subject,
-        count(*) as n_trials,
-        count(*) filter (where response = 'na') as n_unanswered,
-        count(*) filter (where category <> texture) as n,
-        count(*) filter (where category <> texture and response = category) as n_shape,
-        count(*) filter (where category <> texture and response = texture) as n_texture
-    from trials
+        sum(n_trials)::bigint as n_trials,
+        sum(n_unanswered)::bigint as n_unanswered,
+        sum(n)::bigint as n,
+        sum(n_shape)::bigint as n_shape,
+        sum(n_texture)::bigint as n_texture
+    from human_cues
     group by experiment, subject
 ),
 

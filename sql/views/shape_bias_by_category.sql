@@ -1,6 +1,7 @@
--- How a model decides where an image has the shape of one class and the texture of another, by the class of the shape.
+-- How a model or a person decides where an image has the shape of one class and the texture of another, by the class
+-- of the shape.
 --
--- Grain: One row per run over such images and shape category, and per person in the experiment cue-conflict and category.
+-- Grain: One row per run over such images, or person in the experiment cue-conflict, and category.
 --
 -- run_id: the run
 -- model: name of the model or person
@@ -11,7 +12,7 @@
 -- n_outputs: samples of the run, or trials of a person
 -- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one
--- observer: model, person, or people: the mean over the persons of an experiment
+-- observer: model or person
 -- category: class of the shape
 -- n: images of that shape whose texture is of another class
 -- shape_decisions: share of them whose prediction is the shape, 0 to 1
@@ -19,27 +20,6 @@
 -- shape_bias: shape decisions / (shape + texture decisions), 0 to 1; null without either
 --
 -- Source: Geirhos et al., arXiv 1811.12231
-with
-trials as (
-    select
-        *,
-        regexp_extract(image_id, '-([a-z]+)[0-9]+', 1) as texture
-    from human_trials
-    where experiment = 'cue-conflict'
-),
-
-persons as (
-    select
-        experiment, subject, category,
-        count(*) as n_trials,
-        count(*) filter (where response = 'na') as n_unanswered,
-        count(*) filter (where category <> texture) as n,
-        count(*) filter (where category <> texture and response = category) as n_shape,
-        count(*) filter (where category <> texture and response = texture) as n_texture
-    from trials
-    group by experiment, subject, category
-)
-
 select
     run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
     run_summary.n_outputs, run_summary.n_failed, run.subset,
@@ -61,4 +41,4 @@ select
     n_shape / nullif(n, 0),
     n_texture / nullif(n, 0),
     n_shape / nullif(n_shape + n_texture, 0)
-from persons
+from human_cues

@@ -1,0 +1,90 @@
+"""A grid of short cells, printed fast: rich takes a quarter of a second for a ranking of 326 models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import click
+
+MIN_FOLDED = 12
+"""Width to which the column that folds may shrink."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        heading: One line or two.
+        right: Whether it is aligned to the right.
+        style: `bold`, `dim`, or nothing.
+        folds: Whether its cells are folded where the terminal is too narrow.
+    """
+
+    heading: str
+    right: bool = False
+    style: str = ""
+    folds: bool = False
+
+
+def print_grid(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, marked: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Print rows under their headings; marked cells are green. Piped, nothing is folded or coloured.
+
+    Args:
+        columns: At most one folds.
+        rows: One text per column.
+        marked: Says of a cell whether it is marked.
+    """
+    headings = [column.heading.split("\n") for column in columns]
+    height = max(map(len, headings))
+    widths = [max([*map(len, heading), *(len(row[i]) for row in rows)]) for i, heading in enumerate(headings)]
+    folding = next((i for i, column in enumerate(columns) if column.folds), None)
+    if folding is not None and sys.stdout.isatty():
+        over = sum(widths) + len(widths) - 1 - shutil.get_terminal_size().columns
+        widths[folding] = max(MIN_FOLDED, widths[folding] - max(0, over))
+    lines = []
+    for level in range(height):
+        cells = [(["", *heading] if len(heading) < height else heading)[level] for heading in headings]
+        lines.append(
+            " ".join(styled(_aligned(c, *at), "bold") for c, at in zip(cells, _places(columns, widths), strict=True))
+        )
+    for row in rows:
+        parts = [_folded(cell, widths[i]) if i == folding else [cell] for i, cell in enumerate(row)]
+        for line in range(max(map(len, parts))):
+            cells = [part[line] if line < len(part) else "" for part in parts]
+            lines.append(
+                " ".join(
+                    styled(_aligned(cell, *at), "green" if marked(cell) else column.style)
+                    for cell, column, at in zip(cells, columns, _places(columns, widths), strict=True)
+                )
+            )
+    click.echo("\n".join(line.rstrip() for line in lines))
+
+
+def styled(text: str, style: str) -> str:
+    """Text in a style, where the screen shows styles."""
+    if not style or not text.strip() or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return (
+        click.style(text, fg="green")
+        if style == "green"
+        else click.style(text, bold=style == "bold", dim=style == "dim")
+    )
+
+
+def _places(columns: Sequence[Column], widths: Sequence[int]) -> list[tuple[int, bool]]:
+    return [(width, column.right) for width, column in zip(widths, columns, strict=True)]
+
+
+def _aligned(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _folded(text: str, width: int) -> list[str]:
+    return [text[first : first + width] for first in range(0, len(text), width)] or [""]

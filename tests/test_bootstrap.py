@@ -1,0 +1,66 @@
+"""The bootstrap: resample by resample against a plain loop, paired between models, and what its spread means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qubastore.bootstrap import draws, resample
+
+N, C = 400, 7
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    generator = np.random.default_rng(1)
+    label = generator.integers(0, C, N)
+    confidence = generator.uniform(0, 1, N)
+    right = generator.uniform(size=N) < confidence
+    return right, confidence, label, np.where(right, confidence, (1 - confidence) / (C - 1))
+
+
+def plain(right, confidence, label, truth, drawn):
+    """Accuracy, ECE and class balance of drawn samples, bin by bin and class by class."""
+    right, confidence, label, truth = right[drawn], confidence[drawn], label[drawn], truth[drawn]
+    ece = 0.0
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if inside.any():
+            ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    drawn_classes = [c for c in range(C) if (label == c).any()]
+    spread = np.std([right[label == c].mean() for c in drawn_classes], ddof=1)
+    deviation = np.mean([truth[label == c].std() for c in drawn_classes])
+    return right.mean(), ece, np.sqrt((1 - spread) * (1 - deviation))
+
+
+def test_every_resample_is_that_of_a_plain_loop(outputs):
+    found = resample(*outputs, resamples=70, seed=3)
+    for number, counts in enumerate(draws(N, range(70), 3)):
+        drawn = np.repeat(np.arange(N), counts.astype(int))
+        want = plain(*outputs, drawn)
+        got = (found.accuracy[number], found.ece[number], found.class_balance[number])
+        assert got == pytest.approx(want, abs=1e-12)
+
+
+def test_resamples_depend_on_seed_and_number_alone(outputs):
+    one, other = resample(*outputs, resamples=130, seed=5), resample(*outputs, resamples=65, seed=5)
+    np.testing.assert_array_equal(one.ece[:65], other.ece)
+    assert (resample(*outputs, resamples=65, seed=6).accuracy != other.accuracy).any()
+
+
+def test_models_over_the_same_samples_are_paired(outputs):
+    """One model that is right wherever the other is, and on ten samples more, is above it in every resample."""
+    right, confidence, label, truth = outputs
+    better = right.copy()
+    better[np.flatnonzero(~right)[:10]] = True
+    lower = resample(right, confidence, label, truth, resamples=50).accuracy
+    upper = resample(better, confidence, label, truth, resamples=50).accuracy
+    assert (upper >= lower).all()
+    assert (upper > lower).mean() > 0.9
+
+
+def test_the_spread_of_accuracy_is_the_binomial_one(outputs):
+    found = resample(*outputs, resamples=2000).accuracy
+    share = outputs[0].mean()
+    assert found.mean() == pytest.approx(share, abs=0.002)
+    assert found.std() == pytest.approx(np.sqrt(share * (1 - share) / N), rel=0.05)
