@@ -56,9 +56,19 @@ class _Held:
             self.resized = {size: at_resolution(self.module, size, name=self.loaded.name, device=device)}
         return self.resized[size]
 
+    @property
+    def normalisation(self) -> Any:
+        """What decides `normalise`."""
+        prepare: Any = self.loaded.preprocessing
+        return prepare.mean, prepare.std
+
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels in [0, 1] as the network wants them; what a callable prepared is left as it is."""
-        return pixels if self.mean is None or self.std is None else pixels.sub(self.mean).div(self.std)
+        """Pixels in [0, 1] as the network wants them, in channels-last order."""
+        import torch
+
+        if self.mean is not None and self.std is not None:
+            pixels = pixels.sub(self.mean).div(self.std)
+        return pixels.contiguous(memory_format=torch.channels_last)
 
 
 class Evaluator:
@@ -187,13 +197,22 @@ class Evaluator:
         labels = request.labels[places]
         first_labels = labels[:, 0]
         seeds = [request.seeds[place] for place in places] if request.seeds else []
+        # Models that normalise alike share the work; beside small networks it is most of it.
+        normalised: dict[Any, torch.Tensor] = {}
         for model_id in request.runs:
             if model_id in result.errors:
                 continue
             held = self._models[model_id]
             started = time.perf_counter()
             try:
-                inputs = self._prepared(held, batch) if pixels is None else pixels
+                if pixels is None:
+                    inputs = self._prepared(held, batch)
+                elif request.condition.is_attack:
+                    inputs = pixels
+                else:
+                    if held.normalisation not in normalised:
+                        normalised[held.normalisation] = held.normalise(pixels)
+                    inputs = normalised[held.normalisation]
                 logits, features = self._forward(held, inputs, request.condition, first_labels, seeds)
                 outputs.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
             except QubastoreError as error:
@@ -216,7 +235,8 @@ class Evaluator:
         import torch
 
         prepare: Any = held.loaded.preprocessing
-        return torch.stack([prepare(open_image(data)) for data in batch]).to(self._device, torch.float32)
+        stacked = torch.stack([prepare(open_image(data)) for data in batch]).to(self._device, torch.float32)
+        return stacked.contiguous(memory_format=torch.channels_last)
 
     def _forward(
         self,
@@ -226,7 +246,10 @@ class Evaluator:
         labels: NDArray[np.int32],
         seeds: Sequence[int],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Logits and features of a batch; on out-of-memory the model's batches are halved from here on."""
+        """Logits and features of a batch; on out-of-memory the model's batches are halved from here on.
+
+        Inputs are normalised, but for attacks, which alter pixels.
+        """
         import torch
 
         right = torch.from_numpy(labels.astype(np.int64)).to(self._device)
@@ -236,9 +259,8 @@ class Evaluator:
             part = inputs[chosen]
             try:
                 if condition.is_attack:
-                    part = _attacked(held, part, right[chosen], condition, seeds[chosen])
+                    part = held.normalise(_attacked(held, part, right[chosen], condition, seeds[chosen]))
                 held.features.clear()
-                part = held.normalise(part).contiguous(memory_format=torch.channels_last)
                 logits = self._call(held.use(condition, self._device), part)
                 parts.append(logits.float().cpu().numpy())
                 if held.features:
@@ -341,11 +363,10 @@ def _attacked(
     held: _Held, pixels: torch.Tensor, labels: torch.Tensor, condition: Condition, seeds: Sequence[int]
 ) -> torch.Tensor:
     """Adversarial pixels for one model, in float32 whatever the run's precision."""
-    import torch
 
     def network(values: torch.Tensor) -> torch.Tensor:
         held.features.clear()
-        logits: torch.Tensor = held.module(held.normalise(values).contiguous(memory_format=torch.channels_last))
+        logits: torch.Tensor = held.module(held.normalise(values))
         return logits
 
     eps = condition.number("eps")

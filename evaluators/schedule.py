@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from qubastore.commit import check_contents, commit_shard, known_contents
+from qubastore.commit import check_contents, commit_shards, known_contents
 from qubastore.conditions import Condition
 from qubastore.datasets import Dataset
 from qubastore.errors import DatasetError, IngestError, QubastoreError, ResolutionError
@@ -299,28 +299,26 @@ class Scheduler:
         keys = {index: job.dataset.samples[index].key for index in result.contents}
         new = {sample: value for sample, value in result.contents.items() if sample not in known}
         runs = {planned.run.run_id: planned.run for planned in job.runs}
-        waiting = deque(result.shards)
         try:
             check_contents(known, result.contents, keys)
             self._check_strict(result)
-            while waiting:
-                shard = waiting.popleft()
-                done = commit_shard(
-                    self._store,
-                    shard,
-                    dataset_id=identity,
-                    contents=new if shard is result.shards[0] else None,
-                    replace=self._plan.replace,
-                    run=runs[shard.run_id],
-                )
-                if done:
-                    self._report.images += shard.n_samples
-                    self._report.failures += len(shard.failures)
-                self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
         except BaseException:
-            for shard in waiting:
+            for shard in result.shards:
                 shard.drop_files()
             raise
+        won = commit_shards(
+            self._store,
+            result.shards,
+            dataset_id=identity,
+            contents=new,
+            replace=self._plan.replace,
+            runs=runs,
+        )
+        for shard, is_won in zip(result.shards, won, strict=True):
+            if is_won:
+                self._report.images += shard.n_samples
+                self._report.failures += len(shard.failures)
+            self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
         for failure in result.shards[0].failures[:SHOWN_FAILURES] if result.shards else ():
             self._display.say(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
         if result.shards:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qubastore import engine, outputs, registry
 from qubastore.errors import DatasetError, QubastoreError, StoreError
@@ -69,85 +69,107 @@ class Shard:
             Path(file).unlink(missing_ok=True)
 
 
-def commit_shard(
+def commit_shard(store: Store, shard: Shard, *, run: Run | None = None, **options: Any) -> bool:
+    """Register one shard, as `commit_shards` does several; return whether this commit was the first."""
+    return commit_shards(store, [shard], runs={run.run_id: run} if run else {}, **options)[0]
+
+
+def commit_shards(
     store: Store,
-    shard: Shard,
+    shards: Sequence[Shard],
     *,
     dataset_id: str,
     contents: Mapping[int, str] | None = None,
     replace: bool = False,
-    run: Run | None = None,
+    runs: Mapping[str, Run] | None = None,
     check: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
-) -> bool:
-    """Register a shard: all of it, or nothing, and only once.
+) -> list[bool]:
+    """Register the shards of several runs over one range of samples in one transaction: all, or nothing, and only once.
+
+    One transaction for all models of a group costs a third of one for each.
 
     Args:
         store: A store open for writing.
-        shard: What the evaluator wrote.
-        dataset_id: Dataset of the run, for `contents`.
+        shards: What the evaluator wrote.
+        dataset_id: Dataset of the runs, for `contents`.
         contents: Sample id -> content hash of samples decoded for the first time.
         replace: Take the place of what is committed, even if that keeps as much.
-        run: With `replace`, the run as it is now: its versions take the place of those noted.
-        check: Looks inside the transaction whether what the shard was made from still holds, and raises if not.
+        runs: With `replace`, the runs as they are now: their versions take the place of those noted.
+        check: Looks inside the transaction whether what the shards were made from still holds, and raises if not.
 
     Returns:
-        False where another commit was first; the shard's files are gone then.
+        Of each shard, False where another commit was first; its files are gone then.
 
     Raises:
-        StoreError: where the run was removed in the meantime.
+        StoreError: where a run was removed in the meantime.
         DatasetError: where an image is another one than when it was first read.
     """
 
-    def work(connection: duckdb.DuckDBPyConnection) -> bool:
+    if not shards:
+        return []
+
+    def work(connection: duckdb.DuckDBPyConnection) -> list[bool]:
         check(connection)
-        kept = connection.execute(
-            "select kept from shards where run_id = ? and shard = ?", [shard.run_id, shard.shard]
-        ).fetchone()
-        if not registry.exists(connection, "runs", "run_id", shard.run_id):
+        ids = [shard.run_id for shard in shards]
+        query = "select run_id, shard, kept from shards where list_contains(?, run_id) and list_contains(?, shard)"
+        answer = connection.execute(query, [ids, [shard.shard for shard in shards]]).fetchall()
+        kept = {(run_id, number): set(kinds) for run_id, number, kinds in answer}
+        known = connection.execute("select run_id from runs where list_contains(?, run_id)", [ids]).fetchall()
+        if removed := set(ids) - {row[0] for row in known}:
             raise StoreError(
-                f"run {shard.run_id} was removed while it was worked on", hint="run the same command again"
+                f"run {min(removed)} was removed while it was worked on", hint="run the same command again"
             )
         # What is there gives way to more of the same, never to something that lacks a kind it has.
-        if kept is not None and not replace and not set(kept[0]) < set(shard.kept):
-            return False
-        if replace and run is not None:
-            registry.replace_run(connection, run)
-        if kept is not None:
-            _remove_shard(connection, shard)
-        for kind, file in shard.files.items():
-            connection.execute(
-                "call ducklake_add_data_files(?, ?, ?, hive_partitioning => true)", [engine.CATALOG, kind, file]
-            )
-        registry.insert(connection, "failures", [(shard.run_id, f.sample_id, f.key, f.error) for f in shard.failures])
-        if contents:
+        won = [
+            replace or (there := kept.get((shard.run_id, shard.shard))) is None or there < set(shard.kept)
+            for shard in shards
+        ]
+        taken = [shard for shard, is_won in zip(shards, won, strict=True) if is_won]
+        for shard in taken:
+            if replace and runs and shard.run_id in runs:
+                registry.replace_run(connection, runs[shard.run_id])
+            if (shard.run_id, shard.shard) in kept:
+                _remove_shard(connection, shard)
+            for kind, file in shard.files.items():
+                connection.execute(
+                    "call ducklake_add_data_files(?, ?, ?, hive_partitioning => true)", [engine.CATALOG, kind, file]
+                )
+        failures = [(s.run_id, f.sample_id, f.key, f.error) for s in taken for f in s.failures]
+        registry.insert(connection, "failures", failures)
+        if contents and taken:
             _record_contents(connection, dataset_id, contents)
-        row = (
-            shard.run_id,
-            shard.shard,
-            shard.first_sample,
-            shard.n_samples,
-            shard.n_outputs,
-            len(shard.failures),
-            list(shard.kept),
-            shard.batch_size,
-            shard.device,
-            shard.seconds,
-            datetime.now(UTC),
-        )
-        registry.insert(connection, "shards", [row])
-        return True
+        registry.insert(connection, "shards", [_row(shard) for shard in taken])
+        return won
 
     try:
-        committed = store.write(work)
+        won = store.write(work)
     except BaseException:
         # An error may reach us although the commit took effect: what the catalog refers to is never removed.
-        with contextlib.suppress(QubastoreError):
-            if not _is_registered(store, shard):
-                shard.drop_files()
+        for shard in shards:
+            with contextlib.suppress(QubastoreError):
+                if not _is_registered(store, shard):
+                    shard.drop_files()
         raise
-    if not committed:
-        shard.drop_files()
-    return committed
+    for shard, is_won in zip(shards, won, strict=True):
+        if not is_won:
+            shard.drop_files()
+    return won
+
+
+def _row(shard: Shard) -> tuple[Any, ...]:
+    return (
+        shard.run_id,
+        shard.shard,
+        shard.first_sample,
+        shard.n_samples,
+        shard.n_outputs,
+        len(shard.failures),
+        list(shard.kept),
+        shard.batch_size,
+        shard.device,
+        shard.seconds,
+        datetime.now(UTC),
+    )
 
 
 def known_contents(store: Store, dataset_id: str) -> dict[int, str]:

@@ -1,0 +1,110 @@
+"""`python -m benchmarks [NAME ...]`: measure, and write RESULTS.md; with names, measure these and print them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import passes, questions
+from benchmarks.measure import ROOT, Row
+
+QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "start-up": questions.start_up,
+    "large-stores": questions.large_stores,
+    "planning": questions.planning,
+    "commits": questions.commits,
+    "calibration": questions.calibration,
+    "bootstrap": questions.bootstrap,
+}
+PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "decoding": passes.decoding,
+    "one-model": passes.one_model,
+    "eight-models": passes.eight_models,
+    "protocol": passes.protocol,
+}
+"""Those that need Ray and the photographs of ../shared."""
+
+PACKAGES = ("qubastore", "torch", "torchvision", "ray", "duckdb", "polars", "numpy", "pillow")
+
+
+def main(names: list[str]) -> None:
+    """Measure and report."""
+    started = time.monotonic()
+    rows: list[Row] = []
+    chosen = {**QUESTIONS, **PASSES}
+    for name in names or chosen:
+        if name in PASSES and not passes.PHOTOGRAPHS.is_dir():
+            print(f"{name}: left out, it needs {passes.PHOTOGRAPHS}")
+            continue
+        with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name in PASSES):
+            for row in chosen[name](Path(folder)):
+                rows.append(row)
+                print(f"{row.what}\n  {row.ours} | {row.against} | {row.ratio} | {_met(row)} {row.note}", flush=True)
+    if not names:
+        page = _page(rows, time.monotonic() - started)
+        (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _ray(*, needed: bool) -> Iterator[None]:
+    """One Ray for a benchmark, started before anything is timed."""
+    if not needed:
+        yield
+        return
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    import logging
+
+    import ray
+
+    ray.init(
+        object_store_memory=1_000_000_000, include_dashboard=False, log_to_driver=False, logging_level=logging.FATAL
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _met(row: Row) -> str:
+    return {True: "met", False: "missed", None: "-"}[row.met]
+
+
+def _page(rows: list[Row], seconds: float) -> str:
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+    lines = [
+        "# Results",
+        "",
+        f"`make bench` on {time.strftime('%Y-%m-%d')}, {seconds / 60:.0f} minutes: {os.cpu_count()} cores ({cpu}),"
+        f" no GPU; Python {platform.python_version()}, {versions}.",
+        "",
+        "Medians of at least five runs that take turns; the note has the spread. Nothing is warm on one side only.",
+        "What was tried, and what did not help: [docs/decisions/0015](../docs/decisions/0015-how-speed-was-won.md).",
+        "",
+        "| what | qubastore | against, in the same run | comparison | aim | met | note |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.what} | {row.ours} | {row.against} | {row.ratio} | {row.aim} | {_met(row)} | {row.note} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

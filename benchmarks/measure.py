@@ -1,0 +1,109 @@
+"""Measuring: alternating runs, medians with their spread, peak memory of a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison of RESULTS.md.
+
+    Attributes:
+        what: What was measured.
+        ours: Our figure, with its unit.
+        against: What it is compared with, and its figure.
+        ratio: The comparison in one number or sentence.
+        aim: What was aimed for.
+        met: Whether that was reached; None where there is nothing to reach, or nothing was measured.
+        note: Spread, and whatever a reader must know.
+    """
+
+    what: str
+    ours: str
+    against: str
+    ratio: str
+    aim: str
+    met: bool | None
+    note: str = ""
+
+
+@dataclass
+class Times:
+    """Seconds of each repeat."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Median, seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> str:
+        """Smallest and largest."""
+        return f"{min(self.seconds):.3g} to {max(self.seconds):.3g} s"
+
+
+def alternate(
+    ways: Mapping[str, Callable[[], float | None]], repeats: int = REPEATS, warm_up: bool = True
+) -> dict[str, Times]:
+    """Run every way in turn, `repeats` times; a way may return the seconds that count, else its whole time does.
+
+    With `warm_up` each runs once before, so that no side alone finds files in the cache or code compiled.
+    """
+    if warm_up:
+        for way in ways.values():
+            way()
+    found = {name: Times() for name in ways}
+    names = list(ways)
+    for number in range(repeats):
+        # Who goes first changes, so that a machine that slows down slows both.
+        for name in names if number % 2 == 0 else reversed(names):
+            started = time.perf_counter()
+            own = ways[name]()
+            found[name].seconds.append(own if own is not None else time.perf_counter() - started)
+    return found
+
+
+def in_process(code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Run Python code in a process of its own; it prints JSON last. `peak_mib` is added: its largest resident size."""
+    tail = (
+        "\nimport json as _j, resource as _r\n"
+        "print(_j.dumps({**RESULT, 'peak_mib': _r.getrusage(_r.RUSAGE_SELF).ru_maxrss / 1024}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"a measured process failed:\n{done.stderr[-2000:]}")
+    answer: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def command_seconds(*command: str, environment: Mapping[str, str] | None = None) -> float:
+    """Wall time of a command, start to exit."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **(environment or {})})
+    return time.perf_counter() - started
+
+
+def qubastore(*arguments: str) -> list[str]:
+    """The command `qubastore` of this environment."""
+    return [str(Path(sys.executable).parent / "qubastore"), *arguments]
