@@ -104,7 +104,6 @@ def commit_shards(
         StoreError: where a run was removed in the meantime.
         DatasetError: where an image is another one than when it was first read.
     """
-
     if not shards:
         return []
 
