@@ -111,6 +111,7 @@ def _compare_models(
 ) -> None:
     from itertools import combinations
 
+    from qubastore.cli.grid import print_note
     from qubastore.cli.present import write_rows
     from qubastore.pairs import TABLES, pair
 
@@ -124,7 +125,7 @@ def _compare_models(
         _print_pair(table.columns[2:], [row[2:] for row in table.rows if row[:2] == (models.a, models.b)])
         click.echo("")
     for note in table.notes:
-        click.echo(click.style(f"note: {note}", dim=True))
+        print_note(f"note: {note}")
 
 
 _USUAL = {"condition": "clean", "framing": "model", "precision": "fp32"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,13 @@ def print_grid(
                 )
             )
     click.echo("\n".join(line.rstrip() for line in lines))
+
+
+def print_note(text: str) -> None:
+    """A dim line below a grid, wrapped at words where a terminal is too narrow for it."""
+    if sys.stdout.isatty():
+        text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False)
+    click.echo(styled(text, "dim"))
 
 
 def styled(text: str, style: str) -> str:

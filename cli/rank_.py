@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qubastore.cli.grid import styled
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def parse_weights(texts: tuple[str, ...]) -> dict[str, float]:
 
 def print_table(ranking: Ranking) -> None:
     """The ranking as a table that fits the terminal, best value of each dimension marked."""
-    from qubastore.cli.grid import Column, print_grid
+    from qubastore.cli.grid import Column, print_grid, print_note
     from qubastore.dimensions import DIMENSIONS
 
     index = {name: position for position, name in enumerate(ranking.columns)}
@@ -163,7 +162,7 @@ def print_table(ranking: Ranking) -> None:
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
     notes = [f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}"]
     for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
-        click.echo(styled(line, "dim"))
+        print_note(line)
 
 
 def print_explanation(model: str, explanation: Explanation) -> None:
