@@ -71,12 +71,11 @@ def command(
                 raise click.UsageError("--suite and --source are for groups; models meet on what both were run on")
             _compare_models(store, names, dataset, show, format_, output)
             return
-    if len(names) > 2:
-        raise click.UsageError("with --by, give two values of the column, or none to compare all")
-    if dataset is not None or show != "agreement":
-        raise click.UsageError("--dataset and --show are for models, and these are no models of the store")
-    group_a, group_b = names or (None, None)
-    with open_store(store_path) as store:
+        if len(names) > 2:
+            raise click.UsageError("with --by, give two values of the column, or none to compare all")
+        if dataset is not None or show != "agreement":
+            raise click.UsageError("--dataset and --show are for models, and these are no models of the store")
+        group_a, group_b = names or (None, None)
         pairs: list[tuple[str, str]]
         if group_a is not None and group_b is not None:
             pairs = [(group_a, group_b)]

@@ -6,7 +6,6 @@ very images that the temperature was fitted on, it is cross-fitted: a fold's tem
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from qubastore import registry
 from qubastore.completion import complete_runs
 from qubastore.derived import Recipe, check_unchanged, derive, read_vectors, states
 from qubastore.errors import UsageError
+from qubastore.identity import part_of
 from qubastore.labels import label_space
 from qubastore.models import Model
 from qubastore.naming import RunName, complete_runs_of, named_model, named_run, run_text
-from qubastore.outputs import project
+from qubastore.outputs import log_sum, project
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -99,16 +99,16 @@ def calibrate(
         UsageError: where no run is meant, it kept no logits, or its classes are no outputs of the model.
     """
     name, model_id = named_model(store, model)
-    fitted = named_run(store, name, model_id, fit_on)
+    runs = complete_runs_of(store, model_id)
+    fitted = named_run(store, name, runs, fit_on)
     if label_space(fitted.label_space).rule not in ("identity", "subset"):
         raise UsageError(
             f"a temperature cannot be fitted on {fitted.place}: each of its classes stands for several outputs",
             expected="a dataset whose classes are outputs of the model, such as imagenet-val",
         )
     _check_logits([fitted], name)
-    chosen = [named_run(store, name, model_id, text) for text in apply_to]
+    chosen = [named_run(store, name, runs, text) for text in apply_to]
     skipped = []
-    runs = complete_runs_of(store, model_id)
     if not chosen:
         chosen = [run for run in runs if run.has_logits]
         skipped = [run.place for run in runs if not run.has_logits]
@@ -189,7 +189,7 @@ def fit_temperature(
 
 def fold_of(key: str) -> int:
     """The fold of a sample, from its key alone."""
-    return int.from_bytes(hashlib.sha256(f"temperature:{key}".encode()).digest()[:8], "big") % FOLDS
+    return part_of("temperature", key, FOLDS)
 
 
 def _likelihood(logits: NDArray[np.float64], labels: NDArray[np.int32], temperature: float) -> float:
@@ -197,9 +197,7 @@ def _likelihood(logits: NDArray[np.float64], labels: NDArray[np.int32], temperat
     total = 0.0
     for first in range(0, len(logits), 4096):
         block, right = logits[first : first + 4096] / temperature, labels[first : first + 4096]
-        peak = block.max(axis=1)
-        sums = peak + np.log(np.exp(block - peak[:, None]).sum(axis=1))
-        total += float((sums - block[np.arange(len(block)), right]).sum())
+        total += float((log_sum(block) - block[np.arange(len(block)), right]).sum())
     return total / len(logits)
 
 

@@ -28,6 +28,11 @@ def identifier(*parts: Any) -> str:
     return hashlib.sha256(canonical_json(list(parts)).encode()).hexdigest()[:ID_LENGTH]
 
 
+def part_of(purpose: str, key: str, parts: int) -> int:
+    """The part, 0 to parts - 1, that a sample falls into for a purpose: it depends on its key alone."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{key}".encode()).digest()[:8], "big") % parts
+
+
 def content_hash(data: bytes) -> str:
     """A short hash of an image file's bytes, to notice that it changed."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()

@@ -104,15 +104,14 @@ def _meant(runs: Sequence[RunName], text: str) -> list[RunName]:
     return usual if len(found) > 1 and usual else found
 
 
-def named_run(store: Store, model: str, model_id: str, text: str) -> RunName:
-    """The complete run of a model that is meant by a dataset's name or by the start of a run's id.
+def named_run(store: Store, model: str, runs: Sequence[RunName], text: str) -> RunName:
+    """The run of a model, among its complete ones, that is meant by a dataset's name or by the start of a run's id.
 
     Where several runs over the dataset could be meant, the one on unaltered images in fp32 is.
 
     Raises:
         UsageError: where none or several are left.
     """
-    runs = complete_runs_of(store, model_id)
     found = _meant(runs, text)
     if not found and (
         others := store.rows("select run_id, model from run_details where starts_with(run_id, ?)", [text])

@@ -79,7 +79,7 @@ def project(logits: NDArray[np.float32], space: LabelSpace | None = None) -> NDA
     groups = [list(members) for members in space.members]
     if space.rule == "argmax":
         groups.append(np.flatnonzero(_owners(space) < 0).tolist())
-    sums = np.stack([_log_sum(wide[:, members]) for members in groups], axis=1)
+    sums = np.stack([log_sum(wide[:, members]) for members in groups], axis=1)
     if space.rule == "mean":
         sums -= np.log([len(members) for members in groups])
     return sums
@@ -156,7 +156,7 @@ def _owners(space: LabelSpace) -> NDArray[np.int32]:
     return owners
 
 
-def _log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(sum(exp(values))) of each row; -inf where there is nothing to sum."""
     if not values.shape[1]:
         return np.full(len(values), -np.inf)

@@ -6,7 +6,6 @@ never on the test split; the chosen probe is then fitted on training and validat
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from qubastore import registry
 from qubastore.derived import check_unchanged, read_labels, read_vectors, states
 from qubastore.errors import UsageError, check_name
-from qubastore.identity import identifier
+from qubastore.identity import identifier, part_of
 from qubastore.naming import RunName, complete_runs_of, named_model, named_run
 from qubastore.store import Store
 
@@ -123,7 +122,8 @@ def probe(
     make, candidates = METHODS[check_name("method", method, METHODS)]
     name, model_id = named_model(store, model)
     texts = {"train": train, "test": test} | ({"val": val} if val else {})
-    runs = {split: named_run(store, name, model_id, text) for split, text in texts.items()}
+    complete = complete_runs_of(store, model_id)
+    runs = {split: named_run(store, name, complete, text) for split, text in texts.items()}
     _check(store, name, runs)
     before = states(store, [run.run_id for run in runs.values()])
     task = _task(runs)
@@ -214,16 +214,12 @@ def _read(store: Store, run: RunName) -> _Split:
 
 
 def _held_out(whole: _Split) -> tuple[_Split, _Split]:
-    chosen = np.array([_held(key) for key in whole.keys])
+    chosen = np.array([part_of("probe", key, HELD_OUT) == 0 for key in whole.keys])
     if chosen.all() or not chosen.any():
         raise UsageError(
             f"{len(chosen)} training samples are too few to hold some out", hint="name a validation split: --val NAME"
         )
     return whole.part(~chosen), whole.part(chosen)
-
-
-def _held(key: str) -> bool:
-    return int.from_bytes(hashlib.sha256(f"probe:{key}".encode()).digest()[:8], "big") % HELD_OUT == 0
 
 
 def _fit(model: Any, split: _Split) -> Any:
