@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,8 +293,6 @@ class Evaluator:
 
     def _write(self, model_id: str, collected: _Collected, request: ShardRequest, failures: Sequence[Failure]) -> Shard:
         run_id, keep = request.runs[model_id], request.keep[model_id]
-        root = Path(self._settings.data_path)
-        name = f"shard-{request.shard:05d}-{uuid.uuid4().hex[:12]}.parquet"
         bits = SIGNIFICANT_BITS[self._settings.precision]
         files: dict[str, str] = {}
         if collected.sample_ids:
@@ -307,14 +304,7 @@ class Evaluator:
             if "features" in keep:
                 rounded = outputs.round_significant(np.concatenate(collected.features), bits)
                 tables["features"] = outputs.vectors_table(run_id, ids, rounded)
-            for kind, table in tables.items():
-                files[kind] = str(outputs.partition_folder(root, kind, run_id) / name)
-                try:
-                    outputs.write_parquet(table, Path(files[kind]))
-                except BaseException:
-                    for written in files.values():
-                        Path(written).unlink(missing_ok=True)
-                    raise
+            files = outputs.write_shard(Path(self._settings.data_path), run_id, request.shard, tables)
         return Shard(
             run_id=run_id,
             shard=request.shard,

@@ -7,11 +7,9 @@ transaction that changes it empties the derived run (`registry.empty_derived`): 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,11 +167,7 @@ def _shard(store: Store, run: Run, number: int, recipe: Recipe, space: str) -> S
             "outputs": outputs.outputs_table(run.run_id, ids, columns),
             "logits": outputs.vectors_table(run.run_id, ids, rounded),
         }
-        name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
-        for kind, table in tables.items():
-            path = outputs.partition_folder(store.data_path, kind, run.run_id) / name
-            files[kind] = str(path)
-            outputs.write_parquet(table, Path(path))
+        files = outputs.write_shard(store.data_path, run.run_id, number, tables)
     return Shard(
         run.run_id,
         number,

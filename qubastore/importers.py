@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,10 +206,9 @@ def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: 
         "prediction": np.array([predictions[index][0] for index in range(size)], np.int32),
         "confidence": np.array([predictions[index][1] for index in range(size)]),
     }
-    folder = outputs.partition_folder(store.data_path, "outputs", run.run_id)
-    path = folder / f"shard-00000-{uuid.uuid4().hex[:12]}.parquet"
-    outputs.write_parquet(outputs.outputs_table(run.run_id, np.arange(size, dtype=np.int32), columns), path)
-    shard = Shard(run.run_id, 0, 0, size, {"outputs": str(path)}, device="imported")
+    table = outputs.outputs_table(run.run_id, np.arange(size, dtype=np.int32), columns)
+    files = outputs.write_shard(store.data_path, run.run_id, 0, {"outputs": table})
+    shard = Shard(run.run_id, 0, 0, size, files, device="imported")
     store.write(register)
     commit_shard(store, shard, dataset_id=data.dataset_id)
     complete_runs(store)

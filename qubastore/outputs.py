@@ -6,7 +6,8 @@ Everything is NumPy on the host, in float64, from the model's float32 logits, be
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,6 +236,26 @@ def vectors_table(run_id: str, sample_ids: NDArray[np.int32], vectors: NDArray[n
 def partition_folder(data_path: Path, table: str, run_id: str) -> Path:
     """Where the files of a run lie: partitioned tables keep them under `key=value/`."""
     return data_path / "main" / table / f"run_id={run_id}"
+
+
+def write_shard(data_path: Path, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> dict[str, str]:
+    """Write the files of a shard, one per kind of output, under names of their own: all of them, or none.
+
+    Returns:
+        Kind -> file.
+    """
+    name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
+    files: dict[str, str] = {}
+    try:
+        for kind, table in tables.items():
+            path = partition_folder(data_path, kind, run_id) / name
+            files[kind] = str(path)
+            write_parquet(table, path)
+    except BaseException:
+        for written in files.values():
+            Path(written).unlink(missing_ok=True)
+        raise
+    return files
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
