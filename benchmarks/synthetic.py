@@ -59,7 +59,7 @@ def store_of_shards(path: Path, n_shards: int) -> None:
             f"""insert into runs select 'r' || i, 'm' || (i % 100), 'd' || (i // 100), 'model', 'clean', 'fp32', 1,
                 'measured', 1024, 100, map {{}}, now() from range({n_shards // 100}) as t(i)""",
             """insert into shards select run_id, shard, shard * 1024, 1024, 1024, 0, ['outputs', 'logits'], 256, 'gpu',
-                1.0, now() from runs, range(100) as t(shard)""",
+                1.0, now(), null, map {} from runs, range(100) as t(shard)""",
         ):
             store.write(lambda c, statement=statement: c.execute(statement))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qubastore.cli.options import store_option
+from qubastore.cli.options import CountOrAuto, store_option
 
 if TYPE_CHECKING:
     from qubastore.evaluators import IngestReport
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     "--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits; outputs for ImageNet-C]"
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), help="Images of a forward pass.  [default: 256 on a GPU, else 32]"
+    "--batch-size",
+    type=CountOrAuto(),
+    metavar="N|auto",
+    help="Images of a forward pass; auto: the largest that fits, remembered.  [default: auto on a GPU, else 32]",
 )
 @click.option("--num-gpus", type=click.IntRange(0), help="GPUs to use; 0 means the CPU.  [default: all]")
 @click.option("--num-cpus", type=click.IntRange(1), help="CPUs to use.  [default: all]")

@@ -12,6 +12,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = ("table", "csv", "json", "ndjson", "parquet", "markdown")
 
 
+class CountOrAuto(click.ParamType):  # type: ignore[type-arg]
+    """A whole number from 1 up, or `auto`."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Parse, or fail as click does."""
+        if value == "auto":
+            return "auto"
+        return click.IntRange(1).convert(value, param, ctx)
+
+
 def store_option(function: F) -> F:
     """`--store PATH`."""
     return click.option(

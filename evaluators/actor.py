@@ -17,6 +17,7 @@ from qubastore.commit import Failure, Shard
 from qubastore.conditions import SIGNIFICANT_BITS, Condition
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
 from qubastore.evaluators.attacks import fgsm, pgd
+from qubastore.evaluators.batch_size import LARGEST, Sizes, largest_that_fits, work_of
 from qubastore.evaluators.images import Decoded, open_image
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, classifier, describe
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
@@ -36,7 +37,8 @@ class _Held:
     module: torch.nn.Module
     features: list[torch.Tensor]
     has_features: bool
-    batch_size: int
+    batch_sizes: Sizes
+    input_size: tuple[int, int] | None
     mean: torch.Tensor | None
     std: torch.Tensor | None
     resized: dict[int, torch.nn.Module] = field(default_factory=dict)
@@ -136,9 +138,70 @@ class Evaluator:
                 torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
                 for values in (loaded.preprocessing.mean, loaded.preprocessing.std)
             )
-        size = self._settings.batch_size
-        self._models[model_id] = _Held(loaded, module, captured, last is not None, size, mean, std)
+        self._models[model_id] = _Held(loaded, module, captured, last is not None, {}, found.input_size, mean, std)
         return made
+
+    def device(self) -> str:
+        """The name of the device."""
+        return self.device_name
+
+    def size(self, model_id: str, conditions: Sequence[Condition], known: Sizes) -> Sizes:
+        """Settle the batch size of each kind of work that conditions ask for; all models of the group are loaded.
+
+        Args:
+            model_id: The model.
+            conditions: What it is to be run under.
+            known: Sizes found before, on such a device.
+
+        Returns:
+            Those that had to be found, by trying.
+        """
+        held = self._models[model_id]
+        found: Sizes = {}
+        for condition in conditions:
+            work = work_of(condition)
+            if work in held.batch_sizes:
+                continue
+            size = self._settings.batch_size or known.get(work)
+            if size is None:
+                size, is_found = self._find_size(held, condition)
+                if is_found:
+                    found[work] = size
+            held.batch_sizes[work] = size
+        return found
+
+    def _find_size(self, held: _Held, condition: Condition) -> tuple[int, bool]:
+        """The largest batch that fits, and whether it was found by trying."""
+        limit = LARGEST["gpu" if self._settings.use_gpu else "cpu"]
+        if held.input_size is None:
+            # A function prepares the images: how large they will be shows with the first of them.
+            return LARGEST["cpu"], False
+        try:
+            held.use(condition, self._device)
+        except QubastoreError:
+            return 1, False
+        return largest_that_fits(lambda size: self._fits(held, condition, size), limit), True
+
+    def _fits(self, held: _Held, condition: Condition, size: int) -> bool:
+        import torch
+
+        side = condition.resolution
+        height, width = (side, side) if side else held.input_size  # type: ignore[misc]
+        try:
+            pixels = torch.zeros(size, 3, height, width, device=self._device)
+            if condition.is_attack:
+                # One gradient takes as much memory as ten.
+                right = torch.zeros(size, dtype=torch.int64, device=self._device)
+                pixels = _attacked(held, pixels, right, Condition.parse("fgsm"), ())
+            self._call(held.use(condition, self._device), held.normalise(pixels))
+        except Exception:
+            # Memory, mostly. Whatever else is wrong with the network shows, with its reason, when images go through it.
+            return False
+        finally:
+            held.features.clear()
+            if self._settings.use_gpu:
+                torch.cuda.empty_cache()
+        return True
 
     def evaluate(self, request: ShardRequest, chunks: Sequence[Any]) -> ShardResult:
         """Put a shard through the models that lack it, write their files, and say what was written.
@@ -150,7 +213,9 @@ class Evaluator:
         result = ShardResult()
         collected = {model_id: _Collected() for model_id in request.runs}
         failures: list[Failure] = []
-        for sample_ids, batch in self._batches(chunks, failures, result):
+        work = work_of(request.condition)
+        size = max(self._models[model_id].batch_sizes[work] for model_id in request.runs)
+        for sample_ids, batch in self._batches(chunks, self._settings.batch_size or size, failures, result):
             self._forward_all(batch, sample_ids, request, collected, result)
         for model_id in request.runs:
             if model_id not in result.errors:
@@ -158,14 +223,13 @@ class Evaluator:
         return result
 
     def _batches(
-        self, chunks: Sequence[Any], failures: list[Failure], result: ShardResult
+        self, chunks: Sequence[Any], size: int, failures: list[Failure], result: ShardResult
     ) -> Iterator[tuple[list[int], Any]]:
-        """Consecutive decodable samples, `batch_size` at a time: an image's batch depends on its shard alone."""
+        """Consecutive decodable samples, `size` at a time: an image's batch depends on its shard alone."""
         import ray
 
         ids: list[int] = []
         parts: list[Any] = []
-        size = self._settings.batch_size
         for chunk in chunks:
             decoded: Decoded = ray.get(chunk)
             failures += decoded.failures
@@ -253,8 +317,10 @@ class Evaluator:
 
         right = torch.from_numpy(labels.astype(np.int64)).to(self._device)
         parts, features, first = [], [], 0
+        work = work_of(condition)
         while first < len(inputs):
-            chosen = slice(first, first + held.batch_size)
+            size = held.batch_sizes[work]
+            chosen = slice(first, first + size)
             part = inputs[chosen]
             try:
                 if condition.is_attack:
@@ -267,12 +333,12 @@ class Evaluator:
             except torch.OutOfMemoryError as error:
                 held.features.clear()
                 torch.cuda.empty_cache()
-                if held.batch_size == 1:
+                if size == 1:
                     raise IngestError(
                         f"{held.loaded.name} does not fit the memory of {self.device_name}, even image by image",
                         hint="choose a larger GPU, or --precision bf16",
                     ) from error
-                held.batch_size = max(1, min(held.batch_size, len(part)) // 2)
+                held.batch_sizes[work] = max(1, min(size, len(part)) // 2)
                 continue
             first += len(part)
         held.features.clear()
@@ -294,7 +360,7 @@ class Evaluator:
     def _write(self, model_id: str, collected: _Collected, request: ShardRequest, failures: Sequence[Failure]) -> Shard:
         run_id, keep = request.runs[model_id], request.keep[model_id]
         bits = SIGNIFICANT_BITS[self._settings.precision]
-        files: dict[str, str] = {}
+        written = outputs.Written()
         if collected.sample_ids:
             ids = np.asarray(collected.sample_ids, np.int32)
             tables = {"outputs": outputs.outputs_table(run_id, ids, collected.columns())}
@@ -304,15 +370,16 @@ class Evaluator:
             if "features" in keep:
                 rounded = outputs.round_significant(np.concatenate(collected.features), bits)
                 tables["features"] = outputs.vectors_table(run_id, ids, rounded)
-            files = outputs.write_shard(Path(self._settings.data_path), run_id, request.shard, tables)
+            written = outputs.write_shard(Path(self._settings.data_path), run_id, request.shard, tables)
         return Shard(
             run_id=run_id,
             shard=request.shard,
             first_sample=request.first_sample,
             n_samples=request.n_samples,
-            files=files,
+            files=written.files,
+            checksums=written.checksums,
             failures=tuple(failures),
-            batch_size=self._models[model_id].batch_size,
+            batch_size=self._models[model_id].batch_sizes[work_of(request.condition)],
             device=self.device_name,
             seconds=collected.seconds,
             kept=keep,

@@ -14,14 +14,14 @@ from qubastore.models import OPTIONS, ModelSpec
 from qubastore.suites import Suite, suite_from_table
 from qubastore.zoo import PREFIX
 
-_OPTION_TYPES: dict[str, tuple[type, str]] = {
+_OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "conditions": (list, 'a list such as ["clean", "fgsm"]'),
     "suite": (str, "the name of a suite"),
     "data_root": (str, "the folder that holds the datasets"),
     "framing": (str, "model or whole"),
     "precision": (str, "fp32, bf16 or fp16"),
     "keep": (list, 'a list such as ["outputs", "logits"]'),
-    "batch_size": (int, "a whole number"),
+    "batch_size": (int | str, "a whole number, or auto"),
     "num_gpus": (int, "a whole number"),
     "num_cpus": (int, "a whole number"),
     "address": (str, "the address of a Ray cluster"),
@@ -134,8 +134,8 @@ def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
             )
 
 
-def _typed(value: Any, kind: type, where: str, expected: str) -> Any:
+def _typed(value: Any, kind: Any, where: str, expected: str) -> Any:
     # bool is an int to isinstance; a batch size of true is not meant.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if not isinstance(value, kind) or (kind in (int, int | str) and isinstance(value, bool)):
         raise UsageError(f"{where} is {value!r}", expected=expected)
     return value

@@ -13,6 +13,7 @@ from qubastore.completion import complete_runs
 from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
 from qubastore.datasets import Dataset
 from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
+from qubastore.evaluators.batch_size import AUTO, CPU_DEFAULT
 from qubastore.evaluators.cluster import cluster
 from qubastore.evaluators.loaders import InMemoryModel
 from qubastore.evaluators.plan import plan, tasks_of
@@ -26,8 +27,6 @@ from qubastore.store import Store
 from qubastore.suites import Role, Suite
 from qubastore.zoo import expand_models
 
-BATCH_SIZE = {"cpu": 32, "gpu": 256}
-
 
 def ingest(
     store: Store,
@@ -40,7 +39,7 @@ def ingest(
     framing: str | None = None,
     precision: str = "fp32",
     keep: Sequence[str] | None = None,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     num_gpus: int | None = None,
     num_cpus: int | None = None,
     address: str | None = None,
@@ -65,7 +64,9 @@ def ingest(
         precision: `fp32`, `bf16` or `fp16` (autocast); part of the run's identity.
         keep: Of `outputs`, `logits`, `features`; outputs are always kept. None means outputs and logits, and outputs
             alone for ImageNet-C.
-        batch_size: Images of a forward pass; None means 32 on CPUs, 256 on GPUs. Halved when memory runs out.
+        batch_size: Images of a forward pass. `auto`, the default on GPUs, is the largest power of two that fits, found
+            once per model, device and kind of work, and remembered in the store; the default on CPUs is 32. Halved
+            when memory runs out.
         num_gpus: GPUs to use; None means all that Ray sees, 0 means CPU evaluators.
         num_cpus: CPUs to use; None means all.
         address: A Ray cluster to join; None starts one on this machine.
@@ -95,7 +96,7 @@ def ingest(
     if isinstance(suite, str):
         suite = stored_suite(store, suite)
     for name, value in (("batch size", batch_size), ("number of CPUs", num_cpus)):
-        if value is not None and value < 1:
+        if value not in (None, AUTO) and (not isinstance(value, int) or value < 1):
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
     named, not_loadable = expand_models([model for model in models if isinstance(model, str)])
     specs = [*(model for model in models if not isinstance(model, str)), *named]
@@ -132,7 +133,7 @@ def ingest(
         with cluster(address, num_gpus, num_cpus) as resources:
             device = f"{resources.gpus} GPUs" if resources.gpus else f"the CPU ({resources.cpus} threads)"
             display.say(f"evaluating on {device}")
-            size = batch_size or BATCH_SIZE["gpu" if resources.gpus else "cpu"]
+            size = _batch_size(batch_size, on_gpu=resources.gpus > 0)
             with Scheduler(store, planned, resources, size, precision, strict, display, report) as scheduler:
                 for group in planned.groups():
                     scheduler.work_on(group)
@@ -140,6 +141,13 @@ def ingest(
         report.completed = complete_runs(store)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _batch_size(asked: int | str | None, *, on_gpu: bool) -> int | None:
+    """Images of a forward pass; None means the largest that fits."""
+    if asked is None:
+        return None if on_gpu else CPU_DEFAULT
+    return None if asked == AUTO else int(asked)
 
 
 def stored_suite(store: Store, name: str) -> Suite:

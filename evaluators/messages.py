@@ -20,14 +20,14 @@ class Settings:
     Attributes:
         data_path: Folder of the store's Parquet files.
         precision: fp32, bf16 or fp16.
-        batch_size: Images of a forward pass.
+        batch_size: Images of a forward pass; None means the largest that fits, per model.
         use_gpu: Whether Ray gave this evaluator a GPU.
         threads: CPU threads of torch.
     """
 
     data_path: str
     precision: str
-    batch_size: int
+    batch_size: int | None
     use_gpu: bool
     threads: int
 

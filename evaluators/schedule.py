@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from qubastore.datasets import Dataset
 from qubastore.errors import DatasetError, IngestError, QubastoreError, ResolutionError
 from qubastore.evaluators.actor import cpu_environment
 from qubastore.evaluators.attacks import sample_seed
+from qubastore.evaluators.batch_size import remember_sizes, remembered_sizes, work_of
 from qubastore.evaluators.cluster import Resources
 from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.images import SampleFile, image_bytes
@@ -116,7 +118,7 @@ class Scheduler:
         store: Store,
         planned: Plan,
         resources: Resources,
-        batch_size: int,
+        batch_size: int | None,
         precision: str,
         strict: bool,
         display: Display,
@@ -137,6 +139,7 @@ class Scheduler:
         self._given = itertools.count()
         self._evaluators: list[Any] = []
         self._loaded: dict[str, QubastoreError | None] = {}
+        self._sizes: dict[tuple[str, str, str], int] = {}
 
     def __enter__(self) -> Scheduler:
         return self
@@ -180,6 +183,7 @@ class Scheduler:
                     self._retry(job, jobs)
                     if jobs:
                         evaluators.append(fresh := self._evaluator(group))
+                        self._size(fresh, group)
                         idle.extend([fresh] * self._depth(jobs[0], len(evaluators)))
                     continue
                 except ray.exceptions.RayTaskError as error:
@@ -200,7 +204,31 @@ class Scheduler:
                 self._give_up(planned, error)
         for _ in range(min(self._resources.gpus or 1, n_jobs) - len(self._evaluators)):
             self._evaluators.append(self._evaluator(group))
+        for actor in self._evaluators:
+            self._size(actor, group)
         return self._evaluators
+
+    def _size(self, actor: Any, group: list[PlannedRun]) -> None:
+        """Have an evaluator settle the batch sizes that a group's work asks for; what it finds is remembered."""
+        import ray
+
+        conditions: dict[str, dict[str, Condition]] = {}
+        for planned in group:
+            if _key(planned) not in self._dead:
+                conditions.setdefault(planned.model.model_id, {})[work_of(planned.condition)] = planned.condition
+        device = ray.get(actor.device.remote()) if self._settings.batch_size is None else ""
+        for model_id, asked in conditions.items():
+            known = {}
+            if self._settings.batch_size is None:
+                known = remembered_sizes(self._store, model_id, device, self._settings.precision)
+                self._sizes.update({(model_id, device, work): size for work, size in known.items()})
+            found = ray.get(actor.size.remote(model_id, list(asked.values()), known))
+            if found:
+                self._remember(model_id, device, found)
+
+    def _remember(self, model_id: str, device: str, sizes: Mapping[str, int]) -> None:
+        self._store.write(lambda c: remember_sizes(c, model_id, device, self._settings.precision, sizes.items()))
+        self._sizes.update({(model_id, device, work): size for work, size in sizes.items()})
 
     def _dismiss(self) -> None:
         """Stop all evaluators: the next group has other models, or the work is over."""
@@ -325,9 +353,22 @@ class Scheduler:
             known.update(new)
         if job.condition.resolution is not None:
             self._forget_unsupported(job, result)
+        self._note_smaller_batches(job, result)
         for planned in job.runs:
             if planned.model.model_id in result.errors:
                 self._give_up(planned, result.errors[planned.model.model_id])
+
+    def _note_smaller_batches(self, job: _Job, result: ShardResult) -> None:
+        """A batch that was halved because memory ran out: the next ingest begins with what fitted."""
+        if self._settings.batch_size is not None:
+            return
+        models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
+        work = work_of(job.condition)
+        for shard in result.shards:
+            model_id = models[shard.run_id]
+            known = self._sizes.get((model_id, shard.device, work), shard.batch_size)
+            if shard.batch_size < known:
+                self._remember(model_id, shard.device, {work: shard.batch_size})
 
     def _forget_unsupported(self, job: _Job, result: ShardResult) -> None:
         """What was noted of a network that has taken the size now."""

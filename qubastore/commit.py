@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ class Shard:
         device: What it ran on.
         seconds: Time of the forward passes.
         kept: Kinds that were kept.
+        checksums: Kind -> checksum of its file.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class Shard:
     device: str = ""
     seconds: float = 0.0
     kept: tuple[str, ...] = ("outputs",)
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n_outputs(self) -> int:
@@ -82,6 +84,7 @@ def commit_shards(
     contents: Mapping[int, str] | None = None,
     replace: bool = False,
     runs: Mapping[str, Run] | None = None,
+    driver: str | None = None,
     check: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> list[bool]:
     """Register the shards of several runs over one range of samples in one transaction: all, or nothing, and only once.
@@ -95,6 +98,7 @@ def commit_shards(
         contents: Sample id -> content hash of samples decoded for the first time.
         replace: Take the place of what is committed, even if that keeps as much.
         runs: With `replace`, the runs as they are now: their versions take the place of those noted.
+        driver: Id of the ingest that commits.
         check: Looks inside the transaction whether what the shards were made from still holds, and raises if not.
 
     Returns:
@@ -137,7 +141,7 @@ def commit_shards(
         registry.insert(connection, "failures", failures)
         if contents and taken:
             _record_contents(connection, dataset_id, contents)
-        registry.insert(connection, "shards", [_row(shard) for shard in taken])
+        registry.insert(connection, "shards", [_row(shard, driver) for shard in taken])
         return won
 
     try:
@@ -155,7 +159,7 @@ def commit_shards(
     return won
 
 
-def _row(shard: Shard) -> tuple[Any, ...]:
+def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:
     return (
         shard.run_id,
         shard.shard,
@@ -168,6 +172,8 @@ def _row(shard: Shard) -> tuple[Any, ...]:
         shard.device,
         shard.seconds,
         datetime.now(UTC),
+        driver,
+        dict(shard.checksums),
     )
 
 

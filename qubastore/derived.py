@@ -157,7 +157,7 @@ def _register(
 def _shard(store: Store, run: Run, number: int, recipe: Recipe, space: str) -> Shard:
     first, end = run.shard_range(number)
     ids, vectors = read_vectors(store, recipe.vectors, recipe.read, first, end)
-    files: dict[str, str] = {}
+    written = outputs.Written()
     if len(ids):
         logits = recipe.compute(ids, vectors)
         labels = read_labels(store, run.dataset_id, first, end)[ids - first]
@@ -167,13 +167,14 @@ def _shard(store: Store, run: Run, number: int, recipe: Recipe, space: str) -> S
             "outputs": outputs.outputs_table(run.run_id, ids, columns),
             "logits": outputs.vectors_table(run.run_id, ids, rounded),
         }
-        files = outputs.write_shard(store.data_path, run.run_id, number, tables)
+        written = outputs.write_shard(store.data_path, run.run_id, number, tables)
     return Shard(
         run.run_id,
         number,
         first,
         end - first,
-        files,
+        written.files,
+        checksums=written.checksums,
         failures=_failures(store, recipe.read, first, end),
         kept=outputs.DEFAULT_KEEP,
         batch_size=end - first,

@@ -36,3 +36,8 @@ def part_of(purpose: str, key: str, parts: int) -> int:
 def content_hash(data: bytes) -> str:
     """A short hash of an image file's bytes, to notice that it changed."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def checksum(data: bytes) -> str:
+    """The hash of a stored file's bytes, to notice that it was damaged: BLAKE2b of 128 bits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.errors import OutputError
+from qubastore.identity import checksum
 from qubastore.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -238,47 +240,62 @@ def partition_folder(data_path: Path, table: str, run_id: str) -> Path:
     return data_path / "main" / table / f"run_id={run_id}"
 
 
-def write_shard(data_path: Path, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> dict[str, str]:
-    """Write the files of a shard, one per kind of output, under names of their own: all of them, or none.
+@dataclass(frozen=True)
+class Written:
+    """The files of a shard, by kind of output: where they lie, and the checksum of each."""
 
-    Returns:
-        Kind -> file.
-    """
+    files: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_shard(data_path: Path, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> Written:
+    """Write the files of a shard, one per kind of output, under names of their own: all of them, or none."""
     name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
     files: dict[str, str] = {}
+    checksums: dict[str, str] = {}
     try:
         for kind, table in tables.items():
             path = partition_folder(data_path, kind, run_id) / name
             files[kind] = str(path)
-            write_parquet(table, path)
+            checksums[kind] = write_parquet(table, path)
     except BaseException:
         for written in files.values():
             Path(written).unlink(missing_ok=True)
         raise
-    return files
+    return Written(files, checksums)
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table and flush it to the disk: what is registered later must outlive a power cut."""
-    import pyarrow.parquet as pq
-
-    vectors = "values" in table.column_names
+def write_parquet(table: pa.Table, path: Path) -> str:
+    """Write a table, flush it to the disk (what is registered later must outlive a power cut), return its checksum."""
+    data = parquet_bytes(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("wb") as file:
-            pq.write_table(
-                table,
-                file,
-                compression="zstd",
-                # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
-                use_dictionary=["run_id"],
-                use_byte_stream_split=["values.list.element"] if vectors else False,
-            )
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    return checksum(data)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table of outputs, logits or features as a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = "values" in table.column_names
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
+        use_dictionary=["run_id"],
+        use_byte_stream_split=["values.list.element"] if vectors else False,
+    )
+    return bytes(sink.getvalue())
 
 
 def _constant(value: str, length: int) -> pa.Array:

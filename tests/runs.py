@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import numpy as np
 
 from qubastore import outputs, registry
@@ -102,10 +100,16 @@ def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "
     tables = {"outputs": outputs.outputs_table(run_id, ids, outputs.output_columns(logits, labels))}
     if "logits" in keep:
         tables["logits"] = outputs.vectors_table(run_id, ids, outputs.round_significant(logits, bits))
-    files = {}
-    for kind, table in tables.items():
-        folder = outputs.partition_folder(store.data_path, kind, run_id)
-        path = folder / f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
-        outputs.write_parquet(table, path)
-        files[kind] = str(path)
-    return Shard(run_id, number, first, len(labels), files, kept=tuple(keep), batch_size=8, device="cpu", seconds=1.0)
+    written = outputs.write_shard(store.data_path, run_id, number, tables)
+    return Shard(
+        run_id,
+        number,
+        first,
+        len(labels),
+        written.files,
+        kept=tuple(keep),
+        batch_size=8,
+        device="cpu",
+        seconds=1.0,
+        checksums=written.checksums,
+    )
