@@ -35,8 +35,8 @@ docs: $(INSTALLED)  ## Write help texts and example output into README.md and do
 docs-check: $(INSTALLED)
 	python -m cogapp --check README.md docs/*.md
 
-bench: $(INSTALLED)  ## Measure, and write benchmarks/RESULTS.md; needs ../shared for the rows of passes.
-	python -m benchmarks
+bench: $(INSTALLED)  ## Measure, and write benchmarks/RESULTS.md; GPU=1 adds the GPU rows. Passes need ../shared.
+	GPU=$(GPU) python -m benchmarks
 
 clean:
 	rm -rf $(VENV) examples/digits/data examples/digits/weights examples/digits/store

@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: measure, and write RESULTS.md; with names, measure these and print them."""
+"""`python -m benchmarks [NAME ...]`: measure, and write RESULTS.md; with names, measure these and print them.
+
+With GPU=1 in the environment, the rows that need a GPU are added.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import passes, questions
+from benchmarks import gpu, passes, questions
 from benchmarks.measure import ROOT, Row
 
 QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -28,6 +31,8 @@ PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "one-model": passes.one_model,
     "eight-models": passes.eight_models,
     "protocol": passes.protocol,
+    "precisions": passes.precisions,
+    "memory": passes.memory,
 }
 """Those that need Ray and the photographs of ../shared."""
 
@@ -38,12 +43,13 @@ def main(names: list[str]) -> None:
     """Measure and report."""
     started = time.monotonic()
     rows: list[Row] = []
-    chosen = {**QUESTIONS, **PASSES}
-    for name in names or chosen:
-        if name in PASSES and not passes.PHOTOGRAPHS.is_dir():
+    chosen = {**QUESTIONS, **PASSES, **gpu.BENCHMARKS}
+    default = [*QUESTIONS, *PASSES, *(gpu.BENCHMARKS if os.environ.get("GPU") == "1" else ())]
+    for name in names or default:
+        if name not in QUESTIONS and not passes.PHOTOGRAPHS.is_dir():
             print(f"{name}: left out, it needs {passes.PHOTOGRAPHS}")
             continue
-        with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name in PASSES):
+        with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name not in QUESTIONS):
             for row in chosen[name](Path(folder)):
                 rows.append(row)
                 print(f"{row.what}\n  {row.ours} | {row.against} | {row.ratio} | {_met(row)} {row.note}", flush=True)
@@ -77,6 +83,12 @@ def _met(row: Row) -> str:
     return {True: "met", False: "missed", None: "-"}[row.met]
 
 
+def _gpu() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+
+
 def _page(rows: list[Row], seconds: float) -> str:
     cpu = next(
         (
@@ -91,7 +103,7 @@ def _page(rows: list[Row], seconds: float) -> str:
         "# Results",
         "",
         f"`make bench` on {time.strftime('%Y-%m-%d')}, {seconds / 60:.0f} minutes: {os.cpu_count()} cores ({cpu}),"
-        f" no GPU; Python {platform.python_version()}, {versions}.",
+        f" {_gpu()}; Python {platform.python_version()}, {versions}.",
         "",
         "Medians of at least five runs that take turns; the note has the spread. Nothing is warm on one side only.",
         "What was tried, and what did not help: [docs/decisions/0015](../docs/decisions/0015-how-speed-was-won.md).",

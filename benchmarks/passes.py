@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.measure import SHARED, Row, alternate, in_process
 
-N_IMAGES, N_PROTOCOL = 2_000, 48
+N_IMAGES, N_EIGHT, N_PROTOCOL, N_MEMORY = 2_000, 1_000, 48, 50_000
 PHOTOGRAPHS = SHARED / "data" / "imagenet-500"
 LITE = f"python:{SHARED / 'models' / 'efficientnet_lite.py'}:lite0"
 
@@ -89,7 +89,7 @@ class _Clock:
         """Nothing."""
 
 
-def _repeated(folder: Path, n: int) -> Path:
+def repeated(folder: Path, n: int) -> Path:
     """The 500 photographs under new names, `n` in all, as links."""
     root = folder / f"photographs-{n}"
     for index in range(n):
@@ -104,7 +104,7 @@ def _photographs() -> list[Path]:
     return sorted(PHOTOGRAPHS.glob("*/*.JPEG"))
 
 
-def _ingested(folder: Path, models: list[str], images: Path) -> tuple[float, float, float]:
+def ingested(folder: Path, models: list[str], images: Path, precision: str = "fp32") -> tuple[float, float, float]:
     """Seconds from the first image to the end, decode share of CPU time, and whole seconds of an ingest."""
     import qubastore as package
     from qubastore.datasets import image_folder
@@ -115,7 +115,7 @@ def _ingested(folder: Path, models: list[str], images: Path) -> tuple[float, flo
     clock = _Clock()
     with package.init(store_path) as store:
         started = time.perf_counter()
-        report = ingest(store, models, [image_folder("imagenet-val", images)], display=clock)
+        report = ingest(store, models, [image_folder("imagenet-val", images)], display=clock, precision=precision)
         ended = time.perf_counter()
         assert not report.errors
         forward = store.rows("select sum(seconds) from shards")[0][0]
@@ -126,11 +126,11 @@ def one_model(folder: Path) -> Iterator[Row]:
     """Ingest of one model beside a DataLoader and a loop."""
     from qubastore.evaluators.actor import cpu_environment
 
-    images = _repeated(folder, N_IMAGES)
+    images = repeated(folder, N_IMAGES)
     whole: list[float] = []
 
     def ours() -> float:
-        seconds, _, total = _ingested(folder, [LITE], images)
+        seconds, _, total = ingested(folder, [LITE], images)
         whole.append(total)
         return seconds
 
@@ -163,14 +163,14 @@ def eight_models(folder: Path) -> Iterator[Row]:
     """Eight models with one preprocessing: decoded once."""
     from qubastore.evaluators.actor import cpu_environment
 
-    images = _repeated(folder, 500)
+    images = repeated(folder, N_EIGHT)
     file = folder / "small.py"
     file.write_text(SMALL)
     names = [f"small{i}" for i in range(8)]
     shares: list[float] = []
 
     def ours() -> float:
-        seconds, forward, _ = _ingested(folder, [f"python:{file}:{name}" for name in names], images)
+        seconds, forward, _ = ingested(folder, [f"python:{file}:{name}" for name in names], images)
         shares.append(1 - forward / seconds)
         return seconds
 
@@ -178,21 +178,147 @@ def eight_models(folder: Path) -> Iterator[Row]:
     times = alternate(
         {
             "ours": ours,
-            "bare": lambda: in_process(BARE, str(file), ",".join(names), str(images), "500", environment=environment)[
-                "seconds"
-            ],
+            "bare": lambda: in_process(
+                BARE, str(file), ",".join(names), str(images), str(N_EIGHT), environment=environment
+            )["seconds"],
         },
         warm_up=False,
     )
     ratio = times["bare"].median / times["ours"].median
     yield Row(
-        "ingest of 8 small models with one preprocessing, 500 photographs",
+        f"ingest of 8 small models with one preprocessing, {N_EIGHT:,} photographs, metrics included",
         f"{times['ours'].median:.1f} s",
         f"8 bare loops, one after another: {times['bare'].median:.1f} s",
         f"{ratio:.1f} x",
         ">= 3 x where decoding dominates",
         ratio >= 3,
         f"{times['ours'].spread}; {100 * float(np.median(shares)):.0f} % of our time is not forward passes",
+    )
+
+
+PRECISIONS = """
+import sys, time, statistics, importlib.util
+import torch
+spec = importlib.util.spec_from_file_location("models", sys.argv[1])
+models = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(models)
+torch.set_num_threads(2)
+net = models.lite0()[0].eval().requires_grad_(False).to(memory_format=torch.channels_last)
+torch.manual_seed(0)
+images = torch.rand(32, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+compiled = torch.compile(net, dynamic=False)
+planar, plain = models.lite0()[0].eval(), images.contiguous()
+def bf16(call):
+    with torch.autocast("cpu", torch.bfloat16): return call(images)
+ways = {"fp32": lambda: net(images), "fp32_planar": lambda: planar(plain), "fp32_compiled": lambda: compiled(images),
+        "bf16": lambda: bf16(net), "bf16_compiled": lambda: bf16(compiled)}
+times = {name: [] for name in ways}
+with torch.inference_mode():
+    for way in ways.values(): way()
+    for _ in range(7):
+        for name, way in ways.items():
+            started = time.perf_counter(); way(); times[name].append(time.perf_counter() - started)
+RESULT = {name: 32 / statistics.median(found) for name, found in times.items()}
+"""
+
+
+def precisions(folder: Path) -> Iterator[Row]:
+    """Forward passes of lite0 alone: what channels-last order, autocast and torch.compile are good for."""
+    from qubastore.evaluators.actor import cpu_environment
+
+    del folder
+    file = str(SHARED / "models" / "efficientnet_lite.py")
+    found = in_process(PRECISIONS, file, environment=cpu_environment())
+    base = found["fp32"]
+    yield Row(
+        "forward passes of lite0 alone, batches of 32, channels last (fp32, the default)",
+        f"{base:.0f} images/s",
+        f"planar order: {found['fp32_planar']:.0f}; fp32-compiled: {found['fp32_compiled']:.0f};"
+        f" bf16: {found['bf16']:.0f}; bf16-compiled: {found['bf16_compiled']:.0f} images/s",
+        "; ".join(f"{found[name] / base:.2f}" for name in ("fp32_planar", "fp32_compiled", "bf16", "bf16_compiled")),
+        "used where it helps",
+        None,
+        "medians of seven; every precision is a run of its own",
+    )
+
+
+MEMORY = """
+import os, sys, threading, time
+from pathlib import Path
+import qubastore
+from qubastore.datasets import image_folder
+from qubastore.evaluators import ingest
+
+def anonymous(pid):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon"): return int(line.split()[1]) / 1024
+    return 0.0
+
+def evaluators():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try: text = path.read_bytes()
+        except OSError: continue
+        if text.startswith(b"ray::Evaluator"): yield int(path.parent.name)
+
+samples, done = [], threading.Event()
+class Progress:
+    images = 0
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def say(self, text): pass
+    def begin(self, *_): pass
+    def advance(self, run, n, failed): self.images += n
+progress = Progress()
+
+def watch():
+    while not done.wait(0.2):
+        try: samples.append((progress.images, anonymous(os.getpid()), max(map(anonymous, evaluators()), default=0.0)))
+        except OSError: pass
+
+watcher = threading.Thread(target=watch, daemon=True)
+watcher.start()
+started = time.perf_counter()
+with qubastore.init(sys.argv[3]) as store:
+    report = ingest(store, [sys.argv[1]], [image_folder("imagenet-val", sys.argv[2])], display=progress)
+    assert not report.errors and report.images == progress.images, report.errors
+seconds = time.perf_counter() - started
+done.set(); watcher.join()
+RESULT = {"driver": max(s[1] for s in samples), "seconds": seconds, "images": report.images}
+for part in range(1, 5):
+    low, high = (part - 1) * report.images / 4, part * report.images / 4
+    RESULT[f"part{part}"] = max((s[2] for s in samples if low < s[0] <= high), default=0.0)
+"""
+
+
+def memory(folder: Path) -> Iterator[Row]:
+    """Ingest of 50,000 images, 1,000 logits each: what the driver and the evaluator hold."""
+    images = folder / "photographs"
+    sources = _photographs()
+    small = folder / "resized"
+    small.mkdir()
+    from PIL import Image
+
+    # Photographs of 256 pixels: as many bytes in flight as of larger ones, in less time.
+    for number, source in enumerate(sources):
+        with Image.open(source) as image:
+            image.convert("RGB").resize((256, 256)).save(small / f"{number}.jpg", quality=85)
+    for number in range(N_MEMORY):
+        which = number % len(sources)
+        path = images / sources[which].parent.name / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(small / f"{which}.jpg")
+    (folder / "small.py").write_text(SMALL)
+    found = in_process(MEMORY, f"python:{folder / 'small.py'}:small0", str(images), str(folder / "store"))
+    parts = [found[f"part{part}"] / 1024 for part in range(1, 5)]
+    flat = max(parts[1:]) <= 1.1 * parts[0]
+    yield Row(
+        f"memory of an ingest of {N_MEMORY:,} images, 1,000 logits each kept",
+        f"driver {found['driver'] / 1024:.2f} GiB at most",
+        "evaluator, largest in each quarter of the images: " + ", ".join(f"{part:.2f}" for part in parts) + " GiB",
+        f"last quarter / first: {parts[-1] / parts[0]:.2f}",
+        "driver under 1.5 GiB, evaluator flat",
+        found["driver"] / 1024 < 1.5 and flat,
+        f"one pass, {found['seconds']:.0f} s; anonymous resident memory, five times a second",
     )
 
 
@@ -317,7 +443,7 @@ def protocol(folder: Path) -> Iterator[Row]:
     from qubastore.evaluators import ingest
     from qubastore.evaluators.actor import cpu_environment
 
-    images = _repeated(folder, N_PROTOCOL)
+    images = repeated(folder, N_PROTOCOL)
     cells = []
     for number in range(5):
         copy = folder / f"cell{number}"

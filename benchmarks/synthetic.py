@@ -12,8 +12,8 @@ from qubastore.suites import QUBA
 N_MODELS = 326
 
 
-def store_of_summaries(path: Path, runs_per_model: int) -> None:
-    """A store with `runs_per_model` complete runs of each of 326 models: those of the suite quba first, then others.
+def store_of_summaries(path: Path, runs_per_model: int, n_models: int = N_MODELS) -> None:
+    """A store with `runs_per_model` complete runs of each of `n_models` models: the suite quba's first, then others.
 
     Every run has its summary and all its metrics; outputs, which nothing at run grain reads, are left out.
     """
@@ -23,7 +23,7 @@ def store_of_summaries(path: Path, runs_per_model: int) -> None:
     names = ", ".join(f"('{m.name}', {m.version})" for m in METRICS if m.over == "run")
     with qubastore.init(path) as store:
         store.write(lambda c: c.register("tasks", _arrow(tasks)))
-        store.write(lambda c: [c.execute(statement) for statement in _statements(names)])
+        store.write(lambda c: [c.execute(statement) for statement in _statements(names, n_models)])
 
 
 def _arrow(tasks: list[tuple[object, ...]]) -> object:
@@ -33,10 +33,10 @@ def _arrow(tasks: list[tuple[object, ...]]) -> object:
     return pa.table(dict(zip(columns, map(list, zip(*tasks, strict=True)), strict=True)))
 
 
-def _statements(metrics: str) -> list[str]:
+def _statements(metrics: str, n_models: int) -> list[str]:
     return [
         f"""insert into models select 'm' || i, 'model-' || i, 'timm', '{{}}', '', '{{}}', 224, 224, 1000,
-            1000000 + 1000 * i, 512, 'logits', now(), 1000, 1000 from range({N_MODELS}) as t(i)""",
+            1000000 + 1000 * i, 512, 'logits', now(), 1000, 1000 from range({n_models}) as t(i)""",
         """insert into datasets
             select 'd' || row_number() over (), dataset, n_samples, label_space, [], '/data', now(), map {}
             from (select distinct dataset, n_samples, label_space from tasks)""",

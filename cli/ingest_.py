@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qubastore.cli.options import CountOrAuto, store_option
+from qubastore.conditions import PRECISIONS
 
 if TYPE_CHECKING:
     from qubastore.evaluators import IngestReport
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
     type=click.Choice(["model", "whole"]),
     help="The model's own resize and crop, or the whole image.  [default: the suite's, else the dataset's own]",
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the forward pass.  [default: fp32]")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    metavar="PRECISION",
+    help="Of the forward pass: fp32, bf16 or fp16 (autocast); fp32-compiled, ...: torch.compile.  [default: fp32]",
+)
 @click.option(
     "--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits; outputs for ImageNet-C]"
 )

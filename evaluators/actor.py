@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qubastore import outputs
 from qubastore.commit import Failure, Shard
-from qubastore.conditions import SIGNIFICANT_BITS, Condition
+from qubastore.conditions import COMPILED, SIGNIFICANT_BITS, Condition
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
 from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.batch_size import LARGEST, Sizes, largest_that_fits, work_of
@@ -42,6 +42,15 @@ class _Held:
     mean: torch.Tensor | None
     std: torch.Tensor | None
     resized: dict[int, torch.nn.Module] = field(default_factory=dict)
+    compiled: dict[int, Any] = field(default_factory=dict)
+
+    def compile(self, module: torch.nn.Module) -> Any:
+        """The same network through torch.compile, made once."""
+        import torch
+
+        if id(module) not in self.compiled:
+            self.compiled[id(module)] = torch.compile(module, dynamic=False)
+        return self.compiled[id(module)]
 
     def use(self, condition: Condition, device: torch.device) -> torch.nn.Module:
         """The network for inputs under a condition.
@@ -54,6 +63,7 @@ class _Held:
             return self.module
         if size not in self.resized:
             # One at a time: jobs come size by size, and each is a copy of the network.
+            self.compiled.clear()
             self.resized = {size: at_resolution(self.module, size, name=self.loaded.name, device=device)}
         return self.resized[size]
 
@@ -193,7 +203,7 @@ class Evaluator:
                 # One gradient takes as much memory as ten.
                 right = torch.zeros(size, dtype=torch.int64, device=self._device)
                 pixels = _attacked(held, pixels, right, Condition.parse("fgsm"), ())
-            self._call(held.use(condition, self._device), held.normalise(pixels))
+            self._call(held, held.use(condition, self._device), held.normalise(pixels), size)
         except Exception:
             # Memory, mostly. Whatever else is wrong with the network shows, with its reason, when images go through it.
             return False
@@ -326,10 +336,10 @@ class Evaluator:
                 if condition.is_attack:
                     part = held.normalise(_attacked(held, part, right[chosen], condition, seeds[chosen]))
                 held.features.clear()
-                logits = self._call(held.use(condition, self._device), part)
-                parts.append(logits.float().cpu().numpy())
+                logits = self._call(held, held.use(condition, self._device), part, size)
+                parts.append(logits.float().cpu().numpy()[: len(part)])
                 if held.features:
-                    features.append(held.features[-1].flatten(1).float().cpu().numpy())
+                    features.append(held.features[-1].flatten(1).float().cpu().numpy()[: len(part)])
             except torch.OutOfMemoryError as error:
                 held.features.clear()
                 torch.cuda.empty_cache()
@@ -344,7 +354,8 @@ class Evaluator:
         held.features.clear()
         return np.concatenate(parts), np.concatenate(features) if features else None
 
-    def _call(self, module: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
+    def _call(self, held: _Held, module: torch.nn.Module, part: torch.Tensor, size: int) -> torch.Tensor:
+        """Logits of a batch; compiled code sees batches of one `size` alone, filled up, and so is compiled once."""
         import torch
 
         if trained := [type(part).__name__ for part in module.modules() if part.training]:
@@ -352,9 +363,14 @@ class Evaluator:
                 f"{trained[0]} is in train mode", expected="eval mode: batch statistics change the answers"
             )
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        kind = kinds.get(self._settings.precision)
+        kind = kinds.get(self._settings.precision.removesuffix(COMPILED))
+        call: Any = module
+        if self._settings.precision.endswith(COMPILED):
+            call = held.compile(module)
+            filled = part.new_zeros(size - len(part), *part.shape[1:])
+            part = torch.cat([part, filled]).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self._device.type, kind, enabled=kind is not None):
-            logits: torch.Tensor = module(part)
+            logits: torch.Tensor = call(part)
         return logits
 
     def _write(self, model_id: str, collected: _Collected, request: ShardRequest, failures: Sequence[Failure]) -> Shard:

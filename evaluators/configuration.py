@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qubastore.conditions import PRECISIONS
 from qubastore.datasets import Dataset
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.layouts import OWN_LAYOUTS, own_datasets
@@ -19,7 +20,7 @@ _OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "suite": (str, "the name of a suite"),
     "data_root": (str, "the folder that holds the datasets"),
     "framing": (str, "model or whole"),
-    "precision": (str, "fp32, bf16 or fp16"),
+    "precision": (str, ", ".join(PRECISIONS)),
     "keep": (list, 'a list such as ["outputs", "logits"]'),
     "batch_size": (int | str, "a whole number, or auto"),
     "num_gpus": (int, "a whole number"),

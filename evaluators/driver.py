@@ -61,7 +61,8 @@ def ingest(
         conditions: How inputs are altered, each for every model and dataset: `clean`, `fgsm`, `pgd(steps=20)`. None
             means what the suite says, else `clean`.
         framing: `model` or `whole`, for every dataset. None means what the suite says, else each dataset's own.
-        precision: `fp32`, `bf16` or `fp16` (autocast); part of the run's identity.
+        precision: `fp32`, `bf16` or `fp16` (autocast), and `-compiled` after it for torch.compile; part of the run's
+            identity.
         keep: Of `outputs`, `logits`, `features`; outputs are always kept. None means outputs and logits, and outputs
             alone for ImageNet-C.
         batch_size: Images of a forward pass. `auto`, the default on GPUs, is the largest power of two that fits, found

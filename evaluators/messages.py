@@ -19,7 +19,7 @@ class Settings:
 
     Attributes:
         data_path: Folder of the store's Parquet files.
-        precision: fp32, bf16 or fp16.
+        precision: One of `qubastore.conditions.PRECISIONS`.
         batch_size: Images of a forward pass; None means the largest that fits, per model.
         use_gpu: Whether Ray gave this evaluator a GPU.
         threads: CPU threads of torch.

@@ -34,10 +34,15 @@ DIRECTIONS = ("longer", "right", "down", "both")
 FRAMINGS = ("model", "whole")
 """`model`: the model's own resize and crop. `whole`: the whole image resized to the input size, nothing cropped."""
 
-SIGNIFICANT_BITS = {"fp32": 16, "fp16": 11, "bf16": 8}
+_BITS = {"fp32": 16, "fp16": 11, "bf16": 8}
+
+COMPILED = "-compiled"
+
+SIGNIFICANT_BITS = {**_BITS, **{kind + COMPILED: bits for kind, bits in _BITS.items()}}
 """Precision of the forward pass -> significant bits to which kept logits and features are rounded.
 
-fp16 and bf16 results carry no more; for fp32, 16 bits move a logit by at most 2^-16 of itself.
+fp16 and bf16 results carry no more; for fp32, 16 bits move a logit by at most 2^-16 of itself. `-compiled` is the same
+through `torch.compile`, whose fused kernels round elsewhere (logits move by some 1e-5): runs of their own.
 """
 
 PRECISIONS = tuple(SIGNIFICANT_BITS)

@@ -31,7 +31,7 @@ class Run:
         shard_size: Samples of a shard (the last may have fewer); fixed when the run is first planned.
         framing: How an image becomes the input.
         condition: How inputs are altered.
-        precision: fp32, fp16 or bf16.
+        precision: One of `conditions.PRECISIONS`.
         origin: `measured` or `imported`.
         versions: Package -> version at the time of planning.
     """

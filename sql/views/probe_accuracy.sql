@@ -11,7 +11,7 @@
 -- test_dataset: dataset of the test split
 -- framing: how an image became the input
 -- condition: how the inputs were altered
--- precision: of the features: fp32, bf16 or fp16
+-- precision: of the features: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
 -- subset: true where one of the datasets is only part of the official one
 -- n_train: samples fitted on at last, validation included
 -- n_test: samples tested

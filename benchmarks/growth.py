@@ -1,0 +1,152 @@
+"""`python -m benchmarks.growth`: how cost grows with samples, classes, models, runs, shards; writes docs/growth.svg."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import ROOT, command_seconds, qubastore
+from benchmarks.synthetic import store_of_shards, store_of_summaries
+
+REPEATS = 3
+
+
+@dataclass
+class Line:
+    """Seconds of one kind of work over one kind of size."""
+
+    what: str
+    sizes: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def measure(self, size: int, work: Callable[[], object]) -> None:
+        """Add the median of a few repeats."""
+        found = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            work()
+            found.append(time.perf_counter() - started)
+        self.sizes.append(size)
+        self.seconds.append(statistics.median(found))
+        print(f"{self.what}: {size:,}: {self.seconds[-1]:.3f} s", flush=True)
+
+
+def completing(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: int) -> Line:
+    """Summing up a run and computing its metrics, logits read from the store; sizes are (samples, classes)."""
+    import qubastore as package
+    from qubastore.completion import complete_runs
+    from qubastore.registry import SUMMARY_TABLES
+    from tests.runs import add_run
+
+    line = Line(what)
+    for samples, classes in sizes:
+        generator = np.random.default_rng(0)
+        logits = generator.normal(size=(samples, classes)).astype(np.float32)
+        with package.init(folder / "run") as store:
+            add_run(store, logits, generator.integers(0, classes, samples), shard_size=1024, bits=16, complete=False)
+
+            def work(store: package.Store = store) -> None:
+                complete_runs(store)
+
+            def forget(store: package.Store = store) -> None:
+                for table in SUMMARY_TABLES:
+                    store.write(lambda c, table=table: c.execute(f"delete from {table}"))
+
+            times = []
+            for _ in range(REPEATS):
+                forget()
+                started = time.perf_counter()
+                work()
+                times.append(time.perf_counter() - started)
+            line.sizes.append((samples, classes)[over])
+            line.seconds.append(statistics.median(times))
+            print(f"{what}: {samples:,} x {classes:,}: {line.seconds[-1]:.3f} s", flush=True)
+        shutil.rmtree(folder / "run")
+    return line
+
+
+def ranking(folder: Path) -> list[Line]:
+    """`qubastore rank` from nothing, over models and over runs per model."""
+    lines = [Line("rank: models, 86 runs each"), Line("rank: runs per model, 326 models")]
+    for line, sizes in zip(
+        lines, ([(33, 86), (326, 86), (3260, 86)], [(326, 100), (326, 300), (326, 1000)]), strict=True
+    ):
+        for models, runs in sizes:
+            store_of_summaries(folder / "ranked", runs, models)
+            command = qubastore("rank", "--source", "measured")
+            environment = {"QUBASTORE_STORE": str(folder / "ranked")}
+            size = models if line is lines[0] else runs
+            line.measure(size, lambda c=command, e=environment: command_seconds(*c, environment=e))
+            shutil.rmtree(folder / "ranked")
+    return lines
+
+
+def planning(folder: Path) -> Line:
+    """Which shards are there: what a resume reads first."""
+    import qubastore as package
+    from qubastore.evaluators.plan import _committed
+
+    line = Line("planning a resume: shards")
+    for shards in (1_000, 10_000, 100_000, 1_000_000):
+        store_of_shards(folder / "shards", shards)
+        with package.open(folder / "shards", read_only=False) as store:
+            line.measure(shards, lambda store=store: _committed(store))
+        shutil.rmtree(folder / "shards")
+    return line
+
+
+def draw(lines: list[Line], path: Path) -> None:
+    """A log-log plot; dashed: growth in proportion."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "qubastore", "svg.fonttype": "none", "font.family": "sans-serif"})
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
+    for line, colour, marker in zip(lines, colours, "osD^v", strict=False):
+        axes.loglog(line.sizes, line.seconds, marker=marker, color=colour, label=line.what)
+        proportional = [line.seconds[0] * size / line.sizes[0] for size in line.sizes]
+        axes.loglog(line.sizes, proportional, linestyle=":", color=colour, linewidth=0.8)
+    axes.set(xlabel="size", ylabel="seconds (median of 3)", ylim=(0.01, 30))
+    axes.grid(visible=True, which="major", linewidth=0.3)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("How cost grows on two cores; dotted: in proportion to the size", fontsize=10, loc="left")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Measure and draw."""
+    with tempfile.TemporaryDirectory(prefix="qubastore-growth-") as name:
+        folder = Path(name)
+        lines = [
+            completing(
+                folder,
+                "metrics of a run: samples, 1,000 classes",
+                [(1_000, 1_000), (5_000, 1_000), (20_000, 1_000), (50_000, 1_000)],
+                over=0,
+            ),
+            completing(
+                folder,
+                "metrics of a run: classes, 10,000 samples",
+                [(10_000, 10), (10_000, 100), (10_000, 1_000), (10_000, 5_000)],
+                over=1,
+            ),
+            *ranking(folder),
+            planning(folder),
+        ]
+    draw(lines, ROOT / "docs" / "growth.svg")
+
+
+if __name__ == "__main__":
+    main()
