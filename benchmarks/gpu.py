@@ -69,6 +69,7 @@ class Bench:
         """Images per second of shards of decoded images in memory: forward passes, narrow columns, files."""
         from qubastore.conditions import Condition
         from qubastore.evaluators.messages import ShardRequest
+        from qubastore.files import DataFiles
 
         condition = Condition.parse("clean")
         self.evaluator.size(self.model_id, [condition], {})
@@ -88,7 +89,7 @@ class Bench:
             result = self.evaluator.evaluate(request, chunks)
             assert not result.errors, result.errors
             for shard in result.shards:
-                shard.drop_files()
+                shard.drop_files(DataFiles(""))
         return n_shards * shard_size / (time.perf_counter() - started)
 
 

@@ -62,6 +62,12 @@ if TYPE_CHECKING:
 @click.option(
     "--address", metavar="RAY", help="A Ray cluster to join: auto, ray://HOST:PORT.  [default: start one here]"
 )
+@click.option(
+    "--evaluators-per-gpu",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Evaluators that share a GPU, or a node without GPUs.  [default: 1]",
+)
 @click.option("--limit", type=click.IntRange(1), help="N images of each dataset, evenly spaced: a dataset of its own.")
 @click.option("--force", is_flag=True, help="Run everything anew and replace what is there.")
 @click.option("--strict", is_flag=True, help="Make an image that cannot be decoded an error.")

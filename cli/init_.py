@@ -20,5 +20,5 @@ def command(store_path: str | None) -> None:
 
     with init(store_path) as store:
         published = store.rows("select count(*) from published_models")[0][0]
-        click.echo(f"made {store.path} ({published} published models)")
+        click.echo(f"made {store.location} ({published} published models)")
         click.echo("next: qubastore rank, or qubastore ingest --model timm:NAME --dataset NAME=PATH")

@@ -15,6 +15,7 @@ from qubastore.errors import QubastoreError
 COMMANDS = {
     "init": "Make a store.",
     "ingest": "Run models over images, once each, and keep what they said.",
+    "status": "How far the ingests are.",
     "sql": "Ask the store anything.",
     "rank": "Rank models by weighted QUBA.",
     "correlate": "Rank correlations between the quality dimensions.",
@@ -25,7 +26,10 @@ COMMANDS = {
     "ensemble": "Average models from kept logits.",
     "rescore": "Other prompts or another temperature for a zero-shot model.",
     "import": "Bring in results made elsewhere.",
+    "copy": "Copy a store, or some of its models, into another.",
     "rm": "Remove a model or a run.",
+    "doctor": "Look for faults in the store, and mend them.",
+    "gc": "Remove files that nothing refers to.",
     "migrate": "Bring a store's schema to this release.",
 }
 """Command -> its line in `qubastore --help`. The module of a command is loaded only when the command is used."""

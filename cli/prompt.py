@@ -84,7 +84,7 @@ def run_prompt(store: Store, answer: Callable[[str], None]) -> None:
         multiline=Condition(lambda: not is_whole(session.default_buffer.text)),
         prompt_continuation="      ... ",
     )
-    click.echo(f"{store.path} ({'read-only' if store.read_only else 'open for writing'}); .help for help")
+    click.echo(f"{store.location} ({'read-only' if store.read_only else 'open for writing'}); .help for help")
     while True:
         try:
             text = session.prompt("qubastore> ").strip()

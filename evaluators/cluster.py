@@ -1,4 +1,4 @@
-"""Ray: started for an ingest or joined, quiet, and stopped by whoever started it."""
+"""Ray: started for an ingest or joined, quiet, and stopped by whoever started it; its places for evaluators."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from qubastore.errors import IngestError
 
@@ -17,20 +18,100 @@ OBJECT_STORE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Resources:
-    """What an ingest may use: GPUs (0 means CPU evaluators) and CPUs, over the whole cluster."""
+    """What an ingest may use, over the whole cluster.
+
+    Attributes:
+        gpus: GPUs at most; 0 means evaluators on CPUs.
+        cpus: CPU threads of the evaluators of a node at most; None means all that the node has.
+        evaluators_per_gpu: Evaluators that share a GPU, or a node without GPUs.
+        joined: Whether the cluster was there before: it may have other nodes than this machine.
+    """
 
     gpus: int
-    cpus: int
+    cpus: int | None = None
+    evaluators_per_gpu: int = 1
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Room for one evaluator.
+
+    Attributes:
+        node_id: Ray's id of the node.
+        node: Its name, for people.
+        number: Which of the node's.
+        gpu: The share of a GPU that the evaluator gets; 0 on CPUs.
+        threads: CPU threads that it gets.
+    """
+
+    node_id: str
+    node: str
+    number: int
+    gpu: float
+    threads: int
+
+
+def places(resources: Resources) -> list[Place]:
+    """Where evaluators may live now: one per GPU over the nodes that are there, or one per node without GPUs.
+
+    Nodes come and go: ask again.
+    """
+    share = resources.evaluators_per_gpu
+    found: list[Place] = []
+    left = resources.gpus
+    for node in nodes():
+        cpus = int(node["Resources"].get("CPU", 0))
+        if resources.gpus:
+            gpus = min(left, int(node["Resources"].get("GPU", 0)))
+            left -= gpus
+            slots, gpu, threads = gpus * share, 1 / share, 1
+        else:
+            slots, gpu = (share if cpus else 0), 0.0
+            threads = max(1, min(cpus, resources.cpus or cpus) // share)
+        found += [Place(node["NodeID"], _name(node), number, gpu, threads) for number in range(slots)]
+    return found
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Ray's nodes that are alive, in an order of their own that does not change."""
+    import ray
+
+    return sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
+
+
+def is_alive(node_id: str) -> bool:
+    """Whether a node is there."""
+    return any(node["NodeID"] == node_id for node in nodes())
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node.get('NodeManagerHostname') or 'node'} ({node.get('NodeManagerAddress')})"
+
+
+def describe(resources: Resources) -> str:
+    """What is there, in words."""
+    there = places(resources)
+    n_nodes = len({place.node_id for place in there})
+    where = f" on {n_nodes} nodes" if n_nodes > 1 else ""
+    evaluators = f", {len(there)} evaluators" if resources.evaluators_per_gpu > 1 else ""
+    if resources.gpus:
+        return f"{resources.gpus} {'GPU' if resources.gpus == 1 else 'GPUs'}{where}{evaluators}"
+    threads = sum(place.threads for place in there)
+    return f"the CPU{'s' if where else ''} ({threads} threads){where}{evaluators}"
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, num_gpus: int | None, num_cpus: int | None) -> Iterator[Resources]:
+def cluster(
+    address: str | None, num_gpus: int | None, num_cpus: int | None, evaluators_per_gpu: int = 1
+) -> Iterator[Resources]:
     """Join the Ray cluster at `address`, or the one this process is in, or start one on this machine.
 
     Args:
         address: `auto`, `ray://...` or None.
         num_gpus: GPUs to use; None means all that Ray sees, 0 means none.
-        num_cpus: CPUs to use; None means all that Ray sees.
+        num_cpus: CPUs of a node to use; None means all that Ray sees.
+        evaluators_per_gpu: Evaluators that share a GPU, or a node without GPUs.
 
     Raises:
         IngestError: where the cluster is not reached, or has fewer GPUs than asked for.
@@ -52,14 +133,13 @@ def cluster(address: str | None, num_gpus: int | None, num_cpus: int | None) -> 
                     hint="ray status" if address else "ray start --head, then --address auto",
                 ) from error
     try:
-        have = ray.cluster_resources()
-        gpus = int(have.get("GPU", 0))
+        gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes())
         if num_gpus is not None and num_gpus > gpus:
             raise IngestError(
                 f"{num_gpus} GPUs were asked for", found=f"{gpus} in the Ray cluster", hint=f"--num-gpus {gpus}"
             )
-        cpus = int(have.get("CPU", 1))
-        yield Resources(gpus if num_gpus is None else num_gpus, max(1, min(cpus, num_cpus or cpus)))
+        joined = address is not None or len(nodes()) > 1
+        yield Resources(gpus if num_gpus is None else num_gpus, num_cpus, evaluators_per_gpu, joined)
     finally:
         if ours:
             ray.shutdown()

@@ -25,6 +25,7 @@ _OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "batch_size": (int | str, "a whole number, or auto"),
     "num_gpus": (int, "a whole number"),
     "num_cpus": (int, "a whole number"),
+    "evaluators_per_gpu": (int, "a whole number"),
     "address": (str, "the address of a Ray cluster"),
     "limit": (int, "a whole number"),
     "strict": (bool, "true or false"),

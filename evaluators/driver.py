@@ -12,9 +12,10 @@ from pathlib import Path
 from qubastore.completion import complete_runs
 from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
 from qubastore.datasets import Dataset
+from qubastore.drivers import at_work
 from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
 from qubastore.evaluators.batch_size import AUTO, CPU_DEFAULT
-from qubastore.evaluators.cluster import cluster
+from qubastore.evaluators.cluster import cluster, describe
 from qubastore.evaluators.loaders import InMemoryModel
 from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
@@ -43,6 +44,7 @@ def ingest(
     num_gpus: int | None = None,
     num_cpus: int | None = None,
     address: str | None = None,
+    evaluators_per_gpu: int = 1,
     limit: int | None = None,
     strict: bool = False,
     force: bool = False,
@@ -71,6 +73,7 @@ def ingest(
         num_gpus: GPUs to use; None means all that Ray sees, 0 means CPU evaluators.
         num_cpus: CPUs to use; None means all.
         address: A Ray cluster to join; None starts one on this machine.
+        evaluators_per_gpu: Evaluators that share a GPU, or a node where there are no GPUs.
         limit: Take that many images of each dataset, evenly spaced: a dataset of its own.
         strict: Make an image that cannot be decoded, or a dataset that is missing, an error.
         force: Run everything anew and replace what is there.
@@ -96,7 +99,11 @@ def ingest(
         check_name("framing", framing, FRAMINGS)
     if isinstance(suite, str):
         suite = stored_suite(store, suite)
-    for name, value in (("batch size", batch_size), ("number of CPUs", num_cpus)):
+    for name, value in (
+        ("batch size", batch_size),
+        ("number of CPUs", num_cpus),
+        ("number of evaluators per GPU", evaluators_per_gpu),
+    ):
         if value not in (None, AUTO) and (not isinstance(value, int) or value < 1):
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
     named, not_loadable = expand_models([model for model in models if isinstance(model, str)])
@@ -131,11 +138,12 @@ def ingest(
         if dry_run or not planned.todo:
             report.seconds = time.monotonic() - started
             return report
-        with cluster(address, num_gpus, num_cpus) as resources:
-            device = f"{resources.gpus} GPUs" if resources.gpus else f"the CPU ({resources.cpus} threads)"
-            display.say(f"evaluating on {device}")
+        todo = planned.todo
+        note = at_work(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), address)
+        with cluster(address, num_gpus, num_cpus, evaluators_per_gpu) as resources, note as driver:
+            display.say(f"evaluating on {describe(resources)}")
             size = _batch_size(batch_size, on_gpu=resources.gpus > 0)
-            with Scheduler(store, planned, resources, size, precision, strict, display, report) as scheduler:
+            with Scheduler(store, planned, resources, size, precision, strict, display, report, driver) as scheduler:
                 for group in planned.groups():
                     scheduler.work_on(group)
         display.say("computing metrics")

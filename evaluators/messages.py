@@ -18,7 +18,7 @@ class Settings:
     """What holds for every shard that an evaluator works on.
 
     Attributes:
-        data_path: Folder of the store's Parquet files.
+        data_path: Where the store's Parquet files lie: a folder, or `s3://bucket/prefix`.
         precision: One of `qubastore.conditions.PRECISIONS`.
         batch_size: Images of a forward pass; None means the largest that fits, per model.
         use_gpu: Whether Ray gave this evaluator a GPU.

@@ -236,7 +236,7 @@ def plan(
         ordered = tuple(kind for kind in KINDS if kind in kinds)
         runs.append(PlannedRun(run, model, dataset, tuple(missing), ordered))
     if register:
-        store.write(lambda connection: _register(connection, identified, datasets.values(), runs))
+        store.write(lambda c: _register(c, identified, datasets.values(), runs), repeatable=True)
     return Plan(tuple(runs), force, tuple(errors))
 
 

@@ -5,9 +5,9 @@ One process commits. An evaluator or decode worker may die at any time: its shar
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,16 +15,15 @@ from typing import Any
 from qubastore.commit import check_contents, commit_shards, known_contents
 from qubastore.conditions import Condition
 from qubastore.datasets import Dataset
-from qubastore.errors import DatasetError, IngestError, QubastoreError, ResolutionError
-from qubastore.evaluators.actor import cpu_environment
+from qubastore.errors import DatasetError, QubastoreError, ResolutionError
 from qubastore.evaluators.attacks import sample_seed
-from qubastore.evaluators.batch_size import remember_sizes, remembered_sizes, work_of
 from qubastore.evaluators.cluster import Resources
-from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.images import SampleFile, image_bytes
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.plan import Plan, PlannedRun
+from qubastore.evaluators.preflight import token
 from qubastore.evaluators.progress import Display, title
+from qubastore.evaluators.staff import POLL_SECONDS, Hired, Staff, cause_of
 from qubastore.labels import label_space
 from qubastore.outputs import label_matrix
 from qubastore.registry import forget_unsupported, note_unsupported
@@ -111,7 +110,7 @@ def _key(planned: PlannedRun) -> str:
 
 
 class Scheduler:
-    """Feeds evaluators and commits; one group of models at a time."""
+    """Feeds evaluators and commits; one group of models at a time. A context manager: it stops the evaluators."""
 
     def __init__(
         self,
@@ -123,29 +122,35 @@ class Scheduler:
         strict: bool,
         display: Display,
         report: IngestReport,
+        driver: str | None = None,
     ) -> None:
-        self._store, self._plan, self._resources = store, planned, resources
-        self._strict, self._display, self._report = strict, display, report
-        self._settings = Settings(
-            data_path=str(store.data_path),
+        self._store, self._plan = store, planned
+        self._strict, self._display, self._report, self._driver = strict, display, report, driver
+        settings = Settings(
+            data_path=store.files.root,
             precision=precision,
             batch_size=batch_size,
             use_gpu=resources.gpus > 0,
-            threads=1 if resources.gpus else resources.cpus,
+            threads=1,
         )
         self._dead: set[str] = set()
         self._begun: set[str] = set()
         self._contents: dict[str, dict[int, str]] = {}
         self._given = itertools.count()
-        self._evaluators: list[Any] = []
-        self._loaded: dict[str, QubastoreError | None] = {}
-        self._sizes: dict[tuple[str, str, str], int] = {}
+        self._group: list[PlannedRun] = []
+        self._open = contextlib.ExitStack()
+        roots = {p.dataset.root or "" for p in planned.todo if p.dataset.samples and p.dataset.samples[0].data is None}
+        self._staff = Staff(store, resources, settings, roots - {""}, self._model_failed, display.say)
 
     def __enter__(self) -> Scheduler:
+        with self._open as opened:
+            opened.callback(self._staff.dismiss)
+            self._staff.check_nodes(opened.enter_context(token(self._store)))
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._dismiss()
+        self._open.close()
 
     def work_on(self, group: list[PlannedRun]) -> None:
         """Put every missing shard of a group through its models."""
@@ -153,91 +158,68 @@ class Scheduler:
 
         for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
             self._contents.setdefault(dataset.dataset_id, known_contents(self._store, dataset.dataset_id))
+        self._group = group
         jobs = deque(_jobs(group))
-        busy: dict[Any, tuple[Any, _Job]] = {}
-        evaluators = self._staff(group, len(jobs))
+        busy: dict[Any, tuple[Hired, _Job]] = {}
+        staff = self._staff
+        staff.assign(group, self._dead)
+        idle = deque(hired for hired in staff.ready for _ in range(self._depth(jobs[0], len(staff.ready))))
+        while jobs or busy:
+            staff.hire(len(jobs) + len(busy))
+            while jobs and idle:
+                job = jobs.popleft()
+                request = job.request(self._dead)
+                if request.runs:
+                    hired = idle.popleft()
+                    job.given = next(self._given)
+                    self._begin(job)
+                    busy[hired.actor.evaluate.remote(request, self._decode(job, group, hired))] = (hired, job)
+            if waiting := [*busy, *staff.starting]:
+                done, _ = ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
+            elif jobs:
+                staff.wait_for_room()
+                continue
+            else:
+                break
+            for ref in done:
+                if ref in staff.starting:
+                    if (ready := staff.started(ref)) is not None:
+                        idle.extend([ready] * (self._depth(jobs[0], len(staff.ready)) if jobs else 1))
+                else:
+                    self._finish(ref, busy, jobs, idle)
+
+    def _finish(self, ref: Any, busy: dict[Any, tuple[Hired, _Job]], jobs: deque[_Job], idle: deque[Hired]) -> None:
+        """Commit what an evaluator gives back, or give its shard to another."""
+        import ray
+
+        hired, job = busy.pop(ref)
         try:
-            idle = deque(evaluators * self._depth(jobs[0], len(evaluators)))
-            while jobs or busy:
-                while jobs and idle:
-                    job = jobs.popleft()
-                    request = job.request(self._dead)
-                    if request.runs:
-                        actor = idle.popleft()
-                        job.given = next(self._given)
-                        self._begin(job)
-                        busy[actor.evaluate.remote(request, self._decode(job, group))] = (actor, job)
-                if not busy:
-                    continue
-                done, _ = ray.wait(list(busy), num_returns=1)
-                actor, job = busy.pop(done[0])
-                try:
-                    result = ray.get(done[0])
-                except ray.exceptions.RayActorError:
-                    # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
-                    held = [job, *(busy.pop(ref)[1] for ref in [r for r, (other, _) in busy.items() if other is actor])]
-                    job, *waiting = sorted(held, key=lambda item: item.given)
-                    jobs.extendleft(reversed(waiting))
-                    evaluators.remove(actor)
-                    idle = deque(other for other in idle if other is not actor)
-                    self._retry(job, jobs)
-                    if jobs:
-                        evaluators.append(fresh := self._evaluator(group))
-                        self._size(fresh, group)
-                        idle.extend([fresh] * self._depth(jobs[0], len(evaluators)))
-                    continue
-                except ray.exceptions.RayTaskError as error:
-                    raise _cause(error) from error
-                idle.append(actor)
-                self._commit(job, result)
-        except BaseException:
-            self._dismiss()
-            raise
+            result = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, ray.exceptions.RayError):
+                raise cause_of(error) from error
+            # A decode worker was killed, or decoded images were lost with their node.
+            idle.append(hired)
+            self._retry(job, jobs, f"decoded images were lost ({type(error.cause).__name__})")
+        except ray.exceptions.RayError:
+            # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
+            held = [job, *(busy.pop(other)[1] for other in [r for r, (who, _) in busy.items() if who is hired])]
+            job, *others = sorted(held, key=lambda item: item.given)
+            jobs.extendleft(reversed(others))
+            while hired in idle:
+                idle.remove(hired)
+            if self._staff.lose(hired):
+                jobs.appendleft(job)
+            else:
+                self._retry(job, jobs, "an evaluator died")
+        else:
+            idle.append(hired)
+            self._commit(job, result)
 
-    def _staff(self, group: list[PlannedRun], n_jobs: int) -> list[Any]:
-        """Evaluators that hold the group's models: those of the group before, where they do, else new ones."""
-        models = {planned.model.model_id for planned in group}
-        if set(self._loaded) != models:
-            self._dismiss()
-        for planned in group:
-            if (error := self._loaded.get(planned.model.model_id)) is not None:
+    def _model_failed(self, model_id: str, error: QubastoreError) -> None:
+        for planned in self._group:
+            if planned.model.model_id == model_id:
                 self._give_up(planned, error)
-        for _ in range(min(self._resources.gpus or 1, n_jobs) - len(self._evaluators)):
-            self._evaluators.append(self._evaluator(group))
-        for actor in self._evaluators:
-            self._size(actor, group)
-        return self._evaluators
-
-    def _size(self, actor: Any, group: list[PlannedRun]) -> None:
-        """Have an evaluator settle the batch sizes that a group's work asks for; what it finds is remembered."""
-        import ray
-
-        conditions: dict[str, dict[str, Condition]] = {}
-        for planned in group:
-            if _key(planned) not in self._dead:
-                conditions.setdefault(planned.model.model_id, {})[work_of(planned.condition)] = planned.condition
-        device = ray.get(actor.device.remote()) if self._settings.batch_size is None else ""
-        for model_id, asked in conditions.items():
-            known = {}
-            if self._settings.batch_size is None:
-                known = remembered_sizes(self._store, model_id, device, self._settings.precision)
-                self._sizes.update({(model_id, device, work): size for work, size in known.items()})
-            found = ray.get(actor.size.remote(model_id, list(asked.values()), known))
-            if found:
-                self._remember(model_id, device, found)
-
-    def _remember(self, model_id: str, device: str, sizes: Mapping[str, int]) -> None:
-        self._store.write(lambda c: remember_sizes(c, model_id, device, self._settings.precision, sizes.items()))
-        self._sizes.update({(model_id, device, work): size for work, size in sizes.items()})
-
-    def _dismiss(self) -> None:
-        """Stop all evaluators: the next group has other models, or the work is over."""
-        import ray
-
-        for actor in self._evaluators:
-            ray.kill(actor)
-        self._evaluators = []
-        self._loaded = {}
 
     def _begin(self, job: _Job) -> None:
         """Show the runs of a job, once: models are loaded by now, so that the speed shown is that of the work."""
@@ -248,49 +230,14 @@ class Scheduler:
                 name = title(planned.model.model.name, planned.place)
                 self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
 
-    def _evaluator(self, group: list[PlannedRun]) -> Any:
-        """Start an evaluator and load the group's models; a model that fails is out, the others go on."""
-        import ray
-
-        from qubastore.evaluators.actor import Evaluator
-
-        options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0}
-        if self._settings.use_gpu:
-            options["num_gpus"] = 1
-        else:
-            options["runtime_env"] = {"env_vars": cpu_environment()}
-        actor: Any = ray.remote(Evaluator).options(**options).remote(self._settings)
-        loads = {}
-        for p in {p.model.model_id: p for p in group}.values():
-            head = read_head(self._store, p.model.model_id) if p.model.model.loader == "open_clip" else None
-            loads[p.model.model_id] = (p, actor.load.remote(p.model.model_id, p.model.source, head))
-        for model_id, (planned, load) in loads.items():
-            self._loaded[model_id] = None
-            try:
-                made = ray.get(load)
-                if made is not None:
-                    store_head(self._store, model_id, made)
-            except ray.exceptions.RayTaskError as error:
-                self._loaded[model_id] = cause = _cause(error)
-                for other in group:
-                    if other.model.model_id == model_id:
-                        self._give_up(other, cause)
-            except ray.exceptions.RayActorError as error:
-                known = _creation_error(error)
-                raise known or IngestError(
-                    f"an evaluator died while it loaded {planned.model.model.name}",
-                    found=str(error).splitlines()[0],
-                    hint="is there memory enough? free -h",
-                ) from error
-        return actor
-
     def _depth(self, job: _Job, evaluators: int) -> int:
         """Shards that an evaluator has at once: one to work on and one being decoded, if memory allows."""
         shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
         return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
 
-    def _decode(self, job: _Job, group: list[PlannedRun]) -> list[Any]:
+    def _decode(self, job: _Job, group: list[PlannedRun], hired: Hired) -> list[Any]:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from qubastore.evaluators.images import decode
 
@@ -306,16 +253,18 @@ class Scheduler:
             )
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
-        task = ray.remote(decode).options(num_cpus=1, max_retries=3)
+        # Beside the evaluator, where there is a core: decoded images are large.
+        beside = NodeAffinitySchedulingStrategy(hired.place.node_id, soft=True)
+        task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=beside)
         preprocessing, shift = group[0].preprocessing, group[0].condition.shift
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
         return [task.remote(chunk, preprocessing, shift) for chunk in chunks]
 
-    def _retry(self, job: _Job, jobs: deque[_Job]) -> None:
+    def _retry(self, job: _Job, jobs: deque[_Job], what: str) -> None:
         job.attempts += 1
         images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"
         if job.attempts < MAX_ATTEMPTS:
-            self._display.say(f"an evaluator died at {images}; trying them again")
+            self._display.say(f"{what} at {images}; trying them again")
             jobs.appendleft(job)
             return
         self._display.say(f"{images} killed {job.attempts} evaluators: set aside")
@@ -332,7 +281,7 @@ class Scheduler:
             self._check_strict(result)
         except BaseException:
             for shard in result.shards:
-                shard.drop_files()
+                shard.drop_files(self._store.files)
             raise
         won = commit_shards(
             self._store,
@@ -341,6 +290,7 @@ class Scheduler:
             contents=new,
             replace=self._plan.replace,
             runs=runs,
+            driver=self._driver,
         )
         for shard, is_won in zip(result.shards, won, strict=True):
             if is_won:
@@ -353,22 +303,12 @@ class Scheduler:
             known.update(new)
         if job.condition.resolution is not None:
             self._forget_unsupported(job, result)
-        self._note_smaller_batches(job, result)
+        models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
+        for shard in result.shards:
+            self._staff.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
         for planned in job.runs:
             if planned.model.model_id in result.errors:
                 self._give_up(planned, result.errors[planned.model.model_id])
-
-    def _note_smaller_batches(self, job: _Job, result: ShardResult) -> None:
-        """A batch that was halved because memory ran out: the next ingest begins with what fitted."""
-        if self._settings.batch_size is not None:
-            return
-        models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
-        work = work_of(job.condition)
-        for shard in result.shards:
-            model_id = models[shard.run_id]
-            known = self._sizes.get((model_id, shard.device, work), shard.batch_size)
-            if shard.batch_size < known:
-                self._remember(model_id, shard.device, {work: shard.batch_size})
 
     def _forget_unsupported(self, job: _Job, result: ShardResult) -> None:
         """What was noted of a network that has taken the size now."""
@@ -415,25 +355,3 @@ def _jobs(group: list[PlannedRun]) -> list[_Job]:
             job = jobs.setdefault(key, _Job(planned.dataset, [], condition, shard, first, end))
             job.runs.append(planned)
     return list(jobs.values())
-
-
-def _cause(error: Any) -> QubastoreError:
-    """The error of ours inside one of Ray's, or what is left of another."""
-    cause = error.cause
-    if isinstance(cause, QubastoreError):
-        return cause
-    if isinstance(cause, OSError):
-        disk = "No space left" in str(cause)
-        return IngestError(
-            f"an evaluator could not write: {cause}",
-            hint="free some space, then run the same command again: what was committed is kept" if disk else None,
-        )
-    text = str(cause).strip().splitlines()
-    return IngestError(
-        f"a worker failed: {type(cause).__name__}: {text[-1] if text else ''}", hint="qubastore ingest --limit 8 ..."
-    )
-
-
-def _creation_error(error: Any) -> QubastoreError | None:
-    cause = getattr(error, "cause", None) or getattr(error, "__cause__", None)
-    return cause if isinstance(cause, QubastoreError) else None

@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore import engine, outputs, registry
 from qubastore.errors import DatasetError, QubastoreError, StoreError
+from qubastore.files import DataFiles
 from qubastore.runs import Run
 from qubastore.store import Store
 
@@ -46,6 +46,7 @@ class Shard:
         seconds: Time of the forward passes.
         kept: Kinds that were kept.
         checksums: Kind -> checksum of its file.
+        committed_at: When it was first committed, for a copy; None means now.
     """
 
     run_id: str
@@ -59,16 +60,17 @@ class Shard:
     seconds: float = 0.0
     kept: tuple[str, ...] = ("outputs",)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    committed_at: datetime | None = None
 
     @property
     def n_outputs(self) -> int:
         """Samples that have a row."""
         return self.n_samples - len(self.failures)
 
-    def drop_files(self) -> None:
+    def drop_files(self, data: DataFiles) -> None:
         """Remove the files of a shard that will not be committed."""
         for file in self.files.values():
-            Path(file).unlink(missing_ok=True)
+            data.remove(file)
 
 
 def commit_shard(store: Store, shard: Shard, *, run: Run | None = None, **options: Any) -> bool:
@@ -145,17 +147,20 @@ def commit_shards(
         return won
 
     try:
-        won = store.write(work)
+        won = store.write(work, repeatable=True)
     except BaseException:
         # An error may reach us although the commit took effect: what the catalog refers to is never removed.
         for shard in shards:
-            with contextlib.suppress(QubastoreError):
+            with contextlib.suppress(QubastoreError, OSError):
                 if not _is_registered(store, shard):
-                    shard.drop_files()
+                    shard.drop_files(store.files)
         raise
-    for shard, is_won in zip(shards, won, strict=True):
+    for number, (shard, is_won) in enumerate(zip(shards, won, strict=True)):
         if not is_won:
-            shard.drop_files()
+            # Or it was ours: the server went away after it had committed, and the second try found the first.
+            won[number] = _is_registered(store, shard)
+            if not won[number]:
+                shard.drop_files(store.files)
     return won
 
 
@@ -171,7 +176,7 @@ def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:
         shard.batch_size,
         shard.device,
         shard.seconds,
-        datetime.now(UTC),
+        shard.committed_at or datetime.now(UTC),
         driver,
         dict(shard.checksums),
     )
@@ -185,11 +190,12 @@ def known_contents(store: Store, dataset_id: str) -> dict[int, str]:
 
 def _is_registered(store: Store, shard: Shard) -> bool:
     """Whether the catalog refers to any of a shard's files."""
-    for kind, file in shard.files.items():
-        query = f"select count(*) from ducklake_list_files({engine.quote(engine.CATALOG)}, {engine.quote(kind)})"
-        if store.rows(f"{query} where ends_with(data_file, ?)", [Path(file).name])[0][0]:
-            return True
-    return False
+    names = [file.rpartition("/")[2] for file in shard.files.values()]
+    query = (
+        f"select count(*) from {engine.METADATA}.ducklake_data_file"
+        " where end_snapshot is null and list_contains(?, parse_filename(path))"
+    )
+    return bool(names) and store.rows(query, [names])[0][0] > 0
 
 
 def _remove_shard(connection: duckdb.DuckDBPyConnection, shard: Shard) -> None:

@@ -114,7 +114,7 @@ def _sum_up(store: Store, runs: Sequence[str]) -> None:
         registry.insert(connection, "bin_summary", [row for each in found for row in each.bins])
         registry.insert(connection, "cue_summary", [row for each in found for row in each.cues])
 
-    store.write(work)
+    store.write(work, repeatable=True)
 
 
 def _states(
@@ -330,7 +330,7 @@ def _replace(store: Store, rows: Sequence[MetricRow], summed_up: Mapping[str, da
         now = dict(connection.execute("select run_id, computed_at from run_summary").fetchall())
         registry.insert(connection, "run_metrics", [row for row in rows if now.get(row[0]) == summed_up[row[0]]])
 
-    store.write(work)
+    store.write(work, repeatable=True)
 
 
 def _masked(column: Any) -> bool:

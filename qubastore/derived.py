@@ -167,7 +167,7 @@ def _shard(store: Store, run: Run, number: int, recipe: Recipe, space: str) -> S
             "outputs": outputs.outputs_table(run.run_id, ids, columns),
             "logits": outputs.vectors_table(run.run_id, ids, rounded),
         }
-        written = outputs.write_shard(store.data_path, run.run_id, number, tables)
+        written = outputs.write_shard(store.files, run.run_id, number, tables)
     return Shard(
         run.run_id,
         number,

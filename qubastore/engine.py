@@ -6,10 +6,13 @@ The extensions come from PyPI wheels and are loaded by path, so nothing is downl
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
+from qubastore.files import s3_endpoint, s3_region
+from qubastore.location import DEFAULT_SCHEMA, Location
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,12 +20,29 @@ if TYPE_CHECKING:
 CATALOG = "store"
 """The name under which a store is attached; `from store.main.outputs` and `from outputs` mean the same."""
 
+METADATA = f"__ducklake_metadata_{CATALOG}"
+"""The name under which DuckLake attaches the catalog's own tables."""
+
 # Small transactions (a shard's row, a run's summary) live in the catalog instead of in tiny Parquet files of their own.
 INLINE_ROWS = 256
 
+_CORE = ("sqlite_scanner", "ducklake")
+_LOST = re.compile(
+    r"closed the connection|connection to server|could not connect|Connection refused|terminating connection"
+    r"|no connection to the server|connection has been closed|starting up|shutting down|in recovery mode"
+    r"|could not receive data|could not send data|Connection reset|Broken pipe|Connection timed out"
+    # What DuckDB says of a transaction whose server went away while it ended.
+    r"|Failed to execute query \"(?:BEGIN|COMMIT|ROLLBACK)|not currently part of a transaction",
+    re.IGNORECASE,
+)
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A fresh in-memory DuckDB connection with the DuckLake and SQLite extensions loaded.
+_REFUSED = re.compile(
+    r"authentication failed|no password supplied|pg_hba|does not exist|permission denied", re.IGNORECASE
+)
+
+
+def connect(location: Location) -> duckdb.DuckDBPyConnection:
+    """A fresh in-memory DuckDB connection with the extensions loaded that a store there needs.
 
     Raises:
         StoreError: where an extension's wheel is missing or made for another DuckDB.
@@ -33,7 +53,10 @@ def connect() -> duckdb.DuckDBPyConnection:
     # checked the wheels that they lie in; the switch goes off below, and cannot be put on while the database runs.
     config = dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), "false")
     connection = duckdb.connect(":memory:", config={**config, "allow_unsigned_extensions": "true"})
-    for extension in ("sqlite_scanner", "ducklake"):
+    wanted = ["postgres_scanner", "ducklake"] if location.is_postgres else [*_CORE]
+    if location.is_s3 or (location.is_postgres and not location.data):
+        wanted += ["httpfs", "aws"]
+    for extension in wanted:
         try:
             connection.execute(f"load {quote(str(_extension_path(extension)))}")
         except duckdb.Error as error:
@@ -44,17 +67,65 @@ def connect() -> duckdb.DuckDBPyConnection:
                 hint=f"pip install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}",
             ) from None
     connection.execute("set allow_unsigned_extensions = false")
+    if "httpfs" in wanted:
+        _use_s3(connection)
     return connection
 
 
-def attach(connection: duckdb.DuckDBPyConnection, catalog: Path, data: Path, *, read_only: bool) -> None:
-    """Attach the DuckLake whose SQLite catalog is `catalog` as `store` and make it the default.
+def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
+    """Where S3 is, and whose keys open it, in memory alone; what is out of reach is asked for again for a minute."""
+    scheme, _, host = s3_endpoint().rpartition("://")
+    options = ["type s3", "provider credential_chain", "validation 'none'", f"region {quote(s3_region())}"]
+    if host:
+        options += [f"endpoint {quote(host)}", "url_style 'path'", f"use_ssl {'false' if scheme == 'http' else 'true'}"]
+    connection.execute(f"create or replace temporary secret store_files ({', '.join(options)})")
+    connection.execute("set http_retries = 8; set http_retry_wait_ms = 250; set http_retry_backoff = 2")
 
-    The data path noted in the catalog is overridden by where the files are now, so that a store can be moved.
+
+def attach(connection: duckdb.DuckDBPyConnection, location: Location, *, read_only: bool, options: str = "") -> None:
+    """Attach the DuckLake at a location as `store` and make it the default.
+
+    The data path noted in the catalog of a folder is overridden by where the files are now, so that a store can be
+    moved; a catalog in PostgreSQL says itself where its files are.
     """
-    options = f"data_path {quote(f'{data}/')}, override_data_path true" + (", read_only" if read_only else "")
-    connection.execute(f"attach {quote(f'ducklake:sqlite:{catalog}')} as {CATALOG} ({options})")
+    if location.is_postgres:
+        catalog = f"ducklake:postgres:{location.connection_string}"
+        chosen = [f"metadata_schema {quote(location.schema)}"]
+        if location.data:
+            chosen.append(f"data_path {quote(f'{location.data}/')}")
+    else:
+        catalog = f"ducklake:sqlite:{location.catalog_file.resolve()}"
+        chosen = [f"data_path {quote(f'{location.data}/')}", "override_data_path true"]
+    chosen += [option for option in ("read_only" if read_only else "", options) if option]
+    connection.execute(f"attach {quote(catalog)} as {CATALOG} ({', '.join(chosen)})")
     connection.execute(f"use {CATALOG}")
+
+
+def noted_data(connection: duckdb.DuckDBPyConnection) -> str:
+    """Where the attached catalog says that its files lie, without a slash at the end."""
+    query = f"select data_path from ducklake_settings({quote(CATALOG)})"
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return str(row[0]).rstrip("/")
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether an error says that the catalog's server is gone, or not there yet: what a later try may cure."""
+    return bool(_LOST.search(str(error))) and not _REFUSED.search(str(error))
+
+
+def may_be_lost(error: Exception) -> bool:
+    """Whether an error may come of a server that died and is back already: DuckDB then says many things."""
+    import duckdb
+
+    kinds = (duckdb.IOException, duckdb.TransactionException, duckdb.InvalidInputException)
+    return isinstance(error, kinds) and not _REFUSED.search(str(error))
+
+
+def plain(error: Exception) -> str:
+    """What PostgreSQL itself said, without what DuckLake puts around it."""
+    first = str(error).strip().splitlines()[0]
+    return re.sub(r'^.*Unable to connect to Postgres at "[^"]*": ', "", first)
 
 
 def quote(text: str) -> str:
@@ -70,9 +141,26 @@ def _extension_path(extension: str) -> Path:
     package = importlib.util.find_spec(f"duckdb_extension_{extension}")
     if package is None or not package.submodule_search_locations:
         name = extension.replace("_", "-")
+        core = extension in _CORE
         raise StoreError(
             f"the DuckDB extension {extension} is not installed",
-            expected=f"the PyPI package duckdb-extension-{name}, which qubastore depends on",
-            hint="pip install --force-reinstall qubastore",
+            expected=f"the PyPI package duckdb-extension-{name}, which "
+            + ("qubastore depends on" if core else "stores in PostgreSQL and S3 need"),
+            hint="pip install --force-reinstall qubastore" if core else "pip install 'qubastore[cluster]'",
         )
     return next(Path(package.submodule_search_locations[0]).rglob("*.duckdb_extension"))
+
+
+__all__ = [
+    "CATALOG",
+    "DEFAULT_SCHEMA",
+    "INLINE_ROWS",
+    "METADATA",
+    "attach",
+    "connect",
+    "is_lost",
+    "may_be_lost",
+    "noted_data",
+    "plain",
+    "quote",
+]

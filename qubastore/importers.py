@@ -207,7 +207,7 @@ def _store_run(store: Store, file: Path, name: str, data: Dataset, predictions: 
         "confidence": np.array([predictions[index][1] for index in range(size)]),
     }
     table = outputs.outputs_table(run.run_id, np.arange(size, dtype=np.int32), columns)
-    written = outputs.write_shard(store.data_path, run.run_id, 0, {"outputs": table})
+    written = outputs.write_shard(store.files, run.run_id, 0, {"outputs": table})
     shard = Shard(run.run_id, 0, 0, size, written.files, device="imported", checksums=written.checksums)
     store.write(register)
     commit_shard(store, shard, dataset_id=data.dataset_id)

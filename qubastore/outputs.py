@@ -5,17 +5,16 @@ Everything is NumPy on the host, in float64, from the model's float32 logits, be
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.errors import OutputError
+from qubastore.files import DataFiles
 from qubastore.identity import checksum
 from qubastore.labels import LabelSpace
 
@@ -235,9 +234,9 @@ def vectors_table(run_id: str, sample_ids: NDArray[np.int32], vectors: NDArray[n
     return pa.table({"run_id": _constant(run_id, len(sample_ids)), "sample_id": sample_ids, "values": values})
 
 
-def partition_folder(data_path: Path, table: str, run_id: str) -> Path:
-    """Where the files of a run lie: partitioned tables keep them under `key=value/`."""
-    return data_path / "main" / table / f"run_id={run_id}"
+def partition(table: str, run_id: str) -> tuple[str, ...]:
+    """Folders below the data path in which the files of a run lie: partitioned tables keep them under `key=value/`."""
+    return ("main", table, f"run_id={run_id}")
 
 
 @dataclass(frozen=True)
@@ -248,36 +247,22 @@ class Written:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_shard(data_path: Path, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> Written:
+def write_shard(data: DataFiles, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> Written:
     """Write the files of a shard, one per kind of output, under names of their own: all of them, or none."""
     name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
     files: dict[str, str] = {}
     checksums: dict[str, str] = {}
     try:
         for kind, table in tables.items():
-            path = partition_folder(data_path, kind, run_id) / name
-            files[kind] = str(path)
-            checksums[kind] = write_parquet(table, path)
+            files[kind] = data.path(*partition(kind, run_id), name)
+            content = parquet_bytes(table)
+            checksums[kind] = checksum(content)
+            data.write(files[kind], content)
     except BaseException:
         for written in files.values():
-            Path(written).unlink(missing_ok=True)
+            data.remove(written)
         raise
     return Written(files, checksums)
-
-
-def write_parquet(table: pa.Table, path: Path) -> str:
-    """Write a table, flush it to the disk (what is registered later must outlive a power cut), return its checksum."""
-    data = parquet_bytes(table)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return checksum(data)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

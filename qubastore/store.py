@@ -1,25 +1,28 @@
-"""The store: a DuckLake whose catalog is a SQLite file and whose tables are Parquet files.
+"""The store: a DuckLake, that is a catalog (a SQLite file or PostgreSQL) and tables in Parquet files (a folder or S3).
 
-A store is a folder: `catalog.sqlite`, `data/` with the Parquet files, and `commit.lock`, which writers hold in turn.
-Readers never wait: the catalog is in write-ahead mode and every transaction sees one snapshot.
+On a laptop a store is a folder: `catalog.sqlite`, `data/` with the Parquet files, and `commit.lock`, which writers hold
+in turn. For several machines it is a URL (`qubastore.location`). Readers never wait: a transaction sees one snapshot.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore import engine, schema, views
 from qubastore.boundary import translated, uninterrupted
-from qubastore.errors import StoreBusyError, StoreError, StoreNotFoundError, UsageError
+from qubastore.errors import StoreError, StoreNotFoundError, UsageError
+from qubastore.files import PATIENCE, DataFiles
+from qubastore.location import Location, locate
+from qubastore.turns import LOCK_TIMEOUT, AdvisoryTurn, FileTurn, Turn
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,24 +31,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STORE_VARIABLE = "QUBASTORE_STORE"
-DEFAULT_STORE = "store"
-LOCK_TIMEOUT = 120.0
-"""Seconds that a writer waits for another one before it gives up."""
+_DOUBTS = 5
+"""Times that a transaction is tried again after an error that a broken connection may have caused."""
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "lustre", "beegfs", "gpfs", "ceph")
-
-
-def store_path(path: str | os.PathLike[str] | None = None) -> Path:
-    """Where the store is: `path`, else the environment's QUBASTORE_STORE, else ./store."""
-    chosen = os.fspath(path) if path is not None else os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
-    if "://" in chosen:
-        raise UsageError(
-            f"{chosen} is a URL",
-            expected="the path of a folder",
-            hint="stores by URL are not supported by this release",
-        )
-    return Path(chosen)
 
 
 class Store:
@@ -58,13 +47,26 @@ class Store:
         ...     store.rank(weights={"calibration": 2})
     """
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
-        self.path, self.read_only = path, read_only
+    def __init__(self, location: Location, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        self.location, self.read_only = location, read_only
+        self.files = DataFiles(location.data)
         self._connection = connection
+        self._turn: Turn | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder of a store that is one.
+
+        Raises:
+            UsageError: where the store is at a URL.
+        """
+        if self.location.folder is None:
+            raise UsageError(f"the store {self.location} is no folder")
+        return self.location.folder
 
     @property
     def data_path(self) -> Path:
-        """The folder of the Parquet files."""
+        """The folder of the Parquet files of a store that is a folder; `files` works for every store."""
         return self.path.resolve() / "data"
 
     def close(self) -> None:
@@ -89,7 +91,7 @@ class Store:
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as a list of tuples."""
         with translated(query):
-            return self._connection.execute(query, list(parameters)).fetchall()
+            return self._again(lambda: self._connection.execute(query, list(parameters)).fetchall())
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same database: it may put other questions meanwhile. Close it after use."""
@@ -100,37 +102,60 @@ class Store:
         with translated(query):
             self._connection.execute(query)
 
-    def write(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    def write(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, repeatable: bool = False) -> T:
         """Run `work` in one transaction: all of it is stored, or nothing.
 
         DuckLake lets two transactions that only append both succeed, so writers of a store take turns: what `work`
         reads cannot change before it commits. Where the catalog is locked all the same, the transaction is rolled
-        back and `work` runs again, checks included.
+        back and `work` runs again, checks included. Where the catalog's server goes away, it is waited for; work that
+        may have been committed by then runs again only if it is `repeatable`.
 
         Ctrl-C waits until the transaction is over.
 
+        Args:
+            work: What to do, with a connection in a transaction.
+            repeatable: Whether `work` may run again after it took effect: it checks what is there.
+
         Raises:
-            StoreError: in a read-only store, on a full disk, or where the store stays locked.
+            StoreError: in a read-only store, on a full disk, or where the store stays locked or out of reach.
         """
         import duckdb
 
         if self.read_only:
-            raise StoreError(f"the store {self.path} is open for reading only", hint="open it with read_only=False")
-        deadline, pause = time.monotonic() + LOCK_TIMEOUT, 0.01
-        with self._turn(deadline), uninterrupted(), translated():
+            raise StoreError(f"the store {self.location} is open for reading only", hint="open it with read_only=False")
+        deadline, pause, doubts = time.monotonic() + LOCK_TIMEOUT, 0.01, 0
+        with translated():
             while True:
+                sent = False
                 try:
-                    self._connection.execute("begin transaction")
-                    result = work(self._connection)
-                    self._connection.execute("commit")
-                except BaseException as error:
-                    with contextlib.suppress(duckdb.Error):
-                        self._connection.execute("rollback")
-                    locked = isinstance(error, duckdb.Error) and "database is locked" in str(error)
-                    if not locked or time.monotonic() > deadline:
+                    turn = self._take_turn()
+                    with turn.held(deadline), uninterrupted():
+                        try:
+                            self._connection.execute("begin transaction")
+                            result = work(self._connection)
+                            turn.confirm()
+                            sent = True
+                            self._connection.execute("commit")
+                        except BaseException:
+                            with contextlib.suppress(duckdb.Error):
+                                self._connection.execute("rollback")
+                            raise
+                        return result
+                except duckdb.Error as error:
+                    lost = self.location.is_postgres and engine.is_lost(error)
+                    if self.location.is_postgres and not lost and doubts < _DOUBTS and engine.may_be_lost(error):
+                        lost, doubts = True, doubts + 1
+                    again = "database is locked" in str(error) or (lost and (repeatable or not sent))
+                    if lost and not again:
+                        raise StoreError(
+                            f"the connection to {self.location} broke while something was committed",
+                            found="nobody can tell whether it took effect",
+                            hint="run the same command again: it sees what is there",
+                        ) from None
+                    if not again or time.monotonic() > deadline:
                         raise
-                else:
-                    return result
+                if lost:
+                    self._reconnect(deadline)
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
 
@@ -207,39 +232,69 @@ class Store:
         finally:
             cursor.close()
 
-    @contextlib.contextmanager
-    def _turn(self, deadline: float) -> Iterator[None]:
-        """Hold the store's lock file; the system lets go of it when the process dies, however it dies."""
-        with translated(), _lock_file(self.path).open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise StoreBusyError(
-                            f"another process has kept the store {self.path} locked for {LOCK_TIMEOUT:.0f} s",
-                            hint=f"see who holds it: fuser {_lock_file(self.path)}",
-                        ) from None
-                    time.sleep(0.005)
-            yield
+    def _take_turn(self) -> Turn:
+        if self._turn is None:
+            if self.location.is_postgres:
+                self._turn = AdvisoryTurn(self._connection, self.location)
+            else:
+                self._turn = FileTurn(_lock_file(self.location))
+        return self._turn
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """Put a question; where the catalog's server went away, wait for it and ask again."""
+        import duckdb
+
+        try:
+            return ask()
+        except duckdb.Error as error:
+            if not (self.location.is_postgres and engine.is_lost(error)):
+                raise
+        self._reconnect(time.monotonic() + PATIENCE)
+        return ask()
+
+    def _reconnect(self, deadline: float) -> None:
+        """A new connection in place of one that broke, as soon as the server is there.
+
+        Raises:
+            StoreError: where it is not there by the deadline.
+        """
+        import duckdb
+
+        pause = 0.1
+        while True:
+            try:
+                fresh = _connected(self.location, read_only=self.read_only)
+                break
+            except (StoreError, duckdb.Error) as error:
+                if time.monotonic() > deadline or not engine.is_lost(error):
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
+        self._connection, self._turn = fresh._connection, None
 
 
 def init(path: str | os.PathLike[str] | None = None) -> Store:
     """Make a store and open it for writing: schema, views and the published table of the QUBA study.
 
-    The store is made beside its place and moved there when it is whole.
+    A folder is made beside its place and moved there when it is whole; a catalog in PostgreSQL is filled in one
+    transaction, before which it is no store.
 
     Args:
-        path: Folder that is to become the store; None means QUBASTORE_STORE or ./store.
+        path: Folder that is to become the store, or a URL; None means QUBASTORE_STORE or ./store.
 
     Raises:
         StoreError: where there is something already, or the place cannot be written.
     """
-    from qubastore.published import load_published
+    where = locate(path)
+    return _init_postgres(where) if where.is_postgres else _init_folder(where)
 
-    where = store_path(path)
-    if (where / "catalog.sqlite").exists():
+
+def _init_folder(location: Location) -> Store:
+    where = location.folder
+    assert where is not None
+    if location.catalog_file.exists():
         raise StoreError(f"there is a store at {where} already", hint=f"qubastore show runs --store {where}")
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise StoreError(f"{where} is not empty", expected="a new or empty folder", hint="choose another path")
@@ -251,16 +306,14 @@ def init(path: str | os.PathLike[str] | None = None) -> Store:
         with translated():
             (new / "data").mkdir()
             new.chmod(0o777 & ~_umask())
-            connection = engine.connect()
-            engine.attach(connection, new / "catalog.sqlite", new / "data", read_only=False)
+            made = locate(new)
+            connection = engine.connect(made)
+            engine.attach(connection, made, read_only=False)
             # In the default journal a reader with an unfetched result makes a writer's commit fail.
-            with contextlib.closing(sqlite3.connect(new / "catalog.sqlite")) as catalog:
+            with contextlib.closing(sqlite3.connect(made.catalog_file)) as catalog:
                 catalog.execute("pragma journal_mode=wal")
-            connection.execute(f"call {engine.CATALOG}.set_option('data_inlining_row_limit', {engine.INLINE_ROWS})")
-            with Store(new, connection, read_only=False) as store:
-                store.write(lambda c: schema.migrate(c, schema.migrations(), since=0))
-                store.write(_refresh_views)
-                store.write(load_published)
+            with Store(made, connection, read_only=False) as store:
+                _fill(store)
             new.rename(where)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
@@ -268,23 +321,68 @@ def init(path: str | os.PathLike[str] | None = None) -> Store:
     return open_store(where, read_only=False)
 
 
+def _init_postgres(location: Location) -> Store:
+    if not location.data:
+        raise UsageError(
+            "a new store in PostgreSQL needs a place for its files",
+            expected="&data=s3://BUCKET/FOLDER or &data=/shared/folder in its URL",
+            found=str(location),
+        )
+    if not location.is_s3:
+        with translated():
+            Path(location.data).mkdir(parents=True, exist_ok=True)
+    DataFiles(location.data).check()
+    with _attach(location, read_only=False, fresh=True) as store:
+        if _is_store(store):
+            raise StoreError(
+                f"there is a store at {location} already", hint=f"qubastore show runs --store '{location}'"
+            )
+        if store.files.sizes():
+            raise StoreError(f"{location.data} is not empty", expected="a new or empty place for the files of a store")
+        _fill(store)
+    return open_store(location.text, read_only=False)
+
+
+def _fill(store: Store) -> None:
+    """Schema, views, published table: all of it, or nothing."""
+    from qubastore.published import load_published
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        schema.migrate(connection, schema.migrations(), since=0)
+        _refresh_views(connection)
+        load_published(connection)
+
+    with translated():
+        store._connection.execute(f"call {engine.CATALOG}.set_option('data_inlining_row_limit', {engine.INLINE_ROWS})")
+    store.write(work)
+
+
+def _is_store(store: Store) -> bool:
+    query = "select count(*) from duckdb_tables() where database_name = ? and table_name = 'store_info'"
+    return bool(store.rows(query, [engine.CATALOG])[0][0])
+
+
 def open_store(path: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Store:
     """Open a store.
 
     Args:
-        path: The store's folder; None means QUBASTORE_STORE or ./store.
+        path: The store's folder, or its URL; None means QUBASTORE_STORE or ./store.
         read_only: False to ingest, import or remove.
 
     Raises:
         StoreNotFoundError: where there is none.
         StoreVersionError: where it was written with another schema.
     """
-    store = _attach(path, read_only=read_only)
+    return _connected(locate(path), read_only=read_only)
+
+
+def _connected(location: Location, *, read_only: bool) -> Store:
+    store = _attach(location, read_only=read_only)
     try:
         with translated():
             connection = store._connection
             facts = schema.store_facts(connection)
-            schema.check_version(schema.schema_version(facts), schema.migrations(), str(store.path))
+            schema.check_version(schema.schema_version(facts), schema.migrations(), str(location))
         if facts.get("views_hash") != views.views_hash():
             if read_only:
                 with translated():
@@ -299,12 +397,12 @@ def open_store(path: str | os.PathLike[str] | None = None, *, read_only: bool = 
 
 def migrate(path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
     """Bring a store's schema to this release's version, in one transaction; return the versions before and after."""
-    with _attach(path, read_only=False) as store:
+    with _attach(locate(path), read_only=False) as store:
         steps = schema.migrations()
         with translated():
             before = schema.schema_version(schema.store_facts(store._connection))
         if before > max(steps):
-            schema.check_version(before, steps, str(store.path))
+            schema.check_version(before, steps, str(store.location))
 
         def work(connection: duckdb.DuckDBPyConnection) -> int:
             return schema.migrate(connection, steps, since=before)
@@ -314,25 +412,71 @@ def migrate(path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
         return before, after
 
 
-def _attach(path: str | os.PathLike[str] | None, *, read_only: bool) -> Store:
-    where = store_path(path)
-    catalog = where / "catalog.sqlite"
-    if not catalog.is_file():
+def _attach(location: Location, *, read_only: bool, fresh: bool = False) -> Store:
+    """Attach a catalog. One in PostgreSQL that is no store yet is filled where it is to be `fresh`."""
+    hint = f"qubastore init --store {_shell(str(location))}"
+    if not location.is_postgres and not location.catalog_file.is_file():
         raise StoreNotFoundError(
-            f"there is no store at {where}",
-            expected="a folder with catalog.sqlite in it",
-            hint=f"qubastore init --store {where}",
+            f"there is no store at {location}", expected="a folder with catalog.sqlite in it", hint=hint
         )
-    connection = engine.connect()
-    with translated():
-        if not read_only:
-            _lock_file(where).open("a").close()
-        engine.attach(connection, catalog.resolve(), where.resolve() / "data", read_only=read_only)
-    return Store(where, connection, read_only=read_only)
+    connection = engine.connect(location)
+    try:
+        if location.is_postgres:
+            location = _attach_postgres(connection, location, read_only=read_only, fresh=fresh, hint=hint)
+        else:
+            with translated():
+                if not read_only:
+                    _lock_file(location).open("a").close()
+                engine.attach(connection, location, read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return Store(location, connection, read_only=read_only)
 
 
-def _lock_file(where: Path) -> Path:
-    return where / "commit.lock"
+def _attach_postgres(
+    connection: duckdb.DuckDBPyConnection, location: Location, *, read_only: bool, fresh: bool, hint: str
+) -> Location:
+    import duckdb
+
+    # To look, and never to make: DuckLake makes a catalog where it finds none.
+    options = "" if fresh else "create_if_not_exists false"
+    try:
+        engine.attach(connection, location, read_only=read_only, options=options)
+    except duckdb.Error as error:
+        message = engine.plain(error)
+        if engine.is_lost(error):
+            raise StoreError(
+                f"the PostgreSQL server of {location} cannot be reached",
+                found=message,
+                hint="is it up? pg_isready -h HOST",
+            ) from None
+        if "authentication failed" in message or "no password" in message:
+            raise StoreError(
+                f"PostgreSQL does not let you in to {location}",
+                found=message,
+                hint="the password belongs in PGPASSWORD or ~/.pgpass",
+            ) from None
+        if "does not exist" in message:
+            raise StoreNotFoundError(f"there is no store at {location}", found=message, hint=hint) from None
+        if "DATA_PATH" in message.upper():
+            raise StoreError(
+                f"the files of the store {location} lie elsewhere",
+                found=message,
+                hint="leave data= out: the catalog says where they are",
+            ) from None
+        raise StoreError(f"the store {location} cannot be opened", found=message) from None
+    noted = engine.noted_data(connection)
+    return replace(location, data=noted)
+
+
+def _shell(text: str) -> str:
+    return f"'{text}'" if "?" in text or "&" in text or " " in text else text
+
+
+def _lock_file(location: Location) -> Path:
+    assert location.folder is not None
+    return location.folder / "commit.lock"
 
 
 def _refresh_views(connection: duckdb.DuckDBPyConnection) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import qubastore
 from qubastore.store import Store
+
+if TYPE_CHECKING:
+    from tests.services import S3, Postgres
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
@@ -202,6 +207,54 @@ def ray_session() -> Iterator[None]:
         )
     yield
     ray.shutdown()
+
+
+def require_cluster_parts() -> None:
+    """Skip where what `make test-cluster` installs is not here."""
+    from tests.services import postgres_programs
+
+    if postgres_programs() is None:
+        pytest.skip("needs PostgreSQL: make test-cluster installs it")
+    for module in ("moto", "duckdb_extension_postgres_scanner", "duckdb_extension_httpfs", "duckdb_extension_aws"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs {module}: make test-cluster installs it")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for the session."""
+    require_cluster_parts()
+    from tests.services import Postgres
+
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """An S3 server for the session."""
+    require_cluster_parts()
+    from tests.services import S3
+
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Postgres:
+    """PostgreSQL, its password in the environment of this test alone."""
+    monkeypatch.setenv("PGPASSWORD", postgres_server.password)
+    return postgres_server
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """S3, its keys in the environment of this test alone."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "
     tables = {"outputs": outputs.outputs_table(run_id, ids, outputs.output_columns(logits, labels))}
     if "logits" in keep:
         tables["logits"] = outputs.vectors_table(run_id, ids, outputs.round_significant(logits, bits))
-    written = outputs.write_shard(store.data_path, run_id, number, tables)
+    written = outputs.write_shard(store.files, run_id, number, tables)
     return Shard(
         run_id,
         number,

@@ -35,6 +35,7 @@ from qubastore.errors import (
     StoreVersionError,
     UsageError,
 )
+from qubastore.location import locate
 from qubastore.metrics import METRICS
 from qubastore.models import Model
 from qubastore.registry import insert, register_dataset, register_model, remove_model, remove_run
@@ -79,8 +80,8 @@ def test_the_store_is_found_by_environment(store, monkeypatch):
     monkeypatch.setenv("QUBASTORE_STORE", str(store.path))
     with qubastore.open() as found:
         assert found.path == store.path
-    monkeypatch.setenv("QUBASTORE_STORE", "postgres://somewhere/db")
-    with pytest.raises(UsageError, match="is a URL"):
+    monkeypatch.setenv("QUBASTORE_STORE", "mysql://somewhere/db")
+    with pytest.raises(UsageError, match="begins with mysql"):
         qubastore.open()
 
 
@@ -489,7 +490,7 @@ def test_quoted_text_comes_back(text):
     assert CONNECTION.execute(f"select {quote(text)}").fetchone() == (text,)
 
 
-CONNECTION = connect()
+CONNECTION = connect(locate("store"))
 
 
 def test_vectors_of_any_value_come_back_through_the_store(store):
@@ -497,12 +498,10 @@ def test_vectors_of_any_value_come_back_through_the_store(store):
     run_id = add_run(store, np.eye(3), [0, 1, 2], keep=("outputs",))
     from qubastore import outputs
 
-    path = outputs.partition_folder(store.data_path, "features", run_id) / "x.parquet"
-    outputs.write_parquet(outputs.vectors_table(run_id, np.arange(3, dtype=np.int32), values), path)
+    table = outputs.vectors_table(run_id, np.arange(3, dtype=np.int32), values)
+    path = outputs.write_shard(store.files, run_id, 0, {"features": table}).files["features"]
     store.write(
-        lambda c: c.execute(
-            "call ducklake_add_data_files('store', 'features', ?, hive_partitioning => true)", [str(path)]
-        )
+        lambda c: c.execute("call ducklake_add_data_files('store', 'features', ?, hive_partitioning => true)", [path])
     )
     back = np.concatenate([b.column("values").flatten().to_numpy(zero_copy_only=False) for b in store.features(run_id)])
     np.testing.assert_array_equal(back.view(np.uint32), values.reshape(-1).view(np.uint32))

@@ -14,6 +14,7 @@ from qubastore.metrics import METRICS
 from qubastore.missing import dimension_states
 from qubastore.views import all_views
 from tests import test_derived as derived
+from tests import test_doctor as doctor
 from tests import test_probes as probes
 from tests import test_second_study as second_study
 from tests.runs import add_run
@@ -425,6 +426,7 @@ ELSEWHERE = {
     "imagenet_x_error_ratio": second_study.test_imagenet_x_by_hand,
     "invariance": second_study.test_invariance_by_hand,
     "label_set_accuracy": second_study.test_real_labels_come_with_official_images,
+    "run_progress": doctor.test_progress_by_hand,
     "probe_accuracy": probes.test_a_probe_reaches_what_scikit_learn_reaches,
 }
 """Views whose hand-worked rows need more than a run, and the test that has them."""

@@ -1,0 +1,47 @@
+"""`qubastore copy`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command("copy")
+@click.argument("source")
+@click.argument("target")
+@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model's runs. Repeatable.")
+def command(source: str, target: str, models: tuple[str, ...]) -> None:
+    """Copy a store, or some of its models, into another, and compare both sides row for row.
+
+    SOURCE and TARGET are folders or URLs. The target is made where there is none; what it has already is left as it is,
+    so a copy that was stopped goes on where it was.
+
+    \b
+    Example:
+      qubastore copy store 'postgres://ann@db/quba?data=s3://bucket/quba'
+      qubastore copy 'postgres://ann@db/quba' laptop --model timm:resnet50.a1_in1k
+    """
+    from qubastore.copying import copy_store
+    from qubastore.errors import StoreNotFoundError
+    from qubastore.store import init, open_store
+
+    with open_store(source) as here:
+        try:
+            there = open_store(target, read_only=False)
+        except StoreNotFoundError:
+            there = init(target)
+            click.echo(f"made {there.location}", err=True)
+        with there:
+            done = copy_store(here, there, models, report=_report)
+            click.echo(
+                f"{done.models} new models, {done.shards} shards copied; {done.runs} runs with {done.rows:,} rows are"
+                f" the same in {there.location}"
+            )
+
+
+def _report(run: str, done: int, shards: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{run}: {done}/{shards} shards", err=True, nl=done == shards)
+    elif done == shards:
+        click.echo(f"{run}: {shards} shards", err=True)

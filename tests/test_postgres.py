@@ -1,0 +1,314 @@
+"""Stores by URL: PostgreSQL and S3, both real processes; what is asked of a folder is asked of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import qubastore
+from qubastore.commit import commit_shard
+from qubastore.completion import complete_runs
+from qubastore.copying import copy_store
+from qubastore.doctor import examine
+from qubastore.errors import StoreBusyError, StoreError, StoreNotFoundError
+from qubastore.garbage import collect
+from tests.runs import add_run, write_shard
+from tests.test_doctor import LABELS, logits, tables
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def url(postgres, s3):
+    database = postgres.database()
+    return postgres.url(database, f"s3://{s3.BUCKET}/{database}")
+
+
+def run_command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "qubastore.cli.main", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_a_store_by_url_is_a_store_like_any_other(url, store, postgres, s3):
+    with qubastore.init(url) as remote:
+        for each in (store, remote):
+            add_run(each, logits(), LABELS, shard_size=4)
+        assert tables(remote) == tables(store)
+        assert list(examine(remote, deep=True)) == []
+        assert all(path.startswith("s3://") for path in remote.files.sizes())
+        with pytest.raises(StoreError, match="there is a store at"):
+            qubastore.init(url)
+    with qubastore.open(url.partition("?")[0]) as again:
+        assert again.location.data == url.partition("data=")[2]
+        assert again.rank(source="published").height == 326
+        assert [len(batch) for batch in again.logits(again.rows("select run_id from runs")[0][0])] == [12]
+
+
+def test_every_command_works_by_url_and_says_no_secret(url, tmp_path, postgres, s3, tiny_models, images):
+    assert run_command("init", "--store", url).returncode == 0
+    ingested = run_command(
+        "ingest",
+        "--store",
+        url,
+        "--model",
+        f"python:{tiny_models}:first",
+        "--dataset",
+        f"noise={images}",
+        "--num-cpus",
+        1,
+    )
+    assert ingested.returncode == 0, ingested.stderr
+    done = [ingested]
+    for arguments in (
+        ("sql", "select model, n_outputs from accuracy", "--format", "csv"),
+        ("sql", "from duckdb_secrets()"),
+        ("rank", "--top", 3),
+        ("show", "runs"),
+        ("status",),
+        ("doctor", "--deep"),
+        ("gc",),
+    ):
+        done.append(run_command(*arguments, "--store", url))
+        assert done[-1].returncode == 0, (arguments, done[-1].stderr)
+    assert "tiny_models.py:first,150" in done[1].stdout
+    said = "".join(each.stdout + each.stderr for each in done)
+    assert postgres.password not in said
+    assert s3.environment["AWS_SECRET_ACCESS_KEY"] not in said
+    # And none of it is kept: neither in the catalog nor in the files.
+    with qubastore.open(url) as opened:
+        for (table,) in opened.rows("select table_name from duckdb_tables() where database_name = 'store'"):
+            assert postgres.password not in str(opened.rows(f"from {table}"))
+
+
+def test_wrong_places_are_told_apart(url, postgres, monkeypatch):
+    with pytest.raises(StoreNotFoundError, match="qubastore init --store 'postgres"):
+        qubastore.open(url)
+    with pytest.raises(StoreNotFoundError, match="there is no store"):
+        qubastore.open(f"postgres://quba@127.0.0.1:{postgres.port}/nowhere")
+    qubastore.init(url).close()
+    with pytest.raises(StoreError, match="lie elsewhere"):
+        qubastore.open(f"{url}x")
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    with pytest.raises(StoreError, match="does not let you in") as caught:
+        qubastore.open(url)
+    assert "PGPASSWORD" in str(caught.value)
+    with pytest.raises(StoreError, match="cannot be reached"):
+        qubastore.open("postgres://quba@127.0.0.1:1/x")
+
+
+def test_a_place_for_files_that_cannot_be_written(postgres, s3):
+    with pytest.raises(StoreError, match="cannot be written at s3://no-such-bucket"):
+        qubastore.init(postgres.url(postgres.database(), "s3://no-such-bucket/x"))
+
+
+def test_stores_share_a_database_by_schema(url, postgres, s3, tmp_path):
+    other = url.partition("?")[0] + f"?data={tmp_path / 'files'}&schema=second"
+    with qubastore.init(url) as one, qubastore.init(other) as two:
+        add_run(one, logits(), LABELS)
+        assert two.rows("select count(*) from runs") == [(0,)]
+        assert one.rows("select count(*) from runs") == [(1,)]
+
+
+def test_from_laptop_to_cluster_and_back(url, store, tmp_path):
+    add_run(store, logits(), LABELS, name="one", shard_size=5)
+    add_run(store, logits(1), LABELS, name="two", keep=("outputs",))
+    with qubastore.init(url) as remote, qubastore.init(tmp_path / "back") as back:
+        assert copy_store(store, remote).shards == 4
+        assert copy_store(remote, back).shards == 4
+        assert tables(remote) == tables(store) == tables(back)
+
+
+def test_garbage_in_a_bucket(url):
+    with qubastore.init(url) as remote:
+        run = add_run(remote, logits(), LABELS)
+        kept = set(remote.files.sizes())
+        write_shard(remote, run, 0, 0, logits(), LABELS)
+        assert [fault.check for fault in examine(remote)] == ["orphans"]
+        assert len(collect(remote, keep_days=7, older_than=0).files) == 2
+        assert set(remote.files.sizes()) == kept
+
+
+# Several drivers ------------------------------------------------------------------------------------------------
+
+
+def _driver(url, run, barrier, results, number):
+    with qubastore.open(url, read_only=False) as remote:
+        shards = [
+            write_shard(remote, run, n, n * 4, logits()[n * 4 : n * 4 + 4], LABELS[n * 4 : n * 4 + 4]) for n in range(3)
+        ]
+        for shard in shards:
+            barrier.wait()
+            results.put((number, shard.shard, commit_shard(remote, shard, dataset_id="pets")))
+
+
+def test_two_drivers_commit_one_shard_at_the_same_moment_and_one_wins(url):
+    with qubastore.init(url) as remote:
+        run = add_run(remote, logits(), LABELS, shard_size=4, complete=False)
+        for table in ("shards", "outputs", "logits"):
+            remote.write(lambda c, table=table: c.execute(f"delete from {table}"))
+        context = multiprocessing.get_context("spawn")
+        barrier, results = context.Barrier(2), context.Queue()
+        drivers = [context.Process(target=_driver, args=(url, run, barrier, results, n)) for n in range(2)]
+        for driver in drivers:
+            driver.start()
+        said = [results.get(timeout=120) for _ in range(6)]
+        for driver in drivers:
+            driver.join()
+        for shard in range(3):
+            assert sorted(won for _, number, won in said if number == shard) == [False, True]
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        assert remote.rows("select count(*) from shards") == [(3,)]
+        # What the losers wrote is gone.
+        complete_runs(remote)
+        assert list(examine(remote, deep=True)) == []
+
+
+def test_who_comes_second_waits_until_the_first_has_committed(url):
+    """The lock itself: the first driver stands still inside its transaction, after the look and before the commit."""
+    with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
+        run = add_run(first, logits(), LABELS, complete=False)
+        first.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        inside, go = threading.Event(), threading.Event()
+
+        def stand_still(connection):
+            inside.set()
+            assert go.wait(60)
+
+        mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
+        won = {}
+        threads = [
+            threading.Thread(target=lambda: won.update(a=commit_shard(first, mine, dataset_id="x", check=stand_still))),
+            threading.Thread(target=lambda: won.update(b=commit_shard(second, theirs, dataset_id="x"))),
+        ]
+        threads[0].start()
+        assert inside.wait(60)
+        threads[1].start()
+        threads[1].join(1.0)
+        assert threads[1].is_alive()
+        go.set()
+        for thread in threads:
+            thread.join(60)
+        assert won == {"a": True, "b": False}
+        assert first.rows("select count(*) from outputs") == [(12,)]
+
+
+def test_a_turn_that_never_ends_is_told_with_its_holder(url, monkeypatch):
+    from qubastore import store as module
+
+    with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
+        monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.5)
+        with first._take_turn().held(time.monotonic() + 9), pytest.raises(StoreBusyError, match=r"PID \d+ from 127"):
+            second.write(lambda c: None)
+        second.write(lambda c: None)
+
+
+# Whatever dies ----------------------------------------------------------------------------------------------------
+
+
+def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
+    with qubastore.init(url) as remote:
+        run = add_run(remote, logits(), LABELS, shard_size=4, complete=False)
+        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        kills = []
+
+        def kill_once(connection):
+            if not kills:
+                kills.append(1)
+                postgres.kill()
+                threading.Timer(1.0, postgres.start).start()
+
+        for number in range(3):
+            shard = write_shard(remote, run, number, number * 4, logits()[number * 4 :][:4], LABELS[number * 4 :][:4])
+            assert commit_shard(remote, shard, dataset_id="pets", check=kill_once)
+        complete_runs(remote)
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        assert list(examine(remote, deep=True)) == []
+
+
+def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres, monkeypatch):
+    """The server dies after it has committed and before it says so: the second try finds the first."""
+    with qubastore.init(url) as remote:
+        run = add_run(remote, logits(), LABELS, complete=False)
+        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+        real = remote._connection
+
+        class LosesAnswer:
+            """Passes everything on; after the first commit the server is dead."""
+
+            lost = False
+
+            def __getattr__(self, name):
+                return getattr(real, name)
+
+            def execute(self, query, *rest):
+                answer = real.execute(query, *rest)
+                if query == "commit" and not LosesAnswer.lost:
+                    import duckdb
+
+                    LosesAnswer.lost = True
+                    postgres.kill()
+                    threading.Timer(0.5, postgres.start).start()
+                    raise duckdb.IOException("server closed the connection unexpectedly")
+                return answer
+
+        remote._connection = LosesAnswer()
+        assert commit_shard(remote, shard, dataset_id="pets")
+        assert LosesAnswer.lost
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        complete_runs(remote)
+        assert list(examine(remote, deep=True)) == []
+
+
+def test_postgres_is_killed_again_and_again(url, postgres):
+    """30 shards while the server dies every second: each is there once."""
+    n = 30
+    values, labels = logits(n=4 * n), np.arange(4 * n) % 4
+    with qubastore.init(url) as remote:
+        run = add_run(remote, values, labels, shard_size=4, complete=False)
+        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        over, kills = threading.Event(), []
+
+        def murder():
+            while not over.wait(0.7):
+                postgres.kill()
+                kills.append(1)
+                postgres.start()
+
+        murderer = threading.Thread(target=murder)
+        murderer.start()
+        try:
+            for number in range(n):
+                part = slice(4 * number, 4 * number + 4)
+                shard = write_shard(remote, run, number, 4 * number, values[part], labels[part])
+                assert commit_shard(remote, shard, dataset_id="pets")
+        finally:
+            over.set()
+            murderer.join()
+        assert kills
+        complete_runs(remote)
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(4 * n, 4 * n)]
+        assert list(examine(remote, deep=True)) == []
+
+
+def test_an_object_store_out_of_reach_for_a_while(url, s3):
+    with qubastore.init(url) as remote:
+        run = add_run(remote, logits(), LABELS, complete=False)
+        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        for moment in ("before the files are written", "before they are registered"):
+            shard = None
+            if moment == "before they are registered":
+                shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+            s3.proxy.cut()
+            threading.Timer(3.0, s3.proxy.mend).start()
+            shard = shard or write_shard(remote, run, 0, 0, logits(), LABELS)
+            assert commit_shard(remote, shard, dataset_id="pets")
+            assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+            remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
