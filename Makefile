@@ -8,13 +8,19 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format lint types docs docs-check bench clean
+.PHONY: demo test test-cluster check format lint types docs docs-check bench clean
 
 demo: $(INSTALLED)  ## Train four small networks, ingest them, ask, rank. Offline after the installation.
 	examples/digits/demo.sh
 
 test: $(INSTALLED)  ## All tests.
 	python -m pytest
+
+test-cluster: $(INSTALLED)  ## Tests of PostgreSQL, S3 and several nodes; installs PostgreSQL (as root) and a server of S3.
+	test -n "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb)" || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; }
+	$(BIN)/python -m pip install --quiet --editable '.[dev,cluster,test-cluster]'
+	python -m pytest -m cluster
 
 check: lint types docs-check test  ## Format, lint, types, docs, tests: what must hold before a commit.
 

@@ -29,8 +29,8 @@ def store_option(function: F) -> F:
     return click.option(
         "--store",
         "store_path",
-        metavar="PATH",
-        help="The store's folder.  [default: $QUBASTORE_STORE, else ./store]",
+        metavar="STORE",
+        help="The store's folder or URL.  [default: $QUBASTORE_STORE, else ./store]",
     )(function)
 
 

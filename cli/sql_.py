@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 @click.argument("query", required=False)
 @click.option("--file", "-f", "file", type=click.File(encoding="utf-8"), help="Read the query from a file.")
 @click.option("--write", is_flag=True, help="Open the store for writing.")
+@click.option(
+    "--allow-files", is_flag=True, help="Let the query read and write other files, attach databases, load extensions."
+)
 @store_option
 @output_options
 def command(
-    query: str | None, file: Any, write: bool, store_path: str | None, format_: str, output: str | None
+    query: str | None,
+    file: Any,
+    write: bool,
+    allow_files: bool,
+    store_path: str | None,
+    format_: str,
+    output: str | None,
 ) -> None:
     """Ask the store in SQL (DuckDB's). QUERY, a file or standard input; with none of them, on a terminal, a prompt.
 
-    The store is open for reading only, unless --write is given. Several statements may stand one after another,
+    The store is open for reading only, unless --write is given, and the query reaches no files but the store's, unless
+    --allow-files is. Several statements may stand one after another,
     with `;` between them: the rows of the last are printed.
 
     \b
@@ -41,6 +51,8 @@ def command(
     if query is None and file is not None:
         query = file.read()
     with open_store(store_path, read_only=not write) as store:
+        if not allow_files:
+            store.fence()
         if query is None and sys.stdin.isatty():
             from qubastore.cli.prompt import run_prompt
 
@@ -62,6 +74,7 @@ def answer(store: Store, query: str, format_: str, output: str | None) -> None:
             raise UsageError("there is no query", hint='qubastore sql "from accuracy"')
         cursor: Any = None
         for statement in statements:
+            store.check(statement)
             cursor = connection.execute(statement)
         if cursor.description is None:
             return

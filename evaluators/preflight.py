@@ -11,6 +11,7 @@ from typing import Any
 
 from qubastore import __version__
 from qubastore.errors import IngestError, QubastoreError
+from qubastore.evaluators.cluster import is_alive
 from qubastore.files import DataFiles
 from qubastore.store import Store
 
@@ -48,8 +49,8 @@ def problems(version: str, data_path: str, token_path: str, roots: list[str]) ->
     return found
 
 
-def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]) -> list[str]:
-    """Ask a node; return what is wrong with it."""
+def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]) -> list[str] | None:
+    """Ask a node; return what is wrong with it, or None where it has left meanwhile."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -62,8 +63,11 @@ def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]
         )
     except ray.exceptions.RayTaskError as error:
         return [f"it cannot load qubastore: {str(error.cause).splitlines()[0]}"]
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return None
     except ray.exceptions.RayError as error:
-        return [f"it does not answer: {type(error).__name__}"]
+        # Ray says of a node that it lives for some seconds after its end.
+        return [f"it does not answer: {type(error).__name__}"] if is_alive(node_id) else None
     return answer
 
 

@@ -196,6 +196,8 @@ class Staff:
             return True
         if place.node_id not in self._checked:
             found = check_node(place.node_id, self._store, self._token, self._roots)
+            if found is None:
+                return False
             self._checked[place.node_id] = not found
             if found and not any(self._checked.values()):
                 raise refuse(place.node, found)
@@ -220,7 +222,8 @@ class Staff:
                 found = check_node(place.node_id, self._store, self._token, self._roots)
                 if found:
                     raise refuse(place.node, found)
-                self._checked[place.node_id] = True
+                if found is not None:
+                    self._checked[place.node_id] = True
 
     def _start(self, place: Place) -> None:
         import ray

@@ -52,6 +52,12 @@ def translated(query: str | None = None) -> Iterator[None]:
                 found=_first_line(query),
                 hint="qubastore sql --write, to change it",
             ) from None
+        if "disabled by configuration" in message or "disabled through configuration" in message:
+            raise QueryError(
+                "the query reaches outside the store",
+                found=_first_line(message),
+                hint="qubastore sql --allow-files, if the query is your own",
+            ) from None
         if "database is locked" in message:
             raise StoreBusyError("the catalog stayed locked by another process", hint="run the command again") from None
         if isinstance(error, duckdb.IOException):

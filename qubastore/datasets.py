@@ -147,6 +147,8 @@ def check_folder(name: str, root: Path, *, expected: str = "a folder with one fo
     Raises:
         DatasetNotFoundError: naming the path that was tried.
     """
+    if "\0" in str(root):
+        raise DatasetNotFoundError(f"dataset {name}: the path {str(root)!r} has a zero byte in it", expected=expected)
     if not root.is_dir():
         raise DatasetNotFoundError(
             f"dataset {name}: {root} is {'no folder' if root.exists() else 'not there'}",

@@ -5,6 +5,7 @@ The extensions come from PyPI wheels and are loaded by path, so nothing is downl
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 from pathlib import Path
@@ -122,6 +123,32 @@ def may_be_lost(error: Exception) -> bool:
     return isinstance(error, kinds) and not _REFUSED.search(str(error))
 
 
+def close(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
+    """Close a connection; one to a PostgreSQL server that went away is left to the end of the process instead.
+
+    DuckDB rolls back what is open when a connection is closed, and ends the whole process where that fails in a
+    destructor. So a connection that does not answer is never destroyed.
+    """
+    import duckdb
+
+    if location.is_postgres:
+        try:
+            with contextlib.suppress(duckdb.TransactionException):
+                connection.execute("rollback")
+            connection.execute(f"from postgres_query({quote(METADATA)}, 'select 1')").fetchall()
+        except duckdb.Error:
+            keep_for_good(connection)
+            return
+    connection.close()
+
+
+def keep_for_good(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have a connection outlive everything: one reference more than will ever be let go."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
 def plain(error: Exception) -> str:
     """What PostgreSQL itself said, without what DuckLake puts around it."""
     first = str(error).strip().splitlines()[0]
@@ -157,8 +184,10 @@ __all__ = [
     "INLINE_ROWS",
     "METADATA",
     "attach",
+    "close",
     "connect",
     "is_lost",
+    "keep_for_good",
     "may_be_lost",
     "noted_data",
     "plain",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qubastore import fence
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
@@ -288,6 +289,8 @@ def check_condition(where: str) -> None:
             found=str(error).strip().splitlines()[0],
             hint="qubastore show views rankable",
         ) from None
+    with duckdb.connect() as aside:
+        fence.check_condition(aside, where)
 
 
 def _needed(weights: Mapping[str, float]) -> list[Dimension]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qubastore import engine, schema, views
+from qubastore import engine, fence, schema, views
 from qubastore.boundary import translated, uninterrupted
 from qubastore.errors import StoreError, StoreNotFoundError, UsageError
 from qubastore.files import PATIENCE, DataFiles
@@ -52,6 +52,7 @@ class Store:
         self.files = DataFiles(location.data)
         self._connection = connection
         self._turn: Turn | None = None
+        self._fenced = False
 
     @property
     def path(self) -> Path:
@@ -71,7 +72,9 @@ class Store:
 
     def close(self) -> None:
         """Close the connection; the object is of no use afterwards."""
-        self._connection.close()
+        if isinstance(self._turn, AdvisoryTurn):
+            self._turn.close()
+        engine.close(self._connection, self.location)
 
     def __enter__(self) -> Store:
         return self
@@ -92,6 +95,22 @@ class Store:
         """The answer to a query as a list of tuples."""
         with translated(query):
             return self._again(lambda: self._connection.execute(query, list(parameters)).fetchall())
+
+    def fence(self) -> None:
+        """Keep questions inside from now on: no other files, databases or extensions. `check` each before it is put."""
+        with translated():
+            fence.put_up(self._connection, self.location)
+        self._fenced = True
+
+    def check(self, statement: duckdb.Statement) -> None:
+        """Refuse a statement that reaches outside, in a store with a fence.
+
+        Raises:
+            QueryError: naming the function that does.
+        """
+        if self._fenced:
+            with translated(statement.query):
+                fence.check(self._connection, statement)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same database: it may put other questions meanwhile. Close it after use."""
@@ -270,9 +289,12 @@ class Store:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
-        with contextlib.suppress(duckdb.Error):
-            self._connection.close()
+        if isinstance(self._turn, AdvisoryTurn):
+            self._turn.abandon()
+        engine.keep_for_good(self._connection)
         self._connection, self._turn = fresh._connection, None
+        if self._fenced:
+            self.fence()
 
 
 def init(path: str | os.PathLike[str] | None = None) -> Store:

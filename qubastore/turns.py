@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qubastore.engine import quote
+from qubastore.engine import keep_for_good, quote
 from qubastore.errors import StoreBusyError
 from qubastore.location import Location
 
@@ -101,6 +101,23 @@ class AdvisoryTurn:
         finally:
             with contextlib.suppress(duckdb.Error):
                 self._cursor.execute("rollback")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        import duckdb
+
+        try:
+            with contextlib.suppress(duckdb.TransactionException):
+                self._cursor.execute("rollback")
+            self._ask("select 1")
+        except duckdb.Error:
+            self.abandon()
+        else:
+            self._cursor.close()
+
+    def abandon(self) -> None:
+        """Never close it: its server is gone, and closing it would end the process (`engine.close`)."""
+        keep_for_good(self._cursor)
 
     def confirm(self) -> None:
         """Ask whether the session that has the lock is still alive: without it, another writer may have begun.
