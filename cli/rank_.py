@@ -11,6 +11,7 @@ from qubastore.cli.options import output_options, store_option
 if TYPE_CHECKING:
     from qubastore.dimensions import Dimension
     from qubastore.ranking import Explanation, Ranking
+    from qubastore.store import Store
 
 
 @click.command("rank")
@@ -38,6 +39,23 @@ if TYPE_CHECKING:
 @click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only.")
 @click.option("--pareto", metavar="NAME,...", help="Show only models that no other beats in all of these dimensions.")
 @click.option("--explain", metavar="MODEL", help="Show what each dimension contributes to this model's score.")
+@click.option(
+    "--flip", nargs=2, metavar="A B", help="The smallest change of each single weight that makes B overtake A."
+)
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="How often each model is first, in the top 5, in the top 10, over weights drawn around the chosen ones.",
+)
+@click.option("--draws", type=click.IntRange(1), default=1000, show_default=True, help="With --sensitivity: how many.")
+@click.option(
+    "--concentration",
+    type=float,
+    default=50.0,
+    show_default=True,
+    help="With --sensitivity: of the Dirichlet distribution; larger means closer to the chosen weights.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="With --sensitivity: of the draws.")
 @click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have.")
 @store_option
 @output_options
@@ -51,6 +69,11 @@ def command(
     dimensions: str | None,
     pareto: str | None,
     explain: str | None,
+    flip: tuple[str, str] | None,
+    sensitivity: bool,
+    draws: int,
+    concentration: float,
+    seed: int,
     partial: bool,
     store_path: str | None,
     format_: str,
@@ -68,6 +91,8 @@ def command(
       qubastore rank --where "architecture = 'cnn' and parameters_m < 30" --normalize store
       qubastore rank --pareto accuracy,calibration_error --where "accuracy > 0.8"
       qubastore rank --explain ConvNextV2-B-21k --weight calibration=2
+      qubastore rank --flip EVA02-b-21k Hiera-B-Plus
+      qubastore rank --sensitivity --top 10
       qubastore rank --suite digits --partial --format json
     """
     from qubastore.cli.present import write_rows
@@ -85,6 +110,14 @@ def command(
     }
     if explain and (pareto or top):
         raise click.UsageError("--explain shows one model: leave --pareto and --top out")
+    if sum(map(bool, (explain, flip, sensitivity, pareto))) > 1:
+        raise click.UsageError("choose one of --explain, --flip, --sensitivity and --pareto")
+    if flip or sensitivity:
+        drawn = {"draws": draws, "concentration": concentration, "seed": seed} if sensitivity else {}
+        with open_store(store_path) as store:
+            found = _stability(store, flip, parse_weights(weights), {**options, **drawn})
+        _print_stability(*found, top=top, format_=format_, output=output)
+        return
     with open_store(store_path) as store:
         if explain:
             explanation = explained(store, explain, parse_weights(weights), **options)
@@ -102,6 +135,54 @@ def command(
         write_rows(ranking.columns, ranking.rows, format_=format_, output=output)
         for note in ranking.notes:
             click.echo(f"note: {note}", err=True)
+
+
+Answer = tuple[tuple[str, ...], list[tuple[Any, ...]], list[str]]
+"""Columns, rows, notes."""
+
+
+def _stability(
+    store: Store, flip: tuple[str, str] | None, weights: dict[str, float], options: dict[str, Any]
+) -> Answer:
+    from dataclasses import astuple, fields
+
+    from qubastore import stability
+
+    if flip:
+        ranking, rows = stability.flips(store, *flip, weights, **options)
+        columns = tuple(field.name for field in fields(stability.Flip))
+        a, b = flip
+        notes = [
+            f"a is {a}, b is {b}: standardised values, up is better; beyond the weight `needed` {b} is above {a}",
+            "the factor is what --weight takes; a dimension without one cannot do it alone",
+        ]
+        return columns, [astuple(row) for row in rows], notes + ranking.notes
+    ranking, standings = stability.sensitivity(store, weights, **options)
+    columns = tuple(field.name for field in fields(stability.Standing))
+    notes = [
+        f"{options['draws']:,} weights from a Dirichlet distribution around the chosen ones, concentration"
+        f" {options['concentration']:g}, seed {options['seed']}; low and high: ranks of the middle 90 %"
+    ]
+    return columns, [astuple(row) for row in standings], notes + ranking.notes
+
+
+def _print_stability(
+    columns: tuple[str, ...],
+    rows: list[tuple[Any, ...]],
+    notes: list[str],
+    *,
+    top: int | None,
+    format_: str,
+    output: str | None,
+) -> None:
+    from qubastore.cli.present import write_rows
+
+    shares = [columns.index(name) for name in ("first", "top5", "top10") if name in columns]
+    if format_ == "table" and output is None and shares:
+        rows = [tuple(f"{100 * value:.1f} %" if n in shares else value for n, value in enumerate(row)) for row in rows]
+    write_rows(columns, rows[:top], format_=format_, output=output)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def listed(names: str | None) -> list[str]:

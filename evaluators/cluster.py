@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import socket
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,7 +132,7 @@ def cluster(
                 raise IngestError(
                     "Ray could not be started" if address is None else f"there is no Ray cluster at {address}",
                     found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                    hint="ray status" if address else "ray start --head, then --address auto",
+                    hint=_hint(address, str(error)),
                 ) from error
     try:
         gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes())
@@ -145,11 +147,38 @@ def cluster(
             ray.shutdown()
 
 
+def _hint(address: str | None, message: str) -> str:
+    if "ray[client]" in message:
+        return "pip install 'qubastore[cluster]'"
+    if address is None:
+        return "ray start --head, then --address auto"
+    # A cluster begun where ~/.ray/auth_token lies asks for it; whoever names an address must say that they have it.
+    return "ray status; if the cluster asks for a token (~/.ray/auth_token): export RAY_AUTH_MODE=token"
+
+
+def _reach(address: str) -> None:
+    """Knock, where an address says host and port: Ray itself would wait for minutes.
+
+    Raises:
+        ConnectionError: where nobody answers.
+    """
+    match = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:(\d+)", address)
+    if match is None:
+        return
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"{match[1]} does not answer at port {match[2]}: {error}") from None
+
+
 def _start(address: str | None, num_gpus: int | None, num_cpus: int | None) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.FATAL, "configure_logging": True}
     if address is not None:
+        _reach(address)
+        # Ray's own lines about every try to connect would bury our error.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(address=address, **quiet)
         return
     without_gpus = num_gpus == 0 or not os.path.exists("/dev/nvidiactl")  # noqa: PTH110

@@ -275,7 +275,11 @@ def _identify(
         known = store.rows("select model_id from model_revisions where revision = ?", [revision])
         if known:
             return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source), revision
-    report(f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is")
+    runs_code = isinstance(spec, ModelSpec) and spec.loader == "python"
+    report(
+        f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is"
+        + (" (this runs the code in its file)" if runs_code else "")
+    )
     model = describe(source.load())
     named = store.rows("select name from models where model_id = ?", [model.model_id])
     if named and named[0][0] != model.name:

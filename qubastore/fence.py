@@ -50,29 +50,32 @@ def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) ->
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Refuse a condition that reads anything but the columns of a row: it needs no query of its own.
+    """Refuse a condition that reads anything but tables and views of the store.
 
     Raises:
-        QueryError: where it has one.
+        QueryError: naming what it reads.
     """
     row = connection.execute("select json_serialize_sql(?)", [f"select 1 where ({condition}\n)"]).fetchone()
-    if row is None or any(True for _ in _subqueries(json.loads(row[0]))):
+    for name in _outsiders(json.loads(row[0]) if row else {}):
         raise QueryError(
-            f"the condition {condition!r} has a query inside",
-            expected="a condition over the columns of one row",
-            hint="qubastore sql, for a question of your own",
+            f"the condition {condition!r} reads {name}",
+            expected="a condition over columns, or over tables and views of the store",
+            hint="qubastore sql --allow-files, for a question of your own",
         )
 
 
-def _subqueries(node: Any) -> Iterator[Any]:
+def _outsiders(node: Any) -> Iterator[str]:
+    """Table functions, and tables whose names are those of files, that a parsed query reads."""
     if isinstance(node, dict):
-        if node.get("class") == "SUBQUERY" or node.get("type") == "SUBQUERY":
-            yield node
+        if node.get("type") == "TABLE_FUNCTION":
+            yield str(next(_functions(node), "a table function"))
+        if node.get("type") == "BASE_TABLE" and not re.fullmatch(r"\w+", str(node.get("table_name"))):
+            yield str(node.get("table_name"))
         for value in node.values():
-            yield from _subqueries(value)
+            yield from _outsiders(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _subqueries(value)
+            yield from _outsiders(value)
 
 
 def _check_functions(connection: duckdb.DuckDBPyConnection, query: str) -> None:

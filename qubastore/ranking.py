@@ -192,6 +192,24 @@ def explain(
     return Explanation(columns, rows, place, len(ranking.rows), quba, row[index["source"]], ranking.notes)
 
 
+def contributions(
+    store: Store,
+    ranking: Ranking,
+    *,
+    suite: str = QUBA.name,
+    source: str = "auto",
+    normalize: str = "auto",
+    partial: bool = False,
+    **_: Any,
+) -> list[tuple[str, str, str, float]]:
+    """What the ranking just made is made of: model, source, dimension, standardised value with up for better.
+
+    Options are those of the ranking; it must be the last that was made with this store.
+    """
+    call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
+    return store.rows(f"select model, source, dimension, direction * standard_score {call} where weight > 0")
+
+
 def choose_pool(store: Store, where: str | None, suite: str) -> None:
     """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
 
@@ -220,7 +238,7 @@ def choose_pool(store: Store, where: str | None, suite: str) -> None:
 
 def _call(macro: str, weights: Mapping[str, float], suite: str, source: str, normalize: str, *, partial: bool) -> str:
     # The macro multiplies defaults too, so it gets what turns its default into the final weight.
-    factors = {d.name: weights[d.name] / d.default_weight for d in DIMENSIONS}
+    factors = {d.name: float(weights[d.name]) / d.default_weight for d in DIMENSIONS}
     entries = ", ".join(f"{quote(name)}: '{factor!r}'::double" for name, factor in factors.items())
     return (
         f"from {macro}(map {{{entries}}}, suite_name := {quote(suite)}, source_name := {quote(source)},"

@@ -102,11 +102,18 @@ def test_the_error_says_what_to_type(ask):
     "condition",
     [
         "(select count(*) from read_csv('/etc/passwd')) > 0",
+        "(select count(*) from '/etc/passwd.csv') > 0",
         "exists (from sqlite_scan('/etc/passwd', 'x'))",
-        "model in (select model from rankable)",
+        "accuracy > (select max(i) from range(9) as t(i))",
     ],
 )
-def test_a_condition_has_no_query_inside(store, condition):
+def test_a_condition_reads_the_store_alone(store, condition):
     ranked = CliRunner().invoke(cli, ["rank", "--where", condition, "--store", str(store.path)])
     assert isinstance(ranked.exception, QueryError)
-    assert "has a query inside" in str(ranked.exception)
+    assert "reads" in str(ranked.exception)
+
+
+def test_a_condition_may_ask_other_views(store):
+    condition = "model in (select model from published_models where paradigm = 'supervised')"
+    ranked = CliRunner().invoke(cli, ["rank", "--where", condition, "--top", "1", "--store", str(store.path)])
+    assert ranked.exit_code == 0

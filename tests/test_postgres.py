@@ -65,11 +65,24 @@ def test_every_command_works_by_url_and_says_no_secret(url, tmp_path, postgres, 
         1,
     )
     assert ingested.returncode == 0, ingested.stderr
+    (tmp_path / "theirs.csv").write_text("file_name,predicted_class,predicted_probability\na.png,0,0.9\nb.png,1,0.8\n")
+    (tmp_path / "labels.csv").write_text("file_name,label\na.png,0\nb.png,0\n")
     done = [ingested]
     for arguments in (
         ("sql", "select model, n_outputs from accuracy", "--format", "csv"),
         ("sql", "from duckdb_secrets()"),
         ("rank", "--top", 3),
+        (
+            "import",
+            "predictions",
+            tmp_path / "theirs.csv",
+            "--model",
+            "theirs",
+            "--dataset",
+            "pets",
+            "--labels",
+            tmp_path / "labels.csv",
+        ),
         ("show", "runs"),
         ("status",),
         ("doctor", "--deep"),
