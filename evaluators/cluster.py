@@ -44,6 +44,7 @@ class Place:
         node: Its name, for people.
         number: Which of the node's.
         gpu: The share of a GPU that the evaluator gets; 0 on CPUs.
+        decodes: Whether the node has cores for decode workers.
         threads: CPU threads that it gets.
     """
 
@@ -52,6 +53,7 @@ class Place:
     number: int
     gpu: float
     threads: int
+    decodes: bool = True
 
 
 def places(resources: Resources) -> list[Place]:
@@ -71,7 +73,7 @@ def places(resources: Resources) -> list[Place]:
         else:
             slots, gpu = (share if cpus else 0), 0.0
             threads = max(1, min(cpus, resources.cpus or cpus) // share)
-        found += [Place(node["NodeID"], _name(node), number, gpu, threads) for number in range(slots)]
+        found += [Place(node["NodeID"], name(node), number, gpu, threads, cpus > 0) for number in range(slots)]
     return found
 
 
@@ -87,7 +89,8 @@ def is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id for node in nodes())
 
 
-def _name(node: dict[str, Any]) -> str:
+def name(node: dict[str, Any]) -> str:
+    """A node's name, for people."""
     return f"{node.get('NodeManagerHostname') or 'node'} ({node.get('NodeManagerAddress')})"
 
 

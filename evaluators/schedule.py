@@ -253,8 +253,8 @@ class Scheduler:
             )
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
-        # Beside the evaluator, where there is a core: decoded images are large.
-        beside = NodeAffinitySchedulingStrategy(hired.place.node_id, soft=True)
+        # Beside the evaluator: decoded images are large, and other nodes were not asked whether they see the images.
+        beside = NodeAffinitySchedulingStrategy(hired.place.node_id, soft=not hired.place.decodes)
         task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=beside)
         preprocessing, shift = group[0].preprocessing, group[0].condition.shift
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]

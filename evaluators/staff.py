@@ -217,13 +217,12 @@ class Staff:
         self._token = token
         if not self._resources.joined:
             return
-        for place in places(self._resources):
-            if place.number == 0:
-                found = check_node(place.node_id, self._store, self._token, self._roots)
-                if found:
-                    raise refuse(place.node, found)
-                if found is not None:
-                    self._checked[place.node_id] = True
+        for node_id, node in {place.node_id: place.node for place in places(self._resources)}.items():
+            found = check_node(node_id, self._store, self._token, self._roots)
+            if found:
+                raise refuse(node, found)
+            if found is not None:
+                self._checked[node_id] = True
 
     def _start(self, place: Place) -> None:
         import ray

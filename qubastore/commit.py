@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qubastore import engine, outputs, registry
@@ -113,7 +114,14 @@ def commit_shards(
     if not shards:
         return []
 
+    attempts = 0
+
     def work(connection: duckdb.DuckDBPyConnection) -> list[bool]:
+        nonlocal attempts
+        attempts += 1
+        # The server may have gone away after it had committed: then there is nothing left to do.
+        if attempts > 1 and all(_is_registered(connection, shard) for shard in shards if shard.files):
+            return [True] * len(shards)
         check(connection)
         ids = [shard.run_id for shard in shards]
         query = "select run_id, shard, kept from shards where list_contains(?, run_id) and list_contains(?, shard)"
@@ -152,13 +160,13 @@ def commit_shards(
         # An error may reach us although the commit took effect: what the catalog refers to is never removed.
         for shard in shards:
             with contextlib.suppress(QubastoreError, OSError):
-                if not _is_registered(store, shard):
+                if not store.ask(partial(_is_registered, shard=shard)):
                     shard.drop_files(store.files)
         raise
     for number, (shard, is_won) in enumerate(zip(shards, won, strict=True)):
         if not is_won:
             # Or it was ours: the server went away after it had committed, and the second try found the first.
-            won[number] = _is_registered(store, shard)
+            won[number] = store.ask(partial(_is_registered, shard=shard))
             if not won[number]:
                 shard.drop_files(store.files)
     return won
@@ -188,14 +196,15 @@ def known_contents(store: Store, dataset_id: str) -> dict[int, str]:
     return dict(store.rows(query, [dataset_id]))
 
 
-def _is_registered(store: Store, shard: Shard) -> bool:
+def _is_registered(connection: duckdb.DuckDBPyConnection, shard: Shard) -> bool:
     """Whether the catalog refers to any of a shard's files."""
     names = [file.rpartition("/")[2] for file in shard.files.values()]
     query = (
         f"select count(*) from {engine.METADATA}.ducklake_data_file"
         " where end_snapshot is null and list_contains(?, parse_filename(path))"
     )
-    return bool(names) and store.rows(query, [names])[0][0] > 0
+    row = connection.execute(query, [names]).fetchone()
+    return bool(names) and row is not None and row[0] > 0
 
 
 def _remove_shard(connection: duckdb.DuckDBPyConnection, shard: Shard) -> None:

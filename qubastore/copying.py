@@ -21,12 +21,33 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-OF_MODEL = ("models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "batch_sizes")
-"""Tables whose rows are of a model: copied where the model has none there."""
+KEYS = {
+    "models": ("model_id",),
+    "model_revisions": ("revision",),
+    "heads": ("model_id",),
+    "head_vectors": ("model_id", "class"),
+    "unsupported": ("model_id", "condition"),
+    "temperatures": ("model_id", "fold"),
+    "batch_sizes": ("model_id", "device", "precision", "work"),
+    "probes": ("probe_id",),
+    "datasets": ("dataset_id",),
+    "samples": ("dataset_id", "sample_id"),
+    "sample_contents": ("dataset_id", "sample_id"),
+    "label_sets": ("dataset_id", "label_set", "sample_id"),
+    "runs": ("run_id",),
+    "derivations": ("run_id", "source_run_id"),
+    "own_suites": ("suite", "role", "dataset", "condition", "framing"),
+    "annotations": ("scheme", "file_name"),
+    "human_trials": ("experiment", "subject", "session", "trial"),
+}
+"""Table -> what tells its rows apart. Rows are copied whose key the target does not have."""
+OF_MODEL = (
+    "models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "batch_sizes", "probes"
+)  # fmt: skip
 OF_DATASET = ("datasets", "samples", "sample_contents", "label_sets")
-"""Tables whose rows are of a dataset."""
+OF_RUN = ("runs", "derivations")
 OF_STORE = ("own_suites", "annotations", "human_trials")
-"""Tables that are of no model: copied with a whole store, where the target has none."""
+"""Tables that are of no model: copied with a whole store."""
 
 
 @dataclass
@@ -77,53 +98,71 @@ def copy_store(
     done = Copied(runs=len(runs), run_ids=[row[0] for row in runs])
     there = {row[0] for row in target.rows("select model_id from models")}
     done.models = len(set(model_ids) - there)
-    for table in OF_MODEL:
-        _lacking(source, target, table, "model_id", model_ids)
-    for dataset_id in dataset_ids:
-        for table in OF_DATASET:
-            _lacking(source, target, table, "dataset_id", [dataset_id])
-    for table in ("runs", "derivations"):
-        _lacking(source, target, table, "run_id", done.run_ids)
-    if not chosen:
-        for table in OF_STORE:
-            if not target.rows(f"from {table} limit 1"):
-                _append(target, table, source.sql(f"from {table}").to_arrow_table())
+    parts = [(table, "model_id", model_ids) for table in OF_MODEL if table != "probes"]
+    parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]
+    parts += [(table, "run_id", done.run_ids) for table in OF_RUN]
+    parts += [(table, "", []) for table in OF_STORE if not chosen]
+    for part in parts:
+        _copy_rows(source, target, *part)
     for run_id, _, dataset_id in runs:
         done.shards += _copy_run(source, target, run_id, dataset_id, report)
     complete_runs(target)
-    for table in ("probes",):
-        _lacking(source, target, table, "model_id", model_ids)
+    # Probes go with the runs that they were fitted on.
+    parts.append(("probes", "model_id", model_ids))
+    _copy_rows(source, target, *parts[-1])
+    for part in parts:
+        _check_rows(source, target, *part)
     for run_id in done.run_ids:
         done.rows += _compare(source, target, run_id)
     return done
 
 
-def _lacking(source: Store, target: Store, table: str, column: str, ids: Sequence[str]) -> None:
-    """Copy the rows of those ids of which the target has none."""
-    if not ids:
-        return
-    there = {
-        row[0] for row in target.rows(f"select distinct {column} from {table} where list_contains(?, {column})", [ids])
-    }
-    lacking = [each for each in ids if each not in there]
-    if lacking:
-        _append(target, table, source.sql(f"from {table} where list_contains(?, {column})", [lacking]).to_arrow_table())
+def _rows_of(store: Store, table: str, column: str, ids: Sequence[str]) -> pa.Table:
+    where = f" where list_contains(?, {column})" if column else ""
+    return store.sql(f"from {table}{where}", [list(ids)] if column else []).to_arrow_table()
 
 
-def _append(target: Store, table: str, rows: pa.Table) -> None:
-    """Insert rows as they are."""
+def _copy_rows(source: Store, target: Store, table: str, column: str, ids: Sequence[str]) -> None:
+    """Copy the rows whose key the target does not have: looked for and inserted in one transaction."""
+    rows = _rows_of(source, table, column, ids)
     if not len(rows):
         return
-    names = ", ".join(rows.column_names)
+    names, key = ", ".join(rows.column_names), KEYS[table]
+    same = " and ".join(f"there.{name} is not distinct from copied.{name}" for name in key)
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         connection.register("copied_rows", rows)
         try:
-            connection.execute(f"insert into {table} ({names}) select {names} from copied_rows")
+            connection.execute(
+                f"insert into {table} ({names})"
+                f" select distinct on ({', '.join(key)}) {names} from copied_rows as copied"
+                f" where not exists (select 1 from {table} as there where {same})"
+            )
         finally:
             connection.unregister("copied_rows")
 
-    target.write(work)
+    target.write(work, repeatable=True)
+
+
+def _check_rows(source: Store, target: Store, table: str, column: str, ids: Sequence[str]) -> None:
+    """See that the target has every key of the source, once.
+
+    Raises:
+        StoreError: naming the table that lacks some, or has some twice.
+    """
+    key = KEYS[table]
+    found = []
+    for store in (source, target):
+        rows = _rows_of(store, table, column, ids).select(list(key))
+        found.append(list(zip(*(rows.column(name).to_pylist() for name in key), strict=True)))
+    want, got = set(found[0]), found[1]
+    if not want <= set(got) or len(set(got)) < len(got):
+        raise StoreError(
+            f"{table} in {target.location} is not what {source.location} has",
+            expected=f"{len(want):,} rows, each once",
+            found=f"{len(want & set(got)):,} of them, {len(got) - len(set(got)):,} more than once",
+            hint="does another process write to it? Copy again when it is done",
+        )
 
 
 def _copy_run(
@@ -187,8 +226,10 @@ def _compare(source: Store, target: Store, run_id: str) -> int:
         StoreError: naming the run and the table that differ.
     """
     total = 0
+    # Of a run that an ingest works on, what was there when the copy began.
+    shards = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
     for table in (*outputs.KINDS, "failures", "class_summary", "bin_summary", "cue_summary"):
-        found = [_fingerprint(store, table, run_id) for store in (source, target)]
+        found = [_fingerprint(store, table, run_id, shards) for store in (source, target)]
         if table.endswith("summary") and not (found[0][0] and found[1][0]):
             # Not complete on one side yet, or by an older release.
             continue
@@ -204,7 +245,13 @@ def _compare(source: Store, target: Store, run_id: str) -> int:
     return total
 
 
-def _fingerprint(store: Store, table: str, run_id: str) -> tuple[int, Any]:
+def _fingerprint(store: Store, table: str, run_id: str, shards: Sequence[int]) -> tuple[int, Any]:
     """How many rows a run has, and a hash of them in which their order does not matter."""
-    row = store.rows(f"select count(*), bit_xor(hash(t)) from {table} as t where run_id = ?", [run_id])[0]
+    query = f"select count(*), bit_xor(hash(t)) from {table} as t where run_id = ?"
+    values: list[Any] = [run_id]
+    if not table.endswith("summary"):
+        size = store.rows("select shard_size from runs where run_id = ?", [run_id])[0][0]
+        query += f" and list_contains(?, sample_id // {int(size)})"
+        values.append(list(shards))
+    row = store.rows(query, values)[0]
     return row[0], row[1]

@@ -6,6 +6,7 @@ where the fault is of one, and `found`. Its header says what is wrong and what m
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from qubastore import engine, registry
+from qubastore.boundary import translated
 from qubastore.completion import complete_runs
 from qubastore.drivers import is_alive
 from qubastore.files import DataFiles
@@ -44,8 +46,14 @@ DEEP = (
 """Checks that read every row."""
 SUMS = ("summary_counts", "impossible_metrics", "stale_sums")
 """Checks whose faults are mended by summing up anew."""
+UNREADABLE = ("missing_files", "damaged_files", "files_gone")
 SHARDS = ("missing_files", "damaged_files", "row_counts", "duplicate_samples", "impossible_outputs")
 """Checks whose faults are mended by taking the shard back, so that the next ingest makes it anew."""
+
+_OWN = (
+    r"main/(outputs|logits|features)/run_id=[0-9a-f]+/shard-\d{5}-[0-9a-f]{12}\.parquet"
+    r"|main/\w+/(\w+=[^/]+/)?ducklake-[0-9a-f-]{36}(-delete)?\.parquet"
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,8 @@ def checks() -> dict[str, Check]:
     for path in files("qubastore.sql").joinpath("checks").iterdir():
         if path.name.endswith(".sql"):
             text = path.read_text("utf-8")
-            lines = [line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--")]
+            head = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines())
+            lines = [line.removeprefix("--").strip() for line in head]
             says, _, mend = " ".join(lines).partition(" Mend: ")
             name = path.name.removesuffix(".sql")
             found[name] = Check(name, says.strip(), mend, text)
@@ -107,9 +116,21 @@ def examine(store: Store, *, deep: bool = False) -> Iterator[Fault]:
         store: An open store.
         deep: Read every row and every file as well.
     """
-    yield from _files(store, deep=deep)
-    for name in (*QUICK, *(DEEP if deep else ())):
+    unreadable = False
+    for fault in _files(store, deep=deep):
+        unreadable |= fault.check in UNREADABLE
+        yield fault
+    for name in QUICK:
         yield from _asked(store, checks()[name])
+    if deep and unreadable:
+        yield Fault(
+            "not_examined",
+            "rows were not examined, because files with rows cannot be read",
+            "mend the files first: qubastore doctor --deep --repair",
+        )
+    elif deep:
+        for name in DEEP:
+            yield from _asked(store, checks()[name])
     for driver_id, host, process_id in store.rows("select driver_id, host, process_id from drivers order by all"):
         if is_alive(host, process_id) is False:
             yield Fault(
@@ -121,7 +142,9 @@ def examine(store: Store, *, deep: bool = False) -> Iterator[Fault]:
 
 def _asked(store: Store, check: Check) -> Iterator[Fault]:
     answer = store.sql(check.sql)
-    for row in answer.fetchall():
+    with translated(check.sql):
+        rows = answer.fetchall()
+    for row in rows:
         values = dict(zip(answer.columns, row, strict=True))
         run_id, shard = values["run"], values.get("shard")
         yield Fault(check.name, str(values["found"]), check.mend.replace("{run}", run_id or "RUN"), run_id, shard)
@@ -156,6 +179,15 @@ def _files(store: Store, *, deep: bool) -> Iterator[Fault]:
     if deep:
         rows = store.rows("select run_id, shard, checksums from shards where checksums is not null")
         sums = {(run_id, shard, kind): value for run_id, shard, each in rows for kind, value in each.items()}
+    gone = sum(file.path not in there for file in kept)
+    if 2 * gone > len(kept):
+        # A folder that is not mounted, a bucket that is another one: nothing that taking shards back would mend.
+        yield Fault(
+            "files_gone",
+            f"{gone:,} of {len(kept):,} files are not there, below {store.files.root}",
+            "is the folder mounted, is it the right bucket? What is truly lost comes back from a copy",
+        )
+        return
     again = "qubastore doctor --repair takes the shard back; then the same qubastore ingest again"
     for file in sorted(kept, key=lambda file: file.path):
         mend = again if file.run_id and file.kind in KINDS else "restore it from a copy"
@@ -187,6 +219,14 @@ def _short(store: Store, path: str) -> str:
     return path.removeprefix(f"{store.files.root}/")
 
 
+def is_own(store: Store, path: str) -> bool:
+    """Whether a file below the data path has a place and a name that only this store's files have.
+
+    Nothing else is anybody's garbage: another store may lie in a folder below, and people keep notes.
+    """
+    return re.fullmatch(_OWN, _short(store, path)) is not None
+
+
 def known_files(store: Store) -> set[str]:
     """Names, without folders, of every file that any kept snapshot refers to, or that waits to be removed.
 
@@ -200,7 +240,7 @@ def known_files(store: Store) -> set[str]:
 
 def _orphans(store: Store, there: dict[str, int]) -> Iterator[str]:
     known = known_files(store)
-    yield from (path for path in sorted(there) if path.rpartition("/")[2] not in known)
+    yield from (path for path in sorted(there) if is_own(store, path) and path.rpartition("/")[2] not in known)
 
 
 def orphans(store: Store, older_than: float, now: float) -> list[tuple[str, int]]:
@@ -236,7 +276,8 @@ def repair(store: Store, faults: Sequence[Fault]) -> list[str]:
         if fault.check in SHARDS and fault.run_id is not None and fault.shard is not None
     }
     if shards:
-        take_back(store, sorted(shards), [fault.file for fault in faults if fault.check in SHARDS and fault.file])
+        lost = [fault.file for fault in faults if fault.check in SHARDS and fault.shard is not None and fault.file]
+        take_back(store, sorted(shards), lost)
         done += [f"took back shard {shard} of run {run_id}" for run_id, shard in sorted(shards)]
     stale = sorted({fault.run_id for fault in faults if fault.check in SUMS and fault.run_id})
     if stale:
@@ -266,17 +307,10 @@ def take_back(store: Store, shards: Sequence[tuple[str, int]], lost: Sequence[st
     Args:
         store: A store open for writing.
         shards: Run and number of each.
-        lost: Files that cannot be read. Deleting rows means reading them, so the catalog is told that it has these
-            files no more. That comes second: killed in between, the runs are unfinished, and the next examination finds
-            the files still.
+        lost: Files that cannot be read. Deleting rows means reading them, so the catalog is told first that it has
+            these files no more. Killed in between, the shards are there without rows, which the next deep examination
+            finds; no ingest commits anything beside them.
     """
-
-    def what_is_known(connection: duckdb.DuckDBPyConnection) -> None:
-        for run_id, shard in shards:
-            registry.empty_derived(connection, run_id)
-            for table in registry.SUMMARY_TABLES:
-                connection.execute(f"delete from {table} where run_id = ?", [run_id])
-            connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
 
     def files_of(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
@@ -286,9 +320,13 @@ def take_back(store: Store, shards: Sequence[tuple[str, int]], lost: Sequence[st
             [[path.rpartition("/")[2] for path in lost]],
         )
 
-    def rows(connection: duckdb.DuckDBPyConnection) -> None:
+    def all_else(connection: duckdb.DuckDBPyConnection) -> None:
         sizes = dict(connection.execute("select run_id, shard_size from runs").fetchall())
         for run_id, shard in shards:
+            registry.empty_derived(connection, run_id)
+            for table in registry.SUMMARY_TABLES:
+                connection.execute(f"delete from {table} where run_id = ?", [run_id])
+            connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
             first = shard * sizes[run_id]
             for table in (*KINDS, "failures"):
                 connection.execute(
@@ -296,7 +334,6 @@ def take_back(store: Store, shards: Sequence[tuple[str, int]], lost: Sequence[st
                     [run_id, first, first + sizes[run_id]],
                 )
 
-    store.write(what_is_known, repeatable=True)
     if lost:
         store.write(files_of, repeatable=True)
-    store.write(rows, repeatable=True)
+    store.write(all_else, repeatable=True)

@@ -80,6 +80,9 @@ def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
     if host:
         options += [f"endpoint {quote(host)}", "url_style 'path'", f"use_ssl {'false' if scheme == 'http' else 'true'}"]
     connection.execute(f"create or replace temporary secret store_files ({', '.join(options)})")
+    # httpfs puts the keys of the environment into settings that any query may read; the secret is enough.
+    for setting in ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"):
+        connection.execute(f"set {setting} = ''")
     connection.execute("set http_retries = 8; set http_retry_wait_ms = 250; set http_retry_backoff = 2")
 
 

@@ -1,8 +1,10 @@
-"""A fence around questions from outside: no files but the store's, no extensions, no other databases.
+"""A fence around questions from outside: no files but the store's, no other databases, no extensions, no secrets.
 
-DuckDB itself refuses files, extensions and settings once it is told to. What it cannot refuse are functions of the
-extensions that read a catalog: they open SQLite files and ask PostgreSQL servers by themselves. These are looked for in
-the parsed query, where no quoting hides a name.
+DuckDB itself refuses files, extensions and settings once it is told to. But it lets a query write the files that it may
+read, and it cannot refuse functions of extensions that open files and servers by themselves. So statements and table
+functions are those of a list, and what is on no list is refused. Names are looked for in the parsed query, where no
+quoting hides them; of statements that DuckDB parses into no tree (it does SELECTs alone), the text must do: no name
+can be put together there without a function that is refused too.
 """
 
 from __future__ import annotations
@@ -10,18 +12,56 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from qubastore.engine import quote
+from qubastore.engine import METADATA, quote
 from qubastore.errors import QueryError
 from qubastore.location import Location
+from qubastore.views import all_views
 
 if TYPE_CHECKING:
     import duckdb
 
-# `query` runs text as SQL, so that a name could be put together at run time.
-_OUTSIDE = re.compile(r"(sqlite|postgres|ducklake)_\w+|query", re.IGNORECASE)
-_HARMLESS = frozenset({"ducklake_snapshots", "ducklake_table_info", "ducklake_list_files", "ducklake_settings"})
+READING = frozenset({"SELECT", "EXPLAIN", "RELATION"})
+WRITING = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER", "DROP", "TRANSACTION"})
+"""Kinds of statements that are answered, and those that a store open for writing takes as well."""
+
+_CREATE = r"\s*create\s+(or\s+replace\s+)?{}(table|view|macro|function)\b"
+_FUNCTIONS = frozenset(
+    [
+        "range",
+        "generate_series",
+        "unnest",
+        "repeat",
+        "json_each",
+        "json_tree",
+        "summary",
+        "ducklake_snapshots",
+        "ducklake_table_info",
+        "ducklake_list_files",
+        "ducklake_settings",
+        "duckdb_tables",
+        "duckdb_views",
+        "duckdb_columns",
+        "duckdb_functions",
+        "duckdb_schemas",
+        "duckdb_types",
+        "duckdb_keywords",
+        "pragma_table_info",
+        "pragma_version",
+    ]
+)
+"""Table functions that reach no further than the store; the store's own macros come on top."""
+_OUTSIDE = re.compile(
+    r"\b((sqlite|postgres|read|parquet|sniff|arrow|pandas|python|json_execute|iceberg|delta|which)\w*(?=\W)|glob|query"
+    r"|query_table|current_setting|getvariable|duckdb_(?!tables|views|columns)\w+|__ducklake\w+|turns|secret)\b",
+    re.IGNORECASE,
+)
+_SCALARS = frozenset({"current_setting", "getenv", "json_execute_serialized_sql"})
+"""Functions of one value that tell what is none of a query's business."""
+_CATALOGS = frozenset({METADATA, "turns"})
+"""Databases that are attached, and are not the store."""
 
 HINT = "qubastore sql --allow-files, if the query is your own"
 
@@ -33,20 +73,31 @@ def put_up(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
     connection.execute("set lock_configuration = true")
 
 
-def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
-    """Refuse a statement that attaches a database, or calls a function which reaches outside.
+def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, *, read_only: bool = True) -> None:
+    """Refuse a statement that reaches outside.
 
     Raises:
-        QueryError: naming the function.
+        QueryError: naming what does.
     """
-    import duckdb
-
-    query = statement.query
-    # Nothing but a SELECT is of use here, and an ATTACH of another kind of database asks no one.
-    if statement.type == duckdb.StatementType.ATTACH:
-        raise QueryError("ATTACH reaches outside the store", found=query.strip().splitlines()[0], hint=HINT)
-    if _OUTSIDE.search(query):
-        _check_functions(connection, query)
+    kind, query = statement.type.name, _bare(statement.query)
+    creates = kind == "CREATE" and re.match(
+        _CREATE.format(r"temp(orary)?\s+" if read_only else r"(temp(orary)?\s+)?"), query, re.I
+    )
+    if not creates and kind not in READING and (read_only or kind not in WRITING):
+        raise QueryError(
+            f"a statement of the kind {kind} is not answered",
+            expected="SELECT, EXPLAIN, or CREATE TEMP TABLE, VIEW or MACRO"
+            + ("" if read_only else ", or a change of rows"),
+            found=query.strip().splitlines()[0][:200] if query.strip() else None,
+            hint=HINT,
+        )
+    row = connection.execute("select json_serialize_sql(?)", [statement.query]).fetchone()
+    tree = json.loads(row[0]) if row else {"error": True}
+    outsider = _text_outsider(query) if tree.get("error") else next(_outsiders(tree), None)
+    if outsider:
+        raise QueryError(
+            f"{outsider} reaches outside the store", expected="questions of the store's tables and views", hint=HINT
+        )
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
@@ -64,41 +115,43 @@ def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> No
         )
 
 
+@cache
+def _macros() -> frozenset[str]:
+    return frozenset(view.name for view in all_views())
+
+
 def _outsiders(node: Any) -> Iterator[str]:
-    """Table functions, and tables whose names are those of files, that a parsed query reads."""
-    if isinstance(node, dict):
-        if node.get("type") == "TABLE_FUNCTION":
-            yield str(next(_functions(node), "a table function"))
-        if node.get("type") == "BASE_TABLE" and not re.fullmatch(r"\w+", str(node.get("table_name"))):
+    """Functions, tables and databases in a parsed query that are not the store's."""
+    if isinstance(node, list):
+        for value in node:
+            yield from _outsiders(value)
+        return
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type")
+    if kind == "TABLE_FUNCTION":
+        called = str(node.get("function", {}).get("function_name", "a table function"))
+        if called.lower() not in _FUNCTIONS | _macros():
+            yield called
+    if str(node.get("function_name", "")).lower() in _SCALARS:
+        yield str(node["function_name"])
+    if kind == "BASE_TABLE":
+        for part in ("catalog_name", "schema_name"):
+            if str(node.get(part, "")).lower() in _CATALOGS:
+                yield str(node[part])
+        if not re.fullmatch(r"\w+", str(node.get("table_name"))):
             yield str(node.get("table_name"))
-        for value in node.values():
-            yield from _outsiders(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _outsiders(value)
+        if re.fullmatch(r"duckdb_(settings|secrets|databases|logs)", str(node.get("table_name")), re.IGNORECASE):
+            yield str(node["table_name"])
+    for value in node.values():
+        yield from _outsiders(value)
 
 
-def _check_functions(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    # Only SELECTs can be parsed into JSON; of the others the text must do.
-    row = connection.execute("select json_serialize_sql(?)", [query]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
-    called = set(_functions(tree)) if not tree.get("error") else {found[0] for found in _OUTSIDE.finditer(query)}
-    for name in sorted(called):
-        if _OUTSIDE.fullmatch(name) and name.lower() not in _HARMLESS:
-            raise QueryError(
-                f"{name} reaches outside the store",
-                expected="questions of the store's tables and views",
-                hint=HINT,
-            )
+def _text_outsider(query: str) -> str | None:
+    found = _OUTSIDE.search(query)
+    return found[0] if found else None
 
 
-def _functions(node: Any) -> Iterator[str]:
-    """Names of all functions that a parsed query calls."""
-    if isinstance(node, dict):
-        if isinstance(node.get("function_name"), str):
-            yield node["function_name"]
-        for value in node.values():
-            yield from _functions(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _functions(value)
+def _bare(query: str) -> str:
+    """A statement without the comments at its beginning."""
+    return re.sub(r"\A(\s|--[^\n]*\n|/\*.*?\*/)+", "", query, flags=re.DOTALL)

@@ -99,9 +99,14 @@ def _from_url(url: str) -> Location:
         parts = urlsplit(url)
         port = parts.port
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as error:
-        # The URL itself is not repeated: what is wrong with it may be a secret in it.
-        raise UsageError("the store's URL cannot be read", expected=_FORM, found=str(error)) from None
+    except ValueError:
+        # Nothing of the URL is repeated: what is wrong with it may be a secret in it.
+        raise UsageError("the store's URL cannot be read", expected=_FORM) from None
+    if "@" in parts.path or "@" in options.get("data", "") or "@" in parts.fragment:
+        raise UsageError(
+            "the store's URL has an @ where none belongs: a password with a / in it?",
+            expected=f"{_FORM}; the password in PGPASSWORD or ~/.pgpass, keys of S3 in ~/.aws",
+        )
     if parts.password is not None or "password" in options:
         raise UsageError(
             "a store's URL has a password in it, which every process list and log would show",
@@ -119,7 +124,7 @@ def _from_url(url: str) -> Location:
             )
     database = unquote(parts.path.lstrip("/"))
     if not database and "service" not in options:
-        raise UsageError("the store's URL names no database", expected=_FORM, found=url)
+        raise UsageError("the store's URL names no database", expected=_FORM)
     data = options.get("data", "").rstrip("/")
     if data and not re.fullmatch(r"/.*|s3://[a-z0-9][a-z0-9.-]+(/.*)?", data):
         raise UsageError(

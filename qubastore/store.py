@@ -22,7 +22,7 @@ from qubastore.boundary import translated, uninterrupted
 from qubastore.errors import StoreError, StoreNotFoundError, UsageError
 from qubastore.files import PATIENCE, DataFiles
 from qubastore.location import Location, locate
-from qubastore.turns import LOCK_TIMEOUT, AdvisoryTurn, FileTurn, Turn
+from qubastore.turns import LOCK_TIMEOUT, STANDING_STILL, AdvisoryTurn, FileTurn, Turn
 
 if TYPE_CHECKING:
     import duckdb
@@ -110,7 +110,12 @@ class Store:
         """
         if self._fenced:
             with translated(statement.query):
-                fence.check(self._connection, statement)
+                fence.check(self._connection, statement, read_only=self.read_only)
+
+    def ask(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Have a function put questions to the connection; `rows` is for a single one."""
+        with translated():
+            return self._again(lambda: question(self._connection))
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same database: it may put other questions meanwhile. Close it after use."""
@@ -151,6 +156,7 @@ class Store:
                     with turn.held(deadline), uninterrupted():
                         try:
                             self._connection.execute("begin transaction")
+                            turn.enter(self._connection)
                             result = work(self._connection)
                             turn.confirm()
                             sent = True
@@ -162,9 +168,15 @@ class Store:
                         return result
                 except duckdb.Error as error:
                     lost = self.location.is_postgres and engine.is_lost(error)
-                    if self.location.is_postgres and not lost and doubts < _DOUBTS and engine.may_be_lost(error):
+                    waits = STANDING_STILL in str(error)
+                    if (
+                        self.location.is_postgres
+                        and not (lost or waits)
+                        and doubts < _DOUBTS
+                        and engine.may_be_lost(error)
+                    ):
                         lost, doubts = True, doubts + 1
-                    again = "database is locked" in str(error) or (lost and (repeatable or not sent))
+                    again = waits or "database is locked" in str(error) or (lost and (repeatable or not sent))
                     if lost and not again:
                         raise StoreError(
                             f"the connection to {self.location} broke while something was committed",
@@ -401,6 +413,12 @@ def open_store(path: str | os.PathLike[str] | None = None, *, read_only: bool = 
 def _connected(location: Location, *, read_only: bool) -> Store:
     store = _attach(location, read_only=read_only)
     try:
+        if location.is_postgres and not _is_store(store):
+            raise StoreNotFoundError(
+                f"there is no store at {location}",
+                found="a catalog without tables: an init that was stopped",
+                hint=f"qubastore init --store {_shell(str(location))}",
+            )
         with translated():
             connection = store._connection
             facts = schema.store_facts(connection)

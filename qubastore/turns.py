@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qubastore.engine import keep_for_good, quote
+from qubastore.engine import METADATA, keep_for_good, quote
 from qubastore.errors import StoreBusyError
 from qubastore.location import Location
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT = 120.0
 """Seconds that a writer waits for another one before it gives up."""
+
+STANDING_STILL = "another writer stands still inside its transaction"
 
 _LOCKS = "turns"
 
@@ -55,15 +57,19 @@ class FileTurn:
                     time.sleep(0.005)
             yield
 
+    def enter(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Nothing more to do inside the transaction."""
+
     def confirm(self) -> None:
         """The system keeps the lock as long as this process lives."""
 
 
 class AdvisoryTurn:
-    """The turn to write a store in PostgreSQL: an advisory lock of a transaction on a connection of its own.
+    """The turn to write a store in PostgreSQL: two advisory locks.
 
-    It must be a connection of its own: the transaction that commits reads the catalog as it was when it began, which
-    has to be after the lock was had.
+    One is had on a connection of its own, before the transaction begins that commits: that one reads the catalog as it
+    was when it began, which has to be after the lock was had. The other is had inside that transaction, and lives just
+    as long: who loses the first while standing still (an operator ends the session) keeps others out all the same.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, location: Location) -> None:
@@ -74,7 +80,7 @@ class AdvisoryTurn:
         )
         # Stores in one database are told apart by their schema; the number of a lock has 64 bits.
         digest = hashlib.blake2b(f"qubastore:{location.schema}".encode(), digest_size=8).digest()
-        self._key = int.from_bytes(digest, "big", signed=True)
+        self._key = int.from_bytes(digest, "big", signed=True) >> 1 << 1
 
     @contextlib.contextmanager
     def held(self, deadline: float) -> Iterator[None]:
@@ -101,6 +107,19 @@ class AdvisoryTurn:
         finally:
             with contextlib.suppress(duckdb.Error):
                 self._cursor.execute("rollback")
+
+    def enter(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Take the second lock, as the first thing inside the transaction.
+
+        Raises:
+            duckdb.TransactionException: where a transaction that lost its turn still has it: to be tried again.
+        """
+        import duckdb
+
+        query = f"select pg_try_advisory_xact_lock({self._key + 1})"
+        row = connection.execute(f"from postgres_query({quote(METADATA)}, {quote(query)})").fetchone()
+        if row is None or not row[0]:
+            raise duckdb.TransactionException(STANDING_STILL)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -133,6 +133,94 @@ def test_answers_that_depend_on_the_batch(store):
     assert "batch_dependent" not in [check for check, *_ in found(store)]
 
 
+def test_the_class_of_none_is_no_fault_where_the_argmax_decides(store):
+    run = add_run(store, logits(), LABELS)
+    change(store, "update outputs set prediction = -1 where sample_id < 3")
+    assert "impossible_outputs" not in [check for check, *_ in found(store)]
+    assert len(store.outputs(run)) == 12
+
+
+def test_a_folder_that_is_not_mounted_is_no_reason_to_take_anything_back(store, run):
+    away = store.data_path.with_name("elsewhere")
+    store.data_path.rename(away)
+    store.data_path.mkdir()
+    faults = list(examine(store, deep=True))
+    assert [fault.check for fault in faults] == ["files_gone", "not_examined"]
+    repair(store, faults)
+    store.data_path.rmdir()
+    away.rename(store.data_path)
+    assert store.rows("select count(*) from outputs") == [(12,)]
+    assert found(store) == []
+
+
+def test_repair_leaves_tables_alone_that_no_ingest_makes_again(store):
+    """Files of `samples` and the like, away for a moment, beside a shard whose file is truly lost."""
+    labels = np.arange(600) % 4
+    run = add_run(store, logits(n=600), labels, shard_size=300)
+    sample_file = next((store.data_path / "main" / "samples").rglob("*.parquet"))
+    content = sample_file.read_bytes()
+    sample_file.unlink()
+    file_of(store, run).unlink()
+    faults = list(examine(store))
+    assert {fault.check for fault in faults} == {"missing_files"}
+    repair(store, faults)
+    sample_file.write_bytes(content)
+    assert store.rows("select count(*) from samples") == [(600,)]
+    assert store.rows("select shard from shards") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["outputs", "logits"])
+def test_deep_and_repair_of_a_truncated_file_by_command(store, run, kind):
+    file = file_of(store, run, kind)
+    os.truncate(file, file.stat().st_size - 7)
+    looked = CliRunner().invoke(cli, ["doctor", "--deep", "--store", str(store.path)])
+    assert looked.exit_code == 1
+    assert "damaged_files" in looked.output
+    assert "not_examined" in looked.output
+    mended = CliRunner().invoke(cli, ["doctor", "--deep", "--repair", "--store", str(store.path)])
+    assert mended.exit_code == 0, mended.output
+    assert f"took back shard 1 of run {run}" in mended.output
+
+
+@pytest.mark.parametrize("stop_before", [1, 2])
+def test_a_repair_that_is_killed_half_way_doubles_nothing(store, run, monkeypatch, stop_before):
+    file_of(store, run, "logits").unlink()
+    faults = list(examine(store))
+    real, calls = type(store).write, []
+
+    def write(self, work, **options):
+        calls.append(1)
+        if len(calls) == stop_before:
+            raise KeyboardInterrupt
+        return real(self, work, **options)
+
+    monkeypatch.setattr(type(store), "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        repair(store, faults)
+    monkeypatch.undo()
+    shard = write_shard(store, run, 1, 4, logits()[4:8], LABELS[4:8])
+    commit_shard(store, shard, dataset_id="x")
+    repair(store, list(examine(store, deep=True)))
+    shard = write_shard(store, run, 1, 4, logits()[4:8], LABELS[4:8])
+    commit_shard(store, shard, dataset_id="x")
+    complete_runs(store)
+    assert store.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+    assert store.rows("select n_outputs from run_summary") == [(12,)]
+    assert found(store) == []
+
+
+def test_garbage_is_only_what_this_store_has_written(store, run):
+    """A store in a folder below, and notes of people, are nobody's garbage."""
+    (store.data_path / "notes.txt").write_text("mine")
+    (store.data_path / ".seen-by-host-1").write_text("qubastore")
+    below = store.data_path / "team2" / "main" / "outputs" / f"run_id={run}"
+    below.mkdir(parents=True)
+    (below / "shard-00000-0123456789ab.parquet").write_text("theirs")
+    assert found(store, deep=False) == []
+    assert collect(store, keep_days=0, older_than=0).files == []
+    assert (below / "shard-00000-0123456789ab.parquet").exists()
+
+
 def test_an_unfinished_run_and_a_dead_ingest(store, run):
     change(store, "delete from shards where shard = 2")
     change(store, "delete from run_summary")
@@ -259,6 +347,21 @@ def test_one_model_is_copied(store, tmp_path):
         assert target.rows("select model, accuracy from accuracy") == store.rows(
             "select model, accuracy from accuracy where model = 'two'"
         )
+
+
+def test_a_target_that_has_part_of_a_table_gets_the_rest(store, tmp_path):
+    add_run(store, logits(), LABELS)
+    change(store, "insert into sample_contents select dataset_id, sample_id, 'c' || sample_id from samples")
+    change(store, "insert into models from models")
+    with qubastore.init(tmp_path / "copy") as target:
+        copy_store(store, target)
+        change(target, "delete from sample_contents where sample_id > 3")
+        change(target, "delete from label_sets where sample_id = 2")
+        copy_store(store, target)
+        for table in ("sample_contents", "label_sets", "samples"):
+            assert target.rows(f"select count(*) from {table}") == [(12,)]
+        # And what was there twice is there once.
+        assert target.rows("select count(*) from models") == [(1,)]
 
 
 def test_a_run_that_differs_there_is_an_error(store, tmp_path):

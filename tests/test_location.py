@@ -58,6 +58,9 @@ def test_urls(url, parameters, data, schema):
         ("postgres://ann@db/quba?schema=Drop%20it", "no name of a schema"),
         ("postgres://ann@db:port/quba", "cannot be read"),
         ("postgres://ann@db/quba?data", "cannot be read"),
+        ("postgres://ann:sec/secret@db/quba", "cannot be read|an @ where none belongs"),
+        ("postgres://ann:12/34secret@db/quba", "an @ where none belongs"),
+        ("postgres://ann@db/quba?data=s3://KEY:secret@bucket/x", "an @ where none belongs"),
     ],
 )
 def test_wrong_urls(url, message):

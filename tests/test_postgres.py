@@ -70,7 +70,8 @@ def test_every_command_works_by_url_and_says_no_secret(url, tmp_path, postgres, 
     done = [ingested]
     for arguments in (
         ("sql", "select model, n_outputs from accuracy", "--format", "csv"),
-        ("sql", "from duckdb_secrets()"),
+        ("sql", "from duckdb_secrets()", "--allow-files"),
+        ("sql", "select name, value from duckdb_settings()", "--allow-files"),
         ("rank", "--top", 3),
         (
             "import",
@@ -79,7 +80,7 @@ def test_every_command_works_by_url_and_says_no_secret(url, tmp_path, postgres, 
             "--model",
             "theirs",
             "--dataset",
-            "pets",
+            "imagenet-val",
             "--labels",
             tmp_path / "labels.csv",
         ),
@@ -222,6 +223,81 @@ def test_a_turn_that_never_ends_is_told_with_its_holder(url, monkeypatch):
         second.write(lambda c: None)
 
 
+def test_who_stands_still_inside_a_transaction_keeps_others_out_without_the_turn(url, postgres, monkeypatch):
+    """An operator ends the session with the first lock; the second lives in the transaction itself."""
+    from qubastore import store as module
+
+    with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
+        run = add_run(first, logits(), LABELS, complete=False)
+        first.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        inside, go = threading.Event(), threading.Event()
+
+        def stand_still(connection):
+            inside.set()
+            assert go.wait(60)
+
+        mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
+        won = {}
+        thread = threading.Thread(
+            target=lambda: won.update(a=commit_shard(first, mine, dataset_id="x", check=stand_still))
+        )
+        thread.start()
+        assert inside.wait(60)
+        key = first._take_turn()._key
+        second.rows(
+            "from postgres_query('__ducklake_metadata_store', 'select pg_terminate_backend(pid) from pg_locks"
+            f" where locktype = ''advisory'' and (classid::bigint << 32 | objid::bigint) = {key}')"
+        )
+        with monkeypatch.context() as hurry:
+            hurry.setattr(module, "LOCK_TIMEOUT", 2.0)
+            with pytest.raises(StoreError):
+                commit_shard(second, theirs, dataset_id="x")
+        go.set()
+        thread.join(60)
+        assert won == {"a": True}
+        assert first.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        assert first.rows("select count(*) from shards") == [(1,)]
+
+
+def _copier(source, url, barrier):
+    with qubastore.open(source) as here, qubastore.open(url, read_only=False) as there:
+        barrier.wait()
+        copy_store(here, there)
+
+
+def test_two_copies_at_once_copy_everything_once(url, store):
+    add_run(store, logits(), LABELS, shard_size=4)
+    qubastore.init(url).close()
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    copiers = [context.Process(target=_copier, args=(str(store.path), url, barrier)) for _ in range(2)]
+    for copier in copiers:
+        copier.start()
+    for copier in copiers:
+        copier.join(120)
+    assert [copier.exitcode for copier in copiers] == [0, 0]
+    with qubastore.open(url) as remote:
+        assert tables(remote) == tables(store)
+        assert list(examine(remote, deep=True)) == []
+
+
+KILLED_INIT = """
+import os, signal, sys
+from qubastore import published, store
+published.load_published = lambda connection: os.kill(os.getpid(), signal.SIGKILL)
+store.init(sys.argv[1])
+"""
+
+
+def test_an_init_that_was_killed_is_begun_again(url):
+    killed = subprocess.run([sys.executable, "-c", KILLED_INIT, url], capture_output=True)
+    assert killed.returncode == -9
+    with pytest.raises(StoreNotFoundError, match="an init that was stopped"):
+        qubastore.open(url)
+    with qubastore.init(url) as made:
+        assert made.rows("select count(*) from published_models") == [(326,)]
+
+
 # Whatever dies ----------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +321,8 @@ def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
         assert list(examine(remote, deep=True)) == []
 
 
-def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres, monkeypatch):
+@pytest.mark.parametrize("replace", [False, True], ids=["new", "forced"])
+def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres, replace):
     """The server dies after it has committed and before it says so: the second try finds the first."""
     with qubastore.init(url) as remote:
         run = add_run(remote, logits(), LABELS, complete=False)
@@ -273,8 +350,12 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres
                 return answer
 
         remote._connection = LosesAnswer()
-        assert commit_shard(remote, shard, dataset_id="pets")
+        assert commit_shard(remote, shard, dataset_id="pets", replace=replace)
         assert LosesAnswer.lost
+        registered = "select count(*) from __ducklake_metadata_store.ducklake_data_file where path like ?"
+        # Of outputs and of logits, which share the name.
+        assert remote.rows(registered, ["%" + shard.files["outputs"].rpartition("/")[2]]) == [(2,)]
+        collect(remote, keep_days=0, older_than=0)
         assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
         complete_runs(remote)
         assert list(examine(remote, deep=True)) == []

@@ -4,13 +4,15 @@
 -- Mend: qubastore rm run {run}, then ingest the model in eval mode
 with answers as (
     select
-        runs.run_id, runs.model_id, runs.framing, runs.condition, runs.precision, contents.content_hash,
-        outputs.logsumexp
+        runs.run_id, runs.model_id, datasets.label_space, runs.framing, runs.condition, runs.precision,
+        contents.content_hash, outputs.logsumexp
     from outputs
     join runs using (run_id)
+    join datasets using (dataset_id)
     join sample_contents as contents
         on contents.dataset_id = runs.dataset_id and contents.sample_id = outputs.sample_id
     where outputs.logsumexp is not null and runs.origin = 'measured' and runs.condition not like 'pgd%'
+        and runs.condition not like 'fgsm%'
 ),
 
 spreads as (
@@ -19,7 +21,7 @@ spreads as (
         max(logsumexp) - min(logsumexp) as spread,
         max(abs(logsumexp)) as size
     from answers
-    group by model_id, framing, condition, precision, content_hash
+    group by model_id, label_space, framing, condition, precision, content_hash
     having count(*) > 1
 )
 

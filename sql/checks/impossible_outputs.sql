@@ -16,7 +16,8 @@ with wrong as (
                 then 'a probability outside 0 to 1'
             when outputs.logsumexp < outputs.top5_logit[1] - 1e-4 * greatest(1, abs(outputs.top5_logit[1]))
                 then 'a log-sum-exp below the largest logit'
-            when outputs.prediction not between 0 and greatest(len(datasets.classes), 1) - 1
+            -- Where the argmax decides, -1 is the class of none.
+            when outputs.prediction not between -1 and greatest(len(datasets.classes), 1) - 1
                 and datasets.label_space <> 'transfer'
                 then 'a class that the dataset does not have'
         end as fault
