@@ -19,7 +19,12 @@ RUNS = """
     select
         model, dataset, condition, precision, n_done || '/' || n_samples as images, n_failed as failed,
         round(images_per_second, 1) as images_s,
-        if(complete, 'complete', if(n_drivers > 0, 'at work', 'waits for an ingest')) as state,
+        case
+            when complete then 'complete'
+            when n_drivers = 0 then 'waits for an ingest'
+            when n_done = n_samples then 'being summed up'
+            else 'at work'
+        end as state,
         seconds_left
     from run_progress
     order by n_drivers = 0, complete, model, dataset, condition, precision

@@ -140,14 +140,17 @@ def ingest(
             return report
         todo = planned.todo
         note = at_work(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), address)
-        with cluster(address, num_gpus, num_cpus, evaluators_per_gpu) as resources, note as driver:
-            display.say(f"evaluating on {describe(resources)}")
-            size = _batch_size(batch_size, on_gpu=resources.gpus > 0)
-            with Scheduler(store, planned, resources, size, precision, strict, display, report, driver) as scheduler:
-                for group in planned.groups():
-                    scheduler.work_on(group)
-        display.say("computing metrics")
-        report.completed = complete_runs(store)
+        with note as driver:
+            with cluster(address, num_gpus, num_cpus, evaluators_per_gpu) as resources:
+                display.say(f"evaluating on {describe(resources)}")
+                size = _batch_size(batch_size, on_gpu=resources.gpus > 0)
+                with Scheduler(
+                    store, planned, resources, size, precision, strict, display, report, driver
+                ) as scheduler:
+                    for group in planned.groups():
+                        scheduler.work_on(group)
+            display.say("computing metrics")
+            report.completed = complete_runs(store)
     report.seconds = time.monotonic() - started
     return report
 
