@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 READING = frozenset({"SELECT", "EXPLAIN", "RELATION"})
 WRITING = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER", "DROP", "TRANSACTION"})
-"""Kinds of statements that are answered, and those that a store open for writing takes as well."""
+"""Kinds of statements that are answered, and those that change rows."""
 
-_CREATE = r"\s*create\s+(or\s+replace\s+)?{}(table|view|macro|function)\b"
+_CREATE = re.compile(r"\s*create\s+(or\s+replace\s+)?(temp(orary)?\s+)?(table|view|macro|function)\b", re.IGNORECASE)
 _FUNCTIONS = frozenset(
     [
         "range",
@@ -73,21 +73,17 @@ def put_up(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
     connection.execute("set lock_configuration = true")
 
 
-def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, *, read_only: bool = True) -> None:
-    """Refuse a statement that reaches outside.
+def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
+    """Refuse a statement that reaches outside. Whether the store may be written is DuckDB's to say.
 
     Raises:
         QueryError: naming what does.
     """
     kind, query = statement.type.name, _bare(statement.query)
-    creates = kind == "CREATE" and re.match(
-        _CREATE.format(r"temp(orary)?\s+" if read_only else r"(temp(orary)?\s+)?"), query, re.I
-    )
-    if not creates and kind not in READING and (read_only or kind not in WRITING):
+    if kind not in READING | WRITING and not (kind == "CREATE" and _CREATE.match(query)):
         raise QueryError(
             f"a statement of the kind {kind} is not answered",
-            expected="SELECT, EXPLAIN, or CREATE TEMP TABLE, VIEW or MACRO"
-            + ("" if read_only else ", or a change of rows"),
+            expected="SELECT, EXPLAIN, CREATE TABLE, VIEW or MACRO, and changes of rows in a store open for writing",
             found=query.strip().splitlines()[0][:200] if query.strip() else None,
             hint=HINT,
         )

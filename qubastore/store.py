@@ -110,7 +110,7 @@ class Store:
         """
         if self._fenced:
             with translated(statement.query):
-                fence.check(self._connection, statement, read_only=self.read_only)
+                fence.check(self._connection, statement)
 
     def ask(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Have a function put questions to the connection; `rows` is for a single one."""
