@@ -138,6 +138,6 @@ def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
 
 def _typed(value: Any, kind: Any, where: str, expected: str) -> Any:
     # bool is an int to isinstance; a batch size of true is not meant.
-    if not isinstance(value, kind) or (kind in (int, int | str) and isinstance(value, bool)):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"{where} is {value!r}", expected=expected)
     return value

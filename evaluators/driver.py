@@ -100,11 +100,11 @@ def ingest(
     if isinstance(suite, str):
         suite = stored_suite(store, suite)
     for name, value in (
-        ("batch size", batch_size),
+        ("batch size", None if batch_size == AUTO else batch_size),
         ("number of CPUs", num_cpus),
         ("number of evaluators per GPU", evaluators_per_gpu),
     ):
-        if value not in (None, AUTO) and (not isinstance(value, int) or value < 1):
+        if value is not None and (not isinstance(value, int) or value < 1):
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
     named, not_loadable = expand_models([model for model in models if isinstance(model, str)])
     specs = [*(model for model in models if not isinstance(model, str)), *named]

@@ -266,7 +266,7 @@ def _models(store: Store, where: str | None, suite: str, source: str) -> tuple[l
 
 def _condition(store: Store, group: str, by: str | None) -> str:
     if by is None:
-        check_condition(group)
+        check_condition(store, group)
         return group
     columns = store.sql("from rankable limit 0").columns
     check_name("column of rankable", by, columns)

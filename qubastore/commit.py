@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qubastore import engine, outputs, registry
+from qubastore import engine, registry
 from qubastore.errors import DatasetError, QubastoreError, StoreError
 from qubastore.files import DataFiles
 from qubastore.runs import Run
@@ -119,9 +119,12 @@ def commit_shards(
     def work(connection: duckdb.DuckDBPyConnection) -> list[bool]:
         nonlocal attempts
         attempts += 1
-        # The server may have gone away after it had committed: then there is nothing left to do.
-        if attempts > 1 and all(_is_registered(connection, shard) for shard in shards if shard.files):
-            return [True] * len(shards)
+        # The server may have gone away after it had committed: then there is nothing left to do. Only files tell; of
+        # shards without any, a second try writes what the first did.
+        if attempts > 1:
+            ours = [_is_registered(connection, shard) for shard in shards if shard.files]
+            if ours and all(ours):
+                return [True] * len(shards)
         check(connection)
         ids = [shard.run_id for shard in shards]
         query = "select run_id, shard, kept from shards where list_contains(?, run_id) and list_contains(?, shard)"
@@ -142,7 +145,8 @@ def commit_shards(
             if replace and runs and shard.run_id in runs:
                 registry.replace_run(connection, runs[shard.run_id])
             if (shard.run_id, shard.shard) in kept:
-                _remove_shard(connection, shard)
+                end = shard.first_sample + shard.n_samples
+                registry.remove_shard(connection, shard.run_id, shard.shard, shard.first_sample, end)
             for kind, file in shard.files.items():
                 connection.execute(
                     "call ducklake_add_data_files(?, ?, ?, hive_partitioning => true)", [engine.CATALOG, kind, file]
@@ -205,20 +209,6 @@ def _is_registered(connection: duckdb.DuckDBPyConnection, shard: Shard) -> bool:
     )
     row = connection.execute(query, [names]).fetchone()
     return bool(names) and row is not None and row[0] > 0
-
-
-def _remove_shard(connection: duckdb.DuckDBPyConnection, shard: Shard) -> None:
-    registry.empty_derived(connection, shard.run_id)
-    # What was summed up over the old rows goes with them: the run is complete again once it is summed up anew.
-    for table in registry.SUMMARY_TABLES:
-        connection.execute(f"delete from {table} where run_id = ?", [shard.run_id])
-    connection.execute("delete from shards where run_id = ? and shard = ?", [shard.run_id, shard.shard])
-    end = shard.first_sample + shard.n_samples
-    for table in (*outputs.KINDS, "failures"):
-        connection.execute(
-            f"delete from {table} where run_id = ? and sample_id >= ? and sample_id < ?",
-            [shard.run_id, shard.first_sample, end],
-        )
 
 
 def _record_contents(connection: duckdb.DuckDBPyConnection, dataset_id: str, contents: Mapping[int, str]) -> None:

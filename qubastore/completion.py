@@ -106,8 +106,7 @@ def _sum_up(store: Store, runs: Sequence[str]) -> None:
         # Removed, or with other shards than those read: the next completion sums up what is there then.
         now = _states(lambda query, values: connection.execute(query, values).fetchall(), runs)
         same = [run_id for run_id in runs if run_id in states and now.get(run_id) == states[run_id]]
-        for table in registry.SUMMARY_TABLES:
-            connection.execute(f"delete from {table} where list_contains(?, run_id)", [same])
+        registry.forget_sums(connection, same)
         found = [sums[run_id] for run_id in same]
         registry.insert(connection, "run_summary", [each.summary for each in found])
         registry.insert(connection, "class_summary", [row for each in found for row in each.classes])

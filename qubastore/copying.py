@@ -7,7 +7,7 @@ other; then both sides are compared, row for row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qubastore import outputs
@@ -41,9 +41,7 @@ KEYS = {
     "human_trials": ("experiment", "subject", "session", "trial"),
 }
 """Table -> what tells its rows apart. Rows are copied whose key the target does not have."""
-OF_MODEL = (
-    "models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "batch_sizes", "probes"
-)  # fmt: skip
+OF_MODEL = ("models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "batch_sizes")
 OF_DATASET = ("datasets", "samples", "sample_contents", "label_sets")
 OF_RUN = ("runs", "derivations")
 OF_STORE = ("own_suites", "annotations", "human_trials")
@@ -65,7 +63,6 @@ class Copied:
     runs: int = 0
     shards: int = 0
     rows: int = 0
-    run_ids: list[str] = field(default_factory=list)
 
 
 def copy_store(
@@ -95,12 +92,13 @@ def copy_store(
     )
     model_ids = [row[0] for row in source.rows(f"select model_id from models where {of_models}", values)]
     dataset_ids = sorted({row[2] for row in runs})
-    done = Copied(runs=len(runs), run_ids=[row[0] for row in runs])
+    run_ids = [row[0] for row in runs]
+    done = Copied(runs=len(runs))
     there = {row[0] for row in target.rows("select model_id from models")}
     done.models = len(set(model_ids) - there)
-    parts = [(table, "model_id", model_ids) for table in OF_MODEL if table != "probes"]
+    parts = [(table, "model_id", model_ids) for table in OF_MODEL]
     parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]
-    parts += [(table, "run_id", done.run_ids) for table in OF_RUN]
+    parts += [(table, "run_id", run_ids) for table in OF_RUN]
     parts += [(table, "", []) for table in OF_STORE if not chosen]
     for part in parts:
         _copy_rows(source, target, *part)
@@ -112,7 +110,7 @@ def copy_store(
     _copy_rows(source, target, *parts[-1])
     for part in parts:
         _check_rows(source, target, *part)
-    for run_id in done.run_ids:
+    for run_id in run_ids:
         done.rows += _compare(source, target, run_id)
     return done
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qubastore import engine, registry
 from qubastore.boundary import translated
 from qubastore.completion import complete_runs
-from qubastore.drivers import is_alive
+from qubastore.drivers import forget_dead, is_alive
 from qubastore.files import DataFiles
 from qubastore.identity import checksum
 from qubastore.outputs import KINDS
@@ -243,8 +243,8 @@ def _orphans(store: Store, there: dict[str, int]) -> Iterator[str]:
     yield from (path for path in sorted(there) if is_own(store, path) and path.rpartition("/")[2] not in known)
 
 
-def orphans(store: Store, older_than: float, now: float) -> list[tuple[str, int]]:
-    """Files that no kept snapshot refers to, and their bytes: (full name, size).
+def orphans(store: Store, older_than: float, now: float) -> list[str]:
+    """Full names of the files that no kept snapshot refers to.
 
     Args:
         store: An open store.
@@ -253,7 +253,7 @@ def orphans(store: Store, older_than: float, now: float) -> list[tuple[str, int]
     """
     # What is on the disk first, what is known next: a file committed in between is known by then.
     there = store.files.sizes()
-    return [(path, there[path]) for path in _orphans(store, there) if now - _age(store.files, path) >= older_than]
+    return [path for path in _orphans(store, there) if now - _age(store.files, path) >= older_than]
 
 
 def _age(data: DataFiles, path: str) -> float:
@@ -281,23 +281,12 @@ def repair(store: Store, faults: Sequence[Fault]) -> list[str]:
         done += [f"took back shard {shard} of run {run_id}" for run_id, shard in sorted(shards)]
     stale = sorted({fault.run_id for fault in faults if fault.check in SUMS and fault.run_id})
     if stale:
-
-        def forget(connection: duckdb.DuckDBPyConnection) -> None:
-            for table in registry.SUMMARY_TABLES:
-                connection.execute(f"delete from {table} where list_contains(?, run_id)", [stale])
-
-        store.write(forget, repeatable=True)
+        store.write(lambda c: registry.forget_sums(c, stale), repeatable=True)
         done.append(f"removed the sums of {len(stale)} runs")
     if completed := complete_runs(store):
         done.append(f"summed up {len(completed)} runs")
-    dead = [
-        d
-        for d, host, pid in store.rows("select driver_id, host, process_id from drivers")
-        if is_alive(host, pid) is False
-    ]
-    if dead:
-        store.write(lambda c: c.execute("delete from drivers where list_contains(?, driver_id)", [dead]))
-        done.append(f"removed {len(dead)} notes of ingests that were killed")
+    if dead := store.write(forget_dead, repeatable=True):
+        done.append(f"removed {dead} notes of ingests that were killed")
     return done
 
 
@@ -323,16 +312,8 @@ def take_back(store: Store, shards: Sequence[tuple[str, int]], lost: Sequence[st
     def all_else(connection: duckdb.DuckDBPyConnection) -> None:
         sizes = dict(connection.execute("select run_id, shard_size from runs").fetchall())
         for run_id, shard in shards:
-            registry.empty_derived(connection, run_id)
-            for table in registry.SUMMARY_TABLES:
-                connection.execute(f"delete from {table} where run_id = ?", [run_id])
-            connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
             first = shard * sizes[run_id]
-            for table in (*KINDS, "failures"):
-                connection.execute(
-                    f"delete from {table} where run_id = ? and sample_id >= ? and sample_id < ?",
-                    [run_id, first, first + sizes[run_id]],
-                )
+            registry.remove_shard(connection, run_id, shard, first, first + sizes[run_id])
 
     if lost:
         store.write(files_of, repeatable=True)

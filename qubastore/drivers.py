@@ -34,7 +34,7 @@ def at_work(store: Store, run_ids: Sequence[str], n_images: int, address: str | 
     row = [driver_id, socket.gethostname(), os.getpid(), address, list(run_ids), n_images]
 
     def begin(connection: duckdb.DuckDBPyConnection) -> None:
-        _forget_dead(connection)
+        forget_dead(connection)
         connection.execute("delete from drivers where driver_id = ?", [driver_id])
         connection.execute("insert into drivers values (?, ?, ?, ?, ?, ?, now())", row)
 
@@ -64,9 +64,10 @@ def _answers(process_id: int) -> bool:
     return True
 
 
-def _forget_dead(connection: duckdb.DuckDBPyConnection) -> None:
-    """Notes of ingests on this machine that were killed."""
+def forget_dead(connection: duckdb.DuckDBPyConnection) -> int:
+    """Remove the notes of ingests on this machine that were killed; return how many."""
     rows = connection.execute("select driver_id, host, process_id from drivers").fetchall()
     dead = [driver_id for driver_id, host, process_id in rows if is_alive(host, process_id) is False]
     if dead:
         connection.execute("delete from drivers where list_contains(?, driver_id)", [dead])
+    return len(dead)

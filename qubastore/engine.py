@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
 from qubastore.files import s3_endpoint, s3_region
-from qubastore.location import DEFAULT_SCHEMA, Location
+from qubastore.location import Location
 
 if TYPE_CHECKING:
     import duckdb
@@ -179,20 +179,3 @@ def _extension_path(extension: str) -> Path:
             hint="pip install --force-reinstall qubastore" if core else "pip install 'qubastore[cluster]'",
         )
     return next(Path(package.submodule_search_locations[0]).rglob("*.duckdb_extension"))
-
-
-__all__ = [
-    "CATALOG",
-    "DEFAULT_SCHEMA",
-    "INLINE_ROWS",
-    "METADATA",
-    "attach",
-    "close",
-    "connect",
-    "is_lost",
-    "keep_for_good",
-    "may_be_lost",
-    "noted_data",
-    "plain",
-    "quote",
-]

@@ -178,13 +178,7 @@ def s3_endpoint() -> str:
 
 def s3_region() -> str:
     """AWS's region; servers that are no AWS take any."""
-    return (
-        os.environ.get("AWS_REGION")
-        or os.environ.get("AWS_DEFAULT_REGION")
-        or _configured("region")
-        or ("us-east-1" if s3_endpoint() else "")
-        or "us-east-1"
-    )
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _configured("region") or "us-east-1"
 
 
 def _configured(key: str) -> str:

@@ -17,12 +17,10 @@ class Collected:
     Attributes:
         snapshots: Snapshots that are too old to be kept.
         files: Files that only they referred to, or that nothing does.
-        bytes: Their size, as far as it is known beforehand: that of the orphans.
     """
 
     snapshots: int
     files: list[str]
-    bytes: int
 
 
 def collect(store: Store, *, keep_days: float, older_than: float, dry_run: bool = False) -> Collected:
@@ -50,6 +48,6 @@ def collect(store: Store, *, keep_days: float, older_than: float, dry_run: bool 
     )
     lost = orphans(store, older_than, time.time())
     if not dry_run:
-        for path, _ in lost:
+        for path in lost:
             store.files.remove(path)
-    return Collected(len(expired), [row[0] for row in cleaned] + [path for path, _ in lost], sum(n for _, n in lost))
+    return Collected(len(expired), [row[0] for row in cleaned] + lost)

@@ -175,11 +175,7 @@ def explain(
     index = {name: position for position, name in enumerate(ranking.columns)}
     mine = [row for row in ranking.rows if row[index["model"]] == model]
     if not mine:
-        names = [row[index["model"]] for row in ranking.rows]
-        raise UsageError(
-            f"{model!r} is not in this ranking",
-            hint=did_you_mean(model, names) or "qubastore rank, with the same options, for those that are",
-        )
+        raise not_ranked(model, [row[index["model"]] for row in ranking.rows])
     row = mine[0]
     columns = ("dimension", "value", "mean", "std", "standard_score", "weight", "contribution")
     call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
@@ -190,6 +186,14 @@ def explain(
     )
     place, quba = row[index["rank"]], row[index["quba"]]
     return Explanation(columns, rows, place, len(ranking.rows), quba, row[index["source"]], ranking.notes)
+
+
+def not_ranked(model: str, names: Sequence[str]) -> UsageError:
+    """The error about a model that is not in a ranking of the models named."""
+    return UsageError(
+        f"{model!r} is not in this ranking",
+        hint=did_you_mean(model, names) or "qubastore rank, with the same options, for those that are",
+    )
 
 
 def contributions(
@@ -222,7 +226,7 @@ def choose_pool(store: Store, where: str | None, suite: str) -> None:
         check_name("suite", suite, suites)
         copy.keep("rankable_rows", "from rankable")
     if where is not None:
-        check_condition(where)
+        check_condition(store, where)
     condition = f"({where}\n)" if where else "true"
     try:
         # A condition may ask other views too, so it is asked of the store.
@@ -289,8 +293,8 @@ def _check_choices(suite: str, source: str, normalize: str) -> None:
         )
 
 
-def check_condition(where: str) -> None:
-    """Refuse what is no single condition: the text goes into a query.
+def check_condition(store: Store, where: str) -> None:
+    """Refuse what is no single condition, and what reads more than the store: the text goes into a query.
 
     Raises:
         QueryError: naming what DuckDB found.
@@ -307,8 +311,7 @@ def check_condition(where: str) -> None:
             found=str(error).strip().splitlines()[0],
             hint="qubastore show views rankable",
         ) from None
-    with duckdb.connect() as aside:
-        fence.check_condition(aside, where)
+    store.ask(lambda connection: fence.check_condition(connection, where))
 
 
 def _needed(weights: Mapping[str, float]) -> list[Dimension]:

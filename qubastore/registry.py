@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore.datasets import Dataset
 from qubastore.labels import IMAGENET_1K, VALIDATION_FILE, real_labels
 from qubastore.models import Model
+from qubastore.outputs import KINDS
 from qubastore.runs import Run
 from qubastore.suites import Suite
 
@@ -191,6 +192,23 @@ def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
             if table != "derivations":
                 connection.execute(f"delete from {table} where run_id = ?", [derived])
         empty_derived(connection, derived)
+
+
+def forget_sums(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
+    """Take back what was summed up over the rows of runs: they are complete again once they are summed up anew."""
+    for table in SUMMARY_TABLES:
+        connection.execute(f"delete from {table} where list_contains(?, run_id)", [list(runs)])
+
+
+def remove_shard(connection: duckdb.DuckDBPyConnection, run_id: str, shard: int, first: int, end: int) -> None:
+    """Remove a shard, its rows (samples `first` to `end` - 1) and everything that was computed from them."""
+    empty_derived(connection, run_id)
+    forget_sums(connection, [run_id])
+    connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
+    for table in (*KINDS, "failures"):
+        connection.execute(
+            f"delete from {table} where run_id = ? and sample_id >= ? and sample_id < ?", [run_id, first, end]
+        )
 
 
 def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qubastore.dimensions import DIMENSIONS
-from qubastore.errors import UsageError, did_you_mean
-from qubastore.ranking import Ranking, contributions, rank
+from qubastore.errors import UsageError
+from qubastore.ranking import Ranking, contributions, not_ranked, rank
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -224,10 +224,7 @@ def _vector(weights: Mapping[str, float]) -> NDArray[np.float64]:
 
 def _named(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        raise UsageError(
-            f"{name!r} is not in this ranking",
-            hint=did_you_mean(name, names) or "qubastore rank, with the same options, for those that are",
-        )
+        raise not_ranked(name, names)
     return names.index(name)
 
 

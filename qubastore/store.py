@@ -13,7 +13,6 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -507,7 +506,7 @@ def _attach_postgres(
             ) from None
         raise StoreError(f"the store {location} cannot be opened", found=message) from None
     noted = engine.noted_data(connection)
-    return replace(location, data=noted)
+    return location.with_data(noted)
 
 
 def _shell(text: str) -> str:

@@ -24,6 +24,31 @@ from tests.test_doctor import LABELS, logits, tables
 pytestmark = pytest.mark.cluster
 
 
+def planned_run(store, values=None, labels=LABELS, **options):
+    """A run that is there without any shard."""
+    run = add_run(store, logits() if values is None else values, labels, complete=False, **options)
+    forget_shards(store)
+    return run
+
+
+def forget_shards(store):
+    store.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+
+
+def stand_still(store, shard, won):
+    """Commit as `a` in a thread that stands still inside its transaction; the thread, and what lets it go on."""
+    inside, go = threading.Event(), threading.Event()
+
+    def stop(connection):
+        inside.set()
+        assert go.wait(60)
+
+    thread = threading.Thread(target=lambda: won.update(a=commit_shard(store, shard, dataset_id="x", check=stop)))
+    thread.start()
+    assert inside.wait(60)
+    return thread, go
+
+
 @pytest.fixture
 def url(postgres, s3):
     database = postgres.database()
@@ -164,9 +189,7 @@ def _driver(url, run, barrier, results, number):
 
 def test_two_drivers_commit_one_shard_at_the_same_moment_and_one_wins(url):
     with qubastore.init(url) as remote:
-        run = add_run(remote, logits(), LABELS, shard_size=4, complete=False)
-        for table in ("shards", "outputs", "logits"):
-            remote.write(lambda c, table=table: c.execute(f"delete from {table}"))
+        run = planned_run(remote, shard_size=4)
         context = multiprocessing.get_context("spawn")
         barrier, results = context.Barrier(2), context.Queue()
         drivers = [context.Process(target=_driver, args=(url, run, barrier, results, n)) for n in range(2)]
@@ -187,27 +210,16 @@ def test_two_drivers_commit_one_shard_at_the_same_moment_and_one_wins(url):
 def test_who_comes_second_waits_until_the_first_has_committed(url):
     """The lock itself: the first driver stands still inside its transaction, after the look and before the commit."""
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
-        run = add_run(first, logits(), LABELS, complete=False)
-        first.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
-        inside, go = threading.Event(), threading.Event()
-
-        def stand_still(connection):
-            inside.set()
-            assert go.wait(60)
-
+        run = planned_run(first)
         mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
         won = {}
-        threads = [
-            threading.Thread(target=lambda: won.update(a=commit_shard(first, mine, dataset_id="x", check=stand_still))),
-            threading.Thread(target=lambda: won.update(b=commit_shard(second, theirs, dataset_id="x"))),
-        ]
-        threads[0].start()
-        assert inside.wait(60)
-        threads[1].start()
-        threads[1].join(1.0)
-        assert threads[1].is_alive()
+        standing, go = stand_still(first, mine, won)
+        waiting = threading.Thread(target=lambda: won.update(b=commit_shard(second, theirs, dataset_id="x")))
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
         go.set()
-        for thread in threads:
+        for thread in (standing, waiting):
             thread.join(60)
         assert won == {"a": True, "b": False}
         assert first.rows("select count(*) from outputs") == [(12,)]
@@ -228,21 +240,10 @@ def test_who_stands_still_inside_a_transaction_keeps_others_out_without_the_turn
     from qubastore import store as module
 
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
-        run = add_run(first, logits(), LABELS, complete=False)
-        first.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
-        inside, go = threading.Event(), threading.Event()
-
-        def stand_still(connection):
-            inside.set()
-            assert go.wait(60)
-
+        run = planned_run(first)
         mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
         won = {}
-        thread = threading.Thread(
-            target=lambda: won.update(a=commit_shard(first, mine, dataset_id="x", check=stand_still))
-        )
-        thread.start()
-        assert inside.wait(60)
+        thread, go = stand_still(first, mine, won)
         key = first._take_turn()._key
         second.rows(
             "from postgres_query('__ducklake_metadata_store', 'select pg_terminate_backend(pid) from pg_locks"
@@ -303,8 +304,7 @@ def test_an_init_that_was_killed_is_begun_again(url):
 
 def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
     with qubastore.init(url) as remote:
-        run = add_run(remote, logits(), LABELS, shard_size=4, complete=False)
-        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        run = planned_run(remote, shard_size=4)
         kills = []
 
         def kill_once(connection):
@@ -325,8 +325,7 @@ def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
 def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres, replace):
     """The server dies after it has committed and before it says so: the second try finds the first."""
     with qubastore.init(url) as remote:
-        run = add_run(remote, logits(), LABELS, complete=False)
-        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        run = planned_run(remote)
         shard = write_shard(remote, run, 0, 0, logits(), LABELS)
         real = remote._connection
 
@@ -366,8 +365,7 @@ def test_postgres_is_killed_again_and_again(url, postgres):
     n = 30
     values, labels = logits(n=4 * n), np.arange(4 * n) % 4
     with qubastore.init(url) as remote:
-        run = add_run(remote, values, labels, shard_size=4, complete=False)
-        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        run = planned_run(remote, values, labels, shard_size=4)
         over, kills = threading.Event(), []
 
         def murder():
@@ -394,8 +392,7 @@ def test_postgres_is_killed_again_and_again(url, postgres):
 
 def test_an_object_store_out_of_reach_for_a_while(url, s3):
     with qubastore.init(url) as remote:
-        run = add_run(remote, logits(), LABELS, complete=False)
-        remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+        run = planned_run(remote)
         for moment in ("before the files are written", "before they are registered"):
             shard = None
             if moment == "before they are registered":
@@ -405,4 +402,4 @@ def test_an_object_store_out_of_reach_for_a_while(url, s3):
             shard = shard or write_shard(remote, run, 0, 0, logits(), LABELS)
             assert commit_shard(remote, shard, dataset_id="pets")
             assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
-            remote.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+            forget_shards(remote)

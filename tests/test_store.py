@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 import qubastore
 from qubastore import schema
 from qubastore import store as store_module
-from qubastore.commit import Failure, commit_shard
+from qubastore.commit import Failure, Shard, commit_shard
 from qubastore.completion import complete_runs
 from qubastore.datasets import Dataset, Sample
 from qubastore.engine import connect, quote
@@ -346,6 +347,7 @@ N_METRICS = sum(metric.over == "run" for metric in METRICS)
 
 KILLED = """
 import os, signal, sys
+import duckdb
 import numpy as np
 import qubastore
 from tests.runs import add_run
@@ -516,6 +518,31 @@ def test_one_run_reads_its_own_files_only(store):
     assert len(store.outputs(first)) == 4
     with pytest.raises(QubastoreError, match=r"(?i)parquet"):
         store.rows("select count(label) from outputs where run_id = ?", [second])
+
+
+def test_a_shard_without_files_is_committed_by_a_second_try(store):
+    """No image of it could be decoded, and the catalog was locked at the first try."""
+    run_id = add_run(store, np.eye(2), [0, 1], complete=False)
+    store.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+    real, tries = store._connection, []
+
+    class LockedOnce:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def execute(self, query, *rest):
+            if query == "commit":
+                tries.append(1)
+                if len(tries) == 1:
+                    raise duckdb.IOException("database is locked")
+            return real.execute(query, *rest)
+
+    store._connection = LockedOnce()
+    failures = tuple(Failure(sample, f"{sample}.png", "truncated") for sample in range(2))
+    assert commit_shard(store, Shard(run_id, 0, 0, 2, {}, failures), dataset_id="x")
+    assert len(tries) == 2
+    assert store.rows("select n_samples, n_failed from shards") == [(2, 2)]
+    assert store.rows("select count(*) from failures") == [(2,)]
 
 
 # What a hostile reader found ---------------------------------------------------------------------------------
