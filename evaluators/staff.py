@@ -74,6 +74,7 @@ class Staff:
         self._failed_starts = 0
         self._looked = 0.0
         self._places: list[Place] = []
+        self._left: set[str] = set()
         self._sizes: dict[tuple[str, str, str], int] = {}
         self.ready: list[Hired] = []
         self.starting: dict[Any, Hired] = {}
@@ -101,8 +102,7 @@ class Staff:
         others.
         """
         if time.monotonic() - self._looked > POLL_SECONDS:
-            self._looked = time.monotonic()
-            self._places = places(self._resources)
+            self._look()
         if self.starting and not self.ready:
             return
         taken = {(hired.place.node_id, hired.place.number) for hired in (*self.ready, *self.starting.values())}
@@ -124,7 +124,7 @@ class Staff:
         """
         deadline = time.monotonic() + PATIENCE
         self._say("no node is left to work on: waiting for one")
-        while not any(self._may_work(place) for place in places(self._resources)):
+        while not any(map(self._may_work, self._look())):
             if time.monotonic() > deadline:
                 raise IngestError(
                     "no node of the Ray cluster can do the work",
@@ -132,7 +132,6 @@ class Staff:
                     hint="ray status; what was committed is kept, and the same command goes on from there",
                 )
             time.sleep(POLL_SECONDS)
-        self._looked = 0.0
 
     def started(self, ref: Any) -> Hired | None:
         """An evaluator that has loaded its models, or has failed to: then None.
@@ -168,13 +167,12 @@ class Staff:
         # What Ray calls out of reach may be alive: two of them on one device would be in each other's way.
         ray.kill(hired.actor)
         self._looked = 0.0
-        # Ray learns of a node's death some seconds after that of its actors.
-        for _ in range(10 if self._resources.joined else 1):
-            if not is_alive(hired.place.node_id):
-                self._say(f"the node {hired.place.node} has left")
-                return True
-            time.sleep(0.2 if self._resources.joined else 0)
-        return False
+        if is_alive(hired.place.node_id):
+            return False
+        if hired.place.node_id not in self._left:
+            self._say(f"the node {hired.place.node} has left")
+            self._left.add(hired.place.node_id)
+        return True
 
     def dismiss(self) -> None:
         """Stop all evaluators: the next group has other models, or the work is over."""
@@ -189,6 +187,13 @@ class Staff:
         work = work_of(condition)
         if self._settings.batch_size is None and batch_size < self._sizes.get((model_id, device, work), batch_size):
             self._remember(model_id, device, {work: batch_size})
+
+    def _look(self) -> list[Place]:
+        """See which places there are now; a node that did not answer is one again when it does."""
+        self._looked = time.monotonic()
+        self._left = {node_id for node_id in self._left if not is_alive(node_id)}
+        self._places = [place for place in places(self._resources) if place.node_id not in self._left]
+        return self._places
 
     def _may_work(self, place: Place) -> bool:
         """Whether a node can do the work; asked once, where the cluster may have other machines."""
