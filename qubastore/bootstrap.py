@@ -1,4 +1,4 @@
-"""Bootstrap of accuracy, calibration and class balance from narrow outputs: one matrix product for many resamples.
+"""The bootstrap: which samples a resample draws, and accuracy, calibration and class balance of many resamples at once.
 
 A resample is a vector of counts, how often it drew each sample. Everything that these metrics need of a resample is a
 sum over samples of a count times a value (a hit, a confidence, a probability) within a bin or a class, so a block of
@@ -8,7 +8,7 @@ resamples is the product of one sparse matrix with their counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,58 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 _BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which samples every resample drew.
+
+    Attributes:
+        counts: (n_resamples, n) uint16, how often a resample drew each sample; a row sums to n.
+    """
+
+    counts: NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, n: int, resamples: int = RESAMPLES, seed: int = 0, stratum: int = 0) -> Draws:
+        """Draw n of n samples with replacement, many times.
+
+        Resample i depends on the seed, the stratum and i alone, so it is the same for every model and on any number of
+        threads: metrics of several models over the same samples are paired.
+
+        Args:
+            n: Samples.
+            resamples: How many resamples.
+            seed: Of the draws, 0 or more.
+            stratum: What tells sets of samples apart that are drawn independently, 0 or more.
+        """
+        counts = np.empty((resamples, n), np.uint16)
+
+        def draw(number: int) -> None:
+            generator = np.random.default_rng([seed, number, stratum])
+            counts[number] = np.bincount(generator.integers(0, n, n, dtype=np.uint32), minlength=n)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(draw, range(resamples)))
+        return cls(counts)
+
+    @property
+    def n(self) -> int:
+        """How many resamples."""
+        return len(self.counts)
+
+    def at(self, samples: NDArray[np.integer[Any]]) -> Draws:
+        """The same resamples of some samples, in their order: of those that a run has outputs for."""
+        return Draws(np.ascontiguousarray(self.counts[:, samples]))
+
+    def in_blocks(self, work: Callable[[NDArray[np.float64]], tuple[Any, ...]]) -> list[NDArray[np.float64]]:
+        """Give (n, block) float64 counts to `work`, in threads; its (..., block) answers, joined at their last axis."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            blocks = range(0, self.n, _BLOCK)
+            parts = list(
+                threads.map(lambda first: work(self.counts[first : first + _BLOCK].T.astype(np.float64)), blocks)
+            )
+        return [np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -46,51 +98,47 @@ def resample(
     confidence: NDArray[np.float64],
     label: NDArray[np.int32],
     label_probability: NDArray[np.float64],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    draws: Draws,
 ) -> Resampled:
-    """Metrics of resamples with replacement, of as many samples as there are.
-
-    Resample i depends on the seed and i alone, so it is the same for every model and on any number of threads: metrics
-    of several models over the same samples are paired.
+    """Metrics of resamples.
 
     Args:
         is_right: (n,) whether the prediction is the label.
         confidence: (n,) probability of the prediction, 0 to 1.
         label: (n,) classes.
         label_probability: (n,) probability of the label, 0 to 1.
-        resamples: How many.
-        seed: Of the draws.
+        draws: Of these n samples.
 
     Source: Efron, Annals of Statistics 7(1), 1979; the metrics as in `qubastore.metrics`.
     """
-    n = len(label)
     _, of_class = np.unique(label, return_inverse=True)
     of_bin = np.clip(np.searchsorted(np.linspace(0, 1, N_BINS + 1), confidence, side="left"), 1, N_BINS) - 1
     n_classes = int(of_class.max()) + 1
     right = is_right.astype(np.float64)
     sums = _stacked(
         [(of_bin, N_BINS, right - confidence)]
-        + [(of_class, n_classes, values) for values in (np.ones(n), right, label_probability, label_probability**2)]
+        + [(of_class, n_classes, values) for values in (np.ones(len(label)), right, label_probability)]
+        + [(of_class, n_classes, label_probability**2)]
     )
 
-    def block(first: int) -> tuple[NDArray[np.float64], ...]:
-        counts = np.stack(list(draws(n, range(first, min(first + _BLOCK, resamples)), seed)), axis=1)
+    def block(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        n = counts.sum(axis=0)
         gaps, *by_class = np.split(sums @ counts, [N_BINS + i * n_classes for i in range(4)])
         return right @ counts / n, np.abs(gaps).sum(axis=0) / n, _balance(*by_class)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        parts = list(threads.map(block, range(0, resamples, _BLOCK)))
-    return Resampled(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    return Resampled(*draws.in_blocks(block))
 
 
-def draws(n: int, numbers: range, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each of n samples is drawn in each resample: (n,) counts that sum to n."""
-    for number in numbers:
-        generator = np.random.default_rng([seed, number])
-        drawn = generator.integers(0, n, n, dtype=np.uint32 if n < 2**32 else np.uint64)
-        yield np.bincount(drawn, minlength=n).astype(np.float64)
+def shares(hits: NDArray[np.bool_], draws: Draws) -> NDArray[np.float64]:
+    """The share of hits in every resample: (k, n) bool to (k, n_resamples) float64.
+
+    Args:
+        hits: Of k runs over the same n samples, say.
+        draws: Of these n samples.
+    """
+    values = hits.astype(np.float64)
+    (found,) = draws.in_blocks(lambda counts: (values @ counts / counts.sum(axis=0),))
+    return found
 
 
 def _stacked(groups: list[tuple[NDArray[Any], int, NDArray[np.float64]]]) -> sparse.csr_array:

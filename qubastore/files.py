@@ -23,6 +23,13 @@ T = TypeVar("T")
 
 PATIENCE = 120.0
 """Seconds that an object store may be out of reach before work on it fails."""
+_REFUSALS = (
+    "ACCESS_DENIED",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "INVALID_ACCESS_KEY_ID",
+    "NO_SUCH_BUCKET",
+)
+"""What Arrow says where waiting does not help."""
 
 
 class DataFiles:
@@ -158,7 +165,7 @@ class DataFiles:
             except FileNotFoundError:
                 raise
             except OSError as error:
-                if time.monotonic() > deadline or "ACCESS_DENIED" in str(error).upper():
+                if time.monotonic() > deadline or any(refusal in str(error) for refusal in _REFUSALS):
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -5,6 +5,7 @@ Everything is NumPy on the host, in float64, from the model's float32 logits, be
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -260,7 +261,9 @@ def write_shard(data: DataFiles, run_id: str, number: int, tables: Mapping[str, 
             data.write(files[kind], content)
     except BaseException:
         for written in files.values():
-            data.remove(written)
+            # What cannot be removed either is an orphan, for gc; why the writing failed is what people must hear.
+            with contextlib.suppress(OSError):
+                data.remove(written)
         raise
     return Written(files, checksums)
 

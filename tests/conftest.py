@@ -211,11 +211,13 @@ def ray_session() -> Iterator[None]:
 
 def require_cluster_parts() -> None:
     """Skip where what `make test-cluster` installs is not here."""
-    from tests.services import postgres_programs
+    from tests.services import postgres_programs, seaweed
 
     if postgres_programs() is None:
         pytest.skip("needs PostgreSQL: make test-cluster installs it")
-    for module in ("moto", "duckdb_extension_postgres_scanner", "duckdb_extension_httpfs", "duckdb_extension_aws"):
+    if seaweed() is None:
+        pytest.skip("needs SeaweedFS: make test-cluster installs it")
+    for module in ("duckdb_extension_postgres_scanner", "duckdb_extension_httpfs", "duckdb_extension_aws"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module}: make test-cluster installs it")
 

@@ -1,8 +1,9 @@
-"""Real servers for tests, on loopback: PostgreSQL from the system, an S3 server from PyPI, a proxy that can be cut."""
+"""Real servers for tests, on loopback: PostgreSQL from the system, SeaweedFS from PyPI, a proxy that can be cut."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -13,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -124,18 +124,23 @@ def _runs(pid: str) -> bool:
         return False
 
 
+def seaweed() -> Path | None:
+    """Where SeaweedFS's program lies."""
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    return Path(found) if found else None
+
+
 class S3:
-    """moto's S3 server in a process of its own, behind a proxy; it checks no signatures, and keeps all in memory."""
+    """SeaweedFS behind a proxy: all its parts in one process, on a disk; it checks signatures."""
 
     BUCKET = "quba"
 
     def __init__(self) -> None:
+        program = seaweed()
+        assert program is not None
+        self._folder = Path(tempfile.mkdtemp(prefix="qubastore-s3-"))
         port = free_port()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from moto.server import main; main(['-H', '{HOST}', '-p', '{port}'])"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
         self.proxy = Proxy(port)
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://{HOST}:{self.proxy.port}",
@@ -144,21 +149,73 @@ class S3:
             "AWS_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+        keys = {"accessKey": "quba-key", "secretKey": self.environment["AWS_SECRET_ACCESS_KEY"]}
+        who = {"name": "quba", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List"]}
+        (self._folder / "s3.json").write_text(json.dumps({"identities": [who]}))
+        ports = {
+            f"-{part}": free_port()
+            for part in (
+                "master.port",
+                "master.port.grpc",
+                "volume.port",
+                "volume.port.grpc",
+                "filer.port",
+                "filer.port.grpc",
+                "s3.port.grpc",
+            )
+        }
+        options = {
+            "-dir": self._folder,
+            "-ip": HOST,
+            "-ip.bind": HOST,
+            "-s3.port": port,
+            "-s3.config": self._folder / "s3.json",
+            "-s3.autoCreateBucket": "false",
+            "-s3.port.iceberg": 0,
+            "-s3.port.lance": 0,
+            "-master.volumeSizeLimitMB": 64,
+            "-volume.max": 0,
+            **ports,
+        }
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(program), "server", "-s3", *(f"{name}={value}" for name, value in options.items())],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=self._folder,
+            )
+        try:
+            self._make_bucket()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _make_bucket(self) -> None:
+        from pyarrow import fs
+
+        files = fs.S3FileSystem(
+            access_key=self.environment["AWS_ACCESS_KEY_ID"],
+            secret_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            endpoint_override=self.environment["AWS_ENDPOINT_URL"],
+            region=self.environment["AWS_REGION"],
+            allow_bucket_creation=True,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        )
         deadline = time.monotonic() + 60
-        request = urllib.request.Request(f"http://{HOST}:{port}/{self.BUCKET}", method="PUT")
         while True:
             try:
-                urllib.request.urlopen(request, timeout=5).close()
+                files.create_dir(self.BUCKET)
                 return
             except OSError:
-                assert self._process.poll() is None, "the S3 server does not start"
-                assert time.monotonic() < deadline, "the S3 server does not answer"
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self._folder / "log").read_text()[-3000:]) from None
                 time.sleep(0.2)
 
     def stop(self) -> None:
         self.proxy.cut()
         self._process.kill()
         self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Proxy:
@@ -187,9 +244,13 @@ class Proxy:
         while True:
             try:
                 client, _ = listener.accept()
-                server = socket.create_connection((HOST, self._target))
             except OSError:
                 return
+            try:
+                server = socket.create_connection((HOST, self._target))
+            except OSError:
+                client.close()
+                continue
             self._open |= {client, server}
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qubastore.bootstrap import draws, resample
+from qubastore.bootstrap import Draws, resample, shares
 
 N, C = 400, 7
 
@@ -34,18 +34,32 @@ def plain(right, confidence, label, truth, drawn):
 
 
 def test_every_resample_is_that_of_a_plain_loop(outputs):
-    found = resample(*outputs, resamples=70, seed=3)
-    for number, counts in enumerate(draws(N, range(70), 3)):
-        drawn = np.repeat(np.arange(N), counts.astype(int))
+    draws = Draws.of(N, 70, seed=3)
+    found = resample(*outputs, draws)
+    for number, counts in enumerate(draws.counts):
+        assert counts.sum() == N
+        drawn = np.repeat(np.arange(N), counts)
         want = plain(*outputs, drawn)
         got = (found.accuracy[number], found.ece[number], found.class_balance[number])
         assert got == pytest.approx(want, abs=1e-12)
 
 
-def test_resamples_depend_on_seed_and_number_alone(outputs):
-    one, other = resample(*outputs, resamples=130, seed=5), resample(*outputs, resamples=65, seed=5)
-    np.testing.assert_array_equal(one.ece[:65], other.ece)
-    assert (resample(*outputs, resamples=65, seed=6).accuracy != other.accuracy).any()
+def test_resamples_depend_on_seed_stratum_and_number_alone():
+    one, other = Draws.of(N, 130, seed=5), Draws.of(N, 65, seed=5)
+    np.testing.assert_array_equal(one.counts[:65], other.counts)
+    assert (Draws.of(N, 65, seed=6).counts != other.counts).any()
+    assert (Draws.of(N, 65, seed=5, stratum=1).counts != other.counts).any()
+
+
+def test_a_run_without_some_samples_is_paired_with_one_that_has_all(outputs):
+    """What a resample drew of the samples that are there; the others are left out of its share."""
+    right = outputs[0]
+    draws, there = Draws.of(N, 20), np.arange(N) % 7 != 0
+    found = shares(right[None, there], draws.at(np.flatnonzero(there)))
+    for number, counts in enumerate(draws.counts):
+        drawn = np.repeat(np.arange(N), counts)
+        drawn = drawn[there[drawn]]
+        assert found[0, number] == pytest.approx(right[drawn].mean(), abs=1e-15)
 
 
 def test_models_over_the_same_samples_are_paired(outputs):
@@ -53,14 +67,15 @@ def test_models_over_the_same_samples_are_paired(outputs):
     right, confidence, label, truth = outputs
     better = right.copy()
     better[np.flatnonzero(~right)[:10]] = True
-    lower = resample(right, confidence, label, truth, resamples=50).accuracy
-    upper = resample(better, confidence, label, truth, resamples=50).accuracy
+    draws = Draws.of(N, 50)
+    lower = resample(right, confidence, label, truth, draws).accuracy
+    upper = resample(better, confidence, label, truth, draws).accuracy
     assert (upper >= lower).all()
     assert (upper > lower).mean() > 0.9
 
 
 def test_the_spread_of_accuracy_is_the_binomial_one(outputs):
-    found = resample(*outputs, resamples=2000).accuracy
+    found = resample(*outputs, Draws.of(N, 2000)).accuracy
     share = outputs[0].mean()
     assert found.mean() == pytest.approx(share, abs=0.002)
     assert found.std() == pytest.approx(np.sqrt(share * (1 - share) / N), rel=0.05)

@@ -24,7 +24,8 @@ pytestmark = [
 ]
 
 SLEEPY = """
-import time, torch
+import pathlib, time, torch
+HOLD = pathlib.Path(__file__).with_name("hold")
 
 class Net(torch.nn.Module):
     def __init__(self, seed):
@@ -33,6 +34,8 @@ class Net(torch.nn.Module):
         self.head = torch.nn.Linear(3, 3)
     def forward(self, x):
         time.sleep(0.05 if len(x) > 1 else 0)
+        while len(x) > 1 and HOLD.exists():
+            time.sleep(0.05)
         return self.head(x.mean(dim=(2, 3)))
 
 def one():
@@ -83,6 +86,14 @@ def sleepy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     (folder / "sleepy.py").write_text(SLEEPY)
     return [f"python:{folder / 'sleepy.py'}:{name}" for name in ("one", "two")]
+
+
+@pytest.fixture
+def hold(sleepy):
+    """A file: while it is there, the models wait, so that what a test does comes before the end of the work."""
+    file = Path(sleepy[0].removeprefix("python:").rpartition(":")[0]).with_name("hold")
+    yield file
+    file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -218,11 +229,12 @@ def test_evaluators_decoders_a_node_and_the_driver_are_killed(url, two_nodes, sl
     assert_same(url, undisturbed)
 
 
-def test_a_node_that_joins_late_is_used(url, tmp_path, sleepy, pictures, monkeypatch):
+def test_a_node_that_joins_late_is_used(url, sleepy, pictures, hold):
     nodes = Nodes(1)
     try:
         process = start(url, sleepy, pictures, nodes.address)
         wait_for(url, 2, process)
+        hold.touch()
         assert len(of_cluster(nodes, "ray::Evaluator")) == 1
         nodes.nodes.append(nodes.add())
         deadline = time.monotonic() + 60
@@ -230,20 +242,23 @@ def test_a_node_that_joins_late_is_used(url, tmp_path, sleepy, pictures, monkeyp
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.1)
+        hold.unlink()
         said = finished(process)
         assert process.returncode == 0, said
     finally:
         nodes.stop()
 
 
-def test_the_last_node_leaves_and_another_comes(url, sleepy, pictures):
+def test_the_last_node_leaves_and_another_comes(url, sleepy, pictures, hold):
     nodes = Nodes(1)
     try:
         process = start(url, sleepy, pictures, nodes.address)
         wait_for(url, 2, process)
+        hold.touch()
         nodes.kill(nodes.nodes[0])
         time.sleep(3)
         nodes.nodes.append(nodes.add())
+        hold.unlink()
         said = finished(process)
         assert process.returncode == 0, said
         assert "has left" in said
@@ -325,10 +340,11 @@ def net():
         nodes.stop()
 
 
-def test_status_from_another_terminal_shows_two_drivers(url, sleepy, pictures):
+def test_status_from_another_terminal_shows_two_drivers(url, sleepy, pictures, hold):
     first, second = start(url, sleepy[:1], pictures, None), start(url, sleepy[1:], pictures, None)
     try:
         wait_for(url, 2, first)
+        hold.touch()
         deadline = time.monotonic() + 60
         while True:
             shown = subprocess.run(
@@ -341,6 +357,7 @@ def test_status_from_another_terminal_shows_two_drivers(url, sleepy, pictures):
         assert f"ingest {second.pid} on" in shown
         assert shown.count("at work") + shown.count("being summed up") == 2
     finally:
+        hold.unlink(missing_ok=True)
         said = finished(first), finished(second)
     assert (first.returncode, second.returncode) == (0, 0), said
     with qubastore.open(url) as store:

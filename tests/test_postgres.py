@@ -97,6 +97,8 @@ def test_every_command_works_by_url_and_says_no_secret(url, tmp_path, postgres, 
         ("sql", "select model, n_outputs from accuracy", "--format", "csv"),
         ("sql", "from duckdb_secrets()", "--allow-files"),
         ("sql", "select name, value from duckdb_settings()", "--allow-files"),
+        ("sql", "create table mine as select 41 + 1 as answer", "--write"),
+        ("sql", "from mine", "--format", "csv"),
         ("rank", "--top", 3),
         (
             "import",
@@ -145,6 +147,22 @@ def test_wrong_places_are_told_apart(url, postgres, monkeypatch):
 def test_a_place_for_files_that_cannot_be_written(postgres, s3):
     with pytest.raises(StoreError, match="cannot be written at s3://no-such-bucket"):
         qubastore.init(postgres.url(postgres.database(), "s3://no-such-bucket/x"))
+
+
+def test_keys_that_the_object_store_does_not_take(url, monkeypatch, tiny_models, images):
+    """Said at once: no waiting helps, and no model need be loaded."""
+    qubastore.init(url).close()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-key")
+    with qubastore.open(url, read_only=False) as store, pytest.raises(OSError, match="SIGNATURE_DOES_NOT_MATCH"):
+        add_run(store, logits(), LABELS)
+    command = ("ingest", "--store", url, "--model", f"python:{tiny_models}:first", "--dataset", f"noise={images}")
+    done = run_command(*command)
+    assert done.returncode == 1
+    assert "cannot be written at s3://quba/" in done.stderr
+    assert "not-the-key" not in done.stderr
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    with pytest.raises(StoreError, match="INVALID_ACCESS_KEY_ID"):
+        qubastore.init(url)
 
 
 def test_stores_share_a_database_by_schema(url, postgres, s3, tmp_path):
