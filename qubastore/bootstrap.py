@@ -30,10 +30,10 @@ class Draws:
     """Which samples every resample drew.
 
     Attributes:
-        counts: (n_resamples, n) uint16, how often a resample drew each sample; a row sums to n.
+        counts: (n_resamples, n) uint8 (uint16 where a sample was drawn 256 times), how often a resample drew each sample.
     """
 
-    counts: NDArray[np.uint16]
+    counts: NDArray[np.uint8] | NDArray[np.uint16]
 
     @classmethod
     def of(cls, n: int, resamples: int = RESAMPLES, seed: int = 0, stratum: int = 0) -> Draws:
@@ -56,7 +56,7 @@ class Draws:
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(draw, range(resamples)))
-        return cls(counts)
+        return cls(counts.astype(np.uint8) if counts.max(initial=0) < 256 else counts)
 
     @property
     def n(self) -> int:
