@@ -55,7 +55,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --sensitivity: of the Dirichlet distribution; larger means closer to the chosen weights.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="With --sensitivity: of the draws.")
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="How sure scores and ranks are: a paired bootstrap over the images of measured models, and groups of ties.",
+)
+@click.option(
+    "--resamples", type=click.IntRange(2), default=1000, show_default=True, help="With --intervals: how many."
+)
+@click.option("--level", type=float, default=0.95, show_default=True, help="With --intervals: of intervals and groups.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the draws.",
+)
 @click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have.")
 @store_option
 @output_options
@@ -73,6 +88,9 @@ def command(
     sensitivity: bool,
     draws: int,
     concentration: float,
+    intervals: bool,
+    resamples: int,
+    level: float,
     seed: int,
     partial: bool,
     store_path: str | None,
@@ -93,6 +111,7 @@ def command(
       qubastore rank --explain ConvNextV2-B-21k --weight calibration=2
       qubastore rank --flip EVA02-b-21k Hiera-B-Plus
       qubastore rank --sensitivity --top 10
+      qubastore rank --intervals --resamples 2000
       qubastore rank --suite digits --partial --format json
     """
     from qubastore.cli.present import write_rows
@@ -112,6 +131,15 @@ def command(
         raise click.UsageError("--explain shows one model: leave --pareto and --top out")
     if sum(map(bool, (explain, flip, sensitivity, pareto))) > 1:
         raise click.UsageError("choose one of --explain, --flip, --sensitivity and --pareto")
+    if intervals:
+        if explain or flip or sensitivity:
+            raise click.UsageError("--intervals goes with --pareto, and with no other view of the ranking")
+        from qubastore.cli.rank_intervals import show_intervals
+
+        drawn = {"resamples": resamples, "level": level, "seed": seed, "pareto": listed(pareto)}
+        with open_store(store_path) as store:
+            show_intervals(store, parse_weights(weights), {**options, **drawn}, top, format_, output)
+        return
     if flip or sensitivity:
         drawn = {"draws": draws, "concentration": concentration, "seed": seed} if sensitivity else {}
         with open_store(store_path) as store:
@@ -227,7 +255,7 @@ def print_table(ranking: Ranking) -> None:
     columns += [Column("source")] if mixed else []
     columns.append(Column("QUBA", right=True, style="bold"))
     columns += [Column("of\nweight", right=True)] if partial else []
-    columns += [Column(_heading(d), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown]
+    columns += [Column(heading(d), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown]
     best = {d.name: _best(d, [row[index[d.name]] for row in ranking.rows]) for d in shown}
     rows = []
     for row in ranking.rows:
@@ -237,7 +265,7 @@ def print_table(ranking: Ranking) -> None:
         cells += [f"{row[index['coverage']]:.0%}"] if partial else []
         for dimension in shown:
             value = row[index[dimension.name]]
-            cells.append(_cell(dimension, value) + ("*" if value is not None and value == best[dimension.name] else ""))
+            cells.append(cell(dimension, value) + ("*" if value is not None and value == best[dimension.name] else ""))
         rows.append(cells)
     print_grid(columns, rows, marked=lambda cell: cell.endswith("*"))
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
@@ -268,11 +296,11 @@ def print_explanation(model: str, explanation: Explanation) -> None:
     for name, value, mean, std, score, weight, contribution in explanation.rows:
         dimension = by_name[name]
         bar = "█" * max(1, round(12 * abs(contribution) / largest)) if contribution else ""
-        spread = _cell(dimension, std) if std is not None else "-"
+        spread = cell(dimension, std) if std is not None else "-"
         table.add_row(
             f"{name} {'↑' if dimension.better == 'up' else '↓'}",
-            _cell(dimension, value),
-            _cell(dimension, mean),
+            cell(dimension, value),
+            cell(dimension, mean),
             spread,
             f"{score:+.2f}",
             f"{weight:.3g}",
@@ -284,7 +312,8 @@ def print_explanation(model: str, explanation: Explanation) -> None:
         console.print(f"note: {note}", style="dim")
 
 
-def _heading(dimension: Dimension) -> str:
+def heading(dimension: Dimension) -> str:
+    """A dimension's name, unit and direction in two short lines."""
     arrow = "↑" if dimension.better == "up" else "↓"
     unit = "M" if dimension.unit == "millions" else "%"
     return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow}"
@@ -293,7 +322,8 @@ def _heading(dimension: Dimension) -> str:
 _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibration": "calib", "balance": "bal"}
 
 
-def _cell(dimension: Dimension, value: Any) -> str:
+def cell(dimension: Dimension, value: Any) -> str:
+    """A value in its column: per cent, or millions."""
     if value is None:
         return "-"
     if dimension.unit == "millions":

@@ -30,10 +30,10 @@ class Draws:
     """Which samples every resample drew.
 
     Attributes:
-        counts: (n_resamples, n) uint8 (uint16 where a sample was drawn 256 times), how often a resample drew each sample.
+        counts: (n_resamples, n) uint8, how often a resample drew each sample; uint16 where that is above 255.
     """
 
-    counts: NDArray[np.uint8] | NDArray[np.uint16]
+    counts: NDArray[np.unsignedinteger[Any]]
 
     @classmethod
     def of(cls, n: int, resamples: int = RESAMPLES, seed: int = 0, stratum: int = 0) -> Draws:
@@ -56,7 +56,7 @@ class Draws:
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(draw, range(resamples)))
-        return cls(counts.astype(np.uint8) if counts.max(initial=0) < 256 else counts)
+        return cls(counts.astype(np.uint8)) if counts.max(initial=0) < 256 else cls(counts)
 
     @property
     def n(self) -> int:
@@ -65,7 +65,8 @@ class Draws:
 
     def at(self, samples: NDArray[np.integer[Any]]) -> Draws:
         """The same resamples of some samples, in their order: of those that a run has outputs for."""
-        return Draws(np.ascontiguousarray(self.counts[:, samples]))
+        counts: NDArray[np.unsignedinteger[Any]] = self.counts.take(samples, axis=1)
+        return Draws(counts)
 
     def in_blocks(self, work: Callable[[NDArray[np.float64]], tuple[Any, ...]]) -> list[NDArray[np.float64]]:
         """Give (n, block) float64 counts to `work`, in threads; its (..., block) answers, joined at their last axis."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
-from qubastore.labels import IMAGENET_1K, label_space
+from qubastore.labels import IMAGENET_1K, LabelSpace, label_space
 from qubastore.metrics import METRICS, Metric
 from qubastore.run_grain import RunGrain
 from qubastore.store import Store
@@ -278,16 +278,15 @@ def _with_logits(store: Store, runs: Sequence[str]) -> list[str]:
     return [row[0] for row in kept]
 
 
-def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
-    """Transform metrics of a run from its kept logits, which are read once."""
+def kept_logits(store: Store, run_id: str) -> tuple[NDArray[np.float32], NDArray[np.int32], LabelSpace]:
+    """The logits of a run that kept them for every sample, its labels, and its label space.
+
+    Returns:
+        (n, n_outputs of the model) float32 and (n,) int32, in sample order, and the space.
+    """
     import numpy as np
 
-    from qubastore.outputs import project
-
-    ((space_name,),) = store.rows(
-        "select label_space from runs join datasets using (dataset_id) where run_id = ?", [run_id]
-    )
-    space = label_space(space_name)
+    ((space,),) = store.rows("select label_space from runs join datasets using (dataset_id) where run_id = ?", [run_id])
     labels = np.asarray(
         store.sql("select label from outputs where run_id = ? order by sample_id", [run_id]).fetchnumpy()["label"]
     )
@@ -299,18 +298,35 @@ def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[M
             matrix = np.empty((len(labels), block.shape[1]), np.float32)
         matrix[first : first + len(block)] = block
         first += len(block)
+    return matrix, labels, label_space(space)
+
+
+def own_logits(logits: NDArray[np.float32], space: LabelSpace) -> NDArray[np.float32] | None:
+    """Logits whose softmax are the probabilities of the classes of a label space; None where none are."""
+    import numpy as np
+
+    from qubastore.outputs import project
+
+    if space.rule == "identity":
+        return logits
+    # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
+    if space.rule in ("argmax", "none") or not len(logits):
+        return None
+    return project(logits, space).astype(np.float32)
+
+
+def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
+    """Transform metrics of a run from its kept logits, which are read once."""
+    matrix, labels, space = kept_logits(store, run_id)
     rows = []
     for metric in metrics:
         compute = importlib.import_module(f"qubastore.transforms.{metric.transform}").compute
         value = math.nan
         if metric.label_space:
-            if space_name == IMAGENET_1K and len(labels):
+            if space.name == IMAGENET_1K and len(labels):
                 value = float(compute(matrix, labels, label_space(metric.label_space)))
-        elif space.rule == "identity":
-            value = float(compute(matrix, labels))
-        elif space.rule not in ("argmax", "none") and len(labels):
-            # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
-            value = float(compute(project(matrix, space).astype(np.float32), labels))
+        elif (own := own_logits(matrix, space)) is not None:
+            value = float(compute(own, labels))
         rows.append((run_id, metric.name, metric.version, value if math.isfinite(value) else None))
     return rows
 

@@ -115,7 +115,7 @@ def rank(
     published = normalize == "published" or (normalize == "auto" and suite in BUILT_IN)
     notes = _notes(store, rows, columns, final, suite, published=published, partial=partial)
     if front:
-        kept = _pareto_front(rows, columns, front)
+        kept = pareto_front(rows, columns, front)
         named = ", ".join(dimension.name for dimension in front)
         notes.append(f"{len(kept)} of {len(rows)} models are on the Pareto front of {named}")
         rows = kept
@@ -214,6 +214,29 @@ def contributions(
     return store.rows(f"select model, source, dimension, direction * standard_score {call} where weight > 0")
 
 
+def standardised(
+    store: Store,
+    ranking: Ranking,
+    *,
+    suite: str = QUBA.name,
+    source: str = "auto",
+    normalize: str = "auto",
+    partial: bool = False,
+    **_: Any,
+) -> dict[tuple[str, str], dict[str, tuple[float, float, float]]]:
+    """What the ranking just made compares its values with: (model, source) -> dimension -> (value, mean, std).
+
+    Options are those of the ranking; it must be the last that was made with this store.
+    """
+    call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
+    scales: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
+    for model, of, dimension, *scale in store.rows(
+        f"select model, source, dimension, value, mean, std {call} where weight > 0"
+    ):
+        scales.setdefault((model, of), {})[dimension] = (scale[0], scale[1], scale[2] or 0.0)
+    return scales
+
+
 def choose_pool(store: Store, where: str | None, suite: str) -> None:
     """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
 
@@ -263,7 +286,7 @@ def _fetched(ranked: duckdb.DuckDBPyRelation, suite: str) -> list[tuple[Any, ...
         raise
 
 
-def _pareto_front(
+def pareto_front(
     rows: Sequence[tuple[Any, ...]], columns: Sequence[str], front: Sequence[Dimension]
 ) -> list[tuple[Any, ...]]:
     """The rows that no other of the same source beats; models without a value in one of the dimensions are on none."""

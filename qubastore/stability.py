@@ -171,7 +171,7 @@ def sensitivity(
     places = np.empty(quba.shape, np.int64)
     for source in dict.fromkeys(sources):
         mine = np.array([each == source for each in sources])
-        places[:, mine] = _ranks(quba[:, mine])
+        places[:, mine] = ranks(quba[:, mine])
     low, high = np.quantile(places, [0.05, 0.95], axis=0, method="nearest")
     position = {name: index for index, name in enumerate(ranking.columns)}
     standings = [
@@ -190,7 +190,7 @@ def sensitivity(
     return ranking, standings
 
 
-def _ranks(quba: NDArray[np.float64]) -> NDArray[np.int64]:
+def ranks(quba: NDArray[np.float64]) -> NDArray[np.int64]:
     """Places within each row, 1 the best; equal scores share the better place."""
     import numpy as np
 

@@ -12,7 +12,7 @@ import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.ranking import rank
-from qubastore.stability import _ranks, flips, sensitivity
+from qubastore.stability import flips, ranks, sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_draws_are_seeded_and_stay_close_with_a_large_concentration(published):
 
 
 def test_equal_scores_share_a_place():
-    assert _ranks(np.array([[0.5, 0.7, 0.5, 0.1]])).tolist() == [[2, 1, 2, 4]]
+    assert ranks(np.array([[0.5, 0.7, 0.5, 0.1]])).tolist() == [[2, 1, 2, 4]]
 
 
 @pytest.mark.parametrize(

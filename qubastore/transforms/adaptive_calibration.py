@@ -62,9 +62,15 @@ def resampled(logits: NDArray[np.float32], labels: NDArray[np.int32], draws: Dra
         (n_resamples,) float64, 0 to 1.
     """
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        parts = threads.map(lambda block: sum(_class_errors(*each, draws) for each in block), _blocks(logits, labels))
-        total: NDArray[np.float64] = sum(parts, np.zeros(draws.n))
-    return total / logits.shape[1]
+        parts = threads.map(
+            lambda block: [_class_errors(row, members, draws) for row, members in block], _blocks(logits, labels)
+        )
+        total = np.zeros(draws.n)
+        for part in parts:
+            for errors in part:
+                total += errors
+    total /= logits.shape[1]
+    return total
 
 
 def _blocks(
@@ -142,7 +148,9 @@ def _class_errors(probability: NDArray[np.float64], members: NDArray[np.intp], d
         starts = first_equal[np.minimum(at.reshape(positions.shape) - rows * len(order), len(order) - 1)]
         starts[:, 0] = 0
         ends = np.concatenate([starts[:, 1:], 0 * n + len(order)], axis=1)
-        mass = np.add.reduceat((counts * ascending).ravel(), (starts + rows * len(order)).ravel()).reshape(starts.shape)
+        mass = np.add.reduceat(np.multiply(counts, ascending).ravel(), (starts + rows * len(order)).ravel()).reshape(
+            starts.shape
+        )
         drawn_own = np.zeros((len(counts), len(own) + 1))
         np.cumsum(counts[:, own], axis=1, out=drawn_own[:, 1:])
         hits = drawn_own[rows, np.searchsorted(own, ends)] - drawn_own[rows, np.searchsorted(own, starts)]

@@ -1,0 +1,269 @@
+"""How sure a rank is: intervals of dimensions, scores and ranks, and models that cannot be told apart.
+
+Every measured model is resampled with the same draws (`resampling`), and each resample is ranked. The normalisation
+stays that of the ranking, so that intervals are of the models and not of their yardstick. Published rows have no
+samples: their figures stand still.
+
+Two models are told apart by the difference of their scores over its bootstrap standard error, against the normal
+distribution, two-sided, Holm-corrected over all pairs of models with samples. A share of resamples would not do: a
+thousand of them cannot be as sure as a correction for a thousand pairs asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from qubastore.bootstrap import RESAMPLES
+from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
+from qubastore.errors import UsageError
+from qubastore.naming import named_model
+from qubastore.ranking import Ranking, rank, standardised
+from qubastore.resampling import LEVEL, Estimate, Resampler
+from qubastore.stability import ranks
+from qubastore.store import Store
+from qubastore.suites import QUBA
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MEASURED = "measured"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model of a ranking.
+
+    Attributes:
+        rank: Its rank.
+        model: Its name.
+        source: Whose figures.
+        quba: Its score.
+        quba_interval: (low, high); None, as all below, for published rows.
+        rank_interval: (low, high), whole numbers.
+        group: Models of one group cannot be told apart from its first; numbered from the top.
+        on_front: Share of resamples in which it is on the Pareto front of its source; None where none was asked for.
+        values: Dimension -> its value; None where it lacks it.
+        intervals: Dimension -> (low, high), for those that it has.
+    """
+
+    rank: int
+    model: str
+    source: str
+    quba: float
+    quba_interval: tuple[float, float] | None
+    rank_interval: tuple[int, int] | None
+    group: int | None
+    on_front: float | None
+    values: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+
+
+def rank_intervals(
+    store: Store,
+    weights: Mapping[str, float] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    pareto: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> tuple[Ranking, list[Placed]]:
+    """A ranking with intervals, from kept outputs.
+
+    Args:
+        store: An open store.
+        weights: As in `ranking.rank`.
+        resamples: How many.
+        level: Of intervals, and 1 - the level of the tests; between 0 and 1.
+        seed: Of the draws.
+        pareto: Dimensions; where given, only models that are on their Pareto front, or are on it in more than 1 - level
+            of the resamples.
+        progress: Told of each model before it is resampled.
+        options: As in `ranking.rank`.
+
+    Returns:
+        The ranking, and one row per model in its order.
+
+    Raises:
+        UsageError: as `ranking.rank`, and on a level that is none.
+    """
+    import numpy as np
+
+    if not 0 < level < 1:
+        raise UsageError(f"the level is {level}", expected="a number between 0 and 1", hint="--level 0.95")
+    front = named_dimensions(pareto)
+    ranking = rank(store, weights, **options)
+    position = {name: number for number, name in enumerate(ranking.columns)}
+    scales = standardised(store, ranking, **options)
+    resampler = Resampler(store, options.get("suite", QUBA.name), resamples, seed)
+    estimates: list[dict[str, Estimate]] = []
+    for row in ranking.rows:
+        if row[position["source"]] != MEASURED:
+            estimates.append({})
+            continue
+        progress(row[position["model"]])
+        estimates.append(resampler.dimensions(named_model(store, row[position["model"]])[1]))
+    keys = [(row[position["model"]], row[position["source"]]) for row in ranking.rows]
+    # A resample in which some figure is not defined ranks nobody.
+    quba = np.stack(
+        [_scores(scales[key], found, ranking.weights, resamples) for key, found in zip(keys, estimates, strict=True)],
+        axis=1,
+    )
+    quba = quba[~np.isnan(quba).any(axis=1)]
+    sure = np.array([bool(found) for found in estimates])
+    places = ranks(quba) if len(quba) else np.full((1, len(keys)), np.nan)
+    scores = np.array([row[position["quba"]] for row in ranking.rows])
+    groups = tie_groups(scores[sure], quba[:, sure], 1 - level) if len(quba) > 1 else [None] * int(sure.sum())
+    numbered = iter(groups)
+    on_front = _front_shares(ranking, estimates, front, resamples) if front else [None] * len(keys)
+    fronted = {id(row) for row in _front_rows(ranking, front)} if front else set()
+    tail = [(1 - level) / 2, (1 + level) / 2]
+    placed = []
+    for number, (row, found) in enumerate(zip(ranking.rows, estimates, strict=True)):
+        if front and id(row) not in fronted and (on_front[number] or 0) <= 1 - level:
+            if found:
+                next(numbered)
+            continue
+        quba_interval = rank_interval = None
+        if found and len(quba):
+            low, high = np.quantile(quba[:, number], tail)
+            quba_interval = float(low), float(high)
+            first, last = np.quantile(places[:, number], tail, method="inverted_cdf")
+            rank_interval = int(first), int(last)
+        placed.append(
+            Placed(
+                row[position["rank"]],
+                row[position["model"]],
+                row[position["source"]],
+                row[position["quba"]],
+                quba_interval,
+                rank_interval,
+                next(numbered) if found else None,
+                on_front[number],
+                {d.name: row[position[d.name]] for d in DIMENSIONS},
+                {name: estimate.interval(level) for name, estimate in found.items()},
+            )
+        )
+    return replace(ranking, notes=_notes(ranking, estimates, resamples, level, seed)), placed
+
+
+def told_apart(scores: NDArray[np.float64], quba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p-values of every two models' difference, Holm-corrected over all pairs.
+
+    Args:
+        scores: (n,) scores.
+        quba: (n_resamples, n) their resamples.
+
+    Returns:
+        (n, n) symmetric; 1 on the diagonal, and for models whose difference is 0.
+    """
+    import itertools
+
+    import numpy as np
+    from scipy import stats
+
+    from qubastore.analyses import holm
+
+    n = len(scores)
+    pairs = list(itertools.combinations(range(n), 2))
+    raw = []
+    for one, other in pairs:
+        difference, spread = abs(scores[one] - scores[other]), (quba[:, one] - quba[:, other]).std(ddof=1)
+        # What rounding leaves of two models that are one is no difference.
+        if difference <= 1e-12:
+            raw.append(1.0)
+        else:
+            raw.append(2 * float(stats.norm.sf(difference / spread)) if spread > 0 else 0.0)
+    p = np.ones((n, n))
+    for (one, other), value in zip(pairs, holm(raw), strict=True):
+        p[one, other] = p[other, one] = value
+    return p
+
+
+def tie_groups(scores: NDArray[np.float64], quba: NDArray[np.float64], alpha: float) -> list[int]:
+    """The group of each of n models, best first: a group ends before the first that is told apart from its first."""
+    p = told_apart(scores, quba)
+    groups: list[int] = []
+    leader = 0
+    for number in range(len(scores)):
+        if number and p[leader, number] < alpha:
+            leader = number
+        groups.append(groups[-1] + (leader == number) if groups else 1)
+    return groups
+
+
+def _scores(
+    scale: Mapping[str, tuple[float, float, float]],
+    found: Mapping[str, Estimate],
+    weights: Mapping[str, float],
+    resamples: int,
+) -> NDArray[np.float64]:
+    """QUBA of a model in every resample, (n_resamples,)."""
+    import numpy as np
+
+    total = np.zeros(resamples)
+    weight = 0.0
+    for dimension in DIMENSIONS:
+        if dimension.name not in scale:
+            continue
+        mine, (value, mean, std) = weights[dimension.name], scale[dimension.name]
+        values = found[dimension.name].resamples if dimension.name in found else np.full(resamples, value)
+        sign = 1 if dimension.better == "up" else -1
+        total += mine * sign * ((values - mean) / std if std > 0 else 0 * values)
+        weight += mine
+    return total / weight
+
+
+def _front_rows(ranking: Ranking, front: Sequence[Dimension]) -> list[tuple[Any, ...]]:
+    from qubastore.ranking import pareto_front
+
+    return pareto_front(ranking.rows, ranking.columns, front)
+
+
+def _front_shares(
+    ranking: Ranking, estimates: Sequence[Mapping[str, Estimate]], front: Sequence[Dimension], resamples: int
+) -> list[float | None]:
+    """In how many resamples each measured model is on the front; None for the others."""
+    import numpy as np
+
+    measured = [number for number, found in enumerate(estimates) if found and all(d.name in found for d in front)]
+    shares: list[float | None] = [None] * len(ranking.rows)
+    if not measured:
+        return shares
+    points = np.stack(
+        [
+            np.stack([(1 if d.better == "up" else -1) * estimates[number][d.name].resamples for d in front], axis=1)
+            for number in measured
+        ],
+        axis=1,
+    )
+    counted = np.zeros(len(measured))
+    for point in points:
+        at_least = (point[None] >= point[:, None]).all(axis=2)
+        better = (point[None] > point[:, None]).any(axis=2)
+        counted += ~(at_least & better).any(axis=1)
+    for number, count in zip(measured, counted, strict=True):
+        shares[number] = float(count / resamples)
+    return shares
+
+
+def _notes(
+    ranking: Ranking, estimates: Sequence[Mapping[str, Estimate]], resamples: int, level: float, seed: int
+) -> list[str]:
+    n_sure = sum(map(bool, estimates))
+    notes = [
+        f"intervals at {100 * level:g} %: {resamples:,} resamples of the images, the same for every model, seed {seed}"
+    ]
+    if n_sure > 1:
+        notes.append(
+            f"models of one group cannot be told apart from its first (paired, Holm-corrected for"
+            f" {math.comb(n_sure, 2):,} pairs)"
+        )
+    if n_sure < len(estimates):
+        notes.append(f"{len(estimates) - n_sure} published rows have no samples: no intervals, and no groups")
+    return notes + ranking.notes
