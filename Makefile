@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-cluster check format lint types docs docs-check bench clean
+.PHONY: demo test test-cluster test-browser check format lint types docs docs-check bench clean
 
 demo: $(INSTALLED)  ## Train four small networks, ingest them, ask, rank. Offline after the installation.
 	examples/digits/demo.sh
@@ -21,6 +21,12 @@ test-cluster: $(INSTALLED)  ## Tests of PostgreSQL, S3 and several nodes; instal
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; }
 	$(BIN)/python -m pip install --quiet --editable '.[dev,cluster,test-cluster]'
 	python -m pytest -m cluster
+
+test-browser: $(INSTALLED)  ## Tests of the report in a real browser; installs Chromium (as root).
+	test -n "$$(command -v chromium && command -v chromedriver)" || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver; }
+	$(BIN)/python -m pip install --quiet --editable '.[dev,test-browser]'
+	python -m pytest -m browser
 
 check: lint types docs-check test  ## Format, lint, types, docs, tests: what must hold before a commit.
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "rank": "Rank models by weighted QUBA.",
     "correlate": "Rank correlations between the quality dimensions.",
     "compare": "Compare models image by image, or groups dimension by dimension.",
+    "report": "Write a report that people open: one HTML file.",
     "show": "List models, runs, suites, views, dimensions, the zoo.",
     "probe": "Fit classifiers on kept features: transfer to other tasks.",
     "calibrate": "Fit a temperature on kept logits.",

@@ -57,6 +57,16 @@ def write_rows(
         _WRITERS[format_](columns, rows, file)
 
 
+def write_text(text: str, output: str) -> None:
+    """Write a text to a file, which appears only when it is whole.
+
+    Raises:
+        StoreError: where it cannot be written.
+    """
+    with _target(output) as file:
+        file.write(text)
+
+
 def plain(value: Any) -> Any:
     """A value as JSON can hold it; NaN and infinities become null."""
     if isinstance(value, float):

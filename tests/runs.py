@@ -113,3 +113,44 @@ def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "
         seconds=1.0,
         checksums=written.checksums,
     )
+
+
+CLASSES = [f"class{i}" for i in range(4)]
+SETS = {
+    # Dataset -> (role, samples, condition); the corrupted ones have the images of the clean one.
+    ("pets", "clean"): ("clean", 80),
+    ("pets", "fgsm(eps=1/255)"): ("adversarial", 80),
+    ("pets", "pgd(eps=1/255)"): ("adversarial", 80),
+    ("fog", "clean"): ("corrupted", 80),
+    ("snow", "clean"): ("corrupted", 80),
+    ("sketch", "clean"): ("shifted", 60),
+    ("drawings", "clean"): ("shifted", 50),
+    ("same", "clean"): ("same_background", 70),
+    ("random", "clean"): ("random_background", 70),
+    ("cues", "clean"): ("cue_conflict", 90),
+}
+SKILL = {"good": 2.0, "fair": 1.9, "poor": 0.6}
+
+
+def made(name, dataset, condition, n):
+    """Labels of a dataset and a model's logits; the labels are the same for all models."""
+    labels = np.random.default_rng(n).integers(0, len(CLASSES), n)
+    generator = np.random.default_rng([len(name), ord(name[0]), ord(dataset[0]), ord(condition[0])])
+    logits = generator.normal(size=(n, len(CLASSES))).astype(np.float32)
+    logits[np.arange(n), labels] += SKILL[name] * (0.5 if condition != "clean" else 1)
+    return logits, labels
+
+
+def add_tiny_suite(store, names=None) -> None:
+    """A suite `tiny` with every role, and three models that have all its runs; `names` are what they are called."""
+    rows = [("tiny", role, ds, condition, "model", n, "") for (ds, condition), (role, n) in SETS.items()]
+    store.write(lambda c: registry.insert(c, "own_suites", rows))
+    for number, skill in enumerate(SKILL):
+        for (dataset, condition), (role, n) in SETS.items():
+            logits, labels = made(skill, dataset, condition, n)
+            textures = [int(label + 1) % len(CLASSES) for label in labels] if role == "cue_conflict" else None
+            data = dataset_of(labels, CLASSES, dataset, textures)
+            name = names[number] if names else skill
+            options = {"name": name, "condition": condition, "parameters": (number + 1) * 1_000_000}
+            add_run(store, logits, labels, data=data, complete=False, **options)
+    complete_runs(store)

@@ -14,51 +14,18 @@ from qubastore.bootstrap import Draws, resample
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.intervals import rank_intervals, tie_groups, told_apart
-from qubastore.registry import insert
 from qubastore.resampling import Estimate, Resampler
 from qubastore.transforms import adaptive_calibration
-from tests.runs import add_run, dataset_of
+from tests.runs import CLASSES, SETS, add_tiny_suite, made
 
-C, N = 4, 80
-CLASSES = [f"class{i}" for i in range(C)]
 RESAMPLES = 40
-SETS = {
-    # Dataset -> (role, samples, condition); the corrupted ones have the images of the clean one.
-    ("pets", "clean"): ("clean", N),
-    ("pets", "fgsm(eps=1/255)"): ("adversarial", N),
-    ("pets", "pgd(eps=1/255)"): ("adversarial", N),
-    ("fog", "clean"): ("corrupted", N),
-    ("snow", "clean"): ("corrupted", N),
-    ("sketch", "clean"): ("shifted", 60),
-    ("drawings", "clean"): ("shifted", 50),
-    ("same", "clean"): ("same_background", 70),
-    ("random", "clean"): ("random_background", 70),
-    ("cues", "clean"): ("cue_conflict", 90),
-}
-SKILL = {"good": 2.0, "fair": 1.9, "poor": 0.6}
-
-
-def made(name, dataset, condition, n):
-    """Labels of a dataset and a model's logits; the labels are the same for all models."""
-    labels = np.random.default_rng(n).integers(0, C, n)
-    generator = np.random.default_rng([len(name), ord(name[0]), ord(dataset[0]), ord(condition[0])])
-    logits = generator.normal(size=(n, C)).astype(np.float32)
-    logits[np.arange(n), labels] += SKILL[name] * (0.5 if condition != "clean" else 1)
-    return logits, labels
+C, N = len(CLASSES), SETS["pets", "clean"][1]
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     with qubastore.init(tmp_path_factory.mktemp("intervals") / "store") as made_store:
-        rows = [("tiny", role, ds, condition, "model", n, "") for (ds, condition), (role, n) in SETS.items()]
-        made_store.write(lambda c: insert(c, "own_suites", rows))
-        for number, name in enumerate(SKILL):
-            for (dataset, condition), (role, n) in SETS.items():
-                logits, labels = made(name, dataset, condition, n)
-                textures = [int(label + 1) % C for label in labels] if role == "cue_conflict" else None
-                data = dataset_of(labels, CLASSES, dataset, textures)
-                options = {"name": name, "condition": condition, "parameters": (number + 1) * 1_000_000}
-                add_run(made_store, logits, labels, data=data, **options)
+        add_tiny_suite(made_store)
         yield made_store
 
 

@@ -1,0 +1,74 @@
+"""`qubastore report`."""
+
+from __future__ import annotations
+
+import click
+
+from qubastore.cli.options import store_option
+
+
+@click.command("report")
+@click.option(
+    "-o", "--output", default="report.html", show_default=True, metavar="FILE", help="Where to write the page."
+)
+@click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`.")
+@click.option("--models", metavar="NAME,...", help="Only these models.")
+@click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
+@click.option(
+    "--resamples",
+    type=click.IntRange(0),
+    default=400,
+    show_default=True,
+    help="Resamples of the images of measured models, for intervals; 0 leaves intervals out.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
+@click.option("--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) here instead.")
+@store_option
+def command(
+    output: str,
+    where: str | None,
+    models: str | None,
+    suite: str,
+    resamples: int,
+    seed: int,
+    static: str | None,
+    store_path: str | None,
+) -> None:
+    """Write a report that people open: one HTML file, which needs no network and can be mailed.
+
+    It ranks in the browser as `qubastore rank` does, with sliders for the weights; it shows any two dimensions, and of
+    each measured model what the store holds. --static writes the key figures and tables for papers.
+
+    \b
+    Example:
+      qubastore report
+      qubastore report -o cnns.html --where "architecture = 'cnn'"
+      qubastore report --static figures
+    """
+    from pathlib import Path
+
+    from qubastore.cli.present import write_text
+    from qubastore.cli.rank_ import listed
+    from qubastore.report.collect import collect
+    from qubastore.report.page import render
+    from qubastore.store import open_store
+
+    with open_store(store_path) as store:
+        if static is not None:
+            from qubastore.report.static import write_static
+
+            for path in write_static(store, Path(static), where=where, models=listed(models), suite=suite):
+                click.echo(path)
+            return
+        data = collect(
+            store,
+            suite=suite,
+            where=where,
+            models=listed(models),
+            resamples=resamples,
+            seed=seed,
+            progress=lambda model: click.echo(f"resampling {model}", err=True),
+        )
+    page = render(data)
+    write_text(page, output)
+    click.echo(f"{output}: {len(data['rows'])} rows, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")

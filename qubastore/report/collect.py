@@ -1,0 +1,209 @@
+"""What the report shows, asked of a store: rows that can be ranked, resamples of measured ones, and their details."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from qubastore import __version__
+from qubastore.dimensions import DIMENSIONS
+from qubastore.errors import UsageError
+from qubastore.missing import collapsed, dimension_states
+from qubastore.naming import named_model
+from qubastore.published import SOURCE
+from qubastore.published.faults import known_faults
+from qubastore.ranking import choose_pool
+from qubastore.resampling import Resampler
+from qubastore.store import Store
+from qubastore.suites import BUILT_IN, QUBA
+
+WORST = 10
+"""Classes that a model's page shows."""
+RESAMPLES = 400
+"""Of the images of measured models: enough for intervals, and 14 kB a model."""
+
+Json = dict[str, Any]
+
+_OF_RUNS = {
+    "reliability": (
+        "select model, dataset, low, high, n, accuracy, confidence from reliability_bins"
+        " where list_contains(?, run_id) order by all"
+    ),
+    "confidence": (
+        "select model, dataset, low, high, n, n_correct from confidence_histogram"
+        " where list_contains(?, run_id) order by all"
+    ),
+    "classes": (
+        "select model, dataset, class_name, n, accuracy from class_accuracy where list_contains(?, run_id)"
+        f" qualify row_number() over (partition by run_id order by accuracy, class) <= {WORST} order by model, accuracy"
+    ),
+    "imagenet_x": (
+        "select model, factor, n, error_ratio, low, high from imagenet_x_error_ratio"
+        " where list_contains(?, run_id) and annotation = 'top' and metaclass = 'all' and error_ratio is not null"
+        " order by all"
+    ),
+}
+"""Questions about the clean runs."""
+_OF_MODELS = {
+    "corruptions": (
+        "select model, corruption, severity, avg(accuracy) as accuracy from corruption_accuracy"
+        " where list_contains(?, model) group by all order by all"
+    ),
+    "shape": (
+        "select model, category, avg(shape_bias) as shape_bias from shape_bias_by_category"
+        " where list_contains(?, model) and observer = 'model' group by all order by all"
+    ),
+    "invariance": (
+        "select model, dataset, transformation, amount, direction, accuracy, consistency from invariance"
+        " where list_contains(?, model) order by all"
+    ),
+}
+_PEOPLE = """
+    select category, sum(n_shape) / nullif(sum(n_shape + n_texture), 0) as shape_bias
+    from human_cues group by category order by category
+"""
+MAKE = {
+    "reliability": "qubastore ingest --model MODEL --suite {suite} --data-root DIR",
+    "corruptions": "qubastore ingest --model MODEL --suite quba --data-root DIR",
+    "shape": "qubastore ingest --model MODEL --suite quba --data-root DIR",
+    "imagenet_x": "qubastore import imagenet-x",
+    "invariance": "qubastore ingest --model MODEL --suite beyond-imagenet --data-root DIR",
+}
+"""What makes a part of a model's page that the store has nothing for."""
+
+
+def collect(
+    store: Store,
+    *,
+    suite: str = QUBA.name,
+    where: str | None = None,
+    models: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Json:
+    """Everything that the page shows, as JSON can hold it.
+
+    Args:
+        store: An open store.
+        suite: Name of the suite.
+        where: SQL condition over `rankable`.
+        models: Names; where given, these alone.
+        resamples: Of the images of measured models; 0 means no intervals.
+        seed: Of the resamples.
+        progress: Told of each model before it is resampled.
+
+    Raises:
+        UsageError: on an unknown suite or model, or where nothing is left.
+        QueryError: on a condition that DuckDB refuses.
+    """
+    choose_pool(store, where, suite)
+    rows = _rows(store, suite)
+    if models:
+        unknown = sorted(set(models) - {row["model"] for row in rows})
+        if unknown:
+            raise UsageError(
+                f"{', '.join(unknown)}: not among what can be ranked in suite {suite}",
+                hint="qubastore sql 'select model from rankable'",
+            )
+        rows = [row for row in rows if row["model"] in models]
+    if not rows:
+        raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
+    measured = [row["model"] for row in rows if row["source"] == "measured"]
+    if measured and resamples:
+        resampler = Resampler(store, suite, resamples, seed)
+        for row in rows:
+            if row["source"] == "measured":
+                progress(row["model"])
+                row["resamples"] = _packed(resampler, named_model(store, row["model"])[1])
+    return {
+        "version": __version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "suite": suite,
+        "publishedConstants": suite in BUILT_IN,
+        "where": where or "",
+        "resamples": resamples if measured else 0,
+        "seed": seed,
+        "dimensions": [
+            {
+                "name": d.name,
+                "title": d.title,
+                "meaning": d.meaning,
+                "better": d.better,
+                "weight": float(d.default_weight),
+                "mean": d.published_mean,
+                "std": d.published_std,
+                "unit": d.unit,
+                "roles": list(d.roles),
+            }
+            for d in DIMENSIONS
+        ],
+        "rows": rows,
+        "details": _details(store, suite, measured),
+        "people": _records(store, _PEOPLE, []),
+        "make": {part: command.format(suite=suite) for part, command in MAKE.items()},
+    }
+
+
+def _rows(store: Store, suite: str) -> list[Json]:
+    columns = ", ".join(f"pool.{d.column}::double as {d.name}" for d in DIMENSIONS)
+    found = _records(
+        store,
+        f"""
+        select pool.model, pool.source, pool.label, pool.architecture, pool.pretraining, pool.paradigm,
+            studied.paper, studied.loader, {columns}
+        from rankable_pool as pool
+        left join published_models as studied on studied.model = pool.model and studied.source = pool.source
+        where pool.suite = ?
+        order by pool.source, pool.model
+        """,
+        [suite],
+    )
+    rows = []
+    for row in found:
+        faults = known_faults(row) if row["source"] == SOURCE else {}
+        values = [row.pop(d.name) for d in DIMENSIONS]
+        loader = row.pop("loader")
+        rows.append({**row, "loader": loader, "values": values, "faults": faults})
+    return rows
+
+
+def _packed(resampler: Resampler, model_id: str) -> list[str | None]:
+    """Resamples of each dimension, float32 in base64; None for those that the model lacks."""
+    import numpy as np
+
+    found = resampler.dimensions(model_id)
+    packed = {name: estimate.resamples.astype(np.dtype("<f4")).tobytes() for name, estimate in found.items()}
+    return [base64.b64encode(packed[d.name]).decode() if d.name in packed else None for d in DIMENSIONS]
+
+
+def _details(store: Store, suite: str, measured: Sequence[str]) -> dict[str, Json]:
+    """Model -> part of its page -> rows, and what it lacks."""
+    details: dict[str, Json] = {model: {} for model in measured}
+    if not measured:
+        return details
+    runs = [
+        row[0]
+        for row in store.rows(
+            "select run_id from dimension_runs where suite = ? and role = 'clean' and run_id is not null"
+            " and list_contains(?, model)",
+            [suite, list(measured)],
+        )
+    ]
+    for part, query in (*_OF_RUNS.items(), *_OF_MODELS.items()):
+        for row in _records(store, query, [runs if part in _OF_RUNS else list(measured)]):
+            details[row.pop("model")].setdefault(part, []).append(row)
+    for model in measured:
+        lacks = []
+        for state in dimension_states(store, model, suite):
+            for lack in collapsed(state.lacks):
+                lacks.append({"dimension": state.dimension, "run": lack.run, "why": lack.reason, "make": lack.command})
+        details[model]["lacks"] = lacks
+    return details
+
+
+def _records(store: Store, query: str, parameters: list[Any]) -> list[Json]:
+    answer = store.sql(query, parameters)
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]

@@ -1,0 +1,60 @@
+"""The page: its parts and the data in one file, with nothing to load from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from qubastore.errors import UsageError
+
+SCRIPTS = ("ranking.js", "state.js", "charts.js", "table.js", "explore.js", "model.js", "app.js")
+"""In the order in which they run; each file is one part of the page."""
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """The report as HTML.
+
+    Args:
+        data: What `collect` found.
+
+    Raises:
+        UsageError: where the package with Vega is not installed.
+    """
+    folder = files("qubastore.report")
+    script = "\n".join(
+        [f"const DATA = {_embedded(data)};", *(folder.joinpath(name).read_text("utf-8") for name in SCRIPTS)]
+    )
+    page = folder.joinpath("page.html").read_text("utf-8")
+    parts = {
+        "/*STYLE*/": folder.joinpath("page.css").read_text("utf-8"),
+        "/*SCRIPT*/": script,
+        # What would end the script, in a string of its own.
+        "/*VEGA*/": vega().replace("</script", "<\\/script"),
+    }
+    for mark, text in parts.items():
+        before, _, after = page.partition(mark)
+        page = before + text + after
+    return page
+
+
+def vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one module that leaves `vegaEmbed` on the window.
+
+    Raises:
+        UsageError: where vl-convert is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise UsageError("the report needs the charts of Vega", hint="pip install 'qubastore[report]'") from None
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _embedded(data: Mapping[str, Any]) -> str:
+    """JSON inside a script: nothing in it ends the script or begins markup."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text

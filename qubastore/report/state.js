@@ -1,0 +1,97 @@
+// What is shown, kept in the address, so that a view can be sent as a link.
+"use strict";
+
+const PRESETS = {
+  balanced: {},
+  "safety first": { adversarial_robustness: 2, corruption_robustness: 2, ood_robustness: 2, calibration_error: 2, class_balance: 2, parameters: 0.5 },
+  "small devices": { parameters: 4 },
+  "like a human": { shape_bias: 3, object_focus: 3, ood_robustness: 3, parameters: 0 },
+};
+
+const State = (() => {
+  const WORDS = ["architecture", "pretraining", "paradigm"];
+  const fresh = () => ({
+    view: "ranking", factors: {}, source: "auto", normalize: "auto", partial: false, search: "", min: null, max: null,
+    architecture: [], pretraining: [], paradigm: [], sort: "quba", x: "parameters", y: "accuracy", model: "", pins: [],
+  });
+  const state = fresh();
+
+  function read() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    Object.assign(state, fresh());
+    for (const [key, text] of given) {
+      if (key.startsWith("w.")) {
+        const factor = Number(text);
+        const known = DATA.dimensions.some((d) => d.name === key.slice(2));
+        if (known && Number.isFinite(factor) && factor >= 0) state.factors[key.slice(2)] = factor;
+      } else if (WORDS.includes(key) || key === "pins") state[key] = given.getAll(key);
+      else if (key === "min" || key === "max") state[key] = text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
+      else if (key === "partial") state.partial = text === "1";
+      else if (key === "view") state.view = ["ranking", "explore", "model"].includes(text) ? text : "ranking";
+      else if (key === "source") state.source = ["auto", "measured", "published", "all"].includes(text) ? text : "auto";
+      else if (key === "normalize") state.normalize = ["auto", "published", "store"].includes(text) ? text : "auto";
+      else if (key === "x" || key === "y") state[key] = DATA.dimensions.some((d) => d.name === text) ? text : state[key];
+      else if (key in state && typeof state[key] === "string") state[key] = text;
+    }
+    if (!DATA.publishedConstants && state.normalize === "published") state.normalize = "auto";
+  }
+
+  function text() {
+    const usual = fresh();
+    const given = new URLSearchParams();
+    for (const [key, value] of Object.entries(state)) {
+      if (key === "factors") {
+        for (const [name, factor] of Object.entries(value)) if (factor !== 1) given.set(`w.${name}`, factor);
+      } else if (Array.isArray(value)) value.forEach((item) => given.append(key, item));
+      else if (key === "partial") value && given.set(key, "1");
+      else if (value !== usual[key]) given.set(key, value);
+    }
+    return given.toString();
+  }
+
+  /** Change something; `again` draws. A new view is a step that the back button takes back. */
+  function set(change, { step = false } = {}) {
+    Object.assign(state, change);
+    const address = `#${text()}`;
+    if (step) history.pushState(null, "", address);
+    else history.replaceState(null, "", address);
+    draw();
+  }
+
+  /** The rows that the filters leave: what is ranked, as `rank --where` does. */
+  function pool() {
+    const at = DATA.dimensions.findIndex((d) => d.name === "parameters");
+    return DATA.rows.filter((row) =>
+      WORDS.every((word) => !state[word].length || state[word].includes(row[word] ?? "")) &&
+      (state.min === null || (row.values[at] !== null && row.values[at] >= state.min)) &&
+      (state.max === null || (row.values[at] !== null && row.values[at] <= state.max)));
+  }
+
+  function quoted(value) {
+    return `'${value.replaceAll("'", "''")}'`;
+  }
+
+  /** The `qubastore rank` line that gives this ranking. */
+  function command() {
+    const conditions = DATA.where ? [`(${DATA.where})`] : [];
+    for (const word of WORDS) {
+      if (state[word].length) conditions.push(`coalesce(${word}, '') in (${state[word].map(quoted).join(", ")})`);
+    }
+    if (state.min !== null) conditions.push(`parameters_m >= ${state.min}`);
+    if (state.max !== null) conditions.push(`parameters_m <= ${state.max}`);
+    const words = ["qubastore rank"];
+    for (const [name, factor] of Object.entries(state.factors)) if (factor !== 1) words.push(`--weight ${name}=${factor}`);
+    if (state.source !== "auto") words.push(`--source ${state.source}`);
+    if (state.normalize !== "auto") words.push(`--normalize ${state.normalize}`);
+    if (state.partial) words.push("--partial");
+    if (DATA.suite !== "quba") words.push(`--suite ${DATA.suite}`);
+    if (conditions.length) words.push(`--where ${shell(conditions.join(" and "))}`);
+    return words.join(" ");
+  }
+
+  function shell(value) {
+    return `'${value.replaceAll("'", "'\\''")}'`;
+  }
+
+  return { state, read, set, pool, command, WORDS };
+})();

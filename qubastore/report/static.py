@@ -1,0 +1,261 @@
+"""Figures (SVG and PNG) and tables (Markdown and LaTeX) for papers."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qubastore.analyses import correlations
+from qubastore.dimensions import DIMENSIONS, Dimension
+from qubastore.engine import quote
+from qubastore.errors import StoreError, UsageError
+from qubastore.ranking import Ranking, rank
+from qubastore.store import Store
+from qubastore.suites import QUBA
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 30
+"""Models in the figure of the ranking."""
+MAX_RELIABILITY = 12
+"""Models with a reliability diagram."""
+# Okabe and Ito's colours, which people of all kinds of colour vision tell apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a")
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+
+
+def write_static(
+    store: Store, folder: Path, *, where: str | None = None, models: Sequence[str] = (), suite: str = QUBA.name
+) -> list[Path]:
+    """Rank, and write what papers show of it.
+
+    Args:
+        store: An open store.
+        folder: Where to; made where it is not there.
+        where: SQL condition over `rankable`.
+        models: Names; where given, these alone.
+        suite: Name of the suite.
+
+    Returns:
+        The files: `ranking` as .md, .tex, .svg and .png, `scatter`, `correlations` (three models at least), and
+        `reliability` (measured models) as .svg and .png.
+
+    Raises:
+        UsageError: where nothing can be ranked, or matplotlib is not installed.
+        StoreError: where the folder cannot be written.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise UsageError("figures need matplotlib", hint="pip install 'qubastore[figures]'") from None
+    if models:
+        named = f"model in ({', '.join(map(quote, models))})"
+        where = f"({where}\n) and {named}" if where else named
+    ranking = rank(store, suite=suite, where=where)
+    at = {name: number for number, name in enumerate(ranking.columns)}
+    names = [row[at["model"]] for row in ranking.rows if row[at["source"]] == "measured"][:MAX_RELIABILITY]
+    figures: dict[str, Figure] = {}
+    # Names are text: a dollar sign in one begins no formula.
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "qubastore", "font.size": 9, "text.parse_math": False}
+    ):
+        figures["ranking"] = _ranking_figure(ranking)
+        figures["scatter"] = _scatter(store, ranking)
+        if len(ranking.rows) >= 3:
+            figures["correlations"] = _heat_map(store, where, suite)
+        if bins := _reliability_bins(store, names, suite):
+            figures["reliability"] = _reliability(bins)
+        drawn = {f"{name}.{kind}": _bytes(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")}
+    texts = {"ranking.md": markdown(ranking), "ranking.tex": latex(ranking)}
+    content = {**{name: text.encode() for name, text in texts.items()}, **drawn}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in content.items():
+            # A file appears only when it is whole.
+            temporary = folder / f".{name}.part"
+            temporary.write_bytes(data)
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written", found=error.strerror, hint="--static ANOTHER-DIR") from None
+    return [folder / name for name in sorted(content)]
+
+
+def markdown(ranking: Ranking) -> str:
+    """The ranking as a Markdown table, the best value of each dimension bold."""
+    lines = _table(ranking, lambda text: f"**{text}**", _markdown_text, ("↑", "↓"))
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    rule = "|" + "|".join(["---:", ":---", *["---:"] * (len(lines[0]) - 2)]) + "|"
+    notes = "".join(f"\n{note}.\n" for note in ranking.notes)
+    return "\n".join([rows[0], rule, *rows[1:]]) + "\n" + notes
+
+
+def latex(ranking: Ranking) -> str:
+    """The ranking as a LaTeX table (booktabs), the best value of each dimension bold."""
+    lines = _table(ranking, lambda text: rf"\textbf{{{text}}}", latex_text, (r"$\uparrow$", r"$\downarrow$"))
+    rows = [f"{' & '.join(line)} \\\\" for line in lines]
+    notes = "".join(f"% {note}\n" for note in ranking.notes)
+    columns = "rl" + "r" * (len(lines[0]) - 2)
+    body = "\n".join(rows[1:])
+    return (
+        f"{notes}% \\usepackage{{booktabs}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{rows[0]}\n\\midrule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def latex_text(text: str) -> str:
+    """Text without meaning for TeX."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+
+
+def _markdown_text(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|~" else letter for letter in text)
+
+
+def _table(
+    ranking: Ranking, bold: Callable[[str], str], plain: Callable[[str], str], arrows: tuple[str, str]
+) -> list[list[str]]:
+    """Heading and rows as texts: rank, model, QUBA, and the dimensions that some model has."""
+    at = {name: number for number, name in enumerate(ranking.columns)}
+    shown = [d for d in DIMENSIONS if any(row[at[d.name]] is not None for row in ranking.rows)]
+    best = {
+        d.name: (max if d.better == "up" else min)(
+            row[at[d.name]] for row in ranking.rows if row[at[d.name]] is not None
+        )
+        for d in shown
+    }
+    lines = [[plain("#"), "model", "QUBA", *(f"{d.title} {arrows[d.better == 'down']}" for d in shown)]]
+    for row in ranking.rows:
+        line = [str(row[at["rank"]]), plain(row[at["model"]]), f"{row[at['quba']]:.3f}"]
+        for dimension in shown:
+            value = row[at[dimension.name]]
+            text = "–" if value is None else _cell(dimension, value)
+            line.append(bold(text) if value is not None and value == best[dimension.name] else text)
+        lines.append(line)
+    return lines
+
+
+def _cell(dimension: Dimension, value: float) -> str:
+    if dimension.unit == "millions":
+        return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+    return f"{100 * value:.{2 if dimension.name == 'calibration_error' else 1}f}"
+
+
+def _ranking_figure(ranking: Ranking) -> Figure:
+    from matplotlib.figure import Figure
+
+    at = {name: number for number, name in enumerate(ranking.columns)}
+    rows = ranking.rows[:SHOWN]
+    figure = Figure(figsize=(5.5, 0.8 + 0.19 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(range(len(rows)), [row[at["quba"]] for row in rows], color=COLOURS[0])
+    axes.set_yticks(range(len(rows)), [f"{row[at['model']]}  {row[at['rank']]}" for row in rows])
+    axes.margins(y=0.01)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_xlabel("QUBA (standard deviations)")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _scatter(store: Store, ranking: Ranking) -> Figure:
+    """QUBA against parameters, coloured by architecture."""
+    from matplotlib.figure import Figure
+
+    at = {name: number for number, name in enumerate(ranking.columns)}
+    kinds = {
+        (model, source): architecture or "not known"
+        for model, source, architecture in store.rows("select model, source, architecture from rankable_pool")
+    }
+    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    rows = [row for row in ranking.rows if row[at["parameters"]]]
+    of_row = [kinds.get((row[at["model"]], row[at["source"]]), "not known") for row in rows]
+    for number, kind in enumerate(sorted(set(of_row))):
+        mine = [row for row, other in zip(rows, of_row, strict=True) if other == kind]
+        x, y = [row[at["parameters"]] for row in mine], [row[at["quba"]] for row in mine]
+        marker = "os^Dvp*"[number % 7]
+        axes.scatter(x, y, s=16, marker=marker, color=COLOURS[number % len(COLOURS)], alpha=0.8, label=kind)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("parameters (millions)")
+    axes.set_ylabel("QUBA")
+    axes.grid(alpha=0.25)
+    if rows:
+        axes.legend(frameon=False)
+    return figure
+
+
+def _heat_map(store: Store, where: str | None, suite: str) -> Figure:
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    found = correlations(store, where=where, suite=suite)
+    order = {d.name: number for number, d in enumerate(DIMENSIONS)}
+    values = np.full((len(order), len(order)), np.nan)
+    for one, other, rho, *_ in found.rows:
+        values[order[one], order[other]] = values[order[other], order[one]] = math.nan if rho is None else rho
+    figure = Figure(figsize=(5.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    colours = LinearSegmentedColormap.from_list("rho", [COLOURS[1], "#ffffff", COLOURS[0]])
+    image = axes.imshow(values, cmap=colours, vmin=-1, vmax=1)
+    titles = [d.title for d in DIMENSIONS]
+    axes.set_xticks(range(len(titles)), titles, rotation=40, ha="right")
+    axes.set_yticks(range(len(titles)), titles)
+    for (one, other), rho in np.ndenumerate(values):
+        if not np.isnan(rho):
+            axes.text(other, one, f"{rho:+.2f}", ha="center", va="center", fontsize=7)
+    figure.colorbar(image, label="Spearman's rho", shrink=0.8)
+    return figure
+
+
+def _reliability_bins(store: Store, models: Sequence[str], suite: str) -> dict[str, list[tuple[Any, ...]]]:
+    rows = store.rows(
+        """
+        select bins.model, bins.low, bins.high, bins.accuracy, bins.confidence
+        from reliability_bins as bins
+        join dimension_runs as answer on answer.run_id = bins.run_id
+        where answer.suite = ? and answer.role = 'clean' and list_contains(?, answer.model)
+        order by all
+        """,
+        [suite, list(models)],
+    )
+    return {name: [row[1:] for row in rows if row[0] == name] for name in models if any(row[0] == name for row in rows)}
+
+
+def _reliability(bins: dict[str, list[tuple[Any, ...]]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(bins))
+    lines = math.ceil(len(bins) / columns)
+    figure = Figure(figsize=(2.1 * columns + 0.6, 2.2 * lines + 0.3), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, (model, rows) in zip(grid.flat, bins.items(), strict=False):
+        for low, high, accuracy, _ in rows:
+            axes.bar(low, accuracy, high - low, align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.5)
+        axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=0.8)
+        axes.set_title(model, fontsize=7, wrap=True)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+    for axes in list(grid.flat)[len(bins) :]:
+        axes.set_visible(False)
+    figure.supxlabel("confidence")
+    figure.supylabel("accuracy")
+    return figure
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
+    file = io.BytesIO()
+    # Without a date: the same store gives the same file.
+    figure.savefig(file, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()
