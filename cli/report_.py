@@ -9,7 +9,13 @@ from qubastore.cli.options import store_option
 
 @click.command("report")
 @click.option(
-    "-o", "--output", default="report.html", show_default=True, metavar="FILE", help="Where to write the page."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    default="report.html",
+    show_default=True,
+    metavar="FILE",
+    help="Where to write the page.",
 )
 @click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`.")
 @click.option("--models", metavar="NAME,...", help="Only these models.")
@@ -53,6 +59,8 @@ def command(
     from qubastore.report.page import render
     from qubastore.store import open_store
 
+    if resamples == 1:
+        raise click.UsageError("one resample says nothing of an interval: --resamples 0 leaves intervals out")
     with open_store(store_path) as store:
         if static is not None:
             from qubastore.report.static import write_static

@@ -21,7 +21,7 @@ from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
 from qubastore.naming import named_model
 from qubastore.ranking import Ranking, rank, standardised
-from qubastore.resampling import LEVEL, Estimate, Resampler
+from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
 from qubastore.stability import ranks
 from qubastore.store import Store
 from qubastore.suites import QUBA
@@ -114,13 +114,14 @@ def rank_intervals(
         [_scores(scales[key], found, ranking.weights, resamples) for key, found in zip(keys, estimates, strict=True)],
         axis=1,
     )
-    quba = quba[~np.isnan(quba).any(axis=1)]
+    undefined = np.isnan(quba)
+    quba = quba[~undefined.any(axis=1)]
     sure = np.array([bool(found) for found in estimates])
     places = ranks(quba) if len(quba) else np.full((1, len(keys)), np.nan)
     scores = np.array([row[position["quba"]] for row in ranking.rows])
     groups = tie_groups(scores[sure], quba[:, sure], 1 - level) if len(quba) > 1 else [None] * int(sure.sum())
     numbered = iter(groups)
-    on_front = _front_shares(ranking, estimates, front, resamples) if front else [None] * len(keys)
+    on_front = _front_shares(ranking, estimates, front) if front else [None] * len(keys)
     fronted = {id(row) for row in _front_rows(ranking, front)} if front else set()
     tail = [(1 - level) / 2, (1 + level) / 2]
     placed = []
@@ -149,7 +150,7 @@ def rank_intervals(
                 {name: estimate.interval(level) for name, estimate in found.items()},
             )
         )
-    return replace(ranking, notes=_notes(ranking, estimates, resamples, level, seed)), placed
+    return replace(ranking, notes=_notes(ranking, estimates, undefined, level, seed)), placed
 
 
 def told_apart(scores: NDArray[np.float64], quba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,20 +166,12 @@ def told_apart(scores: NDArray[np.float64], quba: NDArray[np.float64]) -> NDArra
     import itertools
 
     import numpy as np
-    from scipy import stats
 
     from qubastore.analyses import holm
 
     n = len(scores)
     pairs = list(itertools.combinations(range(n), 2))
-    raw = []
-    for one, other in pairs:
-        difference, spread = abs(scores[one] - scores[other]), (quba[:, one] - quba[:, other]).std(ddof=1)
-        # What rounding leaves of two models that are one is no difference.
-        if difference <= 1e-12:
-            raw.append(1.0)
-        else:
-            raw.append(2 * float(stats.norm.sf(difference / spread)) if spread > 0 else 0.0)
+    raw = [p_value(float(scores[one] - scores[other]), quba[:, one] - quba[:, other]) for one, other in pairs]
     p = np.ones((n, n))
     for (one, other), value in zip(pairs, holm(raw), strict=True):
         p[one, other] = p[other, one] = value
@@ -214,7 +207,7 @@ def _scores(
         mine, (value, mean, std) = weights[dimension.name], scale[dimension.name]
         values = found[dimension.name].resamples if dimension.name in found else np.full(resamples, value)
         sign = 1 if dimension.better == "up" else -1
-        total += mine * sign * ((values - mean) / std if std > 0 else 0 * values)
+        total += mine * sign * ((values - mean) / std if std > 0 else np.zeros(resamples))
         weight += mine
     return total / weight
 
@@ -226,7 +219,7 @@ def _front_rows(ranking: Ranking, front: Sequence[Dimension]) -> list[tuple[Any,
 
 
 def _front_shares(
-    ranking: Ranking, estimates: Sequence[Mapping[str, Estimate]], front: Sequence[Dimension], resamples: int
+    ranking: Ranking, estimates: Sequence[Mapping[str, Estimate]], front: Sequence[Dimension]
 ) -> list[float | None]:
     """In how many resamples each measured model is on the front; None for the others."""
     import numpy as np
@@ -242,19 +235,26 @@ def _front_shares(
         ],
         axis=1,
     )
+    # As in scores: a resample in which some figure is not defined puts nobody on the front.
+    points = points[~np.isnan(points).any(axis=(1, 2))]
     counted = np.zeros(len(measured))
     for point in points:
         at_least = (point[None] >= point[:, None]).all(axis=2)
         better = (point[None] > point[:, None]).any(axis=2)
         counted += ~(at_least & better).any(axis=1)
     for number, count in zip(measured, counted, strict=True):
-        shares[number] = float(count / resamples)
+        shares[number] = float(count / len(points)) if len(points) else None
     return shares
 
 
 def _notes(
-    ranking: Ranking, estimates: Sequence[Mapping[str, Estimate]], resamples: int, level: float, seed: int
+    ranking: Ranking,
+    estimates: Sequence[Mapping[str, Estimate]],
+    undefined: NDArray[np.bool_],
+    level: float,
+    seed: int,
 ) -> list[str]:
+    resamples = len(undefined)
     n_sure = sum(map(bool, estimates))
     notes = [
         f"intervals at {100 * level:g} %: {resamples:,} resamples of the images, the same for every model, seed {seed}"
@@ -264,6 +264,10 @@ def _notes(
             f"models of one group cannot be told apart from its first (paired, Holm-corrected for"
             f" {math.comb(n_sure, 2):,} pairs)"
         )
+    if left_out := int(undefined.any(axis=1).sum()):
+        names = [row[ranking.columns.index("model")] for row in ranking.rows]
+        whose = ", ".join(name for number, name in enumerate(names) if undefined[:, number].any())
+        notes.append(f"{left_out:,} resamples left out of scores and ranks: a figure of {whose} is not defined in them")
     if n_sure < len(estimates):
         notes.append(f"{len(estimates) - n_sure} published rows have no samples: no intervals, and no groups")
     return notes + ranking.notes

@@ -194,5 +194,21 @@ def flips(store: Store, pairs: Sequence[Pair]) -> Table:
     return Table((*columns, "answer_a", "confidence_a", "answer_b", "confidence_b", "right"), rows, [])
 
 
+def paths(store: Store, pairs: Sequence[Pair]) -> Table:
+    """The files of the images that flip, the more confident mistakes first, each once: a list to look at."""
+    query = f"""
+        select rtrim(datasets.root, '/') || '/' || samples.key
+        {_BOTH} and (a.prediction = a.label) <> (b.prediction = b.label)
+        order by if(a.prediction = a.label, b.confidence, a.confidence) desc, samples.key
+    """
+    found = [
+        row[0]
+        for models in pairs
+        for one, other in models.runs
+        for row in store.rows(query, [one.run_id, other.run_id])
+    ]
+    return Table(("path",), [(path,) for path in dict.fromkeys(found)], [])
+
+
 TABLES = {"agreement": agreement, "classes": classes, "factors": factors, "flips": flips}
 """What can be shown of pairs of models."""

@@ -23,6 +23,7 @@ from qubastore.bootstrap import RESAMPLES, Draws, resample, shares
 from qubastore.completion import kept_logits, own_logits
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
+from qubastore.run_grain import RunGrain
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ class Estimate:
         return float(low), float(high)
 
 
+def p_value(difference: float, resamples: NDArray[np.float64]) -> float:
+    """Two-sided, of a difference over the sample standard deviation of its resamples, by the normal distribution."""
+    import numpy as np
+    from scipy import stats
+
+    # What rounding leaves of two figures that are one is no difference.
+    if abs(difference) <= 1e-12:
+        return 1.0
+    spread = float(np.nanstd(resamples, ddof=1))
+    return 2 * float(stats.norm.sf(abs(difference) / spread)) if spread > 0 else 0.0
+
+
 @dataclass(frozen=True)
 class _Role:
     """A run that answers for a model in a role of a suite."""
@@ -89,6 +102,7 @@ class Resampler:
         if resamples < 2 or seed < 0:
             raise UsageError(f"{resamples} resamples with seed {seed}", expected="at least 2, and a seed from 0 up")
         self._store, self._suite, self._resamples, self._seed = store, suite, resamples, seed
+        self._known: dict[str, tuple[dict[str, float], list[_Role]]] | None = None
         self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
         self._drawn: dict[tuple[int, int], Draws] = {}
 
@@ -103,21 +117,9 @@ class Resampler:
         """
         import numpy as np
 
-        columns = ", ".join(dimension.column for dimension in DIMENSIONS)
-        query = f"select {columns} from measured_dimensions where suite = ? and model_id = ?"
-        rows = self._store.rows(query, [self._suite, model_id])
-        values = dict(zip((d.name for d in DIMENSIONS), rows[0], strict=True)) if rows else {}
-        values = {name: value for name, value in values.items() if value is not None}
-        played = [
-            _Role(*row)
-            for row in self._store.rows(
-                """
-                select role, run_id, dataset_id from dimension_runs join runs using (run_id)
-                where suite = ? and dimension_runs.model_id = ? order by role, dataset, dimension_runs.condition
-                """,
-                [self._suite, model_id],
-            )
-        ]
+        if self._known is None:
+            self._known = self._look()
+        values, played = self._known.get(model_id, ({}, []))
         shares_of = self.accuracies([(one.run_id, one.dataset_id) for one in played])
         by_role = {role: [one for one in played if one.role == role] for role in {one.role for one in played}}
         found: dict[str, NDArray[np.float64]] = {}
@@ -146,6 +148,39 @@ class Resampler:
         if "parameters" in values:
             found["parameters"] = np.full(self._resamples, values["parameters"])
         return {d.name: Estimate.of(values[d.name], found[d.name]) for d in DIMENSIONS if d.name in values}
+
+    def _look(self) -> dict[str, tuple[dict[str, float], list[_Role]]]:
+        """Values and answering runs of every model of the suite: one question for all, asked of a copy in memory."""
+        columns = ", ".join(dimension.column for dimension in DIMENSIONS)
+        with RunGrain(self._store, ["measured_dimensions", "dimension_runs"]) as copy:
+            rows = copy.rows(f"select model_id, {columns} from measured_dimensions where suite = ?", [self._suite])
+            answers = copy.rows(
+                """
+                select answer.model_id, role, answer.run_id, dataset_id
+                from dimension_runs as answer join runs on runs.run_id = answer.run_id
+                where suite = ? order by role, dataset, answer.condition
+                """,
+                [self._suite],
+            )
+        known: dict[str, tuple[dict[str, float], list[_Role]]] = {}
+        for model_id, *values in rows:
+            named = zip((d.name for d in DIMENSIONS), values, strict=True)
+            known[model_id] = {name: value for name, value in named if value is not None}, []
+        for model_id, *answer in answers:
+            known.setdefault(model_id, ({}, []))[1].append(_Role(*answer))
+        return known
+
+    def run_figures(self, run_id: str, dataset_id: str) -> dict[str, Estimate]:
+        """What a complete run has of accuracy, ece, class_balance and, with logits, ace and calibration_error."""
+        values = {
+            name: value
+            for name, value in self._store.rows("select metric, value from run_metrics where run_id = ?", [run_id])
+            if value is not None
+        }
+        found = {"accuracy": self.accuracies([(run_id, dataset_id)])[run_id]}
+        if {"ece", "class_balance"} & set(values):
+            found |= self._of_confidence(_Role("", run_id, dataset_id), values)
+        return {name: Estimate.of(values[name], found[name]) for name in found if name in values}
 
     def accuracies(self, runs: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.float64]]:
         """Accuracy of runs in every resample.
@@ -191,12 +226,13 @@ class Resampler:
         draws = self._draws_of(run.dataset_id, columns["sample_id"])
         truth = columns["label_probability"]
         found = resample(columns["hit"], columns["confidence"], columns["label"], truth, draws)
-        answer = {"class_balance": found.class_balance}
+        answer = {"ece": found.ece, "class_balance": found.class_balance}
         if "calibration_error" in values:
             logits, labels, space = kept_logits(self._store, run.run_id)
             own = own_logits(logits, space)
             assert own is not None, "a run without logits has no calibration error"
-            answer["calibration_error"] = np.sqrt(found.ece * adaptive_calibration.resampled(own, labels, draws))
+            answer["ace"] = adaptive_calibration.resampled(own, labels, draws)
+            answer["calibration_error"] = np.sqrt(found.ece * answer["ace"])
         return answer
 
     def _shape_bias(self, run: _Role) -> NDArray[np.float64]:

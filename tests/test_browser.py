@@ -177,6 +177,24 @@ def test_measured_models_rank_alike_whatever_their_names(page, tiny, view):
     assert page.complaints() == []
 
 
+@pytest.mark.parametrize("options", [{"models": HOSTILE[:2]}, {"where": "accuracy > 0 -- good ones"}])
+def test_a_page_of_some_models_has_the_command_for_these(page, tiny, tmp_path, options):
+    with qubastore.open(tiny[0]) as store:
+        (tmp_path / "some.html").write_text(render(collect(store, suite="tiny", resamples=0, **options)), "utf-8")
+    page.open(tmp_path / "some.html", "max=2.5")
+    assert_same(page, tiny[0])
+    page.open(tmp_path / "some.html")
+    assert_same(page, tiny[0])
+
+
+def test_a_dimension_without_weight_does_not_count_in_resamples(page, tiny):
+    page.open(tiny[1])
+    before = page.ask("(State.set({factors: {shape_bias: 0}}), lastRanking.rows.map((e) => e.interval))")
+    spoil = "DATA.rows.forEach((row) => row.unpacked[arguments[0]].fill(NaN))"
+    page.driver.execute_script(spoil, page_dimensions().index("shape_bias"))
+    assert page.ask("(draw(), lastRanking.rows.map((e) => e.interval))") == before
+
+
 def test_sliders_typed_values_presets_and_reset(page, published):
     store, file = published
     page.open(file)
@@ -201,7 +219,9 @@ def test_the_address_keeps_the_view(page, published):
     page.click("input[data-filter=architecture][value=cnn]")
     page.put("#search", "resnet")
     page.put("#normalize", "store", "change")
+    page.driver.execute_async_script("setTimeout(arguments[0], 300)")
     address, ranking, shown = page.driver.current_url, page.ranking(), page.ask("byId('count').textContent")
+    assert address == page.ask("State.link()")
     assert "w.accuracy=2.5" in address
     page.driver.get("about:blank")
     page.driver.get(address)
@@ -218,7 +238,10 @@ def test_the_address_keeps_the_view(page, published):
 
 
 def test_nonsense_in_the_address_is_ignored(page, published):
-    page.open(published[1], "w.accuracy=-1&w.nobody=3&view=%3Cscript%3E&source=x&min=abc&x=y&model=%3Cb%3E")
+    page.open(
+        published[1],
+        "w.accuracy=-1&w.calibration_error=&sort=constructor&w.nobody=3&view=%3Cscript%3E&source=x&min=abc&x=y&model=%3Cb%3E",
+    )
     assert page.ask("State.state.view") == "ranking"
     assert page.ask("lastRanking.rows.length") == 326
     assert page.complaints() == []
@@ -277,10 +300,28 @@ def test_charts_are_drawn_and_points_can_be_pinned(page, published, tiny):
     assert "GoogLeNet" in page.ask("byId('pins').textContent")
     page.open(tiny[1], "view=model")
     assert page.ask("document.querySelectorAll('#card svg').length") >= 4
-    assert "qubastore import imagenet-x" in page.ask("byId('card').textContent")
     page.open(published[1], "view=model&model=AlexNet")
     assert "qubastore ingest --model 'zoo:AlexNet'" in page.ask("byId('card').textContent")
     assert page.complaints() == []
+
+
+def test_a_model_outside_the_filters_still_has_peers(page, published):
+    page.open(published[1], "view=model&model=EVA02-b-21k&architecture=cnn")
+    shares = page.ask("[...document.querySelectorAll('.track')].map((e) => parseFloat(e.firstChild.style.width))")
+    assert len(shares) == 9
+    assert all(0 <= share <= 100 for share in shares)
+    page.open(published[1], "view=explore&architecture=nobody")
+    assert "No model" in page.ask("byId('scatter').textContent")
+    page.open(published[1], "view=explore")
+    assert page.ask("byId('scatter').getAttribute('aria-label')").startswith("accuracy against parameters")
+
+
+def test_the_keyboard_stays_where_it_was(page, published):
+    page.open(published[1])
+    page.click("#table [data-sort=shape_bias]")
+    assert page.ask("document.activeElement.dataset.sort") == "shape_bias"
+    page.click("#table tbody tr:first-child a")
+    assert page.ask("document.activeElement.id") == "main"
 
 
 def test_faults_are_marked(page, published):

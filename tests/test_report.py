@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +17,7 @@ from qubastore.ranking import rank
 from qubastore.report.collect import collect
 from qubastore.report.page import render
 from qubastore.report.static import latex, latex_text, markdown, write_static
-from tests.runs import add_tiny_suite
+from tests.runs import add_run, add_tiny_suite
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,31 @@ def test_nothing_in_the_data_ends_the_script(published):
     assert json.loads(line)["rows"][0]["model"] == row["model"]
 
 
+def test_marks_of_the_template_in_data_are_data(published):
+    row = {**published["rows"][0], "model": "my /*VEGA*/ /*SCRIPT*/ net"}
+    page = render({**published, "rows": [row], "where": "true /*STYLE*/"})
+    assert page.count("window.vegaEmbed") < 5
+    assert "my /*VEGA*/ /*SCRIPT*/ net" in page
+
+
+def test_corruptions_are_those_of_the_suite(tmp_path):
+    """A run under an attack, or of another suite, is no part of a corruption's line."""
+    with qubastore.init(tmp_path / "store") as store:
+        add_tiny_suite(store)
+        labels = np.arange(8) % 4
+        right = np.eye(4, dtype=np.float32)[labels] * 9
+        factors = {"corruption": "fog", "severity": "1"}
+        options = {"name": "good", "classes": [f"class{i}" for i in range(4)], "dataset": "imagenet-c/fog/1"}
+        add_run(store, right, labels, factors=factors, **options)
+        add_run(store, -right, labels, factors=factors, condition="fgsm(eps=8/255)", **options)
+        assert "corruptions" not in collect(store, suite="tiny", resamples=0)["details"]["good"]
+        role = "insert into own_suites values ('other', 'corrupted', 'imagenet-c/fog/1', 'clean', 'model', 8, '')"
+        clean = "insert into own_suites values ('other', 'clean', 'pets', 'clean', 'model', 80, '')"
+        store.write(lambda c: (c.execute(role), c.execute(clean)))
+        found = collect(store, suite="other", resamples=0)["details"]["good"]["corruptions"]
+        assert found == [{"corruption": "fog", "severity": 1, "accuracy": 1.0}]
+
+
 def test_the_command_writes_a_file(tiny, tmp_path):
     file = tmp_path / "out.html"
     arguments = ["report", "--suite", "tiny", "--resamples", "10", "--store", str(tiny.location.text)]
@@ -97,6 +123,7 @@ def test_the_command_writes_a_file(tiny, tmp_path):
     assert file.read_text("utf-8").startswith("<!doctype html>")
     done = CliRunner().invoke(cli, [*arguments, "-o", str(tmp_path / "none" / "out.html")])
     assert "cannot be written" in str(done.exception)
+    assert CliRunner().invoke(cli, [*arguments, "-o", str(tmp_path)]).exit_code == 2
 
 
 def test_tables_have_the_best_values_bold(tiny):
@@ -123,6 +150,8 @@ def test_figures_are_drawn_and_the_same_twice(tiny, tmp_path):
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
         assert len(one.read_bytes()) > 200
+    with pytest.raises(UsageError, match="did you mean"):
+        write_static(tiny, tmp_path / "four", suite="tiny", models=["god"])
     chosen = write_static(tiny, tmp_path / "three", suite="tiny", models=["good", "poor"], where="accuracy > 0")
     assert "correlations.svg" not in [path.name for path in chosen]
     assert "fair" not in (tmp_path / "three" / "ranking.md").read_text()

@@ -50,11 +50,12 @@ const Charts = (() => {
   /** Draw into an element; answers Vega's view. `spec` is Vega-Lite without schema, width "container". */
   async function draw(element, spec, title) {
     await load();
-    element.setAttribute("role", "img");
-    element.setAttribute("aria-label", title);
     const made = await vegaEmbed(element, { width: "container", autosize: { type: "fit-x", contains: "padding" }, ...spec }, {
       renderer: "svg", config: config(), actions: false, tooltip: { theme: "custom" },
     });
+    // Vega gives the element a label of its own: it comes after.
+    element.setAttribute("role", "img");
+    element.setAttribute("aria-label", title);
     return made.view;
   }
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from qubastore import __version__
 from qubastore.dimensions import DIMENSIONS
-from qubastore.errors import UsageError
+from qubastore.engine import quote
+from qubastore.errors import UsageError, did_you_mean
 from qubastore.missing import collapsed, dimension_states
 from qubastore.naming import named_model
 from qubastore.published import SOURCE
@@ -26,52 +27,58 @@ RESAMPLES = 400
 
 Json = dict[str, Any]
 
-_OF_RUNS = {
+_PARTS = {
     "reliability": (
+        "clean",
         "select model, dataset, low, high, n, accuracy, confidence from reliability_bins"
-        " where list_contains(?, run_id) order by all"
+        " where list_contains(?, run_id) order by all",
     ),
     "confidence": (
+        "clean",
         "select model, dataset, low, high, n, n_correct from confidence_histogram"
-        " where list_contains(?, run_id) order by all"
+        " where list_contains(?, run_id) order by all",
     ),
     "classes": (
-        "select model, dataset, class_name, n, accuracy from class_accuracy where list_contains(?, run_id)"
-        f" qualify row_number() over (partition by run_id order by accuracy, class) <= {WORST} order by model, accuracy"
+        "clean",
+        "select model, dataset, class, class_name, n, accuracy from class_accuracy where list_contains(?, run_id)"
+        f" qualify row_number() over (partition by run_id order by accuracy, class) <= {WORST}"
+        " order by model, accuracy, class",
     ),
     "imagenet_x": (
+        "clean",
         "select model, factor, n, error_ratio, low, high from imagenet_x_error_ratio"
         " where list_contains(?, run_id) and annotation = 'top' and metaclass = 'all' and error_ratio is not null"
-        " order by all"
-    ),
-}
-"""Questions about the clean runs."""
-_OF_MODELS = {
-    "corruptions": (
-        "select model, corruption, severity, avg(accuracy) as accuracy from corruption_accuracy"
-        " where list_contains(?, model) group by all order by all"
-    ),
-    "shape": (
-        "select model, category, avg(shape_bias) as shape_bias from shape_bias_by_category"
-        " where list_contains(?, model) and observer = 'model' group by all order by all"
+        " order by all",
     ),
     "invariance": (
+        "clean",
         "select model, dataset, transformation, amount, direction, accuracy, consistency from invariance"
-        " where list_contains(?, model) order by all"
+        " where list_contains(?, clean_run_id) order by all",
+    ),
+    "corruptions": (
+        "corrupted",
+        "select model, corruption, severity, accuracy from corruption_accuracy"
+        " where list_contains(?, run_id) order by all",
+    ),
+    "shape": (
+        "cue_conflict",
+        "select model, category, shape_bias from shape_bias_by_category"
+        " where list_contains(?, run_id) and shape_bias is not null order by all",
     ),
 }
+"""Part of a model's page -> the role whose runs it is about, and the question."""
 _PEOPLE = """
     select category, sum(n_shape) / nullif(sum(n_shape + n_texture), 0) as shape_bias
     from human_cues group by category order by category
 """
 MAKE = {
-    "reliability": "qubastore ingest --model MODEL --suite {suite} --data-root DIR",
+    "reliability": "qubastore ingest --model MODEL --suite quba --data-root DIR",
     "corruptions": "qubastore ingest --model MODEL --suite quba --data-root DIR",
     "shape": "qubastore ingest --model MODEL --suite quba --data-root DIR",
     "imagenet_x": "qubastore import imagenet-x",
     "invariance": "qubastore ingest --model MODEL --suite beyond-imagenet --data-root DIR",
 }
-"""What makes a part of a model's page that the store has nothing for."""
+"""What makes a part of a model's page that a store of the study's sets has nothing for."""
 
 
 def collect(
@@ -102,13 +109,11 @@ def collect(
     choose_pool(store, where, suite)
     rows = _rows(store, suite)
     if models:
-        unknown = sorted(set(models) - {row["model"] for row in rows})
-        if unknown:
-            raise UsageError(
-                f"{', '.join(unknown)}: not among what can be ranked in suite {suite}",
-                hint="qubastore sql 'select model from rankable'",
-            )
+        check_models(models, [row["model"] for row in rows], suite)
         rows = [row for row in rows if row["model"] in models]
+        # What the page says to type must rank these alone, as the page does.
+        named = f"model in ({', '.join(map(quote, models))})"
+        where = f"({where}\n) and {named}" if where else named
     if not rows:
         raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
     measured = [row["model"] for row in rows if row["source"] == "measured"]
@@ -143,8 +148,21 @@ def collect(
         "rows": rows,
         "details": _details(store, suite, measured),
         "people": _records(store, _PEOPLE, []),
-        "make": {part: command.format(suite=suite) for part, command in MAKE.items()},
+        "make": MAKE if suite in BUILT_IN else {},
     }
+
+
+def check_models(models: Sequence[str], known: Sequence[str], suite: str) -> None:
+    """Refuse names of models that are not among those that can be ranked.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if unknown := sorted(set(models) - set(known)):
+        raise UsageError(
+            f"{', '.join(unknown)}: not among what can be ranked in suite {suite}",
+            hint=did_you_mean(unknown[0], known) or "qubastore sql 'select model from rankable'",
+        )
 
 
 def _rows(store: Store, suite: str) -> list[Json]:
@@ -184,16 +202,14 @@ def _details(store: Store, suite: str, measured: Sequence[str]) -> dict[str, Jso
     details: dict[str, Json] = {model: {} for model in measured}
     if not measured:
         return details
-    runs = [
-        row[0]
-        for row in store.rows(
-            "select run_id from dimension_runs where suite = ? and role = 'clean' and run_id is not null"
-            " and list_contains(?, model)",
-            [suite, list(measured)],
-        )
-    ]
-    for part, query in (*_OF_RUNS.items(), *_OF_MODELS.items()):
-        for row in _records(store, query, [runs if part in _OF_RUNS else list(measured)]):
+    runs: dict[str, list[str]] = {}
+    for role, run_id in store.rows(
+        "select role, run_id from dimension_runs where suite = ? and run_id is not null and list_contains(?, model)",
+        [suite, list(measured)],
+    ):
+        runs.setdefault(role, []).append(run_id)
+    for part, (role, query) in _PARTS.items():
+        for row in _records(store, query, [runs.get(role, [])]):
             details[row.pop("model")].setdefault(part, []).append(row)
     for model in measured:
         lacks = []

@@ -14,9 +14,15 @@ const Explore = (() => {
   function draw(ranking) {
     byId("x").value = state.x;
     byId("y").value = state.y;
-    const rows = ranking.pool.filter((row) => row.values[AT[state.x]] !== null && row.values[AT[state.y]] !== null);
+    const shows = (row, name) => row.values[AT[name]] !== null && (DATA.dimensions[AT[name]].unit !== "millions" || row.values[AT[name]] > 0);
+    const rows = ofSource(ranking.pool).filter((row) => shows(row, state.x) && shows(row, state.y));
     pins();
     return Promise.all([scatter(rows, ranking), heat(ranking.pool)]);
+  }
+
+  /** The rows of the source that is ranked. */
+  function ofSource(pool) {
+    return pool.filter((row) => state.source === "all" || (row.source === "measured") === (pool.ranked === "measured"));
   }
 
   function field(d) {
@@ -48,6 +54,10 @@ const Explore = (() => {
   }
 
   async function scatter(rows, ranking) {
+    if (!rows.length) {
+      byId("scatter").replaceChildren(el("p", { class: "hint" }, "No model that the filters leave has both."));
+      return;
+    }
     const ranks = new Map(ranking.rows.map((each) => [each.row, each.quba]));
     const best = new Set(front(rows));
     const data = rows.map((row) => ({ ...values(row, ranks), front: best.has(row), pinned: state.pins.includes(row.model) }));
@@ -126,7 +136,7 @@ const Explore = (() => {
   }
 
   async function heat(pool) {
-    const counted = pool.filter((row) => state.source === "all" || (row.source === "measured") === (pool.ranked === "measured"));
+    const counted = ofSource(pool);
     const columns = DATA.dimensions.map((d, i) => counted.map((row) => row.values[i]));
     const cells = [];
     DATA.dimensions.forEach((one, i) => DATA.dimensions.forEach((other, j) => {
@@ -143,7 +153,7 @@ const Explore = (() => {
       data: { values: cells },
       encoding: { x: { field: "other", type: "nominal", sort: order, title: null, axis: { labelAngle: -40 } }, y: { field: "one", type: "nominal", sort: order, title: null } },
       layer: [
-        { mark: "rect", encoding: { color: { field: "rho", type: "quantitative", title: "rho", scale: { domain: [-1, 0, 1], range: ["#d55e00", Charts.colour("soft"), "#0072b2"] } }, tooltip: [{ field: "one" }, { field: "other" }, { field: "rho", format: "+.3f" }] } },
+        { mark: "rect", encoding: { color: { field: "rho", type: "quantitative", title: "rho", scale: { domain: [-1, 0, 1], interpolate: "rgb", range: ["#d55e00", Charts.colour("soft"), "#0072b2"] } }, tooltip: [{ field: "one" }, { field: "other" }, { field: "rho", format: "+.3f" }] } },
         { mark: { type: "text", fontSize: 11, color: Charts.colour("ink") }, encoding: { text: { field: "rho", type: "quantitative", format: "+.2f" } } },
       ],
     }, "Spearman correlation of every two dimensions");

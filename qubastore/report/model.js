@@ -24,19 +24,21 @@ const Model = (() => {
   function facts(row, ranking) {
     const place = ranking.rows.find((each) => each.row === row);
     const words = [row.source, row.architecture, row.paradigm, row.pretraining].filter(Boolean);
+    const isPinned = state.pins.includes(row.model);
+    const pin = el("button", { type: "button", "aria-pressed": String(isPinned), onclick: () => State.set({ pins: isPinned ? state.pins.filter((other) => other !== row.model) : [...state.pins, row.model] }) }, isPinned ? "Pinned in Explore" : "Pin in Explore");
     if (place) words.push(`rank ${place.rank} of ${ranking.rows.length}, QUBA ${signed(place.quba)}`);
-    return el("p", {}, words.join(" · "), row.paper ? el("br") : null, row.paper ?? "");
+    return el("p", {}, words.join(" · "), row.paper ? el("br") : null, row.paper ?? "", " ", pin);
   }
 
   function peers(row, ranking) {
-    const of = ranking.pool.filter((other) => other.source === row.source);
+    const of = ranking.pool.filter((other) => other !== row && other.source === row.source);
     const lines = DATA.dimensions.map((d, i) => {
       const value = row.values[i];
       const there = of.map((other) => other.values[i]).filter((other) => other !== null);
       if (value === null) return el("div", { class: "peer" }, el("span", {}, title(d)), el("span", { class: "hint" }, "not there"), el("b", {}, "–"), el("span", {}, ""));
       const worse = there.filter((other) => (d.better === "up" ? other < value : other > value)).length;
-      const peersCount = there.length - 1;
-      const share = peersCount > 0 ? worse / peersCount : 1;
+      const peersCount = there.length;
+      const share = peersCount > 0 ? worse / peersCount : 0;
       const fault = row.faults[d.name];
       return el("div", { class: "peer", title: d.meaning },
         el("span", {}, d.name.replaceAll("_", " "), fault ? el("abbr", { class: "fault", title: fault }, " †") : null),
@@ -45,13 +47,13 @@ const Model = (() => {
         el("span", {}, peersCount > 0 ? `better than ${Math.round(100 * share)} %` : "no peers"));
     });
     const faults = Object.entries(row.faults).map(([name, why]) => el("li", {}, `† ${name.replaceAll("_", " ")}: ${why}`));
-    return el("div", {}, el("h3", {}, `Beside ${of.length - 1} ${row.source} peers`), ...lines, faults.length ? el("ul", { class: "lack" }, ...faults) : null);
+    return el("div", {}, el("h3", {}, `Beside ${of.length} ${row.source} peers`), ...lines, faults.length ? el("ul", { class: "lack" }, ...faults) : null);
   }
 
   function unmeasured(model) {
     const spec = model.includes(":") ? model : `zoo:${model}`;
     byId("card").append(el("div", { class: "lack" }, el("p", {}, "Published figures alone: nothing was measured here. To measure it:"),
-      el("code", {}, `qubastore ingest --model '${spec.replaceAll("'", "'\\''")}' --suite ${DATA.suite} --data-root DIR`)));
+      el("code", {}, `qubastore ingest --model ${State.shell(spec)} --suite ${DATA.suite} --data-root DIR`)));
   }
 
   const TOP = { orient: "top", title: null };
@@ -87,8 +89,9 @@ const Model = (() => {
       ],
     })],
     ["classes", "Worst classes", (rows) => ({
-      height: 18 * rows.length + 10, data: { values: rows }, mark: "bar",
-      encoding: { y: { field: "class_name", type: "nominal", sort: null, title: null }, x: { field: "accuracy", type: "quantitative", scale: { domain: [0, 1] } }, tooltip: [{ field: "class_name" }, { field: "n" }, { field: "accuracy", format: ".3f" }] },
+      height: 18 * rows.length + 10,
+      data: { values: rows.map((row) => ({ ...row, named: rows.some((other) => other !== row && other.class_name === row.class_name) ? `${row.class_name} (${row.class})` : row.class_name })) }, mark: "bar",
+      encoding: { y: { field: "named", type: "nominal", sort: null, title: null }, x: { field: "accuracy", type: "quantitative", scale: { domain: [0, 1] } }, tooltip: [{ field: "class_name" }, { field: "n" }, { field: "accuracy", format: ".3f" }] },
     })],
     ["invariance", "Accuracy under scale, shift and resolution", (rows) => ({
       data: { values: rows }, height: 210,
@@ -108,7 +111,7 @@ const Model = (() => {
         cards.append(el("div", {}, el("h3", {}, heading), place));
         drawn.push(Charts.draw(place, spec(rows), `${heading}, ${model}`));
       } else if (DATA.make[part]) {
-        cards.append(el("div", { class: "lack" }, el("h3", {}, heading), el("p", {}, "The store holds nothing for it. To make it:"), el("code", {}, DATA.make[part].replace("MODEL", model))));
+        cards.append(el("div", { class: "lack" }, el("h3", {}, heading), el("p", {}, "The store holds nothing for it. To make it:"), el("code", {}, DATA.make[part].replace("MODEL", () => State.shell(model)))));
       }
     }
     if (detail.lacks?.length) {

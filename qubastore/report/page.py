@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -33,10 +34,9 @@ def render(data: Mapping[str, Any]) -> str:
         # What would end the script, in a string of its own.
         "/*VEGA*/": vega().replace("</script", "<\\/script"),
     }
-    for mark, text in parts.items():
-        before, _, after = page.partition(mark)
-        page = before + text + after
-    return page
+    # The template alone is searched for marks: what is put in may hold anything.
+    pieces = re.split(f"({'|'.join(map(re.escape, parts))})", page)
+    return "".join(parts.get(piece, piece) for piece in pieces)
 
 
 def vega() -> str:

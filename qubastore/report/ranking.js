@@ -78,7 +78,8 @@ const Ranking = (() => {
     let weight = 0;
     for (const d of byName) {
       const value = values[d.i];
-      if (value === null) continue;
+      // A weight of 0 drops a dimension: not even an undefined figure of it counts.
+      if (value === null || w[d.i] === 0) continue;
       const { mean, std } = scale[d.i];
       sum += w[d.i] * d.sign * (std > 0 ? (value - mean) / std : 0);
       weight += w[d.i];

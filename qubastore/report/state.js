@@ -15,13 +15,14 @@ const State = (() => {
     architecture: [], pretraining: [], paradigm: [], sort: "quba", x: "parameters", y: "accuracy", model: "", pins: [],
   });
   const state = fresh();
+  let later = 0;
 
   function read() {
     const given = new URLSearchParams(location.hash.slice(1));
     Object.assign(state, fresh());
     for (const [key, text] of given) {
       if (key.startsWith("w.")) {
-        const factor = Number(text);
+        const factor = text === "" ? NaN : Number(text);
         const known = DATA.dimensions.some((d) => d.name === key.slice(2));
         if (known && Number.isFinite(factor) && factor >= 0) state.factors[key.slice(2)] = factor;
       } else if (WORDS.includes(key) || key === "pins") state[key] = given.getAll(key);
@@ -31,7 +32,8 @@ const State = (() => {
       else if (key === "source") state.source = ["auto", "measured", "published", "all"].includes(text) ? text : "auto";
       else if (key === "normalize") state.normalize = ["auto", "published", "store"].includes(text) ? text : "auto";
       else if (key === "x" || key === "y") state[key] = DATA.dimensions.some((d) => d.name === text) ? text : state[key];
-      else if (key in state && typeof state[key] === "string") state[key] = text;
+      else if (key === "sort") state.sort = ["quba", "model", ...DATA.dimensions.map((d) => d.name)].includes(text) ? text : "quba";
+      else if (["search", "model"].includes(key) && typeof state[key] === "string") state[key] = text;
     }
     if (!DATA.publishedConstants && state.normalize === "published") state.normalize = "auto";
   }
@@ -52,10 +54,16 @@ const State = (() => {
   /** Change something; `again` draws. A new view is a step that the back button takes back. */
   function set(change, { step = false } = {}) {
     Object.assign(state, change);
-    const address = `#${text()}`;
-    if (step) history.pushState(null, "", address);
-    else history.replaceState(null, "", address);
+    clearTimeout(later);
+    if (step) history.pushState(null, "", `#${text()}`);
+    // Browsers let an address change only so often: a slider that is dragged would use that up.
+    else later = setTimeout(() => history.replaceState(null, "", `#${text()}`), 120);
     draw();
+  }
+
+  /** A link to what is shown now. */
+  function link() {
+    return `${location.href.split("#")[0]}#${text()}`;
   }
 
   /** The rows that the filters leave: what is ranked, as `rank --where` does. */
@@ -73,7 +81,7 @@ const State = (() => {
 
   /** The `qubastore rank` line that gives this ranking. */
   function command() {
-    const conditions = DATA.where ? [`(${DATA.where})`] : [];
+    const conditions = DATA.where ? [`(${DATA.where}\n)`] : [];
     for (const word of WORDS) {
       if (state[word].length) conditions.push(`coalesce(${word}, '') in (${state[word].map(quoted).join(", ")})`);
     }
@@ -85,7 +93,8 @@ const State = (() => {
     if (state.normalize !== "auto") words.push(`--normalize ${state.normalize}`);
     if (state.partial) words.push("--partial");
     if (DATA.suite !== "quba") words.push(`--suite ${DATA.suite}`);
-    if (conditions.length) words.push(`--where ${shell(conditions.join(" and "))}`);
+    if (conditions.length === 1 && DATA.where) words.push(`--where ${shell(DATA.where)}`);
+    else if (conditions.length) words.push(`--where ${shell(conditions.join(" and "))}`);
     return words.join(" ");
   }
 
@@ -93,5 +102,5 @@ const State = (() => {
     return `'${value.replaceAll("'", "'\\''")}'`;
   }
 
-  return { state, read, set, pool, command, WORDS };
+  return { state, read, set, pool, command, link, shell, WORDS };
 })();

@@ -13,6 +13,7 @@ from qubastore.dimensions import DIMENSIONS, Dimension
 from qubastore.engine import quote
 from qubastore.errors import StoreError, UsageError
 from qubastore.ranking import Ranking, rank
+from qubastore.report.collect import check_models
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
@@ -59,6 +60,9 @@ def write_static(
     except ImportError:
         raise UsageError("figures need matplotlib", hint="pip install 'qubastore[figures]'") from None
     if models:
+        check_models(
+            models, [row[0] for row in store.rows("select model from rankable where suite = ?", [suite])], suite
+        )
         named = f"model in ({', '.join(map(quote, models))})"
         where = f"({where}\n) and {named}" if where else named
     ranking = rank(store, suite=suite, where=where)
@@ -113,11 +117,12 @@ def latex(ranking: Ranking) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text without meaning for TeX."""
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    """Text without meaning for TeX, in one line."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def _markdown_text(text: str) -> str:
+    text = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|~" else letter for letter in text)
 
 

@@ -78,7 +78,7 @@ const Table = (() => {
       State.set({ factors: {}, source: "auto", normalize: "auto", partial: false, search: "", min: null, max: null, architecture: [], pretraining: [], paradigm: [], sort: "quba" });
     });
     byId("copy").addEventListener("click", () => copy(State.command(), "The command is in the clipboard."));
-    byId("link").addEventListener("click", () => copy(location.href, "The link is in the clipboard."));
+    byId("link").addEventListener("click", () => copy(State.link(), "The link is in the clipboard."));
   }
 
   async function copy(text, said) {
@@ -134,8 +134,11 @@ const Table = (() => {
 
   function head(kind, text, key, hint = null) {
     const up = state.sort === key;
-    return el("th", { scope: "col", class: kind || null, "aria-sort": up ? "descending" : null, title: hint },
-      el("button", { type: "button", onclick: () => State.set({ sort: key }) }, text, up && key !== "quba" ? " •" : ""));
+    return el("th", { scope: "col", class: kind || null, "aria-sort": up && kind !== "rank" ? (key === "model" || DATA.dimensions[AT[key]]?.better === "down" ? "ascending" : "descending") : null, title: hint },
+      el("button", { type: "button", "data-sort": key, onclick: () => {
+        State.set({ sort: key });
+        document.querySelector(`#table [data-sort="${key}"]`)?.focus();
+      } }, text, up && key !== "quba" ? " •" : ""));
   }
 
   function sorted(rows) {
@@ -155,6 +158,8 @@ const Table = (() => {
     cells.push(el("th", { scope: "row", class: "name" }, el("a", { href: "#", title: row.label && row.label !== row.model ? row.label : null, onclick: (event) => {
       event.preventDefault();
       State.set({ view: "model", model: row.model }, { step: true });
+      byId("main").focus();
+      scrollTo(0, 0);
     } }, row.model)));
     if (mixed) cells.push(el("td", { class: "left" }, row.source));
     cells.push(el("td", { class: "quba", title: each.interval ? `95 %: ${signed(each.interval[0])} to ${signed(each.interval[1])}` : null }, signed(each.quba),

@@ -1,0 +1,248 @@
+"""What differs between two models, two runs, or what was measured and what was published: intervals and tests.
+
+Differences are paired: both sides see the same resamples of the images (`resampling`). A test holds the difference over
+its bootstrap standard error against the normal distribution, two-sided, Holm-corrected over the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qubastore.analyses import Table, holm
+from qubastore.bootstrap import RESAMPLES
+from qubastore.dimensions import DIMENSIONS
+from qubastore.errors import UsageError, check_name, did_you_mean
+from qubastore.naming import RunName, complete_runs_of, named_model
+from qubastore.pairs import Pair
+from qubastore.published import SOURCE
+from qubastore.published.faults import known_faults
+from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
+from qubastore.run_grain import RunGrain
+from qubastore.store import Store
+from qubastore.suites import QUBA
+
+ROUNDING = {"parameters": 0.05}
+"""Half of the last digit of a published figure, where it is not the usual one."""
+_USUAL_ROUNDING = 0.00005
+COLUMNS = (
+    *("figure", "a", "a_low", "a_high", "b", "b_low", "b_high"),
+    *("difference", "difference_low", "difference_high", "p_value", "p_holm"),
+)
+
+
+def of_models(
+    store: Store,
+    a: str,
+    b: str,
+    *,
+    suite: str = QUBA.name,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Two measured models, dimension by dimension.
+
+    Args:
+        store: An open store.
+        a: Name of the one.
+        b: Name of the other.
+        suite: The suite whose roles give the dimensions.
+        resamples: How many.
+        level: Of the intervals, between 0 and 1.
+        seed: Of the draws.
+        progress: Told of each model before it is resampled.
+
+    Returns:
+        Rows of `COLUMNS`, one per dimension that one of the two has; difference is a - b. Parameters are no estimate:
+        they have no interval and no test.
+
+    Raises:
+        UsageError: on an unknown model or suite, the same model twice, or two models without a dimension in the suite.
+    """
+    (name_a, id_a), (name_b, id_b) = named_model(store, a), named_model(store, b)
+    if id_a == id_b:
+        raise UsageError(f"{name_a} is named twice", expected="two models, or two runs of one: qubastore show runs")
+    check_name("suite", suite, [row[0] for row in store.rows("select distinct suite from suites order by suite")])
+    resampler = Resampler(store, suite, resamples, seed)
+    sides = []
+    for name, model_id in ((name_a, id_a), (name_b, id_b)):
+        progress(name)
+        sides.append(resampler.dimensions(model_id))
+    names = [d.name for d in DIMENSIONS if d.name in sides[0] or d.name in sides[1]]
+    if not names:
+        raise UsageError(
+            f"neither {name_a} nor {name_b} has a dimension in suite {suite}",
+            hint="--suite NAME; or the ids of two runs: qubastore show runs",
+        )
+    return _table(names, sides[0], sides[1], _checked(level), resamples, seed)
+
+
+def of_runs(
+    store: Store, a: RunName, b: RunName, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+) -> Table:
+    """Two runs, figure by figure: accuracy, ece, ace, calibration_error, class_balance; arguments as in `of_models`."""
+    resampler = Resampler(store, QUBA.name, resamples, seed)
+    sides = [resampler.run_figures(run.run_id, run.dataset_id) for run in (a, b)]
+    names = [name for name in sides[0] if name in sides[1]]
+    return _table(names, sides[0], sides[1], _checked(level), resamples, seed)
+
+
+def named_pair(store: Store, a: str, b: str) -> tuple[RunName, RunName] | None:
+    """Two complete runs by the starts of their ids; None where the texts are names of models.
+
+    Raises:
+        UsageError: where a text means no run or several, or one run is named twice.
+    """
+    models = {row[0] for row in store.rows("select name from models union select model from run_details")}
+    if a in models or b in models or a.startswith("zoo:") or b.startswith("zoo:"):
+        return None
+    found = []
+    for text in (a, b):
+        rows = store.rows("select run_id, model_id from run_details where starts_with(run_id, ?)", [text])
+        if len(rows) != 1:
+            if not rows:
+                hint = did_you_mean(text, models) or "qubastore show models; qubastore show runs"
+                raise UsageError(f"{text!r} is neither a measured model nor a run", hint=hint)
+            raise UsageError(f"{len(rows)} runs begin with {text}", hint="give more of the id: qubastore show runs")
+        run_id, model_id = rows[0]
+        complete = [run for run in complete_runs_of(store, model_id) if run.run_id == run_id]
+        if not complete:
+            raise UsageError(f"run {run_id} is not complete", hint="run the same qubastore ingest again")
+        found.append(complete[0])
+    if found[0].run_id == found[1].run_id:
+        raise UsageError(f"run {found[0].run_id} is named twice", expected="two different runs")
+    return found[0], found[1]
+
+
+def run_pair(a: RunName, b: RunName) -> Pair:
+    """Two runs as a pair whose images can be compared.
+
+    Raises:
+        UsageError: where they are over different datasets.
+    """
+    if a.dataset_id != b.dataset_id:
+        raise UsageError(
+            f"run {a.run_id} is over {a.dataset}, run {b.run_id} over {b.dataset}", expected="two runs over one dataset"
+        )
+    return Pair(a.run_id, b.run_id, [(a, b)])
+
+
+def against_published(
+    store: Store,
+    models: Sequence[str] = (),
+    *,
+    suite: str = QUBA.name,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Measured figures beside those of the study, for models that are the study's.
+
+    Args:
+        store: An open store.
+        models: Names of measured models; none means all that the study has.
+        suite: A suite of the study's dimensions.
+        resamples: How many.
+        level: Of the intervals.
+        seed: Of the draws.
+        progress: Told of each model before it is resampled.
+
+    Returns:
+        Rows (model, published_as, dimension, measured, low, high, published, contradicts, known_fault): a published
+        figure is contradicted where it lies outside the interval by more than its rounding.
+
+    Raises:
+        UsageError: where no measured model is the study's.
+    """
+    chosen = [named_model(store, model)[0] for model in models]
+    columns = ", ".join(f"studied.{d.column}" for d in DIMENSIONS)
+    with RunGrain(store, ["rankable"]) as copy:
+        rows = copy.rows(
+            f"""
+        select measured.model, studied.model, published.loader, {columns}
+        from rankable as measured
+        join zoo on zoo.stored_as = measured.model and zoo.study = ?
+        join rankable as studied on studied.model = zoo.model and studied.source = zoo.study
+        join published_models as published on published.model = studied.model and published.source = studied.source
+        where measured.source = 'measured' and measured.suite = ?
+            and (len(?::varchar[]) = 0 or list_contains(?, measured.model))
+        order by measured.model, studied.model
+        """,
+            [SOURCE, suite, chosen, chosen],
+        )
+    if not rows:
+        raise UsageError(
+            f"{'none of these models' if chosen else 'no measured model'} is one of the study's with runs in {suite}",
+            hint="qubastore show zoo, for the models of the study",
+        )
+    resampler = Resampler(store, suite, resamples, seed)
+    level = _checked(level)
+    found: list[tuple[Any, ...]] = []
+    for model, published_as, loader, *values in rows:
+        progress(model)
+        estimates = resampler.dimensions(named_model(store, model)[1])
+        published = dict(zip((d.name for d in DIMENSIONS), values, strict=True))
+        faults = known_faults({"model": published_as, "loader": loader, **published})
+        for name, figure in published.items():
+            if name not in estimates:
+                continue
+            low, high = estimates[name].interval(level)
+            slack = ROUNDING.get(name, _USUAL_ROUNDING)
+            contradicts = not low - slack <= figure <= high + slack
+            found.append(
+                (model, published_as, name, estimates[name].value, low, high, figure, contradicts, faults.get(name))
+            )
+    columns_ = ("model", "published_as", "dimension", "measured", "low", "high", "published", "contradicts")
+    n = sum(row[7] for row in found)
+    notes = [
+        f"{n} of {len(found)} published figures lie outside the interval of the measured one",
+        _of(resamples, seed),
+    ]
+    return Table((*columns_, "known_fault"), found, notes)
+
+
+def _checked(level: float) -> float:
+    if not 0 < level < 1:
+        raise UsageError(f"the level is {level}", expected="a number between 0 and 1", hint="--level 0.95")
+    return level
+
+
+def _table(
+    names: Sequence[str],
+    a: dict[str, Estimate],
+    b: dict[str, Estimate],
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Table:
+    rows: list[tuple[Any, ...]] = []
+    for name in names:
+        sides = [_side(found.get(name), level, exact=name == "parameters") for found in (a, b)]
+        row = (name, *sides[0], *sides[1])
+        if name not in a or name not in b:
+            rows.append((*row, None, None, None, None))
+            continue
+        apart = Estimate(a[name].value - b[name].value, a[name].resamples - b[name].resamples)
+        if name == "parameters":
+            rows.append((*row, apart.value, None, None, None))
+        else:
+            rows.append((*row, apart.value, *apart.interval(level), p_value(apart.value, apart.resamples)))
+    corrected = holm([row[-1] for row in rows])
+    notes = [
+        "difference: a - b; p: against no difference, Holm-corrected over the rows",
+        f"intervals at {100 * level:g} %; {_of(resamples, seed)}",
+    ]
+    return Table(COLUMNS, [(*row, p) for row, p in zip(rows, corrected, strict=True)], notes)
+
+
+def _side(found: Estimate | None, level: float, *, exact: bool) -> tuple[float | None, float | None, float | None]:
+    if found is None:
+        return None, None, None
+    return (found.value, None, None) if exact else (found.value, *found.interval(level))
+
+
+def _of(resamples: int, seed: int) -> str:
+    return f"{resamples:,} resamples of the images, the same for both sides, seed {seed}"
