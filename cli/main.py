@@ -21,7 +21,7 @@ COMMANDS = {
     "correlate": "Rank correlations between the quality dimensions.",
     "compare": "Compare models image by image, or groups dimension by dimension.",
     "report": "Write a report that people open: one HTML file.",
-    "diff": "What differs between two models, two runs, or measured and published.",
+    "diff": "What differs between models, runs, or measured and published.",
     "show": "List models, runs, suites, views, dimensions, the zoo.",
     "probe": "Fit classifiers on kept features: transfer to other tasks.",
     "calibrate": "Fit a temperature on kept logits.",

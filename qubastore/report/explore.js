@@ -85,7 +85,7 @@ const Explore = (() => {
         },
         ...(data.some((row) => row.pinned) ? [{ transform: [{ filter: "datum.pinned" }], mark: { type: "text", dy: -13, fontWeight: 600, color: Charts.colour("ink") }, encoding: { text: { field: "model" } } }] : []),
       ],
-      config: { legend: { orient: matchMedia("(max-width: 820px)").matches ? "bottom" : "right", columns: matchMedia("(max-width: 820px)").matches ? 2 : 1 } },
+      config: { legend: { orient: matchMedia("(max-width: 820px)").matches ? "bottom" : "right", columns: 1 } },
     }, `${state.y} against ${state.x}, ${rows.length} models; the dashed line joins those that no other beats in both`);
     view.addEventListener("click", (_, item) => {
       const model = item?.datum?.model;
@@ -144,6 +144,7 @@ const Explore = (() => {
       if (rho !== null) cells.push({ one: title(one), other: title(other), rho });
     }));
     const order = DATA.dimensions.map(title);
+    const narrow = matchMedia("(max-width: 820px)").matches;
     if (!cells.length) {
       byId("heat").replaceChildren(el("p", { class: "hint" }, "Fewer than three models have two dimensions: nothing to correlate."));
       return;
@@ -153,8 +154,8 @@ const Explore = (() => {
       data: { values: cells },
       encoding: { x: { field: "other", type: "nominal", sort: order, title: null, axis: { labelAngle: -40 } }, y: { field: "one", type: "nominal", sort: order, title: null } },
       layer: [
-        { mark: "rect", encoding: { color: { field: "rho", type: "quantitative", title: "rho", scale: { domain: [-1, 0, 1], interpolate: "rgb", range: ["#d55e00", Charts.colour("soft"), "#0072b2"] } }, tooltip: [{ field: "one" }, { field: "other" }, { field: "rho", format: "+.3f" }] } },
-        { mark: { type: "text", fontSize: 11, color: Charts.colour("ink") }, encoding: { text: { field: "rho", type: "quantitative", format: "+.2f" } } },
+        { mark: "rect", encoding: { color: { field: "rho", type: "quantitative", title: "rho", ...(narrow ? { legend: null } : {}), scale: { domain: [-1, 0, 1], interpolate: "rgb", range: ["#d55e00", Charts.colour("soft"), "#0072b2"] } }, tooltip: [{ field: "one" }, { field: "other" }, { field: "rho", format: "+.3f" }] } },
+        { mark: { type: "text", fontSize: narrow ? 8 : 11, color: Charts.colour("ink") }, encoding: { text: { field: "rho", type: "quantitative", format: narrow ? ".2f" : "+.2f" } } },
       ],
     }, "Spearman correlation of every two dimensions");
   }
