@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import gpu, passes, questions
+from benchmarks import gpu, pages, passes, questions
 from benchmarks.measure import ROOT, Row
 
 QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -25,6 +25,7 @@ QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "commits": questions.commits,
     "calibration": questions.calibration,
     "bootstrap": questions.bootstrap,
+    "report": pages.report,
 }
 PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "decoding": passes.decoding,

@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "Compare models image by image, or groups dimension by dimension.",
     "report": "Write a report that people open: one HTML file.",
     "diff": "What differs between models, runs, or measured and published.",
+    "plot": "Draw what the store holds of a model, as text.",
     "show": "List models, runs, suites, views, dimensions, the zoo.",
     "probe": "Fit classifiers on kept features: transfer to other tasks.",
     "calibrate": "Fit a temperature on kept logits.",

@@ -80,6 +80,37 @@ def test_conditions_and_names_choose(tiny, empty_store):
         collect(tiny, suite="tiny", where="accuracy >")
 
 
+def test_a_page_of_fifty_measured_models_can_be_mailed(tiny):
+    """As large as the study's suites make them: 75 corruptions, 16 categories, 16 factors, 18 altered sets."""
+    found = collect(tiny, suite="tiny")
+    row, detail = found["rows"][0], next(iter(found["details"].values()))
+    corruption = [{"corruption": f"corruption {i // 5}", "severity": i % 5 + 1, "accuracy": i / 76} for i in range(75)]
+    factor = [
+        {"factor": f"factor {i}", "n": 1000, "error_ratio": i / 17, "low": i / 19, "high": i / 13} for i in range(16)
+    ]
+    altered = [
+        {
+            "dataset": "imagenet-val",
+            "transformation": "scale",
+            "amount": i / 7,
+            "direction": None,
+            "accuracy": i / 19,
+            "consistency": i / 23,
+        }
+        for i in range(18)
+    ]
+    whole = {
+        **detail,
+        "corruptions": corruption,
+        "imagenet_x": factor,
+        "invariance": altered,
+        "shape": [{"category": f"category {i}", "shape_bias": i / 17} for i in range(16)],
+    }
+    names = [f"timm:some_model_with_a_name.of_{i}" for i in range(50)]
+    page = render({**found, "rows": [{**row, "model": name} for name in names], "details": dict.fromkeys(names, whole)})
+    assert len(page.encode()) < 10_000_000
+
+
 def test_nothing_in_the_data_ends_the_script(published):
     row = {**published["rows"][0], "model": "</script><script>alert(1)</script><!--\u2028'\"🐸"}
     page = render({**published, "rows": [row]})
