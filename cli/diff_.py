@@ -107,40 +107,69 @@ def _images(store: Store, names: tuple[str, ...], runs: Any, show: str, dataset:
 
 
 def _print(table: Table, format_: str, output: str | None) -> None:
+    from qubastore.cli.grid import print_note
     from qubastore.cli.present import write_rows
 
-    rows = table.rows
-    columns = table.columns
-    if format_ == "table" and output is None:
-        rows = [tuple(_cell(name, value) for name, value in zip(columns, row, strict=True)) for row in rows]
-        keep = [n for n, name in enumerate(columns) if name != "p_value" and not name.endswith(("_low", "_high"))]
-        keep = [n for n in keep if columns[n] not in ("low", "high")]
-        joined = [_with_intervals(columns, row, keep) for row in rows]
-        write_rows([columns[n] for n in keep], joined, format_=format_)
+    if format_ != "table" or output is not None:
+        write_rows(table.columns, table.rows, format_=format_, output=output)
+        for note in table.notes:
+            click.echo(f"note: {note}", err=True)
+        return
+    named = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    if "contradicts" in table.columns:
+        _print_published(named)
     else:
-        write_rows(columns, rows, format_=format_, output=output)
+        _print_figures(named)
     for note in table.notes:
-        click.echo(f"note: {note}", err=True)
+        print_note(f"note: {note}")
 
 
-def _with_intervals(columns: tuple[str, ...], row: tuple[Any, ...], keep: list[int]) -> tuple[Any, ...]:
-    """A row whose values carry their intervals: `0.8123 (0.8001 to 0.8240)`."""
-    named = dict(zip(columns, row, strict=True))
+def _print_figures(rows: list[dict[str, Any]]) -> None:
+    """Both sides, their difference with its interval, and the test; in 80 columns."""
+    from qubastore.cli.grid import Column, print_grid
+
+    columns = [Column("figure"), Column("a", right=True), Column("b", right=True), Column("a - b", right=True)]
+    columns += [Column("interval", right=True), Column("p (Holm)", right=True)]
     cells = []
-    for n in keep:
-        name, value = columns[n], row[n]
-        low, high = (named.get(f"{name}_low"), named.get(f"{name}_high"))
-        if name == "measured":
-            low, high = named["low"], named["high"]
-        cells.append(value if not low else f"{value} ({low} to {high})")
-    return tuple(cells)
+    for row in rows:
+        holds = row["p_holm"] is not None and row["p_holm"] < 0.05
+        between = _between(row["difference_low"], row["difference_high"], "+")
+        figures = [_number(row["a"]), _number(row["b"]), _number(row["difference"], "+")]
+        cells.append([row["figure"], *figures, between, _p(row["p_holm"]) + ("*" if holds else " ")])
+    print_grid(columns, cells, marked=lambda cell: cell.endswith("*"))
 
 
-def _cell(name: str, value: Any) -> Any:
-    if name == "contradicts":
-        return "yes" if value else ""
-    if name in ("p_value", "p_holm") and value is not None:
-        return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-    if isinstance(value, float):
-        return f"{value:{'+' if name == 'difference' else ''}.4f}"
-    return "" if value is None else value
+def _print_published(rows: list[dict[str, Any]]) -> None:
+    """Measured and published, model by model."""
+    from qubastore.cli.grid import Column, print_grid, styled
+
+    columns = [Column("dimension"), Column("measured", right=True), Column("interval", right=True)]
+    columns += [Column("published", right=True), Column("", folds=True)]
+    for model, published_as in dict.fromkeys((row["model"], row["published_as"]) for row in rows):
+        click.echo(styled(f"{model}, published as {published_as}", "bold"))
+        mine = [row for row in rows if (row["model"], row["published_as"]) == (model, published_as)]
+        print_grid(
+            columns,
+            [
+                [
+                    row["dimension"],
+                    _number(row["measured"]),
+                    _between(row["low"], row["high"]),
+                    _number(row["published"]),
+                    ", ".join(filter(None, ["contradicted" if row["contradicts"] else "", row["known_fault"] or ""])),
+                ]
+                for row in mine
+            ],
+        )
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.4f}"
+
+
+def _between(low: float | None, high: float | None, sign: str = "") -> str:
+    return "" if low is None else f"{_number(low, sign)} to {_number(high, sign)}"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"

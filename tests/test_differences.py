@@ -122,6 +122,9 @@ def test_published_figures_that_are_contradicted(tmp_path):
         # 0.03 million more are within the published figure's last digit.
         assert not rows["parameters"]["contradicts"]
         assert "published figures lie outside" in found.notes[0]
+        done = run(store, "diff", "--against", "published", "--suite", "mine", "--resamples", 20)
+        line = next(line for line in done.stdout.splitlines() if line.startswith("accuracy"))
+        assert line.endswith("contradicted")
         with pytest.raises(UsageError, match="study"):
             against_published(store, suite="quba")
 
