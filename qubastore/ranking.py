@@ -62,6 +62,8 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
     if only:
         kept = {dimension.name for dimension in named_dimensions(only)}
         weights = {name: weight if name in kept else 0.0 for name, weight in weights.items()}
+    if not math.isfinite(sum(weights.values())):
+        raise UsageError("the weights add up to infinity", expected="smaller factors: only their proportions count")
     if not any(weights.values()):
         raise UsageError("all weights are zero", expected="at least one dimension with a weight above 0")
     return weights

@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-dev-shm-usage",
     "--window-size=1440,900",
 )
 
@@ -51,6 +53,10 @@ class Page:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.driver.set_script_timeout(60)
+        # What the browser's own first page asks for is not ours.
+        self.driver.get("about:blank")
+        time.sleep(0.5)
+        self.driver.get_log("performance")
 
     def open(self, file: Path, view: str = "") -> None:
         self.driver.get("about:blank")
@@ -250,6 +256,10 @@ def test_nonsense_in_the_address_is_ignored(page, published):
 def test_all_weights_zero_is_said(page, published):
     page.open(published[1], "&".join(f"w.{name}=0" for name in page_dimensions()))
     assert page.ask("byId('count').textContent") == "All weights are zero."
+    page.open(published[1], "w.accuracy=1e308&w.calibration_error=1e308")
+    assert page.ask("byId('count').textContent") == "The weights add up to infinity."
+    page.open(published[1], "max=0.1")
+    assert page.ask("byId('count').textContent") == "No model is left."
 
 
 def page_dimensions():

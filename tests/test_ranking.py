@@ -264,3 +264,8 @@ def test_the_macro_keeps_the_studys_constants_to_its_suite(store):
     add_measured(store, {"a": WHOLE, "b": WHOLE})
     with pytest.raises(QubastoreError, match="belong to the suite quba"):
         store.rows("from quba_ranking(map {}, suite_name := 'tiny', normalize := 'published', partial := true)")
+
+
+def test_weights_that_add_up_to_infinity():
+    with pytest.raises(UsageError, match="infinity"):
+        final_weights({"accuracy": 1e308, "parameters": 1e308})

@@ -40,6 +40,7 @@ const Ranking = (() => {
     const w = weights(options.factors);
     const total = byName.reduce((sum, d) => sum + w[d.i], 0);
     if (!total) return { rows: [], scales: {}, leftOut: 0, problem: "All weights are zero." };
+    if (!Number.isFinite(total)) return { rows: [], scales: {}, leftOut: 0, problem: "The weights add up to infinity." };
     const needed = byName.filter((d) => w[d.i] > 0);
     const isWhole = (row) => needed.every((d) => row.values[d.i] !== null);
     const mayRank = (row) => isWhole(row) || (options.partial && needed.some((d) => row.values[d.i] !== null));
@@ -48,6 +49,10 @@ const Ranking = (() => {
     if (source === "auto") source = pool.some((r) => isMeasured(r) && mayRank(r)) ? "measured" : "published";
     const ofSource = pool.filter((row) => source === "all" || isMeasured(row) === (source === "measured"));
     const ranked = ofSource.filter(mayRank);
+    if (!ranked.length) {
+      const problem = ofSource.length ? "No model has every dimension that has a weight." : "No model is left.";
+      return { rows: [], scales: {}, source, leftOut: ofSource.length, problem };
+    }
     const published = options.normalize === "published" || (options.normalize === "auto" && DATA.publishedConstants);
     const scales = {};
     for (const name of new Set(ranked.map((row) => row.source))) {
