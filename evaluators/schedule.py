@@ -145,6 +145,7 @@ class Scheduler:
     def __enter__(self) -> Scheduler:
         with self._open as opened:
             opened.callback(self._staff.dismiss)
+            self._store.files.check()
             self._staff.check_nodes(opened.enter_context(token(self._store)))
             self._open = opened.pop_all()
         return self

@@ -211,16 +211,14 @@ class Staff:
         return self._checked[place.node_id]
 
     def check_nodes(self, token: str) -> None:
-        """See whether the store's files can be written, and ask every node that is there now; before any work.
+        """Ask every node that is there now, before any work.
 
         Args:
             token: What `preflight.token` gave.
 
         Raises:
-            StoreError: where this process cannot write the files.
             IngestError: naming the node that cannot do the work.
         """
-        self._store.files.check()
         self._token = token
         if not self._resources.joined:
             return

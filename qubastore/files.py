@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -123,10 +124,11 @@ class DataFiles:
             same = self.read(probe) == b"qubastore"
             self.remove(probe)
         except OSError as error:
+            hint = "free some space" if error.errno == errno.ENOSPC else f"ls -ld {self.root}"
             raise StoreError(
                 f"the store's files cannot be written at {self.root}",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-                hint=_S3_HINT if self.is_s3 else f"ls -ld {self.root}",
+                hint=_S3_HINT if self.is_s3 else hint,
             ) from None
         if not same:
             raise StoreError(f"a file written to {self.root} came back as another one")

@@ -198,6 +198,8 @@ def ray_session() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(
+            # Without it, Ray would join whatever cluster it finds on this machine.
+            address="local",
             num_cpus=2,
             num_gpus=0,
             object_store_memory=1_000_000_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -18,7 +19,7 @@ from PIL import Image
 
 import qubastore
 from qubastore.datasets import image_folder, images_in_memory
-from qubastore.errors import DatasetError, IngestError, ModelError, OutputError, UsageError
+from qubastore.errors import DatasetError, IngestError, ModelError, OutputError, StoreError, UsageError
 from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.models import ModelSpec
@@ -543,7 +544,15 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store, tmp_path, tiny_model
     ).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        (store.data_path / "fill").write_bytes(b"x" * 60_000)
+        fill = store.data_path / "fill"
+        with contextlib.suppress(OSError):
+            fill.write_bytes(b"x" * 65_536)
+        # Full before anything began: said before a model is loaded.
+        with pytest.raises(StoreError, match="No space left") as caught:
+            ingest(store, [f"python:{tiny_models}:first"], {"noise": images})
+        assert "free some space" in str(caught.value)
+        # Room for a note, not for a shard.
+        fill.write_bytes(b"x" * 57_000)
         with pytest.raises(IngestError, match="No space left") as caught:
             ingest(store, [f"python:{tiny_models}:first"], {"noise": images})
         assert "what was committed is kept" in str(caught.value)
