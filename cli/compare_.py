@@ -147,7 +147,7 @@ def _is_news(name: str, rows: Sequence[dict[str, Any]]) -> bool:
 
 def _cell(name: str, value: Any) -> Any:
     if name == "p_holm":
-        return _p(value)
+        return p_text(value)
     return f"{value:{'+' if name == 'difference' else ''}.4f}" if isinstance(value, float) else value
 
 
@@ -173,7 +173,7 @@ def print_comparison(table: Table) -> None:
             Text(_number(named["median_b"]), style="green" if better == "b" else ""),
             _number(named["difference"], "+"),
             _number(named["effect_size"], "+", 2),
-            Text(_p(named["p_holm"]), style="bold" if holds else "dim"),
+            Text(p_text(named["p_holm"]), style="bold" if holds else "dim"),
         )
     console.print(grid)
     for note in table.notes[1:]:
@@ -191,5 +191,6 @@ def _number(value: float | None, sign: str = "", digits: int = 4) -> str:
     return "-" if value is None else f"{value:{sign}.{digits}f}" if abs(value) < 10 else f"{value:{sign}.1f}"
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """A p-value as tables show it."""
     return "-" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -61,7 +61,7 @@ def command(
       qubastore diff --against published
     """
     from qubastore import differences
-    from qubastore.cli.present import write_rows
+    from qubastore.cli.present import say_resampling, write_rows
     from qubastore.store import open_store
 
     drawn: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
@@ -69,7 +69,7 @@ def command(
         if show != "figures" or dataset is not None:
             raise click.UsageError("the published table has figures alone: leave --show and --dataset out")
         with open_store(store_path) as store:
-            table = differences.against_published(store, names, suite=suite, progress=_say, **drawn)
+            table = differences.against_published(store, names, suite=suite, progress=say_resampling, **drawn)
         _print(table, format_, output)
         return
     if len(names) != 2:
@@ -81,17 +81,13 @@ def command(
         elif runs is not None:
             table = differences.of_runs(store, *runs, **drawn)
         else:
-            table = differences.of_models(store, *names, suite=suite, progress=_say, **drawn)
+            table = differences.of_models(store, *names, suite=suite, progress=say_resampling, **drawn)
     if show == "paths" and format_ == "table" and output is None:
         click.echo("\n".join(row[0] for row in table.rows))
     elif show == "figures":
         _print(table, format_, output)
     else:
         write_rows(table.columns, table.rows, format_=format_, output=output)
-
-
-def _say(model: str) -> None:
-    click.echo(f"resampling {model}", err=True)
 
 
 def _images(store: Store, names: tuple[str, ...], runs: Any, show: str, dataset: str | None) -> Table:
@@ -103,7 +99,7 @@ def _images(store: Store, names: tuple[str, ...], runs: Any, show: str, dataset:
         if dataset is not None:
             raise click.UsageError("two runs are over one dataset: leave --dataset out")
         both = differences.run_pair(*runs)
-    return {**pairs.TABLES, "paths": pairs.paths}[show](store, [both])
+    return pairs.TABLES[show](store, [both])
 
 
 def _print(table: Table, format_: str, output: str | None) -> None:
@@ -126,16 +122,18 @@ def _print(table: Table, format_: str, output: str | None) -> None:
 
 def _print_figures(rows: list[dict[str, Any]]) -> None:
     """Both sides, their difference with its interval, and the test; in 80 columns."""
+    from qubastore.cli.compare_ import p_text
     from qubastore.cli.grid import Column, print_grid
 
     columns = [Column("figure"), Column("a", right=True), Column("b", right=True), Column("a - b", right=True)]
     columns += [Column("interval", right=True), Column("p (Holm)", right=True)]
     cells = []
     for row in rows:
-        holds = row["p_holm"] is not None and row["p_holm"] < 0.05
+        p = row["p_holm"]
+        marked = "" if p is None else p_text(p) + ("*" if p < 0.05 else " ")
         between = _between(row["difference_low"], row["difference_high"], "+")
         figures = [_number(row["a"]), _number(row["b"]), _number(row["difference"], "+")]
-        cells.append([row["figure"], *figures, between, _p(row["p_holm"]) + ("*" if holds else " ")])
+        cells.append([row["figure"], *figures, between, marked])
     print_grid(columns, cells, marked=lambda cell: cell.endswith("*"))
 
 
@@ -169,7 +167,3 @@ def _number(value: float | None, sign: str = "") -> str:
 
 def _between(low: float | None, high: float | None, sign: str = "") -> str:
     return "" if low is None else f"{_number(low, sign)} to {_number(high, sign)}"
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"

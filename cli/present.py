@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+import click
+
 from qubastore.errors import StoreError, UsageError
 
 MAX_TABLE_ROWS = 200
@@ -55,6 +57,11 @@ def write_rows(
         return
     with _target(output) as file:
         _WRITERS[format_](columns, rows, file)
+
+
+def say_resampling(model: str) -> None:
+    """Progress of what resamples one model after another, away from the answer."""
+    click.echo(f"resampling {model}", err=True)
 
 
 def write_text(text: str, output: str) -> None:

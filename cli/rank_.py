@@ -324,11 +324,7 @@ _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibr
 
 def cell(dimension: Dimension, value: Any) -> str:
     """A value in its column: per cent, or millions."""
-    if value is None:
-        return "-"
-    if dimension.unit == "millions":
-        return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
-    return f"{100 * value:.2f}" if dimension.name == "calibration_error" else f"{100 * value:.1f}"
+    return "-" if value is None else dimension.shown(value)
 
 
 def _best(dimension: Dimension, values: list[Any]) -> Any:

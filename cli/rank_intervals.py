@@ -25,11 +25,11 @@ def show_intervals(
     output: str | None,
 ) -> None:
     """Rank with intervals, and print or write that."""
-    from qubastore.cli.present import write_rows
+    from qubastore.cli.present import say_resampling, write_rows
     from qubastore.dimensions import DIMENSIONS
     from qubastore.intervals import rank_intervals
 
-    ranking, placed = rank_intervals(store, weights, progress=_say, **options)
+    ranking, placed = rank_intervals(store, weights, progress=say_resampling, **options)
     placed = placed[:top]
     if format_ == "table" and output is None:
         _print(ranking, placed)
@@ -41,10 +41,6 @@ def show_intervals(
     write_rows(columns, [_row(each, bool(options.get("pareto"))) for each in placed], format_=format_, output=output)
     for note in ranking.notes:
         click.echo(f"note: {note}", err=True)
-
-
-def _say(model: str) -> None:
-    click.echo(f"resampling {model}", err=True)
 
 
 def _row(each: Placed, fronted: bool) -> list[Any]:

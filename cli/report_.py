@@ -53,7 +53,7 @@ def command(
     """
     from pathlib import Path
 
-    from qubastore.cli.present import write_text
+    from qubastore.cli.present import say_resampling, write_text
     from qubastore.cli.rank_ import listed
     from qubastore.report.collect import collect
     from qubastore.report.page import render
@@ -75,7 +75,7 @@ def command(
             models=listed(models),
             resamples=resamples,
             seed=seed,
-            progress=lambda model: click.echo(f"resampling {model}", err=True),
+            progress=say_resampling,
         )
     page = render(data)
     write_text(page, output)

@@ -46,6 +46,12 @@ class Dimension:
         """Its column in the view `rankable` and in published tables."""
         return "parameters_m" if self.name == "parameters" else self.name
 
+    def shown(self, value: float) -> str:
+        """A value as tables show it: per cent, or millions."""
+        if self.unit == "millions":
+            return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+        return f"{100 * value:.{2 if self.name == 'calibration_error' else 1}f}"
+
 
 DIMENSIONS = (
     Dimension(

@@ -20,7 +20,7 @@ from qubastore.bootstrap import RESAMPLES
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
 from qubastore.naming import named_model
-from qubastore.ranking import Ranking, rank, standardised
+from qubastore.ranking import Ranking, contributions, pareto_front, rank
 from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
 from qubastore.stability import ranks
 from qubastore.store import Store
@@ -99,7 +99,9 @@ def rank_intervals(
     front = named_dimensions(pareto)
     ranking = rank(store, weights, **options)
     position = {name: number for number, name in enumerate(ranking.columns)}
-    scales = standardised(store, ranking, **options)
+    scales: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
+    for model, source, dimension, value, mean, std, _ in contributions(store, ranking, **options):
+        scales.setdefault((model, source), {})[dimension] = value, mean, std
     resampler = Resampler(store, options.get("suite", QUBA.name), resamples, seed)
     estimates: list[dict[str, Estimate]] = []
     for row in ranking.rows:
@@ -122,11 +124,11 @@ def rank_intervals(
     groups = tie_groups(scores[sure], quba[:, sure], 1 - level) if len(quba) > 1 else [None] * int(sure.sum())
     numbered = iter(groups)
     on_front = _front_shares(ranking, estimates, front) if front else [None] * len(keys)
-    fronted = {id(row) for row in _front_rows(ranking, front)} if front else set()
+    fronted = pareto_front(ranking.rows, ranking.columns, front) if front else []
     tail = [(1 - level) / 2, (1 + level) / 2]
     placed = []
     for number, (row, found) in enumerate(zip(ranking.rows, estimates, strict=True)):
-        if front and id(row) not in fronted and (on_front[number] or 0) <= 1 - level:
+        if front and row not in fronted and (on_front[number] or 0) <= 1 - level:
             if found:
                 next(numbered)
             continue
@@ -210,12 +212,6 @@ def _scores(
         total += mine * sign * ((values - mean) / std if std > 0 else np.zeros(resamples))
         weight += mine
     return total / weight
-
-
-def _front_rows(ranking: Ranking, front: Sequence[Dimension]) -> list[tuple[Any, ...]]:
-    from qubastore.ranking import pareto_front
-
-    return pareto_front(ranking.rows, ranking.columns, front)
 
 
 def _front_shares(

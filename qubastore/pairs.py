@@ -210,5 +210,5 @@ def paths(store: Store, pairs: Sequence[Pair]) -> Table:
     return Table(("path",), [(path,) for path in dict.fromkeys(found)], [])
 
 
-TABLES = {"agreement": agreement, "classes": classes, "factors": factors, "flips": flips}
+TABLES = {"agreement": agreement, "classes": classes, "factors": factors, "flips": flips, "paths": paths}
 """What can be shown of pairs of models."""

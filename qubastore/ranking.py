@@ -207,36 +207,17 @@ def contributions(
     normalize: str = "auto",
     partial: bool = False,
     **_: Any,
-) -> list[tuple[str, str, str, float]]:
-    """What the ranking just made is made of: model, source, dimension, standardised value with up for better.
+) -> list[tuple[str, str, str, float, float, float, float]]:
+    """What the ranking just made is made of, of every dimension with a weight.
 
     Options are those of the ranking; it must be the last that was made with this store.
+
+    Returns:
+        Model, source, dimension, value, mean, std (0 without spread), and the standardised value with up for better.
     """
     call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
-    return store.rows(f"select model, source, dimension, direction * standard_score {call} where weight > 0")
-
-
-def standardised(
-    store: Store,
-    ranking: Ranking,
-    *,
-    suite: str = QUBA.name,
-    source: str = "auto",
-    normalize: str = "auto",
-    partial: bool = False,
-    **_: Any,
-) -> dict[tuple[str, str], dict[str, tuple[float, float, float]]]:
-    """What the ranking just made compares its values with: (model, source) -> dimension -> (value, mean, std).
-
-    Options are those of the ranking; it must be the last that was made with this store.
-    """
-    call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
-    scales: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
-    for model, of, dimension, *scale in store.rows(
-        f"select model, source, dimension, value, mean, std {call} where weight > 0"
-    ):
-        scales.setdefault((model, of), {})[dimension] = (scale[0], scale[1], scale[2] or 0.0)
-    return scales
+    columns = "model, source, dimension, value, mean, coalesce(std, 0), direction * standard_score"
+    return store.rows(f"select {columns} {call} where weight > 0")
 
 
 def choose_pool(store: Store, where: str | None, suite: str) -> None:

@@ -211,7 +211,7 @@ def _scores(
     order = {dimension.name: number for number, dimension in enumerate(DIMENSIONS)}
     places = {key: number for number, key in enumerate(zip(names, sources, strict=True))}
     scores = np.zeros((len(names), len(DIMENSIONS)))
-    for model, source, dimension, score in contributions(store, ranking, **options):
+    for model, source, dimension, *_, score in contributions(store, ranking, **options):
         scores[places[model, source], order[dimension]] = score
     return ranking, names, sources, scores
 

@@ -186,6 +186,18 @@ def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
+def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with three models that have every run of the suite `tiny`; tests only ask it."""
+    from tests.runs import add_tiny_suite
+
+    path = tmp_path_factory.mktemp("tiny") / "store"
+    with qubastore.init(path) as made:
+        add_tiny_suite(made)
+    with qubastore.open(path) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One small Ray for all tests that run models in this process."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -16,14 +16,12 @@ from qubastore.cli.main import cli
 from qubastore.differences import against_published, named_pair, of_models, of_runs
 from qubastore.errors import UsageError
 from qubastore.resampling import Resampler
-from tests.runs import SETS, add_run, add_tiny_suite, made
+from tests.runs import SETS, add_run, made
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with qubastore.init(tmp_path_factory.mktemp("differences") / "store") as made_store:
-        add_tiny_suite(made_store)
-        yield made_store
+@pytest.fixture
+def store(tiny_suite):
+    return tiny_suite
 
 
 def run(store, *arguments):

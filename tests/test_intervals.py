@@ -9,24 +9,21 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-import qubastore
 from qubastore.bootstrap import Draws, resample
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.intervals import rank_intervals, tie_groups, told_apart
 from qubastore.resampling import Estimate, Resampler
 from qubastore.transforms import adaptive_calibration
-from tests.runs import CLASSES, SETS, add_tiny_suite, made
+from tests.runs import CLASSES, SETS, made
 
 RESAMPLES = 40
 C, N = len(CLASSES), SETS["pets", "clean"][1]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with qubastore.init(tmp_path_factory.mktemp("intervals") / "store") as made_store:
-        add_tiny_suite(made_store)
-        yield made_store
+@pytest.fixture
+def store(tiny_suite):
+    return tiny_suite
 
 
 def plain_dimensions(name, drawn):

@@ -7,17 +7,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-import qubastore
 from qubastore.cli.main import cli
 from qubastore.cli.plot_ import bar
-from tests.runs import add_tiny_suite
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with qubastore.init(tmp_path_factory.mktemp("plot") / "store") as made:
-        add_tiny_suite(made)
-        yield made
+@pytest.fixture
+def store(tiny_suite):
+    return tiny_suite
 
 
 def plot(store, *arguments):

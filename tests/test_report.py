@@ -26,11 +26,9 @@ def published(empty_store):
         yield collect(store)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    with qubastore.init(tmp_path_factory.mktemp("report") / "store") as store:
-        add_tiny_suite(store)
-        yield store
+@pytest.fixture
+def tiny(tiny_suite):
+    return tiny_suite
 
 
 def test_the_published_table_is_there_with_its_faults(published):

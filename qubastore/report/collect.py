@@ -112,8 +112,7 @@ def collect(
         check_models(models, [row["model"] for row in rows], suite)
         rows = [row for row in rows if row["model"] in models]
         # What the page says to type must rank these alone, as the page does.
-        named = f"model in ({', '.join(map(quote, models))})"
-        where = f"({where}\n) and {named}" if where else named
+        where = only_models(where, models)
     if not rows:
         raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
     measured = [row["model"] for row in rows if row["source"] == "measured"]
@@ -141,7 +140,6 @@ def collect(
                 "mean": d.published_mean,
                 "std": d.published_std,
                 "unit": d.unit,
-                "roles": list(d.roles),
             }
             for d in DIMENSIONS
         ],
@@ -165,6 +163,12 @@ def check_models(models: Sequence[str], known: Sequence[str], suite: str) -> Non
         )
 
 
+def only_models(where: str | None, models: Sequence[str]) -> str:
+    """A condition over `rankable`, narrowed to models by their names."""
+    named = f"model in ({', '.join(map(quote, models))})"
+    return f"({where}\n) and {named}" if where else named
+
+
 def _rows(store: Store, suite: str) -> list[Json]:
     columns = ", ".join(f"pool.{d.column}::double as {d.name}" for d in DIMENSIONS)
     found = _records(
@@ -183,8 +187,8 @@ def _rows(store: Store, suite: str) -> list[Json]:
     for row in found:
         faults = known_faults(row) if row["source"] == SOURCE else {}
         values = [row.pop(d.name) for d in DIMENSIONS]
-        loader = row.pop("loader")
-        rows.append({**row, "loader": loader, "values": values, "faults": faults})
+        del row["loader"]
+        rows.append({**row, "values": values, "faults": faults})
     return rows
 
 

@@ -104,7 +104,7 @@ const Explore = (() => {
       const all = rows.map((row) => row.values[AT[d.name]]);
       const there = all.filter((value) => value !== null);
       const best = there.length ? (d.better === "up" ? Math.max : Math.min)(...there) : null;
-      return el("tr", {}, el("th", { scope: "row", class: "left" }, `${title(d)} ${d.better === "up" ? "↑" : "↓"}`),
+      return el("tr", {}, el("th", { scope: "row", class: "left" }, `${d.title} ${d.better === "up" ? "↑" : "↓"}`),
         ...all.map((value) => el("td", { class: value !== null && value === best && rows.length > 1 ? "best" : null }, shown(d, value))));
     });
     byId("pins").replaceChildren(el("h3", {}, "Pinned"), el("div", { class: "scroll" }, el("table", {},
@@ -141,9 +141,9 @@ const Explore = (() => {
     const cells = [];
     DATA.dimensions.forEach((one, i) => DATA.dimensions.forEach((other, j) => {
       const rho = i === j ? null : spearman(columns[i], columns[j]);
-      if (rho !== null) cells.push({ one: title(one), other: title(other), rho });
+      if (rho !== null) cells.push({ one: one.title, other: other.title, rho });
     }));
-    const order = DATA.dimensions.map(title);
+    const order = DATA.dimensions.map((d) => d.title);
     const narrow = matchMedia("(max-width: 820px)").matches;
     if (!cells.length) {
       byId("heat").replaceChildren(el("p", { class: "hint" }, "Fewer than three models have two dimensions: nothing to correlate."));

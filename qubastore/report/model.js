@@ -35,7 +35,7 @@ const Model = (() => {
     const lines = DATA.dimensions.map((d, i) => {
       const value = row.values[i];
       const there = of.map((other) => other.values[i]).filter((other) => other !== null);
-      if (value === null) return el("div", { class: "peer" }, el("span", {}, title(d)), el("span", { class: "hint" }, "not there"), el("b", {}, "–"), el("span", {}, ""));
+      if (value === null) return el("div", { class: "peer" }, el("span", {}, d.title), el("span", { class: "hint" }, "not there"), el("b", {}, "–"), el("span", {}, ""));
       const worse = there.filter((other) => (d.better === "up" ? other < value : other > value)).length;
       const peersCount = there.length;
       const share = peersCount > 0 ? worse / peersCount : 0;

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore.analyses import correlations
-from qubastore.dimensions import DIMENSIONS, Dimension
-from qubastore.engine import quote
+from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import StoreError, UsageError
 from qubastore.ranking import Ranking, rank
-from qubastore.report.collect import check_models
+from qubastore.report.collect import check_models, only_models
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
@@ -63,8 +62,7 @@ def write_static(
         check_models(
             models, [row[0] for row in store.rows("select model from rankable where suite = ?", [suite])], suite
         )
-        named = f"model in ({', '.join(map(quote, models))})"
-        where = f"({where}\n) and {named}" if where else named
+        where = only_models(where, models)
     ranking = rank(store, suite=suite, where=where)
     at = {name: number for number, name in enumerate(ranking.columns)}
     names = [row[at["model"]] for row in ranking.rows if row[at["source"]] == "measured"][:MAX_RELIABILITY]
@@ -143,16 +141,10 @@ def _table(
         line = [str(row[at["rank"]]), plain(row[at["model"]]), f"{row[at['quba']]:.3f}"]
         for dimension in shown:
             value = row[at[dimension.name]]
-            text = "–" if value is None else _cell(dimension, value)
+            text = "–" if value is None else dimension.shown(value)
             line.append(bold(text) if value is not None and value == best[dimension.name] else text)
         lines.append(line)
     return lines
-
-
-def _cell(dimension: Dimension, value: float) -> str:
-    if dimension.unit == "millions":
-        return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
-    return f"{100 * value:.{2 if dimension.name == 'calibration_error' else 1}f}"
 
 
 def _ranking_figure(ranking: Ranking) -> Figure:

@@ -2,7 +2,6 @@
 "use strict";
 
 const AT = Object.fromEntries(DATA.dimensions.map((d, i) => [d.name, i]));
-const SHORT = { adversarial_robustness: "adversarial", corruption_robustness: "corruption", ood_robustness: "ood", calibration_error: "calibration", class_balance: "balance", object_focus: "focus", shape_bias: "shape", parameters: "params" };
 
 /** An element with attributes, and children that are elements or text: names never become markup. */
 function el(tag, attributes = {}, ...children) {
@@ -30,10 +29,6 @@ function signed(value) {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 }
 
-function title(d) {
-  return SHORT[d.name] ?? d.name;
-}
-
 const Table = (() => {
   const { state } = State;
 
@@ -48,7 +43,7 @@ const Table = (() => {
       };
       const label = `Weight of ${d.name.replaceAll("_", " ")}`;
       byId("sliders").append(el("div", { class: "slider", title: d.meaning },
-        el("span", {}, title(d)),
+        el("span", {}, d.title),
         el("input", { type: "range", min: 0, max: 5, step: 0.25, "data-weight": d.name, "aria-label": label, oninput: change }),
         el("input", { type: "number", min: 0, step: "any", "data-weight": d.name, "aria-label": `${label}, typed`, oninput: change })));
     }
@@ -119,7 +114,7 @@ const Table = (() => {
     if (mixed) heads.push(el("th", { scope: "col", class: "left" }, "source"));
     heads.push(head("", "QUBA", "quba"));
     if (partial) heads.push(el("th", { scope: "col", title: "Share of the weight that the model has values for" }, "of weight"));
-    for (const d of there) heads.push(head(w[AT[d.name]] > 0 ? "" : "off", `${title(d)} ${d.better === "up" ? "↑" : "↓"}`, d.name, `${d.meaning}; ${d.unit === "millions" ? "millions" : "per cent"}`));
+    for (const d of there) heads.push(head(w[AT[d.name]] > 0 ? "" : "off", `${d.title} ${d.better === "up" ? "↑" : "↓"}`, d.name, `${d.meaning}; ${d.unit === "millions" ? "millions" : "per cent"}`));
     const best = there.map((d) => {
       const values = ranking.rows.map((each) => each.row.values[AT[d.name]]).filter((value) => value !== null);
       return (d.better === "up" ? Math.max : Math.min)(...values);
@@ -147,7 +142,7 @@ const Table = (() => {
     const at = AT[state.sort];
     if (at === undefined) return rows;
     const sign = DATA.dimensions[at].better === "up" ? -1 : 1;
-    const value = (each) => each.row.values[at] ?? -sign * Infinity * -1;
+    const value = (each) => each.row.values[at] ?? sign * Infinity;
     return [...rows].sort((a, b) => sign * (value(a) - value(b)) || a.rank - b.rank);
   }
 
