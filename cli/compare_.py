@@ -60,6 +60,7 @@ def command(
     from qubastore.analyses import comparison
     from qubastore.cli.present import write_rows
     from qubastore.errors import check_name
+    from qubastore.ranking import of_source
     from qubastore.store import open_store
 
     if len(names) < 2 and not (by and not names):
@@ -81,7 +82,7 @@ def command(
             pairs = [(group_a, group_b)]
         else:
             check_name("column of rankable", str(by), store.sql("from rankable limit 0").columns)
-            kind = {"measured": "source = 'measured'", "published": "source <> 'measured'"}.get(source, "true")
+            kind = of_source(source)
             query = f"select {by}::varchar from rankable where suite = ? and {kind} and {by} is not null group by 1"
             counted = store.rows(f"{query} having count(*) >= 2 order by count(*) desc, 1", [suite])
             pairs = list(combinations([row[0] for row in counted], 2))

@@ -51,8 +51,25 @@ def pool_options(function: F) -> F:
     )(function)
     return click.option(
         "--source",
-        type=click.Choice(["auto", "measured", "published"]),
         default="auto",
         show_default=True,
-        help="Whose figures; auto means measured where there are three such models.",
+        metavar="NAME,...",
+        help="Whose figures: measured, published, attached, or sources by name; auto means measured where there are"
+        " three such models.",
     )(function)
+
+
+def refuse_without(mode: str, **options: bool) -> None:
+    """Refuse options that were typed and mean nothing without another one.
+
+    Args:
+        mode: That other option, for the message.
+        options: Name of a parameter -> whether it has a meaning here.
+
+    Raises:
+        click.UsageError: naming the first.
+    """
+    given = click.get_current_context().get_parameter_source
+    for name, means_something in options.items():
+        if not means_something and given(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} {mode}")

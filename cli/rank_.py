@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qubastore.cli.options import output_options, store_option
+from qubastore.cli.options import output_options, refuse_without, store_option
 
 if TYPE_CHECKING:
     from qubastore.dimensions import Dimension
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--source",
-    type=click.Choice(["measured", "published", "all"]),
-    help="Whose figures.  [default: measured where a measured model can be ranked, else published]",
+    metavar="NAME,...",
+    help="Whose figures: measured, published, attached, all, or sources by name.  [default: measured where a measured"
+    " model can be ranked, else published, else attached]",
 )
 @click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
 @click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only.")
@@ -131,6 +132,9 @@ def command(
         raise click.UsageError("--explain shows one model: leave --pareto and --top out")
     if sum(map(bool, (explain, flip, sensitivity, pareto))) > 1:
         raise click.UsageError("choose one of --explain, --flip, --sensitivity and --pareto")
+    refuse_without("goes with --intervals", resamples=intervals, level=intervals)
+    refuse_without("goes with --sensitivity", draws=sensitivity, concentration=sensitivity)
+    refuse_without("goes with --intervals or --sensitivity", seed=intervals or sensitivity)
     if intervals:
         if explain or flip or sensitivity:
             raise click.UsageError("--intervals goes with --pareto, and with no other view of the ranking")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from qubastore.cli.options import store_option
+from qubastore.cli.options import refuse_without, store_option
 
 
 @click.command("report")
@@ -61,6 +61,7 @@ def command(
 
     if resamples == 1:
         raise click.UsageError("one resample says nothing of an interval: --resamples 0 leaves intervals out")
+    refuse_without("has no meaning with --static", output=static is None, resamples=static is None, seed=static is None)
     with open_store(store_path) as store:
         if static is not None:
             from qubastore.report.static import write_static

@@ -42,6 +42,7 @@ QUERIES = {
         from run_details as run left join done using (run_id)
         order by run.model, run.dataset, run.condition, run.precision""",
     "suites": "select suite, role, dataset, condition, framing, n_samples from suites order by suite, role, dataset",
+    "attachments": "select name, kind, location, ranked_table, suite, attached_at from attachments order by name",
     "metrics": "select metric, unit, better, over, meaning, reference from metrics",
     "dimensions": """
         select dimension, better, round(default_weight, 4) as weight, unit, roles, meaning,
@@ -70,7 +71,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """List models, datasets, runs, suites, views, metrics, dimensions or the zoo.
+    """List models, datasets, runs, suites, attachments, views, metrics, dimensions or the zoo.
 
     `show views NAME` tells all about one view, `show dimensions --model NAME` what a model has and lacks.
 

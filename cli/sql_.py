@@ -50,15 +50,34 @@ def command(
         raise click.UsageError("give a query or a file, not both")
     if query is None and file is not None:
         query = file.read()
+    prompts = query is None and sys.stdin.isatty()
+    if query is None and not prompts:
+        query = sys.stdin.read()
     with open_store(store_path, read_only=not write) as store:
+        # What is attached must be at hand before the fence is up.
+        if prompts:
+            _reach_all(store)
+        else:
+            store.reach(str(query))
         if not allow_files:
             store.fence()
-        if query is None and sys.stdin.isatty():
+        if prompts:
             from qubastore.cli.prompt import run_prompt
 
             run_prompt(store, lambda text: answer(store, text, format_, output))
             return
-        answer(store, sys.stdin.read() if query is None else query, format_, output)
+        answer(store, str(query), format_, output)
+
+
+def _reach_all(store: Store) -> None:
+    """Have everything attached at hand; what cannot be had is said, and the prompt goes on."""
+    from qubastore.cli.main import report
+
+    if store.attachments:
+        from qubastore.beside import reach_all
+
+        for error in reach_all(store):
+            report(error)
 
 
 def answer(store: Store, query: str, format_: str, output: str | None) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import UsageError, check_name
-from qubastore.ranking import SOURCES, check_condition, choose_pool
+from qubastore.ranking import check_condition, choose_pool, of_source
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
@@ -253,13 +253,13 @@ def _median(models: Sequence[dict[str, Any]], column: str) -> float | None:
 
 def _models(store: Store, where: str | None, suite: str, source: str) -> tuple[list[dict[str, Any]], str]:
     """The models of a pool as rows by column, and whose figures they are."""
-    check_name("source", source, [name for name in SOURCES if name != "all"])
-    choose_pool(store, where, suite)
+    choose_pool(store, where, suite, source)
     if source == "auto":
         query = f"select count(*) from rankable_pool where suite = {quote(suite)} and source = 'measured'"
         source = "measured" if store.rows(query)[0][0] >= MIN_MODELS else "published"
-    condition = "source = 'measured'" if source == "measured" else "source <> 'measured'"
-    answer = store.sql(f"from rankable_pool where suite = {quote(suite)} and {condition} order by model")
+    answer = store.sql(
+        f"from rankable_pool where suite = {quote(suite)} and {of_source(source)} order by model, source"
+    )
     columns = answer.columns
     return [dict(zip(columns, row, strict=True)) for row in answer.fetchall()], source
 

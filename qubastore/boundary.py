@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -46,6 +47,9 @@ def translated(query: str | None = None) -> Iterator[None]:
         raise StoreError(f"{place}{error.strerror or error}", hint=_disk_hint(str(error))) from error
     except duckdb.Error as error:
         message = str(error).strip()
+        beside = re.search(r'database "(\w+)" which is attached in read-only mode', message)
+        if beside and beside[1] != "store":
+            raise QueryError(f"{beside[1]} is attached for reading only", found=_first_line(query)) from None
         if "attached in read-only mode" in message:
             raise QueryError(
                 "the store is open for reading only",

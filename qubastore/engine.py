@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ METADATA = f"__ducklake_metadata_{CATALOG}"
 
 # Small transactions (a shard's row, a run's summary) live in the catalog instead of in tiny Parquet files of their own.
 INLINE_ROWS = 256
+
+S3 = ("httpfs", "aws")
+"""The extensions that files in S3 need."""
 
 _CORE = ("sqlite_scanner", "ducklake")
 _LOST = re.compile(
@@ -54,10 +58,26 @@ def connect(location: Location) -> duckdb.DuckDBPyConnection:
     # checked the wheels that they lie in; the switch goes off below, and cannot be put on while the database runs.
     config = dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), "false")
     connection = duckdb.connect(":memory:", config={**config, "allow_unsigned_extensions": "true"})
-    wanted = ["postgres_scanner", "ducklake"] if location.is_postgres else [*_CORE]
-    if location.is_s3 or (location.is_postgres and not location.data):
-        wanted += ["httpfs", "aws"]
-    for extension in wanted:
+    load(connection, needed(location))
+    connection.execute("set allow_unsigned_extensions = false")
+    return connection
+
+
+def needed(location: Location) -> tuple[str, ...]:
+    """The extensions that a store at a place needs."""
+    wanted = ("postgres_scanner", "ducklake") if location.is_postgres else _CORE
+    return (*wanted, *S3) if location.is_s3 or (location.is_postgres and not location.data) else wanted
+
+
+def load(connection: duckdb.DuckDBPyConnection, extensions: Sequence[str]) -> None:
+    """Load extensions; those that are loaded already stay.
+
+    Raises:
+        StoreError: where an extension's wheel is missing or made for another DuckDB.
+    """
+    import duckdb
+
+    for extension in extensions:
         try:
             connection.execute(f"load {quote(str(_extension_path(extension)))}")
         except duckdb.Error as error:
@@ -67,10 +87,8 @@ def connect(location: Location) -> duckdb.DuckDBPyConnection:
                 found=str(error).splitlines()[0],
                 hint=f"pip install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}",
             ) from None
-    connection.execute("set allow_unsigned_extensions = false")
-    if "httpfs" in wanted:
+    if "httpfs" in extensions:
         _use_s3(connection)
-    return connection
 
 
 def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
@@ -86,8 +104,15 @@ def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("set http_retries = 8; set http_retry_wait_ms = 250; set http_retry_backoff = 2")
 
 
-def attach(connection: duckdb.DuckDBPyConnection, location: Location, *, read_only: bool, options: str = "") -> None:
-    """Attach the DuckLake at a location as `store` and make it the default.
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    location: Location,
+    *,
+    read_only: bool,
+    options: str = "",
+    name: str = CATALOG,
+) -> None:
+    """Attach the DuckLake at a location; as `store`, it becomes the default.
 
     The data path noted in the catalog of a folder is overridden by where the files are now, so that a store can be
     moved; a catalog in PostgreSQL says itself where its files are.
@@ -101,13 +126,14 @@ def attach(connection: duckdb.DuckDBPyConnection, location: Location, *, read_on
         catalog = f"ducklake:sqlite:{location.catalog_file.resolve()}"
         chosen = [f"data_path {quote(f'{location.data}/')}", "override_data_path true"]
     chosen += [option for option in ("read_only" if read_only else "", options) if option]
-    connection.execute(f"attach {quote(catalog)} as {CATALOG} ({', '.join(chosen)})")
-    connection.execute(f"use {CATALOG}")
+    connection.execute(f"attach {quote(catalog)} as {name} ({', '.join(chosen)})")
+    if name == CATALOG:
+        connection.execute(f"use {name}")
 
 
-def noted_data(connection: duckdb.DuckDBPyConnection) -> str:
-    """Where the attached catalog says that its files lie, without a slash at the end."""
-    query = f"select data_path from ducklake_settings({quote(CATALOG)})"
+def noted_data(connection: duckdb.DuckDBPyConnection, name: str = CATALOG) -> str:
+    """Where an attached catalog says that its files lie, without a slash at the end."""
+    query = f"select data_path from ducklake_settings({quote(name)})"
     row = connection.execute(query).fetchone()
     assert row is not None
     return str(row[0]).rstrip("/")

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from qubastore.engine import METADATA, quote
+from qubastore.engine import quote
 from qubastore.errors import QueryError
-from qubastore.location import Location
 from qubastore.views import all_views
 
 if TYPE_CHECKING:
@@ -60,15 +59,17 @@ _OUTSIDE = re.compile(
 )
 _SCALARS = frozenset({"current_setting", "getenv", "json_execute_serialized_sql"})
 """Functions of one value that tell what is none of a query's business."""
-_CATALOGS = frozenset({METADATA, "turns"})
-"""Databases that are attached, and are not the store."""
+_CATALOGS = r"__ducklake_.*|turns"
+"""Databases that are attached, and are neither a store nor tables: DuckLake's own, and what writers wait in."""
 
 HINT = "qubastore sql --allow-files, if the query is your own"
 
 
-def put_up(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
-    """Have DuckDB refuse files outside the store, extensions, and changes of its settings, for good."""
-    connection.execute(f"set allowed_directories = [{quote(f'{location.data}/')}]")
+def put_up(connection: duckdb.DuckDBPyConnection, folders: Sequence[str], files: Sequence[str] = ()) -> None:
+    """Have DuckDB refuse, for good, all files but these and those in these folders, extensions, changes of settings."""
+    connection.execute(f"set allowed_directories = [{', '.join(map(quote, folders))}]")
+    if files:
+        connection.execute(f"set allowed_paths = [{', '.join(map(quote, files))}]")
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
 
@@ -133,7 +134,7 @@ def _outsiders(node: Any) -> Iterator[str]:
         yield str(node["function_name"])
     if kind == "BASE_TABLE":
         for part in ("catalog_name", "schema_name"):
-            if str(node.get(part, "")).lower() in _CATALOGS:
+            if re.fullmatch(_CATALOGS, str(node.get(part, "")), re.IGNORECASE):
                 yield str(node[part])
         if not re.fullmatch(r"\w+", str(node.get("table_name"))):
             yield str(node.get("table_name"))

@@ -152,7 +152,14 @@ def rank_intervals(
                 {name: estimate.interval(level) for name, estimate in found.items()},
             )
         )
-    return replace(ranking, notes=_notes(ranking, estimates, undefined, level, seed)), placed
+    notes = _notes(ranking, estimates, undefined, level, seed)
+    if front:
+        named = ", ".join(dimension.name for dimension in front)
+        notes.insert(0, f"{len(fronted)} of {len(ranking.rows)} models are on the Pareto front of {named}")
+        if len(placed) > len(fronted):
+            rest = f"in more than {100 * (1 - level):g} % of the resamples"
+            notes.insert(1, f"{len(placed) - len(fronted)} more are shown: they are on it {rest}")
+    return replace(ranking, notes=notes), placed
 
 
 def told_apart(scores: NDArray[np.float64], quba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -265,5 +272,9 @@ def _notes(
         whose = ", ".join(name for number, name in enumerate(names) if undefined[:, number].any())
         notes.append(f"{left_out:,} resamples left out of scores and ranks: a figure of {whose} is not defined in them")
     if n_sure < len(estimates):
-        notes.append(f"{len(estimates) - n_sure} published rows have no samples: no intervals, and no groups")
+        sources = {row[ranking.columns.index("source")] for row in ranking.rows} - {MEASURED}
+        notes.append(
+            f"{len(estimates) - n_sure} rows of {', '.join(sorted(sources))} have no samples in this store:"
+            " no intervals, and no groups"
+        )
     return notes + ranking.notes

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qubastore import fence
+from qubastore.attachments import TABLES
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
@@ -18,7 +19,8 @@ from qubastore.suites import BUILT_IN, QUBA
 if TYPE_CHECKING:
     import duckdb
 
-SOURCES = ("auto", "measured", "published", "all")
+ORIGINS = ("measured", "published", "attached")
+"""Kinds of sources; `auto` takes the first that has models to rank."""
 NORMALIZATIONS = ("auto", "published", "store")
 
 
@@ -88,9 +90,10 @@ def rank(
         store: An open store.
         weights: Name -> factor that multiplies the default weight; 0 drops a dimension and the need for it.
         suite: Suite to rank in.
-        source: `measured`, `published`, `all`, or `auto`: measured where a measured model can be ranked.
+        source: `measured`, `published`, `attached`, the name of a source, several of these with commas, `all`, or
+            `auto`: measured where a measured model can be ranked, else published, else attached.
         normalize: `published` (constants of the study), `store` (trimmed mean and population std of what is ranked,
-            within one source), or `auto`: published for the suite `quba`, else store.
+            published sources apart), or `auto`: published for the suite `quba`, else store.
         partial: Rank models on the dimensions that they have.
         where: SQL condition over the columns of the view `rankable`, to choose the models.
         dimensions: Names; where given, every other dimension weighs 0.
@@ -107,15 +110,15 @@ def rank(
     """
     final = final_weights(weights or {}, dimensions)
     front = named_dimensions(pareto)
-    _check_choices(suite, source, normalize)
-    choose_pool(store, where, suite)
+    _check_choices(suite, normalize)
+    choose_pool(store, where, suite, source)
     ranked = store.sql(_call("quba_ranking", final, suite, source, normalize, partial=partial))
     columns = tuple(ranked.columns)
     rows = _fetched(ranked, suite)
     if not rows:
         raise _nothing_to_rank(store, suite, source, final, where, partial=partial)
     published = normalize == "published" or (normalize == "auto" and suite in BUILT_IN)
-    notes = _notes(store, rows, columns, final, suite, published=published, partial=partial)
+    notes = _notes(store, rows, columns, final, suite, source, published=published, partial=partial)
     if front:
         kept = pareto_front(rows, columns, front)
         named = ", ".join(dimension.name for dimension in front)
@@ -220,17 +223,22 @@ def contributions(
     return store.rows(f"select {columns} {call} where weight > 0")
 
 
-def choose_pool(store: Store, where: str | None, suite: str) -> None:
+def choose_pool(store: Store, where: str | None, suite: str, source: str = "auto") -> None:
     """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
 
     Raises:
-        UsageError: on an unknown suite.
+        UsageError: on an unknown suite or source.
         QueryError: on a condition that DuckDB refuses.
+        StoreError: where an attachment cannot be read.
     """
     with RunGrain(store, ["rankable", "suites"]) as copy:
-        suites = [row[0] for row in copy.rows("select distinct suite from suites order by suite")]
-        check_name("suite", suite, suites)
+        suites = copy.rows("select suite from suites union select suite from rankable order by suite")
+        check_name("suite", suite, [row[0] for row in suites])
+        found = copy.rows("select distinct source from rankable where origin = 'published'")
+        sources = [row[0] for row in found] + [each.name for each in store.attachments]
         copy.keep("rankable_rows", "from rankable")
+    for name in source.split(","):
+        check_name("source", name, ("auto", "all", *ORIGINS, *sorted(sources)))
     if where is not None:
         check_condition(store, where)
     condition = f"({where}\n)" if where else "true"
@@ -290,8 +298,15 @@ def pareto_front(
     ]
 
 
-def _check_choices(suite: str, source: str, normalize: str) -> None:
-    check_name("source", source, SOURCES)
+def of_source(source: str) -> str:
+    """The condition over `rankable` that a choice of sources stands for; `auto` stands for all."""
+    if source in ("auto", "all"):
+        return "true"
+    named = ", ".join(map(quote, source.split(",")))
+    return f"(origin in ({named}) or source in ({named}))"
+
+
+def _check_choices(suite: str, normalize: str) -> None:
     check_name("normalisation", normalize, NORMALIZATIONS)
     if normalize == "published" and suite not in BUILT_IN:
         raise UsageError(
@@ -328,7 +343,7 @@ def _nothing_to_rank(
     store: Store, suite: str, source: str, weights: Mapping[str, float], where: str | None, *, partial: bool
 ) -> UsageError:
     counts = ", ".join(f"count({d.column})" for d in _needed(weights))
-    condition = {"measured": "source = 'measured'", "published": "source <> 'measured'"}.get(source, "true")
+    condition = of_source(source)
     pool = f"from rankable_pool where suite = {quote(suite)} and {condition}"
     ((total, *present),) = store.rows(f"select count(*), {counts} {pool}")
     lacking = [d.name for d, count in zip(_needed(weights), present, strict=True) if count == 0]
@@ -339,6 +354,7 @@ def _nothing_to_rank(
         return UsageError(
             f"suite {suite} has no models to rank",
             expected=f"a full run for at least one model: {_roles(store, suite)}",
+            found="; ".join(_attached_notes(store, source, [])) or None,
             hint="qubastore show runs; or a suite of your own, with your datasets in its roles (README)",
         )
     return UsageError(
@@ -354,17 +370,21 @@ def _notes(
     columns: Sequence[str],
     weights: Mapping[str, float],
     suite: str,
+    source: str,
     *,
     published: bool,
     partial: bool,
 ) -> list[str]:
     notes = []
     sources = sorted({row[columns.index("source")] for row in rows})
+    named = ", ".join(quote(source) for source in sources)
+    origins = dict(store.rows(f"select distinct source, origin from rankable_pool where source in ({named})"))
     if published:
         notes.append("normalised with the constants of the study (Hesse et al., arXiv 2503.17110)")
     else:
-        notes += [_store_note(rows, columns, weights, source) for source in sources]
-    named = ", ".join(quote(source) for source in sources)
+        alike = [source for source in sources if origins[source] != "published"]
+        apart = [[source] for source in sources if origins[source] == "published"]
+        notes += [_store_note(rows, columns, weights, each) for each in (alike, *apart) if each]
     pool = f"select count(*) from rankable_pool where suite = {quote(suite)} and source in ({named})"
     left_out = store.rows(pool)[0][0] - len(rows)
     if left_out:
@@ -383,12 +403,28 @@ def _notes(
     for model, role in ambiguous:
         notes.append(f"{model}: several runs could be its {role} run, so none is: remove one (qubastore rm run ID)")
     if len(sources) > 1:
-        notes.append("sources are mixed: published figures come from another protocol with known faults")
+        notes.append(_mixed(set(origins.values())))
     if "measured" not in sources and (models := store.rows("select count(*) from models")[0][0]):
         notes.append(f"measured, but not in it: {models}; qubastore show dimensions --model NAME; or --suite NAME")
-    if any(source != "measured" for source in sources):
+    if "published" in origins.values():
         notes.append("published figures carry known faults: see docs/published.md")
+    return notes + _attached_notes(store, source, sources)
+
+
+def _attached_notes(store: Store, source: str, sources: Sequence[str]) -> list[str]:
+    """What a reader must know of the attachments that were asked for."""
+    asked = {*source.split(","), *sources}
+    notes = [text for name, text in store.beside.notes if asked & {"all", "attached", name}]
+    unknown = [each.name for each in store.attachments if each.kind == TABLES and each.name in sources]
+    if unknown:
+        notes.append(f"{', '.join(unknown)}: figures as the tables say; how they were measured is not known here")
     return notes
+
+
+def _mixed(origins: Collection[str]) -> str:
+    if "published" in origins:
+        return "sources are mixed: published figures come from another protocol with known faults"
+    return "sources are mixed: their figures compare as far as they were measured alike"
 
 
 def _roles(store: Store, suite: str) -> str:
@@ -408,10 +444,10 @@ def _set(name: str, sizes: Sequence[int | None]) -> str:
 
 
 def _store_note(
-    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], weights: Mapping[str, float], source: str
+    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], weights: Mapping[str, float], sources: Sequence[str]
 ) -> str:
-    mine = [row for row in rows if row[columns.index("source")] == source]
-    note = f"normalised over the {len(mine)} {source} models ranked (10 % trimmed at each end)"
+    mine = [row for row in rows if row[columns.index("source")] in sources]
+    note = f"normalised over the {len(mine)} {' and '.join(sources)} models ranked (10 % trimmed at each end)"
     flat = []
     for dimension in _needed(weights):
         values = sorted(row[i] for row in mine if row[i := columns.index(dimension.name)] is not None)

@@ -7,9 +7,12 @@ memory the same views bind in a millisecond. The SQL is the same: only where it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from qubastore.boundary import translated
+from qubastore.engine import CATALOG, quote
 from qubastore.store import Store
 from qubastore.views import needed_views
 
@@ -24,16 +27,31 @@ EMPTY = ("human_trials",)
 class RunGrain:
     """A copy of what some views read, and the views. Use it as a context manager."""
 
-    def __init__(self, store: Store, views: Sequence[str], runs: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        views: Sequence[str],
+        runs: Sequence[str] | None = None,
+        *,
+        tables: Sequence[str] = (),
+        catalog: str = CATALOG,
+    ) -> None:
         """Copy the tables that views need, in one snapshot of the store.
 
         Args:
             store: An open store.
             views: Names of views at run grain.
             runs: Ids of runs; None means all.
+            tables: Tables to copy beside those that the views name.
+            catalog: Whose tables: the store's, or those of an attachment that is at hand.
+
+        Raises:
+            StoreError: where views that rank are asked for, and an attachment cannot be read.
         """
         needed = needed_views(views)
-        named = {word for view in needed for word in view.reads}
+        named = {word for view in needed for word in view.reads} | set(tables)
+        if "attached_dimensions" in named:
+            store.gather()
         self._cursor = store.cursor()
         with translated():
             self._cursor.execute("use memory")
@@ -42,12 +60,14 @@ class RunGrain:
             self._cursor.execute("begin transaction")
             for table in (*OF_RUNS, *WHOLE, *EMPTY):
                 if table in named:
-                    query = f"create or replace table {table} as from store.main.{table}"
+                    query = f"create or replace table {table} as from {catalog}.main.{table}"
                     if table in OF_RUNS and runs is not None:
                         self._cursor.execute(f"{query} where list_contains(?, run_id)", [list(runs)])
                     else:
                         self._cursor.execute(query + (" limit 0" if table in EMPTY else ""))
             for view in needed:
+                if view.name == "attached_dimensions" and store.attachments:
+                    view = replace(view, select="from memory.main.attached_rows")
                 view.create(self._cursor)
             self._cursor.execute("commit")
             self._cursor.execute("pragma enable_optimizer")
@@ -67,6 +87,16 @@ class RunGrain:
         if rows:
             with translated():
                 self._cursor.executemany("insert into run_metrics values (?, ?, ?, ?)", [list(row) for row in rows])
+
+    def forget_metrics(self, names: Sequence[str]) -> None:
+        """Take metrics out of the copy of `run_metrics`."""
+        with translated():
+            self._cursor.execute("delete from run_metrics where list_contains(?, metric)", [list(names)])
+
+    def write(self, query: str, path: Path, options: str) -> None:
+        """Write the answer to a query over the copy to a file, with options of DuckDB's COPY."""
+        with translated(query):
+            self._cursor.execute(f"copy ({query}) to {quote(str(path))} ({options})")
 
     def __enter__(self) -> RunGrain:
         return self

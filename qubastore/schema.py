@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from qubastore.engine import CATALOG
 from qubastore.errors import StoreVersionError
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def migrations() -> Migrations:
     return dict(sorted(found.items()))
 
 
-def store_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """What the attached store says of itself: `schema_version`, `views_hash`."""
-    return dict(connection.execute("select key, value from store_info").fetchall())
+def store_facts(connection: duckdb.DuckDBPyConnection, name: str = CATALOG) -> dict[str, str]:
+    """What a store that is attached under a name says of itself: `schema_version`, `views_hash`."""
+    return dict(connection.execute(f"select key, value from {name}.store_info").fetchall())
 
 
 def schema_version(facts: Mapping[str, str]) -> int:

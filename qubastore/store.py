@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore import engine, fence, schema, views
+from qubastore.attachments import Attachment, Beside
+from qubastore.attachments import noted as noted_attachments
 from qubastore.boundary import translated, uninterrupted
 from qubastore.errors import StoreError, StoreNotFoundError, UsageError
 from qubastore.files import PATIENCE, DataFiles
@@ -52,6 +54,8 @@ class Store:
         self._connection = connection
         self._turn: Turn | None = None
         self._fenced = False
+        self.attachments: tuple[Attachment, ...] = ()
+        self.beside = Beside()
 
     @property
     def path(self) -> Path:
@@ -87,18 +91,45 @@ class Store:
         Raises:
             QueryError: where DuckDB refuses the query.
         """
+        self.reach(query)
         with translated(query):
             return self._connection.sql(query, params=parameters)
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as a list of tuples."""
+        self.reach(query)
         with translated(query):
             return self._again(lambda: self._connection.execute(query, list(parameters)).fetchall())
 
+    def reach(self, query: str) -> None:
+        """Have what is attached ready, as far as a query names it, for this connection.
+
+        Raises:
+            StoreError: where it cannot be reached, or is not what it was.
+        """
+        if self.attachments:
+            from qubastore.beside import reach
+
+            reach(self, query)
+
+    def gather(self) -> None:
+        """Have the figures of what is attached ready in `memory.main`, for rankings.
+
+        Raises:
+            StoreError: where they cannot be had.
+        """
+        if self.attachments:
+            from qubastore.beside import gather
+
+            gather(self)
+
     def fence(self) -> None:
-        """Keep questions inside from now on: no other files, databases or extensions. `check` each before it is put."""
+        """Keep questions inside from now on: no other files, databases or extensions. `check` each before it is put.
+
+        What is attached can be reached afterwards as far as it was before.
+        """
         with translated():
-            fence.put_up(self._connection, self.location)
+            fence.put_up(self._connection, [f"{self.location.data}/", *self.beside.folders], self.beside.files)
         self._fenced = True
 
     def check(self, statement: duckdb.Statement) -> None:
@@ -303,7 +334,7 @@ class Store:
         if isinstance(self._turn, AdvisoryTurn):
             self._turn.abandon()
         engine.keep_for_good(self._connection)
-        self._connection, self._turn = fresh._connection, None
+        self._connection, self._turn, self.beside = fresh._connection, None, Beside()
         if self._fenced:
             self.fence()
 
@@ -422,6 +453,7 @@ def _connected(location: Location, *, read_only: bool) -> Store:
             connection = store._connection
             facts = schema.store_facts(connection)
             schema.check_version(schema.schema_version(facts), schema.migrations(), str(location))
+            store.attachments = noted_attachments(connection)
         if facts.get("views_hash") != views.views_hash():
             if read_only:
                 with translated():
@@ -453,15 +485,11 @@ def migrate(path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
 
 def _attach(location: Location, *, read_only: bool, fresh: bool = False) -> Store:
     """Attach a catalog. One in PostgreSQL that is no store yet is filled where it is to be `fresh`."""
-    hint = f"qubastore init --store {_shell(str(location))}"
-    if not location.is_postgres and not location.catalog_file.is_file():
-        raise StoreNotFoundError(
-            f"there is no store at {location}", expected="a folder with catalog.sqlite in it", hint=hint
-        )
+    _check_there(location)
     connection = engine.connect(location)
     try:
         if location.is_postgres:
-            location = _attach_postgres(connection, location, read_only=read_only, fresh=fresh, hint=hint)
+            location = _attach_postgres(connection, location, read_only=read_only, fresh=fresh)
         else:
             with translated():
                 if not read_only:
@@ -473,15 +501,47 @@ def _attach(location: Location, *, read_only: bool, fresh: bool = False) -> Stor
     return Store(location, connection, read_only=read_only)
 
 
+def attach_beside(connection: duckdb.DuckDBPyConnection, location: Location, name: str) -> Location:
+    """Attach another store under a name, for reading only; return where it and its files are.
+
+    Raises:
+        StoreNotFoundError: where there is none.
+        StoreVersionError: where its schema is not this release's.
+    """
+    _check_there(location)
+    engine.load(connection, engine.needed(location))
+    if location.is_postgres:
+        location = _attach_postgres(connection, location, read_only=True, fresh=False, name=name)
+    else:
+        engine.attach(connection, location, read_only=True, name=name)
+    facts = schema.store_facts(connection, name)
+    schema.check_version(schema.schema_version(facts), schema.migrations(), str(location))
+    return location
+
+
+def _check_there(location: Location) -> None:
+    if not location.is_postgres and not location.catalog_file.is_file():
+        raise StoreNotFoundError(
+            f"there is no store at {location}",
+            expected="a folder with catalog.sqlite in it",
+            hint=f"qubastore init --store {_shell(str(location))}",
+        )
+
+
 def _attach_postgres(
-    connection: duckdb.DuckDBPyConnection, location: Location, *, read_only: bool, fresh: bool, hint: str
+    connection: duckdb.DuckDBPyConnection,
+    location: Location,
+    *,
+    read_only: bool,
+    fresh: bool,
+    name: str = engine.CATALOG,
 ) -> Location:
     import duckdb
 
     # To look, and never to make: DuckLake makes a catalog where it finds none.
     options = "" if fresh else "create_if_not_exists false"
     try:
-        engine.attach(connection, location, read_only=read_only, options=options)
+        engine.attach(connection, location, read_only=read_only, options=options, name=name)
     except duckdb.Error as error:
         message = engine.plain(error)
         if engine.is_lost(error):
@@ -497,6 +557,7 @@ def _attach_postgres(
                 hint="the password belongs in PGPASSWORD or ~/.pgpass",
             ) from None
         if "does not exist" in message:
+            hint = f"qubastore init --store {_shell(str(location))}"
             raise StoreNotFoundError(f"there is no store at {location}", found=message, hint=hint) from None
         if "DATA_PATH" in message.upper():
             raise StoreError(
@@ -505,7 +566,7 @@ def _attach_postgres(
                 hint="leave data= out: the catalog says where they are",
             ) from None
         raise StoreError(f"the store {location} cannot be opened", found=message) from None
-    noted = engine.noted_data(connection)
+    noted = engine.noted_data(connection, name)
     return location.with_data(noted)
 
 

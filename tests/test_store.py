@@ -321,6 +321,7 @@ def test_a_store_of_the_first_schema(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(schema, "migrations", lambda: first)
         patch.setattr(store_module, "_refresh_views", lambda connection: None)
+        patch.setattr(store_module, "noted_attachments", lambda connection: ())
         with qubastore.init(tmp_path / "store") as old:
             for suite, dataset in (("quba", "imagenet-val"), ("mine", "p")):
                 values = f"('{suite}', 'clean', '{dataset}', 'clean', 'model', 4)"

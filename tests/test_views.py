@@ -13,6 +13,7 @@ from qubastore.dimensions import DIMENSIONS
 from qubastore.metrics import METRICS
 from qubastore.missing import dimension_states
 from qubastore.views import all_views
+from tests import test_attachments as attachments
 from tests import test_derived as derived
 from tests import test_doctor as doctor
 from tests import test_probes as probes
@@ -417,6 +418,7 @@ def test_hand_worked_rows(view, answers):
 
 ELSEWHERE = {
     "agreement": second_study.test_models_meet_people_over_the_same_images,
+    "attached_dimensions": attachments.test_figures_of_tables_arrive_as_they_are,
     "derived_runs": derived.test_a_changed_source_empties_what_came_from_it,
     "effective_robustness": second_study.test_models_on_a_line_have_no_effective_robustness,
     "error_consistency": second_study.test_models_meet_people_over_the_same_images,

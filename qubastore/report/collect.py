@@ -174,7 +174,7 @@ def _rows(store: Store, suite: str) -> list[Json]:
     found = _records(
         store,
         f"""
-        select pool.model, pool.source, pool.label, pool.architecture, pool.pretraining, pool.paradigm,
+        select pool.model, pool.source, pool.origin, pool.label, pool.architecture, pool.pretraining, pool.paradigm,
             studied.paper, studied.loader, {columns}
         from rankable_pool as pool
         left join published_models as studied on studied.model = pool.model and studied.source = pool.source

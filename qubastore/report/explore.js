@@ -22,7 +22,7 @@ const Explore = (() => {
 
   /** The rows of the source that is ranked. */
   function ofSource(pool) {
-    return pool.filter((row) => state.source === "all" || (row.source === "measured") === (pool.ranked === "measured"));
+    return pool.filter((row) => Ranking.isOf(row, pool.ranked ?? "all"));
   }
 
   function field(d) {

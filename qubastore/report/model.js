@@ -18,7 +18,7 @@ const Model = (() => {
     const rows = DATA.rows.filter((row) => row.model === first);
     byId("card").replaceChildren(...rows.flatMap((row) => [facts(row, ranking), peers(row, ranking)]));
     const detail = DATA.details[first];
-    return detail ? parts(detail, first) : unmeasured(first);
+    return detail ? parts(detail, first) : unmeasured(first, rows);
   }
 
   function facts(row, ranking) {
@@ -50,9 +50,10 @@ const Model = (() => {
     return el("div", {}, el("h3", {}, `Beside ${of.length} ${row.source} peers`), ...lines, faults.length ? el("ul", { class: "lack" }, ...faults) : null);
   }
 
-  function unmeasured(model) {
+  function unmeasured(model, rows) {
+    const whose = rows.map((row) => (row.origin === "published" ? "published figures" : `figures of ${row.source}`)).join(", ");
     const spec = model.includes(":") ? model : `zoo:${model}`;
-    byId("card").append(el("div", { class: "lack" }, el("p", {}, "Published figures alone: nothing was measured here. To measure it:"),
+    byId("card").append(el("div", { class: "lack" }, el("p", {}, `Here are ${whose} alone: nothing was measured in this store. To measure it:`),
       el("code", {}, `qubastore ingest --model ${State.shell(spec)} --suite ${DATA.suite} --data-root DIR`)));
   }
 

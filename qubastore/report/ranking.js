@@ -31,10 +31,20 @@ const Ranking = (() => {
     return { mean: sum / kept.length, std: Math.sqrt(squares / kept.length) };
   }
 
+  /** Whether a row is of a source: measured, published, attached, all, a source's name, or several with commas. */
+  function isOf(row, source) {
+    return source === "all" || source.split(",").some((name) => name === row.origin || name === row.source);
+  }
+
+  /** What a row is normalised with where no constants do: published sources apart, as their protocol is another. */
+  function yardstick(row) {
+    return row.origin === "published" ? row.source : "measured";
+  }
+
   /**
    * Rank rows, best first.
-   * options: factors, source (auto, measured, published, all), normalize (auto, published, store), partial.
-   * Answers { rows: [{ row, rank, quba, coverage }], scales: source -> [{mean, std}], leftOut, problem }.
+   * options: factors, source (auto, or as in isOf), normalize (auto, published, store), partial.
+   * Answers { rows: [{ row, rank, quba, coverage }], scales: yardstick -> [{mean, std}], source, leftOut, problem }.
    */
   function rank(pool, options) {
     const w = weights(options.factors);
@@ -44,10 +54,12 @@ const Ranking = (() => {
     const needed = byName.filter((d) => w[d.i] > 0);
     const isWhole = (row) => needed.every((d) => row.values[d.i] !== null);
     const mayRank = (row) => isWhole(row) || (options.partial && needed.some((d) => row.values[d.i] !== null));
-    const isMeasured = (row) => row.source === "measured";
     let source = options.source;
-    if (source === "auto") source = pool.some((r) => isMeasured(r) && mayRank(r)) ? "measured" : "published";
-    const ofSource = pool.filter((row) => source === "all" || isMeasured(row) === (source === "measured"));
+    if (source === "auto") {
+      const origins = new Set(pool.filter(mayRank).map((row) => row.origin));
+      source = ["measured", "published", "attached"].find((origin) => origins.has(origin)) ?? "published";
+    }
+    const ofSource = pool.filter((row) => isOf(row, source));
     const ranked = ofSource.filter(mayRank);
     if (!ranked.length) {
       const problem = ofSource.length ? "No model has every dimension that has a weight." : "No model is left.";
@@ -55,22 +67,22 @@ const Ranking = (() => {
     }
     const published = options.normalize === "published" || (options.normalize === "auto" && DATA.publishedConstants);
     const scales = {};
-    for (const name of new Set(ranked.map((row) => row.source))) {
-      const mine = ranked.filter((row) => row.source === name);
+    for (const name of new Set(ranked.map(yardstick))) {
+      const mine = ranked.filter((row) => yardstick(row) === name);
       scales[name] = DATA.dimensions.map((d, i) => {
         if (published) return { mean: d.mean, std: d.std };
         const there = mine.map((row) => row.values[i]).filter((value) => value !== null);
         return there.length ? trimmed(there) : { mean: 0, std: 0 };
       });
       if (!published && mine.length < 2) {
-        return { rows: [], scales: {}, leftOut: 0, problem: "Store normalisation needs at least two models of a source." };
+        return { rows: [], scales: {}, leftOut: 0, problem: "Store normalisation needs at least two models." };
       }
     }
     const scored = ranked.map((row) => {
-      const { quba, weight } = score(row.values, w, scales[row.source]);
+      const { quba, weight } = score(row.values, w, scales[yardstick(row)]);
       return { row, quba, coverage: weight / total };
     });
-    scored.sort((a, b) => b.quba - a.quba || byText(a.row.model, b.row.model));
+    scored.sort((a, b) => b.quba - a.quba || byText(a.row.model, b.row.model) || byText(a.row.source, b.row.source));
     scored.forEach((each, n) => {
       each.rank = n && scored[n - 1].quba === each.quba ? scored[n - 1].rank : n + 1;
     });
@@ -117,7 +129,7 @@ const Ranking = (() => {
     const n = DATA.resamples;
     const drawn = sure.map(({ row }) => {
       const parts = resamples(row);
-      const scale = ranking.scales[row.source];
+      const scale = ranking.scales[yardstick(row)];
       const scores = new Float64Array(n);
       const values = new Array(parts.length);
       for (let r = 0; r < n; r++) {
@@ -145,5 +157,5 @@ const Ranking = (() => {
     });
   }
 
-  return { rank, intervals, weights, score, byText };
+  return { rank, isOf, intervals, weights, score, byText };
 })();

@@ -9,6 +9,7 @@ const PRESETS = {
 };
 
 const State = (() => {
+  const SOURCES = ["auto", "all", ...new Set(DATA.rows.flatMap((row) => [row.origin, row.source]))];
   const WORDS = ["architecture", "pretraining", "paradigm"];
   const fresh = () => ({
     view: "ranking", factors: {}, source: "auto", normalize: "auto", partial: false, search: "", min: null, max: null,
@@ -29,7 +30,7 @@ const State = (() => {
       else if (key === "min" || key === "max") state[key] = text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
       else if (key === "partial") state.partial = text === "1";
       else if (key === "view") state.view = ["ranking", "explore", "model"].includes(text) ? text : "ranking";
-      else if (key === "source") state.source = ["auto", "measured", "published", "all"].includes(text) ? text : "auto";
+      else if (key === "source") state.source = text.split(",").every((name) => SOURCES.includes(name)) ? text : "auto";
       else if (key === "normalize") state.normalize = ["auto", "published", "store"].includes(text) ? text : "auto";
       else if (key === "x" || key === "y") state[key] = DATA.dimensions.some((d) => d.name === text) ? text : state[key];
       else if (key === "sort") state.sort = ["quba", "model", ...DATA.dimensions.map((d) => d.name)].includes(text) ? text : "quba";
@@ -102,5 +103,5 @@ const State = (() => {
     return `'${value.replaceAll("'", "'\\''")}'`;
   }
 
-  return { state, read, set, pool, command, link, shell, WORDS };
+  return { state, read, set, pool, command, link, shell, SOURCES, WORDS };
 })();

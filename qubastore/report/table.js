@@ -51,7 +51,10 @@ const Table = (() => {
       for (const [value, text] of pairs) byId(id).append(el("option", { value }, text));
       byId(id).addEventListener("change", () => State.set({ [id]: byId(id).value }));
     };
-    choices("source", [["auto", "measured first"], ["measured", "measured"], ["published", "published"], ["all", "all"]]);
+    const named = State.SOURCES.filter((name) => !["auto", "all"].includes(name));
+    // The address may choose several at once.
+    if (!["auto", "all", ...named].includes(state.source)) named.push(state.source);
+    choices("source", [["auto", "measured first"], ...named.map((name) => [name, name.replaceAll(",", ", ")]), ["all", "all"]]);
     choices("normalize", [["auto", "the usual"], ...(DATA.publishedConstants ? [["published", "the study's constants"]] : []), ["store", "the models ranked"]]);
     byId("partial").addEventListener("change", () => State.set({ partial: byId("partial").checked }));
     for (const word of State.WORDS) {
@@ -175,7 +178,7 @@ const Table = (() => {
     const published = state.normalize === "published" || (state.normalize === "auto" && DATA.publishedConstants);
     found.push(published ? "Normalised with the constants of the study (Hesse et al., arXiv 2503.17110)." : "Normalised over the models ranked, 10 % trimmed at each end.");
     if (ranking.leftOut) found.push(`${ranking.leftOut} left out: they lack a dimension that has a weight.`);
-    if (sure) found.push(`Intervals at 95 %: ${DATA.resamples} paired resamples of the images of measured models, seed ${DATA.seed}. Published rows have no samples.`);
+    if (sure) found.push(`Intervals at 95 %: ${DATA.resamples} paired resamples of the images of measured models, seed ${DATA.seed}. The other rows have no samples here.`);
     if (ranking.rows.some((each) => Object.keys(each.row.faults).length)) {
       found.push("† A figure of the published table with a known fault: point at it for the reason. Its adversarial robustness was attacked in normalised space throughout.");
     }

@@ -6,14 +6,15 @@
 -- Parameters:
 -- weights: map from dimension, alias or group to a factor that multiplies the default weight; map {} for the defaults
 -- suite_name := 'quba': suite to rank in
--- source_name := 'auto': measured, published, all, or auto (measured where a measured model can be ranked, else published)
--- normalize := 'auto': published (constants of the study), store (trimmed mean and std of what is ranked, within a
---   source: floor(0.1 n) values dropped at each end, population std), or auto (published for quba, else store)
+-- source_name := 'auto': measured, published, a source by its name, several with a comma between them, all, or auto
+--   (measured where a measured model can be ranked, else published, else attached)
+-- normalize := 'auto': published (constants of the study), store (trimmed mean and std of what is ranked, published
+--   sources apart: floor(0.1 n) values dropped at each end, population std), or auto (published for quba, else store)
 -- partial := false: true ranks models on the dimensions that they have
 -- pool := 'rankable': table or view with the columns of rankable: what may be ranked
 --
 -- model: name of the model
--- source: measured, or the published table
+-- source: measured, the published table, or the name of an attachment
 -- dimension: one of the nine
 -- value: its value, in the dimension's unit
 -- direction: 1 where up is better, -1 where down is
@@ -59,6 +60,9 @@ weighted_dimensions as (
 pooled as (
     select
         wide.source,
+        wide.origin,
+        -- Published figures come from other protocols; what measured stores have in one suite was measured alike.
+        if(wide.origin = 'published', wide.source, 'measured') as yardstick,
         wide.model,
         unnest([
             {'dimension': 'accuracy', 'value': wide.accuracy},
@@ -76,7 +80,7 @@ pooled as (
 ),
 
 candidates as (
-    select pooled.source, pooled.model, pooled.value, weighted_dimensions.*
+    select pooled.source, pooled.origin, pooled.yardstick, pooled.model, pooled.value, weighted_dimensions.*
     from pooled
     join weighted_dimensions on weighted_dimensions.dimension = pooled.dimension
     where pooled.value is not null
@@ -85,12 +89,21 @@ candidates as (
 coverages as (
     select
         candidates.source,
+        any_value(candidates.origin) as origin,
+        any_value(candidates.yardstick) as yardstick,
         candidates.model,
         sum(candidates.weight) / (select sum(weighted_dimensions.weight) from weighted_dimensions) as coverage,
         count(*) filter (where candidates.weight > 0)
             = (select count(*) from weighted_dimensions where weighted_dimensions.weight > 0) as is_whole
     from candidates
     group by candidates.source, candidates.model
+),
+
+unknown_sources as (
+    select requested_sources.name
+    from (select unnest(string_split(source_name, ',')) as name) as requested_sources
+    where requested_sources.name not in ('auto', 'all', 'measured', 'published', 'attached')
+        and requested_sources.name not in (select wide.source from query_table(pool) as wide)
 ),
 
 checked_coverages as (
@@ -100,6 +113,8 @@ checked_coverages as (
             when (select sum(weighted_dimensions.weight) from weighted_dimensions) = 0 then error('all weights are zero')
             when normalize = 'published' and suite_name not in ('quba', 'quba-reference')
                 then error('the published constants belong to the suite quba')
+            when (select count(*) from unknown_sources) > 0
+                then error('unknown source: ' || (select min(unknown_sources.name) from unknown_sources))
             else true
         end
 ),
@@ -109,19 +124,17 @@ ranked_models as (
         coverages.source,
         coverages.model,
         coverages.coverage,
-        count(*) over (partition by coverages.source) as n_models
+        count(*) over (partition by coverages.yardstick) as n_models
     from checked_coverages as coverages
     where (coverages.is_whole or (partial and coverages.coverage > 0))
         and case source_name
             when 'all' then true
-            when 'measured' then coverages.source = 'measured'
-            when 'published' then coverages.source <> 'measured'
-            when 'auto' then (coverages.source = 'measured') = (
-                select count(*) > 0
-                from coverages as measured
-                where measured.source = 'measured' and (measured.is_whole or (partial and measured.coverage > 0))
+            when 'auto' then coverages.origin = (
+                select arg_min(can.origin, list_position(['measured', 'published', 'attached'], can.origin))
+                from coverages as can
+                where can.is_whole or (partial and can.coverage > 0)
             )
-            else error('unknown source: ' || source_name)
+            else list_has_any(string_split(source_name, ','), [coverages.origin, coverages.source])
         end
 ),
 
@@ -129,8 +142,8 @@ ranked_values as (
     select
         candidates.*,
         ranked_models.n_models,
-        row_number() over (partition by candidates.source, candidates.dimension order by candidates.value) as position,
-        count(*) over (partition by candidates.source, candidates.dimension) as n
+        row_number() over (partition by candidates.yardstick, candidates.dimension order by candidates.value) as position,
+        count(*) over (partition by candidates.yardstick, candidates.dimension) as n
     from candidates
     join ranked_models
         on ranked_models.source = candidates.source
@@ -139,19 +152,19 @@ ranked_values as (
 
 trimmed as (
     select
-        ranked_values.source,
+        ranked_values.yardstick,
         ranked_values.dimension,
         avg(ranked_values.value order by ranked_values.position) as mean,
         stddev_pop(ranked_values.value order by ranked_values.position) as std
     from ranked_values
     where ranked_values.position > ranked_values.n // 10
         and ranked_values.position <= ranked_values.n - ranked_values.n // 10
-    group by ranked_values.source, ranked_values.dimension
+    group by ranked_values.yardstick, ranked_values.dimension
 ),
 
 scales as (
     select
-        trimmed.source,
+        trimmed.yardstick,
         trimmed.dimension,
         case
             when normalize = 'published' or (normalize = 'auto' and suite_name in ('quba', 'quba-reference'))
@@ -178,7 +191,7 @@ normalised as (
         if(scales.std > 0, (ranked_values.value - scales.mean) / scales.std, 0) as standard_score
     from ranked_values
     join scales
-        on scales.source = ranked_values.source
+        on scales.yardstick = ranked_values.yardstick
         and scales.dimension = ranked_values.dimension
 )
 

@@ -7,15 +7,16 @@
 -- Parameters:
 -- weights: map from dimension, alias or group to a factor that multiplies the default weight; map {} for the defaults
 -- suite_name := 'quba': suite to rank in
--- source_name := 'auto': measured, published, all, or auto (measured where a measured model can be ranked, else published)
--- normalize := 'auto': published (constants of the study), store (trimmed mean and std of what is ranked, within a
---   source: floor(0.1 n) values dropped at each end, population std), or auto (published for quba, else store)
+-- source_name := 'auto': measured, published, a source by its name, several with a comma between them, all, or auto
+--   (measured where a measured model can be ranked, else published, else attached)
+-- normalize := 'auto': published (constants of the study), store (trimmed mean and std of what is ranked, published
+--   sources apart: floor(0.1 n) values dropped at each end, population std), or auto (published for quba, else store)
 -- partial := false: true ranks models on the dimensions that they have
 -- pool := 'rankable': table or view with the columns of rankable: what may be ranked
 --
 -- rank: place; models with equal scores share one
 -- model: name of the model
--- source: measured, or the published table
+-- source: measured, the published table, or the name of an attachment
 -- quba: the score, in standard deviations
 -- coverage: share of the total weight that the model has values for, 0 to 1
 -- accuracy: top-1 accuracy, 0 to 1
@@ -71,4 +72,4 @@ select
     scored.coverage,
     scored.* exclude (source, model, quba, coverage)
 from scored
-order by scored.quba desc, scored.model
+order by scored.quba desc, scored.model, scored.source

@@ -4,7 +4,8 @@
 --
 -- suite: name of the suite
 -- model: name of the model
--- source: measured, or the published table, as in hesse2025
+-- source: measured, the published table, as in hesse2025, or the name of an attachment
+-- origin: measured, published or attached: what kind of source that is
 -- label: the label in the published table; null, as the next three, for measured models that are not the study's
 -- architecture: cnn, transformer, ...
 -- pretraining: data set of the pretraining
@@ -49,18 +50,30 @@ published as (
 )
 
 select
-    suite, model, source, label, architecture, pretraining, paradigm, accuracy, adversarial_robustness,
+    suite, model, source, 'published' as origin, label, architecture, pretraining, paradigm, accuracy, adversarial_robustness,
     corruption_robustness, ood_robustness, calibration_error, class_balance, object_focus, shape_bias, parameters_m,
     null::double as macs_g, null::double as activations_m
 from published
 union all
 select
-    measured.suite, measured.model, 'measured', studied.label, studied.architecture, studied.pretraining,
+    measured.suite, measured.model, 'measured', 'measured', studied.label, studied.architecture, studied.pretraining,
     studied.paradigm, measured.accuracy, measured.adversarial_robustness, measured.corruption_robustness,
     measured.ood_robustness, measured.calibration_error, measured.class_balance, measured.object_focus,
     measured.shape_bias, measured.parameters_m, measured.macs_g, measured.activations_m
 from measured_dimensions as measured
 left join zoo
     on zoo.stored_as = measured.model and zoo.study = 'hesse2025'
+left join published_models as studied
+    on studied.model = zoo.model and studied.source = 'hesse2025'
+union all
+select
+    attached.suite, attached.model, attached.source, 'attached', studied.label,
+    coalesce(attached.architecture, studied.architecture), coalesce(attached.pretraining, studied.pretraining),
+    coalesce(attached.paradigm, studied.paradigm), attached.accuracy, attached.adversarial_robustness,
+    attached.corruption_robustness, attached.ood_robustness, attached.calibration_error, attached.class_balance,
+    attached.object_focus, attached.shape_bias, attached.parameters_m, attached.macs_g, attached.activations_m
+from attached_dimensions as attached
+left join zoo
+    on zoo.stored_as = attached.model and zoo.study = 'hesse2025'
 left join published_models as studied
     on studied.model = zoo.model and studied.source = 'hesse2025'

@@ -1,0 +1,37 @@
+"""`qubastore export`."""
+
+from __future__ import annotations
+
+import click
+
+from qubastore.cli.options import store_option
+
+
+@click.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model's runs. Repeatable.")
+@store_option
+def command(folder: str, models: tuple[str, ...], store_path: str | None) -> None:
+    """Write the tables that others need to rank this store's models beside theirs, with a manifest.
+
+    DIR gets the tables of complete runs as Parquet (no samples, no places of images), dimensions.csv for spreadsheets,
+    and manifest.json: versions, hashes of the files, and the protocol behind the figures. Whoever gets it types
+    `qubastore attach DIR`. Samples travel with `qubastore copy`.
+
+    \b
+    Example:
+      qubastore export lab2-export
+      qubastore export two-models -m timm:resnet50.a1_in1k -m timm:vit_base_patch16_224.augreg_in1k
+    """
+    from qubastore.exporting import export
+    from qubastore.store import open_store
+
+    with open_store(store_path) as store:
+        done = export(store, folder, models)
+    click.echo(
+        f"{done.folder}: {done.models} {'model' if done.models == 1 else 'models'}, {done.runs:,} complete runs,"
+        f" {done.size / 1e6:.1f} MB"
+    )
+    if done.unfinished:
+        click.echo(f"note: {done.unfinished:,} unfinished runs are left out", err=True)
+    click.echo(f"next, wherever it goes: qubastore attach {done.folder}")

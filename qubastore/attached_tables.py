@@ -1,0 +1,204 @@
+"""Tables of any origin that are ranked: which of their columns is which dimension, and whether their values can be.
+
+Columns named as those of the view `rankable` mean the same. timm's `results-imagenet.csv` is known by its columns. For
+other tables the user says what is what: column = SQL expression over the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from qubastore import fence
+from qubastore.boundary import translated
+from qubastore.dimensions import DIMENSIONS, Dimension
+from qubastore.engine import quote
+from qubastore.errors import ImportDataError, QueryError, UsageError, check_name
+
+if TYPE_CHECKING:
+    from qubastore.attachments import Attachment
+    from qubastore.store import Store
+
+DESCRIBING = ("suite", "model", "architecture", "pretraining", "paradigm")
+FIGURES = (*(d.column for d in DIMENSIONS), "macs_g", "activations_m")
+
+TIMM_TABLE = "results_imagenet"
+TIMM_COLUMNS = {
+    "model": "'timm:' || model",
+    "accuracy": "top1 / 100",
+    "parameters_m": "replace(param_count::varchar, ',', '')::double",
+}
+"""timm's results-imagenet.csv: top-1 in per cent, parameters in millions with a comma for thousands."""
+_TIMM_HEADER = {"model", "top1", "top1_err", "top5", "param_count"}
+
+_RANGES = {
+    "0 to 1": ("between 0 and 1", "0 to 1"),
+    "0 and up": ("between 0 and 1e300", "0 and up"),
+    "up to 1": ("between -1e300 and 1", "at most 1"),
+    "millions": ("between 1e-9 and 1e6", "millions"),
+}
+
+
+def reader(path: str) -> str:
+    """The table function that reads a file."""
+    if path.lower().endswith(".parquet"):
+        return f"read_parquet({quote(path)})"
+    return f"read_csv({quote(path)}, header = true)"
+
+
+def table_name(path: str) -> str:
+    """The name of a file as a table: letters, digits and _ of its stem.
+
+    >>> table_name("/data/results-imagenet.csv")
+    'results_imagenet'
+    """
+    stem = re.sub(r"\.(parquet|csv|csv\.gz|tsv)$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
+    return re.sub(r"\W+", "_", stem.lower(), flags=re.ASCII)
+
+
+def choose_columns(
+    store: Store, tables: Mapping[str, Sequence[str]], table: str | None, given: Mapping[str, str]
+) -> tuple[str | None, dict[str, str]]:
+    """Which table is ranked, and what its columns are.
+
+    Args:
+        store: An open store, to check expressions with.
+        tables: Table -> its columns.
+        table: The user's choice; None finds one.
+        given: Column of `rankable` -> SQL expression; they go before what names say.
+
+    Returns:
+        The table and column -> expression; None and nothing where no table can be ranked.
+
+    Raises:
+        UsageError: on unknown tables and columns, where several tables could be ranked, or one has no column of models.
+        QueryError: on an expression that reads more than the table.
+    """
+    if table is not None:
+        check_name("table", table, tables)
+    known = {name: name for name in (*DESCRIBING, *FIGURES)} | {"parameters": "parameters_m"}
+    chosen = {known[check_name("column of rankable", name, known)]: text for name, text in given.items()}
+    for name, text in chosen.items():
+        _check_expression(store, name, text)
+    found = {name: _by_names(name, columns) for name, columns in tables.items()}
+    able = [name for name, columns in found.items() if columns] or (list(tables) if chosen else [])
+    if table is None and len(able) > 1:
+        raise UsageError(
+            "several tables could be ranked", expected="one", found=", ".join(able), hint=f"--table {able[0]}"
+        )
+    if table is None and not able:
+        return None, {}
+    ranked = table or able[0]
+    columns = {**found[ranked], **chosen}
+    if "model" not in columns and chosen:
+        columns = {**_model_column(tables[ranked]), **columns}
+    if "model" not in columns or not set(columns) & set(FIGURES):
+        raise UsageError(
+            f"the table {ranked} has no column that says the {'model' if 'model' not in columns else 'figures'}",
+            expected="a column model, and columns named as in: qubastore show views rankable",
+            found=", ".join(tables[ranked]),
+            hint="--column model=NAME --column accuracy=top1/100",
+        )
+    return ranked, columns
+
+
+def add_rows(store: Store, attachment: Attachment, target: str, names: Sequence[str]) -> None:
+    """Append the rows of the ranked table of an attachment to a table.
+
+    Args:
+        store: A store with the attachment at hand.
+        attachment: Whose table.
+        target: The table, with the columns of `attached_dimensions`.
+        names: Those columns.
+
+    Raises:
+        ImportDataError: where a figure is no number or out of its range, or a model has no name or comes twice.
+    """
+    if attachment.ranked_table is None:
+        return
+    expressions = {"suite": quote(attachment.suite), **attachment.columns, "source": quote(attachment.name)}
+    parts = []
+    for name in names:
+        text = expressions.get(name, "null")
+        if name in FIGURES and name in expressions:
+            # A NaN is what some programs write for a value that is not there.
+            parts.append(f"case when not isnan(({text}\n)::double) then ({text}\n)::double end")
+        else:
+            parts.append(f"({text}\n)::varchar")
+    place = f"{attachment.name}.{attachment.ranked_table}"
+    try:
+        with translated(place):
+            store._connection.execute(
+                f"insert into {target} select {', '.join(parts)}"
+                f' from {attachment.name}.main."{attachment.ranked_table}"'
+            )
+    except QueryError as error:
+        raise ImportDataError(
+            f"the rows of {place} cannot be ranked",
+            found=error.what.splitlines()[0],
+            hint="qubastore attach, with --column for what its columns are",
+        ) from None
+    mine = f"from {target} where source = {quote(attachment.name)}"
+    for suite, model, n in store.rows(
+        f"select suite, model, count(*) {mine} group by all order by count(*) desc limit 1"
+    ):
+        if n > 1:
+            raise ImportDataError(f"{place} has {n} rows for {model} in suite {suite}", expected="one for each model")
+    if store.rows(f"select 1 {mine} and coalesce(model, '') = '' limit 1"):
+        raise ImportDataError(f"{place} has a row without a name of the model")
+    for dimension in DIMENSIONS:
+        condition, meaning = _RANGES[dimension.unit]
+        wrong = store.rows(f"select model, {dimension.column} {mine} and {dimension.column} not {condition} limit 1")
+        for model, value in wrong:
+            raise ImportDataError(
+                f"{place}: {dimension.column} of {model}",
+                expected=meaning,
+                found=f"{value:g}",
+                hint=_rescaled(dimension),
+            )
+
+
+def _rescaled(dimension: Dimension) -> str:
+    name, other = dimension.column, dimension.name
+    if dimension.unit == "millions":
+        return f"--column {name}={other}/1e6, if it counts them one by one"
+    return f"--column {name}={name}/100, if it is in per cent"
+
+
+def _by_names(table: str, columns: Sequence[str]) -> dict[str, str]:
+    """What a table's columns are by their names; nothing where that makes no ranking."""
+    if table == TIMM_TABLE and set(columns) >= _TIMM_HEADER:
+        return dict(TIMM_COLUMNS)
+    spelled = {name.lower(): name for name in columns}
+    found = {name: _quoted(spelled[name]) for name in (*DESCRIBING, *FIGURES) if name in spelled}
+    if "parameters_m" not in found and "parameters" in spelled:
+        found["parameters_m"] = _quoted(spelled["parameters"])
+    found = {**_model_column(columns), **found}
+    return found if "model" in found and set(found) & set(FIGURES) else {}
+
+
+def _model_column(columns: Sequence[str]) -> dict[str, str]:
+    for name in columns:
+        if name.lower() in ("model", "model_name", "name"):
+            return {"model": _quoted(name)}
+    return {}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _check_expression(store: Store, name: str, text: str) -> None:
+    import duckdb
+
+    try:
+        # An expression alone: nothing that ends it and begins another statement gets through.
+        duckdb.SQLExpression(text)
+    except duckdb.Error as error:
+        raise QueryError(
+            f"--column {name}={text} is no SQL expression",
+            expected="an expression over the table's columns, as in top1/100",
+            found=str(error).strip().splitlines()[0],
+        ) from None
+    store.ask(lambda connection: fence.check_condition(connection, text))

@@ -1,0 +1,248 @@
+"""What a store is asked with beside its own: other stores, exports of stores, folders of tables of any origin.
+
+Attachments are noted in the store and read where they are, for reading only, by every connection that needs them
+(`qubastore.beside`). Nothing is copied, so nothing goes stale; `qubastore copy` is for what shall stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qubastore.errors import StoreError, UsageError, check_name
+from qubastore.files import DataFiles
+from qubastore.location import locate
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from qubastore.store import Store
+
+STORE, EXPORT, TABLES = "store", "export", "tables"
+"""Kinds of attachments."""
+
+MANIFEST = "manifest.json"
+"""The file of an export that says what the others are."""
+
+TABLE_FILES = re.compile(r"(.+)\.(parquet|csv|csv\.gz|tsv)", re.IGNORECASE)
+"""Names of files that are tables."""
+
+_SOURCES = frozenset({"auto", "all", "measured", "published", "attached"})
+_DATABASES = frozenset({"main", "store", "memory", "temp", "system", "turns", "information_schema", "pg_catalog"})
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A row of the table `attachments`.
+
+    Attributes:
+        name: Schema name, and name of the source in rankings.
+        kind: `STORE`, `EXPORT` or `TABLES`.
+        location: Absolute folder or file, or URL.
+        suite: Tables: the suite that their figures belong to, where they do not say.
+        ranked_table: Tables: the one whose rows are ranked; None where none is.
+        columns: Tables: column of `rankable` -> SQL expression over the ranked table.
+    """
+
+    name: str
+    kind: str
+    location: str
+    suite: str
+    ranked_table: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Beside:
+    """What of the attached a connection has at hand.
+
+    Attributes:
+        connected: Names of attachments whose tables can be asked.
+        folders: Where their files lie, each with a slash at its end.
+        files: Files that are attached alone.
+        gathered: Whether the figures of all of them are in `memory.main.attached_rows`.
+        in_views: Whether the views that rank see those figures.
+        notes: What a reader of a ranking must know: source, sentence.
+    """
+
+    connected: set[str] = field(default_factory=set)
+    folders: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    gathered: bool = False
+    in_views: bool = False
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def noted(connection: duckdb.DuckDBPyConnection) -> tuple[Attachment, ...]:
+    """The attachments of an open store, in the order of their names."""
+    query = "select name, kind, location, suite, ranked_table, columns from attachments order by name"
+    return tuple(Attachment(*row) for row in connection.execute(query).fetchall())
+
+
+def attach(
+    store: Store,
+    location: str,
+    name: str | None = None,
+    *,
+    suite: str = "quba",
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Attachment:
+    """Note an attachment, once it was seen to be readable and fit for what it is to be used for.
+
+    Args:
+        store: A store open for writing.
+        location: Another store (folder or URL), an export, a folder of Parquet or CSV files, or one such file; the
+            last three may be in S3.
+        name: Schema name; None makes one of the last part of the location.
+        suite: Tables: the suite that their figures belong to, where they have no column `suite`.
+        table: Tables: the one to rank; None finds it.
+        columns: Tables: column of `rankable` -> SQL expression over that table, beside what its columns' names say.
+
+    Returns:
+        The attachment as noted.
+
+    Raises:
+        UsageError: on a name that is taken or no name, a location that is nothing of these, and unknown columns.
+        StoreError: where what is there cannot be read.
+    """
+    from qubastore import beside
+    from qubastore.attached_tables import choose_columns
+
+    kind, where = _kind(store, location)
+    chosen = _checked_name(store, _name_of(where) if name is None else name, given=name is not None)
+    if kind != TABLES and (table or columns):
+        raise UsageError(f"{where} is {'a store' if kind == STORE else 'an export'}: its figures need no --column")
+    made = Attachment(chosen, kind, where, suite)
+    # This connection may have had one of that name, which another process let go.
+    beside.disconnect(store, chosen)
+    before = store.attachments
+    try:
+        if kind == TABLES:
+            ranked, expressions = choose_columns(store, beside.tables_at(store, made), table, columns or {})
+            made = Attachment(chosen, kind, where, suite, ranked, expressions)
+        store.attachments, store.beside.gathered = (made,), False
+        beside.gather(store, thorough=True)
+    except BaseException:
+        beside.disconnect(store, chosen)
+        raise
+    finally:
+        store.attachments = before
+        store.beside.gathered = store.beside.in_views = False
+
+    def work(connection: duckdb.DuckDBPyConnection) -> tuple[Attachment, ...]:
+        from qubastore.registry import insert
+
+        there = noted(connection)
+        _check_free(chosen, there)
+        values = (made.name, made.kind, made.location, made.suite, made.ranked_table, dict(made.columns))
+        insert(connection, "attachments", [(*values, datetime.now(UTC))])
+        return noted(connection)
+
+    store.attachments = store.write(work)
+    return made
+
+
+def detach(store: Store, name: str) -> Attachment:
+    """Forget an attachment; what was attached stays as it is.
+
+    Args:
+        store: A store open for writing.
+        name: Its name.
+
+    Raises:
+        UsageError: where nothing of that name is attached.
+    """
+
+    def work(connection: duckdb.DuckDBPyConnection) -> Attachment:
+        there = {each.name: each for each in noted(connection)}
+        if not there:
+            raise UsageError("nothing is attached to this store", hint="qubastore attach PATH --as NAME")
+        check_name("attachment", name, there)
+        connection.execute("delete from attachments where name = ?", [name])
+        return there[name]
+
+    from qubastore.beside import disconnect
+
+    gone = store.write(work)
+    disconnect(store, name)
+    store.attachments = tuple(each for each in store.attachments if each.name != name)
+    return gone
+
+
+def _kind(store: Store, location: str) -> tuple[str, str]:
+    """What is at a place, and the place in full."""
+    scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", location)
+    if scheme and scheme[1].lower() != "s3":
+        place = locate(location)
+        if str(place) == str(store.location):
+            raise UsageError(f"{location} is this store itself")
+        return STORE, place.text
+    if scheme:
+        root = location.rstrip("/")
+        if TABLE_FILES.fullmatch(root.rpartition("/")[2]):
+            return TABLES, root
+        names = [path.removeprefix(f"{root}/") for path in DataFiles(root).sizes()]
+    else:
+        path = Path(location).expanduser().resolve()
+        root = str(path)
+        if path.is_file() and TABLE_FILES.fullmatch(path.name):
+            return TABLES, root
+        if not path.exists():
+            raise StoreError(f"there is nothing at {location}", hint="qubastore attach PATH, or a store's URL")
+        names = [each.name for each in path.iterdir()] if path.is_dir() else []
+    if "catalog.sqlite" in names and not scheme:
+        if store.location.folder is not None and store.location.folder.resolve() == Path(root):
+            raise UsageError(f"{location} is this store itself")
+        return STORE, root
+    if MANIFEST in names:
+        return EXPORT, root
+    if any(TABLE_FILES.fullmatch(each) for each in names):
+        return TABLES, root
+    raise StoreError(
+        f"{location} cannot be attached",
+        expected="a store, an export of one, a folder with Parquet or CSV files, or one such file",
+        found=", ".join(sorted(names)[:5]) or "nothing of it",
+    )
+
+
+def _name_of(location: str) -> str:
+    """A schema name made of a location: its last part that says something."""
+    parts = [part for part in re.split(r"[/\\]", location.partition("?")[0]) if part]
+    while len(parts) > 1 and parts[-1] in ("store", "export", "results", "data"):
+        parts.pop()
+    stem = TABLE_FILES.sub(r"\1", parts[-1])
+    name = re.sub(r"\W+", "_", stem.lower(), flags=re.ASCII).strip("_")
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+def _checked_name(store: Store, name: str, *, given: bool) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name) or name.startswith("__"):
+        raise UsageError(
+            f"{name!r} is no name for an attachment" if given else "the location makes no name for an attachment",
+            expected="small letters, digits and _, beginning with a letter",
+            hint="--as NAME",
+        )
+    taken = store.rows(
+        "select distinct source from published_models union select table_name from duckdb_tables()"
+        " union select view_name from duckdb_views()"
+        " union select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
+    )
+    if name in _SOURCES | _DATABASES or (name,) in taken:
+        raise UsageError(f"the name {name} has a meaning already", hint="--as NAME, another one")
+    _check_free(name, store.attachments)
+    return name
+
+
+def _check_free(name: str, there: tuple[Attachment, ...]) -> None:
+    for each in there:
+        if each.name == name:
+            raise UsageError(
+                f"{name} is attached already",
+                found=f"{each.kind} at {each.location}",
+                hint=f"--as NAME, another one; or qubastore detach {name}",
+            )
