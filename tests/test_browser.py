@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import qubastore
+from qubastore.attachments import attach
 from qubastore.cli.main import cli
 from qubastore.intervals import rank_intervals
 from qubastore.report.collect import collect
@@ -181,6 +182,52 @@ def test_measured_models_rank_alike_whatever_their_names(page, tiny, view):
     page.open(file, view)
     assert_same(page, store)
     assert page.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def beside(tiny, tmp_path_factory):
+    """A store with two of the models, that asks another with all three, and timm's table; reports of both suites."""
+    folder = tmp_path_factory.mktemp("beside")
+    (folder / "results-imagenet.csv").write_text(
+        "model,top1,top1_err,top5,top5_err,param_count\nresnet50.a1_in1k,80.2,19.8,94.9,5.1,25.56\n"
+        'huge.in1k,88.1,11.9,98.2,1.8,"1,014.45"\n'
+    )
+    with qubastore.init(folder / "store") as store:
+        add_tiny_suite(store, HOSTILE)
+        attach(store, str(tiny[0]), "lab")
+        attach(store, str(folder / "results-imagenet.csv"), "timm")
+        for suite in ("tiny", "quba"):
+            (folder / f"{suite}.html").write_text(render(collect(store, suite=suite, resamples=50)), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("suite", "view"),
+    [
+        ("tiny", "source=all"),
+        ("tiny", "source=all&normalize=store&w.accuracy=3"),
+        ("tiny", "source=lab&w.shape_bias=0"),
+        ("tiny", "source=measured,lab"),
+        ("tiny", ""),
+        ("quba", "source=all&partial=1&normalize=store"),
+        ("quba", "source=timm&partial=1"),
+        ("quba", "source=attached,published&partial=1"),
+        ("quba", ""),
+    ],
+)
+def test_attached_models_rank_as_on_the_command_line(page, beside, suite, view):
+    page.open(beside / f"{suite}.html", view)
+    assert_same(page, beside / "store")
+    assert page.ask("byId('source').value") == page.ask("State.state.source")
+    for other in ("explore", "model"):
+        page.ask(f"State.set({{view: '{other}'}})")
+        page.settle()
+    assert page.complaints() == []
+
+
+def test_the_page_says_whose_figures_attached_ones_are(page, beside):
+    page.open(beside / "quba.html", "view=model&model=timm:huge.in1k")
+    assert "Here are figures of timm alone" in page.ask("byId('card').textContent")
 
 
 @pytest.mark.parametrize("options", [{"models": HOSTILE[:2]}, {"where": "accuracy > 0 -- good ones"}])

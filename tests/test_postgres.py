@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 import qubastore
+from qubastore.attachments import attach
 from qubastore.commit import commit_shard
 from qubastore.completion import complete_runs
 from qubastore.copying import copy_store
 from qubastore.doctor import examine
 from qubastore.errors import StoreBusyError, StoreError, StoreNotFoundError
+from qubastore.exporting import export
+from qubastore.files import DataFiles
 from qubastore.garbage import collect
 from tests.runs import add_run, write_shard
 from tests.test_doctor import LABELS, logits, tables
@@ -74,6 +77,39 @@ def test_a_store_by_url_is_a_store_like_any_other(url, store, postgres, s3):
         assert again.location.data == url.partition("data=")[2]
         assert again.rank(source="published").height == 326
         assert [len(batch) for batch in again.logits(again.rows("select run_id from runs")[0][0])] == [12]
+
+
+def test_a_store_by_url_and_an_export_in_s3_are_attached(url, store, tmp_path, postgres, s3, monkeypatch):
+    """To a store that is a folder: its connection loads PostgreSQL and S3 when it asks, and its fence lets them be."""
+    with qubastore.init(url) as remote:
+        add_run(remote, logits(), LABELS, shard_size=4)
+        folder = export(remote, tmp_path / "export").folder
+    at = DataFiles(f"{url.partition('data=')[2]}-export")
+    for path in folder.iterdir():
+        at.write(at.path(path.name), path.read_bytes())
+    at.write(f"{at.root}-tables/results.csv", b"model,accuracy\nA,0.5\n")
+    attach(store, url.partition("?")[0], "lab")
+    attach(store, at.root, "export")
+    attach(store, f"{at.root}-tables", "figures")
+    assert [each.kind for each in store.attachments] == ["export", "tables", "store"]
+    with qubastore.open(store.path) as again:
+        assert again.rows("select count(*) from lab.outputs") == [(12,)]
+        assert again.rows("from export.run_metrics order by all") == again.rows("from lab.run_metrics order by all")
+        assert again.rows("select source, accuracy from rankable where origin = 'attached'") == [("figures", 0.5)]
+    for query in ("select count(*) from lab.outputs", "select count(*) from export.runs", "from figures.results"):
+        asked = run_command("sql", query, "--store", store.path)
+        assert (asked.returncode, asked.stderr) == (0, "")
+    for query in ("insert into lab.store_info values ('a', 'b')", "from __ducklake_metadata_lab.ducklake_table"):
+        assert run_command("sql", query, "--store", store.path, "--write").returncode == 1
+    postgres.kill()
+    try:
+        failed = run_command("sql", "from lab.runs", "--store", store.path)
+        assert failed.returncode == 1
+        assert "lab, attached from" in failed.stderr
+        assert "cannot be reached" in failed.stderr
+        assert run_command("sql", "select 1", "--store", store.path).returncode == 0
+    finally:
+        postgres.start()
 
 
 def test_every_command_works_by_url_and_says_no_secret(url, tmp_path, postgres, s3, tiny_models, images):

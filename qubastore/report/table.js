@@ -52,9 +52,7 @@ const Table = (() => {
       byId(id).addEventListener("change", () => State.set({ [id]: byId(id).value }));
     };
     const named = State.SOURCES.filter((name) => !["auto", "all"].includes(name));
-    // The address may choose several at once.
-    if (!["auto", "all", ...named].includes(state.source)) named.push(state.source);
-    choices("source", [["auto", "measured first"], ...named.map((name) => [name, name.replaceAll(",", ", ")]), ["all", "all"]]);
+    choices("source", [["auto", "measured first"], ...named.map((name) => [name, name]), ["all", "all"]]);
     choices("normalize", [["auto", "the usual"], ...(DATA.publishedConstants ? [["published", "the study's constants"]] : []), ["store", "the models ranked"]]);
     byId("partial").addEventListener("change", () => State.set({ partial: byId("partial").checked }));
     for (const word of State.WORDS) {
@@ -98,6 +96,10 @@ const Table = (() => {
     });
     const same = (a, b) => DATA.dimensions.every((d) => (a[d.name] ?? 1) === (b[d.name] ?? 1));
     document.querySelectorAll("[data-preset]").forEach((button) => button.setAttribute("aria-pressed", same(PRESETS[button.dataset.preset], state.factors)));
+    // The address may choose several sources at once.
+    if (!State.SOURCES.includes(state.source) && ![...byId("source").options].some((each) => each.value === state.source)) {
+      byId("source").append(el("option", { value: state.source }, state.source.replaceAll(",", ", ")));
+    }
     for (const id of ["source", "normalize", "search"]) if (byId(id).value !== state[id]) byId(id).value = state[id];
     byId("partial").checked = state.partial;
     for (const id of ["min", "max"]) if (byId(id) !== document.activeElement) byId(id).value = state[id] ?? "";
