@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--suite",
-    default="quba",
-    show_default=True,
     metavar="NAME",
-    help="Tables: the suite of their figures, where no column says it.",
+    help="Tables: the suite of their figures, where no column says it.  [default: quba]",
 )
 @store_option
 def command(
@@ -39,7 +37,7 @@ def command(
     name: str | None,
     table: str | None,
     columns: tuple[str, ...],
-    suite: str,
+    suite: str | None,
     store_path: str | None,
 ) -> None:
     """Ask and rank another store, an export, or tables of any origin beside this store.
@@ -80,15 +78,13 @@ def _parsed(columns: tuple[str, ...]) -> dict[str, str]:
 
 def _said(store: Store, made: Attachment) -> list[str]:
     """What was attached, what of it is ranked, and what to type next."""
-    from qubastore.beside import tables_at
+    from qubastore.beside import ROWS, tables_at
     from qubastore.dimensions import DIMENSIONS
 
     tables = tables_at(store, made)
     lacks = " or ".join(f"{d.column} is null" for d in DIMENSIONS)
-    counts = store.rows(
-        f"select suite, count(*), bool_or({lacks}) from attached_dimensions where source = ? group by 1 order by 1",
-        [made.name],
-    )
+    rows = f"from {ROWS} where source = ? group by suite order by suite"
+    counts = store.rows(f"select suite, count(*), bool_or({lacks}) {rows}", [made.name])
     what = {"store": "the store", "export": "the export", "tables": f"{len(tables)} tables"}[made.kind]
     lines = [f"attached {made.name}: {what} at {made.location}, read where it is"]
     if made.kind == "tables":

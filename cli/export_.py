@@ -34,4 +34,6 @@ def command(folder: str, models: tuple[str, ...], store_path: str | None) -> Non
     )
     if done.unfinished:
         click.echo(f"note: {done.unfinished:,} unfinished runs are left out", err=True)
+    if done.outdated:
+        click.echo(f"note: left out, computed by another release: {', '.join(done.outdated)}", err=True)
     click.echo(f"next, wherever it goes: qubastore attach {done.folder}")

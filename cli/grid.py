@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import click
 
-MIN_FOLDED = 12
+MIN_FOLDED = 7
 """Width to which the column that folds may shrink."""
 
 

@@ -253,7 +253,7 @@ def print_table(ranking: Ranking) -> None:
 
     index = {name: position for position, name in enumerate(ranking.columns)}
     shown = [d for d in DIMENSIONS if any(row[index[d.name]] is not None for row in ranking.rows)]
-    mixed = len({row[index["source"]] for row in ranking.rows}) > 1
+    mixed = ranking.mixed
     partial = any(row[index["coverage"]] < 1 for row in ranking.rows)
     columns = [Column("#", right=True), Column("model", folds=True)]
     columns += [Column("source")] if mixed else []

@@ -57,7 +57,7 @@ def _print(ranking: Ranking, placed: Sequence[Placed]) -> None:
     from qubastore.cli.rank_ import cell, heading
     from qubastore.dimensions import DIMENSIONS
 
-    mixed = len({each.source for each in placed}) > 1
+    mixed = ranking.mixed
     fronted = any(each.on_front is not None for each in placed)
     columns = [Column("#", right=True), Column("ranks", right=True), Column("group", right=True)]
     columns += [Column("model", folds=True)]

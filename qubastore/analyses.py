@@ -82,6 +82,9 @@ def correlations(
             rho, p = _spearman(*np.array(pairs).T)
         rows.append((one.name, other.name, rho, p, len(pairs)))
     notes = [f"{len(models)} {used} models; Spearman's rho, two-sided p"]
+    sources = sorted({model["source"] for model in models})
+    if len(sources) > 1:
+        notes.append(f"sources are mixed ({', '.join(sources)}): a model that several have counts several times")
     return Table(("dimension_a", "dimension_b", "spearman", "p_value", "n"), rows, notes + _faults(used))
 
 

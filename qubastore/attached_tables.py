@@ -34,8 +34,9 @@ _TIMM_HEADER = {"model", "top1", "top1_err", "top5", "param_count"}
 
 _RANGES = {
     "0 to 1": ("between 0 and 1", "0 to 1"),
-    "0 and up": ("between 0 and 1e300", "0 and up"),
-    "up to 1": ("between -1e300 and 1", "at most 1"),
+    # Relative to clean accuracy: a model that is ten times as good there is a figure in per cent.
+    "0 and up": ("between 0 and 10", "a ratio, 0 to 10"),
+    "up to 1": ("between -10 and 2", "a ratio, near 1"),
     "millions": ("between 1e-9 and 1e6", "millions"),
 }
 
@@ -44,7 +45,7 @@ def reader(path: str) -> str:
     """The table function that reads a file."""
     if path.lower().endswith(".parquet"):
         return f"read_parquet({quote(path)})"
-    return f"read_csv({quote(path)}, header = true)"
+    return f"read_csv({quote(path)}, header = true, skip = 0)"
 
 
 def table_name(path: str) -> str:
@@ -117,7 +118,10 @@ def add_rows(store: Store, attachment: Attachment, target: str, names: Sequence[
     """
     if attachment.ranked_table is None:
         return
-    expressions = {"suite": quote(attachment.suite), **attachment.columns, "source": quote(attachment.name)}
+    expressions = {**attachment.columns, "source": quote(attachment.name)}
+    expressions["suite"] = (
+        f"coalesce(nullif(({expressions.get('suite', 'null')}\n)::varchar, ''), {quote(attachment.suite)})"
+    )
     parts = []
     for name in names:
         text = expressions.get(name, "null")
@@ -172,8 +176,6 @@ def _by_names(table: str, columns: Sequence[str]) -> dict[str, str]:
         return dict(TIMM_COLUMNS)
     spelled = {name.lower(): name for name in columns}
     found = {name: _quoted(spelled[name]) for name in (*DESCRIBING, *FIGURES) if name in spelled}
-    if "parameters_m" not in found and "parameters" in spelled:
-        found["parameters_m"] = _quoted(spelled["parameters"])
     found = {**_model_column(columns), **found}
     return found if "model" in found and set(found) & set(FIGURES) else {}
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qubastore.errors import StoreError, UsageError, check_name
+from qubastore import fence
+from qubastore.errors import QubastoreError, StoreError, UsageError, check_name
 from qubastore.files import DataFiles
 from qubastore.location import locate
 
@@ -64,17 +65,19 @@ class Beside:
         connected: Names of attachments whose tables can be asked.
         folders: Where their files lie, each with a slash at its end.
         files: Files that are attached alone.
-        gathered: Whether the figures of all of them are in `memory.main.attached_rows`.
-        in_views: Whether the views that rank see those figures.
+        in_views: Whether the views that rank see what is in `memory.main.attached_rows`.
         notes: What a reader of a ranking must know: source, sentence.
+        errors: Of attachments that could not be read and were left out.
+        suites: Attachment -> suite -> its roles, of those whose figures were gathered.
     """
 
     connected: set[str] = field(default_factory=set)
     folders: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    gathered: bool = False
     in_views: bool = False
     notes: list[tuple[str, str]] = field(default_factory=list)
+    errors: list[QubastoreError] = field(default_factory=list)
+    suites: dict[str, dict[str, set[tuple[Any, ...]]]] = field(default_factory=dict)
 
 
 def noted(connection: duckdb.DuckDBPyConnection) -> tuple[Attachment, ...]:
@@ -88,7 +91,7 @@ def attach(
     location: str,
     name: str | None = None,
     *,
-    suite: str = "quba",
+    suite: str | None = None,
     table: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Attachment:
@@ -99,7 +102,7 @@ def attach(
         location: Another store (folder or URL), an export, a folder of Parquet or CSV files, or one such file; the
             last three may be in S3.
         name: Schema name; None makes one of the last part of the location.
-        suite: Tables: the suite that their figures belong to, where they have no column `suite`.
+        suite: Tables: the suite that their figures belong to, where no column `suite` says it; None means `quba`.
         table: Tables: the one to rank; None finds it.
         columns: Tables: column of `rankable` -> SQL expression over that table, beside what its columns' names say.
 
@@ -115,24 +118,24 @@ def attach(
 
     kind, where = _kind(store, location)
     chosen = _checked_name(store, _name_of(where) if name is None else name, given=name is not None)
-    if kind != TABLES and (table or columns):
-        raise UsageError(f"{where} is {'a store' if kind == STORE else 'an export'}: its figures need no --column")
-    made = Attachment(chosen, kind, where, suite)
+    if kind != TABLES and (table or columns or suite is not None):
+        whose = "a store" if kind == STORE else "an export"
+        raise UsageError(f"{where} is {whose}: its figures need no --table, --column and --suite")
+    if suite is not None and not suite.strip():
+        raise UsageError("--suite has no name", hint="--suite NAME, or leave it out for quba")
+    made = Attachment(chosen, kind, where, suite or "quba")
     # This connection may have had one of that name, which another process let go.
     beside.disconnect(store, chosen)
-    before = store.attachments
     try:
         if kind == TABLES:
             ranked, expressions = choose_columns(store, beside.tables_at(store, made), table, columns or {})
-            made = Attachment(chosen, kind, where, suite, ranked, expressions)
-        store.attachments, store.beside.gathered = (made,), False
-        beside.gather(store, thorough=True)
+            made = Attachment(chosen, kind, where, made.suite, ranked, expressions)
+        beside.gather(store, only=made, thorough=True)
     except BaseException:
         beside.disconnect(store, chosen)
         raise
     finally:
-        store.attachments = before
-        store.beside.gathered = store.beside.in_views = False
+        store.beside.in_views = False
 
     def work(connection: duckdb.DuckDBPyConnection) -> tuple[Attachment, ...]:
         from qubastore.registry import insert
@@ -174,9 +177,26 @@ def detach(store: Store, name: str) -> Attachment:
     return gone
 
 
+def is_file(location: str) -> bool:
+    """Whether a location is one table: in S3, where folders are names alone, by its name."""
+    if location.startswith("s3://"):
+        return bool(TABLE_FILES.fullmatch(location.rpartition("/")[2]))
+    return Path(location).is_file()
+
+
 def _kind(store: Store, location: str) -> tuple[str, str]:
     """What is at a place, and the place in full."""
+    from qubastore import exporting
+
     scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", location)
+    if not location.strip():
+        raise UsageError("there is no location", hint="qubastore attach PATH, or a store's URL")
+    if scheme and scheme[1].lower() in ("http", "https", "file"):
+        raise UsageError(
+            f"what is at {scheme[1]}:// cannot be attached",
+            expected="a path, s3://, or postgres:// for a store",
+            hint="download it, and attach the file",
+        )
     if scheme and scheme[1].lower() != "s3":
         place = locate(location)
         if str(place) == str(store.location):
@@ -184,7 +204,7 @@ def _kind(store: Store, location: str) -> tuple[str, str]:
         return STORE, place.text
     if scheme:
         root = location.rstrip("/")
-        if TABLE_FILES.fullmatch(root.rpartition("/")[2]):
+        if is_file(root):
             return TABLES, root
         names = [path.removeprefix(f"{root}/") for path in DataFiles(root).sizes()]
     else:
@@ -199,7 +219,7 @@ def _kind(store: Store, location: str) -> tuple[str, str]:
         if store.location.folder is not None and store.location.folder.resolve() == Path(root):
             raise UsageError(f"{location} is this store itself")
         return STORE, root
-    if MANIFEST in names:
+    if MANIFEST in names and exporting.is_export(root):
         return EXPORT, root
     if any(TABLE_FILES.fullmatch(each) for each in names):
         return TABLES, root
@@ -228,12 +248,16 @@ def _checked_name(store: Store, name: str, *, given: bool) -> str:
             hint="--as NAME",
         )
     taken = store.rows(
-        "select distinct source from published_models union select table_name from duckdb_tables()"
-        " union select view_name from duckdb_views()"
+        "select distinct source from published_models"
+        " union select table_name from duckdb_tables() where database_name = 'store'"
+        " union select view_name from duckdb_views() where database_name = 'store'"
         " union select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
     )
+    if fence.is_outside(f"{name}.x"):
+        raise UsageError(f"{name} is what functions of DuckDB are called", hint="--as NAME, another one")
     if name in _SOURCES | _DATABASES or (name,) in taken:
         raise UsageError(f"the name {name} has a meaning already", hint="--as NAME, another one")
+    store.attachments = store.ask(noted)
     _check_free(name, store.attachments)
     return name
 

@@ -15,17 +15,15 @@ from functools import cache
 from typing import Any
 
 from qubastore import attached_tables, engine, exporting
-from qubastore.attachments import EXPORT, STORE, TABLE_FILES, TABLES, Attachment
+from qubastore.attachments import EXPORT, STORE, TABLE_FILES, TABLES, Attachment, is_file, noted
 from qubastore.boundary import translated
 from qubastore.dimensions import DIMENSIONS
 from qubastore.engine import quote
 from qubastore.errors import ImportDataError, QubastoreError, StoreError
 from qubastore.files import DataFiles
 from qubastore.location import locate
-from qubastore.metrics import METRICS
 from qubastore.run_grain import RunGrain
 from qubastore.store import Store, attach_beside
-from qubastore.suites import BUILT_IN
 from qubastore.views import all_views
 
 ROWS = "memory.main.attached_rows"
@@ -42,62 +40,82 @@ COLUMNS = {
 
 
 def reach(store: Store, query: str) -> None:
-    """Have ready what a query names: attachments, and the views that rank.
+    """Have ready what a query names: attachments (`NAME.table`), and the views that rank.
 
     Raises:
         StoreError: where an attachment cannot be read.
     """
     words = set(re.findall(r"\w+", query.lower()))
-    if words & _ranking_views() and not store.beside.in_views:
+    # A macro that is told its pool ranks nothing else.
+    seeing = {view.name for view in all_views() if view.parameters is None or not re.search(r"\bpool\s*:=", query)}
+    if words & _ranking_views() & seeing:
         gather(store)
-        with translated():
-            store._connection.execute(f"create or replace temp view {VIEW} as from {ROWS}")
-            for view in all_views():
-                if view.name in _ranking_views() - {VIEW}:
-                    view.create(store._connection, temporary=True)
-        store.beside.in_views = True
+        _let_views_see(store)
     for attachment in store.attachments:
-        if attachment.name in words:
+        if attachment.name in words and re.search(rf'\b{attachment.name}"?\s*\.', query, re.IGNORECASE):
             connect(store, attachment)
 
 
-def reach_all(store: Store) -> Iterator[StoreError]:
+def reach_all(store: Store) -> Iterator[QubastoreError]:
     """Have everything ready that can be; the errors of what cannot."""
-    for attachment in store.attachments:
-        try:
-            connect(store, attachment)
-        except StoreError as error:
-            yield error
-    try:
-        reach(store, VIEW)
-    except StoreError:
+    gather(store, "auto")
+    _let_views_see(store)
+    yield from store.beside.errors
+
+
+def _let_views_see(store: Store) -> None:
+    if store.beside.in_views:
         return
+    with translated():
+        store._connection.execute(f"create or replace temp view {VIEW} as from {ROWS}")
+        for view in all_views():
+            if view.name in _ranking_views() - {VIEW}:
+                view.create(store._connection, temporary=True)
+    store.beside.in_views = True
 
 
-def gather(store: Store, *, thorough: bool = False) -> None:
-    """Bring the figures of all attachments together in `memory.main.attached_rows`.
+def gather(store: Store, source: str = "all", *, only: Attachment | None = None, thorough: bool = False) -> None:
+    """Bring the figures of attachments together in `memory.main.attached_rows`, as they are now.
 
     Args:
-        store: An open store.
+        store: An open store. Behind a fence, what was gathered before stays.
+        source: Which attachments, as in `ranking.rank`; with `auto`, one that cannot be read is left out with a note.
+        only: One that is not noted in the store.
         thorough: Check the files of exports against the hashes in their manifests, not their sizes alone.
 
     Raises:
         StoreError: where an attachment cannot be read, or its figures are impossible.
     """
-    if store.beside.gathered:
+    beside = store.beside
+    if store._fenced and beside.in_views:
         return
-    store.beside.notes.clear()
+    if only is None:
+        store.attachments = noted(store._connection)
+    names = set(source.split(","))
+    everything = bool(names & {"all", "attached", "auto"})
+    beside.notes.clear()
+    beside.errors.clear()
+    beside.suites.clear()
     listed = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    with translated():
-        store._connection.execute(f"create or replace table {ROWS} ({listed})")
-    for attachment in store.attachments:
-        connect(store, attachment, thorough=thorough)
-        with _named(attachment):
-            if attachment.kind == TABLES:
-                attached_tables.add_rows(store, attachment, ROWS, list(COLUMNS))
-            else:
-                _add_measured(store, attachment)
-    store.beside.gathered = True
+    with translated(), contextlib.closing(store.cursor()) as cursor:
+        cursor.execute(f"create or replace table {ROWS} ({listed})")
+    for attachment in [only] if only else store.attachments:
+        if not (only or everything or attachment.name in names):
+            continue
+        try:
+            connect(store, attachment, thorough=thorough)
+            with _named(attachment):
+                if attachment.kind == TABLES:
+                    attached_tables.add_rows(store, attachment, ROWS, list(COLUMNS))
+                else:
+                    _add_measured(store, attachment)
+        except QubastoreError as error:
+            if source != "auto":
+                raise
+            with translated(), contextlib.closing(store.cursor()) as cursor:
+                cursor.execute(f"delete from {ROWS} where source = ?", [attachment.name])
+            beside.errors.append(error)
+            beside.notes.append(("auto", f"{attachment.name} cannot be read, so it is left out: --source all says why"))
 
 
 def connect(store: Store, attachment: Attachment, *, thorough: bool = False) -> None:
@@ -117,10 +135,13 @@ def connect(store: Store, attachment: Attachment, *, thorough: bool = False) -> 
                 beside.folders.append(f"{location.data}/")
             else:
                 files = _files(store, attachment, thorough=thorough)
+                # Files may change while they are attached; DuckDB's cache looks at whole seconds alone.
+                connection.execute("set enable_external_file_cache = false")
                 connection.execute(f"attach ':memory:' as {name}")
                 for table, path in files.items():
-                    connection.execute(f'create view {name}.main."{table}" as from {attached_tables.reader(path)}')
-                if TABLE_FILES.fullmatch(attachment.location.rpartition("/")[2]):
+                    with _told(path):
+                        connection.execute(f'create view {name}.main."{table}" as from {attached_tables.reader(path)}')
+                if list(files.values()) == [attachment.location]:
                     beside.files.append(attachment.location)
                 else:
                     beside.folders.append(f"{attachment.location}/")
@@ -135,7 +156,7 @@ def disconnect(store: Store, name: str) -> None:
     with translated():
         store._connection.execute(f"detach database if exists {name}")
     store.beside.connected.discard(name)
-    store.beside.gathered = store.beside.in_views = False
+    store.beside.in_views = False
 
 
 def tables_at(store: Store, attachment: Attachment) -> dict[str, list[str]]:
@@ -166,6 +187,28 @@ def _ranking_views() -> frozenset[str]:
     return frozenset(found)
 
 
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Name the file in what DuckDB says of it."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be read", found=str(error).strip().splitlines()[0]) from None
+
+
+def _plain(path: str) -> str:
+    """A path that means itself: DuckDB would take `*`, `?` and `[` for patterns.
+
+    Raises:
+        StoreError: where it has one of these.
+    """
+    if re.search(r"[*?\[]", path):
+        raise StoreError(f"{path} has one of * ? [ in its path", hint="rename it")
+    return path
+
+
 def _files(store: Store, attachment: Attachment, *, thorough: bool) -> dict[str, str]:
     """Table -> file."""
     location = attachment.location
@@ -173,19 +216,19 @@ def _files(store: Store, attachment: Attachment, *, thorough: bool) -> dict[str,
         engine.load(store._connection, engine.S3)
     if attachment.kind == EXPORT:
         return exporting.checked_files(location, thorough=thorough)
-    if TABLE_FILES.fullmatch(location.rpartition("/")[2]):
-        return {attached_tables.table_name(location): location}
+    if is_file(location):
+        return {attached_tables.table_name(location): _plain(location)}
     root = DataFiles(location)
     paths = sorted(path for path in root.sizes() if TABLE_FILES.fullmatch(path.removeprefix(f"{location}/")))
     found: dict[str, str] = {}
     for path in paths:
         # A name with a slash is in a folder below.
-        if "/" in path.removeprefix(f"{location}/"):
+        if "/" in path.removeprefix(f"{location}/") or path.rpartition("/")[2].startswith("."):
             continue
         name = attached_tables.table_name(path)
         if name in found:
             raise StoreError(f"{path} and {found[name]} are both the table {name}", hint="rename one of them")
-        found[name] = path
+        found[name] = _plain(path)
     if not found:
         raise StoreError(f"{location} holds no Parquet or CSV file")
     return found
@@ -195,7 +238,7 @@ def _add_measured(store: Store, attachment: Attachment) -> None:
     """The measured dimensions of a store or an export, as this release's views compute them."""
     name = attachment.name
     with RunGrain(store, ["measured_dimensions", "dimension_runs"], catalog=name) as copy:
-        outdated = _outdated(copy)
+        outdated = exporting.outdated_metrics(copy)
         if outdated:
             _note(store, name, f"{name} was computed by another release: left out are {', '.join(outdated)}")
             copy.forget_metrics(outdated)
@@ -207,23 +250,22 @@ def _add_measured(store: Store, attachment: Attachment) -> None:
         columns = ", ".join(unknown.get(column, column) for column in COLUMNS)
         copy.keep("attached_of_one", f"select {columns} from measured_dimensions")
         suites = copy.rows("select * from own_suites")
-    mine = store.rows("from store.main.own_suites")
-    for suite in sorted(_by_suite(suites).keys() & _by_suite(mine).keys() - BUILT_IN.keys()):
-        if _by_suite(suites)[suite] != _by_suite(mine)[suite]:
-            _note(store, name, f"{name} is left out of suite {suite}: its roles are other ones there")
-            store.execute(f"delete from memory.main.attached_of_one where suite = {quote(suite)}")
+    known = {"this store": _by_suite(store.rows("from store.main.own_suites")), **store.beside.suites}
+    left_out = []
+    for suite, roles in sorted(_by_suite(suites).items()):
+        owner = next((owner for owner, theirs in known.items() if theirs.get(suite, roles) != roles), None)
+        if owner is None:
+            store.beside.suites.setdefault(name, {})[suite] = roles
+        else:
+            _note(store, name, f"{name} is left out of suite {suite}: its roles are other ones than in {owner}")
+            left_out.append(suite)
     own = dict(store.rows("select name, list(dataset_id) from store.main.datasets group by name"))
-    if other := sorted({dataset for dataset, key in datasets if dataset in own and key not in own[dataset]}):
-        _note(store, name, f"{name} measured other images of {', '.join(other[:3])} than this store has")
-    store.execute(f"insert into {ROWS} from memory.main.attached_of_one")
-    store.execute("drop table memory.main.attached_of_one")
-
-
-def _outdated(copy: RunGrain) -> list[str]:
-    """Metrics that another release computed by another definition."""
-    versions = {metric.name: metric.version for metric in METRICS}
-    found = copy.rows("select distinct metric, metric_version from run_metrics order by all")
-    return sorted({metric for metric, version in found if versions.get(metric, version) != version})
+    if other_images := sorted({dataset for dataset, key in datasets if dataset in own and key not in own[dataset]}):
+        _note(store, name, f"{name} measured other images of {', '.join(other_images[:3])} than this store has")
+    with translated(), contextlib.closing(store.cursor()) as cursor:
+        query = f"insert into {ROWS} from memory.main.attached_of_one where not list_contains(?, suite)"
+        cursor.execute(query, [left_out])
+        cursor.execute("drop table memory.main.attached_of_one")
 
 
 def _by_suite(rows: Sequence[tuple[Any, ...]]) -> dict[str, set[tuple[Any, ...]]]:

@@ -159,7 +159,7 @@ def against_published(
     """
     chosen = [named_model(store, model)[0] for model in models]
     columns = ", ".join(f"studied.{d.column}" for d in DIMENSIONS)
-    with RunGrain(store, ["rankable"]) as copy:
+    with RunGrain(store, ["rankable"], source="published") as copy:
         rows = copy.rows(
             f"""
         select measured.model, studied.model, published.loader, {columns}

@@ -57,6 +57,8 @@ def connect(location: Location) -> duckdb.DuckDBPyConnection:
     # DuckDB hashes the 70 MB of both extensions to check their signatures, a tenth of a second at every start. pip has
     # checked the wheels that they lie in; the switch goes off below, and cannot be put on while the database runs.
     config = dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), "false")
+    # A name in a query means a table, never a variable of the program.
+    config["python_enable_replacements"] = "false"
     connection = duckdb.connect(":memory:", config={**config, "allow_unsigned_extensions": "true"})
     load(connection, needed(location))
     connection.execute("set allow_unsigned_extensions = false")

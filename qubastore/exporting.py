@@ -37,7 +37,9 @@ from qubastore.store import Store
 FORMAT = "qubastore export"
 FORMAT_VERSION = 1
 
+TABLES = ("models", "datasets", "own_suites", *OF_RUNS)
 DIMENSIONS_TABLE = "dimensions"
+"""Tables of an export: those of the store, and one for people."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Exported:
         models: Number of models.
         runs: Number of complete runs.
         unfinished: Runs left out, because they are not complete.
+        outdated: Metrics left out, because another release computed them by another definition.
         size: Bytes of all files.
     """
 
@@ -56,6 +59,7 @@ class Exported:
     models: int
     runs: int
     unfinished: int
+    outdated: list[str]
     size: int
 
 
@@ -71,12 +75,19 @@ def export(store: Store, folder: str | os.PathLike[str], models: Sequence[str] =
         UsageError: on an unknown model, a folder that holds something, or where there is nothing to export.
         StoreError: where it cannot be written.
     """
-    where = Path(folder)
+    if not os.fspath(folder).strip():
+        raise UsageError("there is no folder to export to", hint="qubastore export DIR")
+    where = Path(folder).resolve()
+    if any((parent / "catalog.sqlite").exists() for parent in (where, *where.parents)):
+        raise UsageError(f"{where} lies in a store", expected="a folder of its own", hint="choose another one")
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise UsageError(f"{where} is not empty", expected="a new or empty folder", hint="choose another one")
     chosen = sorted({named_model(store, name)[1] for name in models})
     with RunGrain(store, ["measured_dimensions", "dimension_runs"], tables=OF_RUNS) as copy, translated():
         of_models = f"list_contains({_listed(chosen)}, model_id)" if chosen else "true"
+        # What another release computed by another definition has no place under this one's.
+        outdated = outdated_metrics(copy)
+        copy.forget_metrics(outdated)
         copy.keep("chosen_models", f"select model_id from models where {of_models}")
         copy.keep("chosen_runs", f"select run_id from runs join run_summary using (run_id) where {of_models}")
         ((n_models, n_runs, total),) = copy.rows(
@@ -109,7 +120,24 @@ def export(store: Store, folder: str | os.PathLike[str], models: Sequence[str] =
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-    return Exported(where, n_models, n_runs, total - n_runs, size)
+    return Exported(where, n_models, n_runs, total - n_runs, outdated, size)
+
+
+def is_export(location: str) -> bool:
+    """Whether the manifest at a place is one of an export, be it damaged; other programs write files of that name."""
+    root = DataFiles(location)
+    try:
+        manifest = json.loads(root.read(root.path(MANIFEST)))
+    except (OSError, ValueError):
+        return True
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
+
+
+def outdated_metrics(copy: RunGrain) -> list[str]:
+    """Metrics in a copy of `run_metrics` that another release computed by another definition."""
+    versions = {metric.name: metric.version for metric in METRICS}
+    found = copy.rows("select distinct metric, metric_version from run_metrics order by all")
+    return sorted({metric for metric, version in found if versions.get(metric, version) != version})
 
 
 def checked_files(location: str, *, thorough: bool = False) -> dict[str, str]:
@@ -126,6 +154,8 @@ def checked_files(location: str, *, thorough: bool = False) -> dict[str, str]:
     try:
         manifest = json.loads(root.read(root.path(MANIFEST)))
         tables = {name: (str(table["file"]), int(table["bytes"]), table) for name, table in manifest["tables"].items()}
+        if manifest["format"] != FORMAT or not set(TABLES) <= set(tables) <= {*TABLES, DIMENSIONS_TABLE}:
+            raise ValueError(f"it lists {', '.join(map(repr, tables)) or 'no table'}")
         version, schema = int(manifest["format_version"]), int(manifest["schema_version"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{root.path(MANIFEST)} is no manifest of an export", found=repr(error)) from None
@@ -152,7 +182,9 @@ def _write_tables(copy: RunGrain, folder: Path) -> dict[str, dict[str, Any]]:
     of_models, of_runs = "where model_id in (from chosen_models)", "where run_id in (from chosen_runs)"
     columns = ", ".join(("suite", "model", *(d.column for d in DIMENSIONS), "macs_g", "activations_m"))
     queries = {
-        "models": f"from models {of_models} order by model_id",
+        # Models of one name are told apart as in this store, whatever part of them is exported.
+        "models": "select * replace (coalesce((select any_value(run.model) from run_details as run"
+        f" where run.model_id = models.model_id), name) as name) from models {of_models} order by model_id",
         # Where images lay is nobody else's business.
         "datasets": "select * replace (null::varchar as root) from datasets"
         f" where dataset_id in (select dataset_id from runs {of_runs}) order by dataset_id",

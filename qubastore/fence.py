@@ -104,7 +104,10 @@ def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> No
         QueryError: naming what it reads.
     """
     row = connection.execute("select json_serialize_sql(?)", [f"select 1 where ({condition}\n)"]).fetchone()
-    for name in _outsiders(json.loads(row[0]) if row else {}):
+    tree = json.loads(row[0]) if row else {"error": True}
+    if tree.get("error"):
+        raise QueryError(f"the condition {condition!r} cannot be read", found=str(tree.get("error_message")))
+    for name in _outsiders(tree):
         raise QueryError(
             f"the condition {condition!r} reads {name}",
             expected="a condition over columns, or over tables and views of the store",
@@ -130,6 +133,13 @@ def _outsiders(node: Any) -> Iterator[str]:
         called = str(node.get("function", {}).get("function_name", "a table function"))
         if called.lower() not in _FUNCTIONS | _macros():
             yield called
+        for number, argument in enumerate(node.get("function", {}).get("children", [])):
+            name = str(argument.get("alias", "")).lower()
+            # A macro's pool is the name of a table; DuckDB would take a path for one.
+            if called.lower() in _macros() and (name == "pool" or (number and not name)):
+                value = argument.get("value", {}).get("value") if argument.get("class") == "CONSTANT" else None
+                if not re.fullmatch(r"\w+", str(value or "(")):
+                    yield f"{called} with pool {value}" if value else f"{called} with a pool that is computed"
     if str(node.get("function_name", "")).lower() in _SCALARS:
         yield str(node["function_name"])
     if kind == "BASE_TABLE":
@@ -142,6 +152,11 @@ def _outsiders(node: Any) -> Iterator[str]:
             yield str(node["table_name"])
     for value in node.values():
         yield from _outsiders(value)
+
+
+def is_outside(text: str) -> bool:
+    """Whether a text holds a name that stands for something outside, where no parsed query tells more."""
+    return bool(_text_outsider(text))
 
 
 def _text_outsider(query: str) -> str | None:

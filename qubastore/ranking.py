@@ -33,12 +33,14 @@ class Ranking:
         rows: One per ranked model and source.
         notes: What a reader must know: normalisation, models left out, known faults of published figures.
         weights: Dimension -> final weight.
+        mixed: Whether several sources were ranked together, whatever rows are left.
     """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     notes: list[str]
     weights: dict[str, float]
+    mixed: bool = False
 
 
 def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dict[str, float]:
@@ -119,12 +121,13 @@ def rank(
         raise _nothing_to_rank(store, suite, source, final, where, partial=partial)
     published = normalize == "published" or (normalize == "auto" and suite in BUILT_IN)
     notes = _notes(store, rows, columns, final, suite, source, published=published, partial=partial)
+    mixed = len({row[columns.index("source")] for row in rows}) > 1
     if front:
         kept = pareto_front(rows, columns, front)
         named = ", ".join(dimension.name for dimension in front)
         notes.append(f"{len(kept)} of {len(rows)} models are on the Pareto front of {named}")
         rows = kept
-    return Ranking(columns, rows[:top], notes, final)
+    return Ranking(columns, rows[:top], notes, final, mixed)
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,8 @@ def explain(
     if not mine:
         raise not_ranked(model, [row[index["model"]] for row in ranking.rows])
     row = mine[0]
+    others = [other[index["source"]] for other in mine[1:]]
+    notes = [f"{model} is in {', '.join(others)} too: --source NAME explains that one"] if others else []
     columns = ("dimension", "value", "mean", "std", "standard_score", "weight", "contribution")
     call = _call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
     rows = store.rows(
@@ -190,7 +195,7 @@ def explain(
         [model, row[index["source"]]],
     )
     place, quba = row[index["rank"]], row[index["quba"]]
-    return Explanation(columns, rows, place, len(ranking.rows), quba, row[index["source"]], ranking.notes)
+    return Explanation(columns, rows, place, len(ranking.rows), quba, row[index["source"]], notes + ranking.notes)
 
 
 def not_ranked(model: str, names: Sequence[str]) -> UsageError:
@@ -231,13 +236,16 @@ def choose_pool(store: Store, where: str | None, suite: str, source: str = "auto
         QueryError: on a condition that DuckDB refuses.
         StoreError: where an attachment cannot be read.
     """
-    with RunGrain(store, ["rankable", "suites"]) as copy:
+    names = source.split(",")
+    if len(names) > 1 and {"auto", "all"} & {*names}:
+        raise UsageError(f"--source {source}: auto and all stand alone", hint="--source all, or sources by name")
+    with RunGrain(store, ["rankable", "suites"], source=source) as copy:
         suites = copy.rows("select suite from suites union select suite from rankable order by suite")
         check_name("suite", suite, [row[0] for row in suites])
         found = copy.rows("select distinct source from rankable where origin = 'published'")
         sources = [row[0] for row in found] + [each.name for each in store.attachments]
         copy.keep("rankable_rows", "from rankable")
-    for name in source.split(","):
+    for name in names:
         check_name("source", name, ("auto", "all", *ORIGINS, *sorted(sources)))
     if where is not None:
         check_condition(store, where)

@@ -35,6 +35,7 @@ class RunGrain:
         *,
         tables: Sequence[str] = (),
         catalog: str = CATALOG,
+        source: str = "all",
     ) -> None:
         """Copy the tables that views need, in one snapshot of the store.
 
@@ -44,6 +45,7 @@ class RunGrain:
             runs: Ids of runs; None means all.
             tables: Tables to copy beside those that the views name.
             catalog: Whose tables: the store's, or those of an attachment that is at hand.
+            source: Views that rank: whose figures they need, as in `ranking.rank`.
 
         Raises:
             StoreError: where views that rank are asked for, and an attachment cannot be read.
@@ -51,7 +53,7 @@ class RunGrain:
         needed = needed_views(views)
         named = {word for view in needed for word in view.reads} | set(tables)
         if "attached_dimensions" in named:
-            store.gather()
+            store.gather(source)
         self._cursor = store.cursor()
         with translated():
             self._cursor.execute("use memory")

@@ -112,8 +112,11 @@ class Store:
 
             reach(self, query)
 
-    def gather(self) -> None:
+    def gather(self, source: str = "all") -> None:
         """Have the figures of what is attached ready in `memory.main`, for rankings.
+
+        Args:
+            source: Which of them, as in `ranking.rank`.
 
         Raises:
             StoreError: where they cannot be had.
@@ -121,7 +124,7 @@ class Store:
         if self.attachments:
             from qubastore.beside import gather
 
-            gather(self)
+            gather(self, source)
 
     def fence(self) -> None:
         """Keep questions inside from now on: no other files, databases or extensions. `check` each before it is put.

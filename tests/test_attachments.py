@@ -192,7 +192,7 @@ def test_a_suite_with_other_roles_is_another_suite(tiny_suite, store):
     attach(store, str(tiny_suite.path), "lab")
     ranking = rank(store, suite="tiny", source="all", partial=True)
     assert {row[1] for row in ranking.rows} == {"a", "b"}
-    assert "lab is left out of suite tiny: its roles are other ones there" in ranking.notes
+    assert "lab is left out of suite tiny: its roles are other ones than in this store" in ranking.notes
     with pytest.raises(UsageError, match="lab is left out of suite tiny"):
         rank(store, suite="tiny", source="lab", partial=True)
 
@@ -222,10 +222,14 @@ def test_what_is_gone_is_an_error_where_it_is_asked_for_and_nowhere_else(tiny_su
     (tmp_path / "other").rename(tmp_path / "moved")
     with qubastore.open(store.path) as again:
         assert again.rows("select count(*) from accuracy") == [(0,)]
-        for ask in (lambda: rank(again), lambda: again.rows("from lab.accuracy"), lambda: again.sql("from rankable")):
+        ranking = rank(again)
+        assert "lab cannot be read, so it is left out: --source all says why" in ranking.notes
+        assert rank(again, source="measured,published").rows
+        asks = [lambda: rank(again, source="all"), lambda: rank(again, source="lab")]
+        for ask in (*asks, lambda: again.rows("from lab.accuracy"), lambda: again.sql("from rankable")):
             with pytest.raises(StoreError, match=r"lab, attached from(.|\n)*no store at(.|\n)*qubastore detach lab"):
                 ask()
-    failed = command("rank", "--store", store.path)
+    failed = command("rank", "--source", "all", "--store", store.path)
     assert failed.returncode == 1
     assert "qubastore detach lab" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -244,6 +248,9 @@ def test_a_prompt_goes_on_without_what_is_gone(tiny_suite, store, tmp_path, timm
     with qubastore.open(store.path) as again:
         assert [error.what.split(",")[0] for error in reach_all(again)] == ["lab"]
         again.fence()
+        assert again.rows("select source, count(*) from rankable where origin = 'attached' group by all") == [
+            ("timm", 2)
+        ]
         assert again.rows("select count(*) from timm.results_imagenet") == [(2,)]
 
 
@@ -254,6 +261,59 @@ def test_a_store_of_an_older_schema_says_what_to_do(tiny_suite, store, tmp_path)
     with pytest.raises(StoreError, match=r"older schema(.|\n)*schema version 4"):
         attach(store, str(tmp_path / "other"), "lab")
     assert store.attachments == ()
+
+
+def test_two_attachments_that_define_a_suite_differently(tiny_suite, exported, store, tmp_path):
+    shutil.copytree(tiny_suite.path, tmp_path / "other")
+    with qubastore.open(tmp_path / "other", read_only=False) as other:
+        other.write(lambda c: c.execute("delete from own_suites where dataset = 'drawings'"))
+    attach(store, str(exported), "first")
+    attach(store, str(tmp_path / "other"), "second")
+    ranking = rank(store, suite="tiny", source="all")
+    assert {row[2] for row in ranking.rows} == {"first"}
+    assert "second is left out of suite tiny: its roles are other ones than in first" in ranking.notes
+
+
+def test_a_connection_sees_what_changed_meanwhile(store, tmp_path):
+    path = tmp_path / "figures.csv"
+    path.write_text("model,accuracy\nA,0.5\n")
+    attach(store, str(path), "lab")
+    with qubastore.open(store.path) as again:
+        for value in (0.5, 0.6):
+            path.write_text(f"model,accuracy\nA,{value}\n")
+            assert again.rows("select accuracy from rankable where source = 'lab'") == [(value,)]
+            assert rank(again, source="lab", dimensions=["accuracy"]).rows[0][5] == value
+        detach(store, "lab")
+        with pytest.raises(UsageError, match="unknown source"):
+            rank(again, source="lab")
+
+
+def test_names_of_columns_hide_nothing(store, tmp_path):
+    (tmp_path / "gone.csv").write_text("model,accuracy\nA,0.5\n")
+    attach(store, str(tmp_path / "gone.csv"), "model")
+    (tmp_path / "gone.csv").unlink()
+    with qubastore.open(store.path) as again:
+        assert again.rows("select model from accuracy") == []
+
+
+def test_a_model_that_several_sources_have_is_explained_for_one(tiny_suite, exported, store):
+    from qubastore.ranking import explain
+
+    for name in ("first", "second"):
+        attach(store, str(exported), name)
+    assert any("good is in second too" in note for note in explain(store, "good", suite="tiny", source="all").notes)
+    with pytest.raises(UsageError, match="auto and all stand alone"):
+        rank(store, suite="tiny", source="all,first")
+
+
+def test_a_question_inside_a_transaction(tiny_suite, store):
+    attach(store, str(tiny_suite.path), "lab")
+
+    def work(connection):
+        connection.execute("insert into store_info values ('a', 'b')")
+        return store.rows("select count(*) from rankable where source = 'lab'")
+
+    assert store.write(work) == [(3,)]
 
 
 def test_the_other_stores_own_attachments_stay_its_own(tiny_suite, store, tmp_path, timm):
@@ -314,6 +374,29 @@ def test_unfinished_runs_stay_behind(store, tmp_path):
     assert export(store, tmp_path / "out").unfinished == 1
 
 
+def test_an_export_leaves_out_what_another_release_defined_otherwise(tiny_suite, tmp_path):
+    shutil.copytree(tiny_suite.path, tmp_path / "other")
+    with qubastore.open(tmp_path / "other", read_only=False) as other:
+        other.write(lambda c: c.execute("update run_metrics set metric_version = 99 where metric = 'class_balance'"))
+        assert export(other, tmp_path / "out").outdated == ["class_balance"]
+    with duckdb.connect() as plain:
+        query = f"select count(class_balance), count(accuracy) from '{tmp_path}/out/dimensions.csv'"
+        assert plain.sql(query).fetchall() == [(0, 3)]
+
+
+def test_places_that_an_export_cannot_have(tiny_suite, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="lies in a store"):
+        export(tiny_suite, tiny_suite.path / "data" / "out")
+    with pytest.raises(UsageError, match="no folder"):
+        export(tiny_suite, "")
+    for name in ("here", "real"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert (export(tiny_suite, ".").folder / "manifest.json").exists()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert (export(tiny_suite, tmp_path / "link").folder / "manifest.json").exists()
+
+
 def test_an_export_is_whole_or_not_there(tiny_suite, tmp_path, monkeypatch):
     def broken(copy):
         raise KeyboardInterrupt
@@ -345,7 +428,7 @@ def test_a_damaged_export_is_refused(exported, store):
     attach(store, str(exported), "lab")
     path.write_bytes(whole + b"more")
     with qubastore.open(store.path) as again, pytest.raises(StoreError, match="is not what the manifest says"):
-        rank(again)
+        rank(again, source="lab")
 
 
 @pytest.mark.parametrize(
@@ -354,6 +437,8 @@ def test_a_damaged_export_is_refused(exported, store):
         ({"format_version": 99}, "newer release"),
         ({"schema_version": 99}, "newer release"),
         ({"tables": 3}, "no manifest of an export"),
+        ({"tables": {}}, "no manifest of an export(.|\n)*no table"),
+        ({"tables": {"x\" as select 1; copy (select 1) to '/tmp/pwned.csv'; --": {}}}, "no manifest of an export"),
         (None, "no manifest of an export"),
     ],
 )
@@ -430,7 +515,9 @@ def test_columns_can_be_said(store, tmp_path):
     ("text", "options", "error", "message"),
     [
         ("model,accuracy\nA,81.2\n", {}, ImportDataError, r"accuracy of A(.|\n)*0 to 1(.|\n)*81.2(.|\n)*accuracy/100"),
-        ("model,parameters\nA,25000000\n", {}, ImportDataError, "parameters/1e6"),
+        ("model,parameters_m\nA,25000000\n", {}, ImportDataError, "parameters/1e6"),
+        ("model,ood_robustness\nA,70\n", {}, ImportDataError, "ood_robustness/100"),
+        ("model,accuracy\nA,0.5\n", {"suite": " "}, UsageError, "--suite has no name"),
         ("model,accuracy\nA,-0.1\n", {}, ImportDataError, "accuracy of A"),
         ("model,accuracy\nA,1e400\n", {}, ImportDataError, "accuracy of A|cannot be ranked"),
         ("model,accuracy\nA,high\n", {}, ImportDataError, "cannot be ranked"),
@@ -447,6 +534,12 @@ def test_columns_can_be_said(store, tmp_path):
             {"columns": {"accuracy": "(select max(top1) from read_csv('/etc/passwd'))"}},
             QueryError,
             "read_csv",
+        ),
+        (
+            "model,top1\nA,5\n",
+            {"columns": {"accuracy": "(select max(quba) from quba_ranking(map {}, pool := '/etc/x.csv'))"}},
+            QueryError,
+            "with pool /etc/x.csv",
         ),
         ("model,top1\nA,5\n", {"columns": {"accuracy": "getenv('HOME')"}}, QueryError, "getenv"),
     ],
@@ -490,6 +583,29 @@ def test_a_table_that_changes_is_read_anew(store, tmp_path):
         assert again.rows("select accuracy from rankable where source = 'figures' order by all") == [(0.6,), (0.7,)]
 
 
+def test_files_that_are_none_or_mean_others(store, tmp_path):
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    (folder / "._good.csv").write_bytes(b"\x00\x05\x16")
+    (folder / "good.csv").write_text("model,accuracy\nA,0.5\n")
+    (folder / "manifest.json").write_text('{"made by": "another program"}')
+    attach(store, str(folder))
+    assert store.rows("from lab.good") == [("A", 0.5)]
+    (tmp_path / "x*.csv").write_text("model,accuracy\nA,0.5\n")
+    with pytest.raises(StoreError, match="one of"):
+        attach(store, str(tmp_path / "x*.csv"), "stars")
+    (tmp_path / "bad.parquet").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"bad.parquet cannot be read"):
+        attach(store, str(tmp_path / "bad.parquet"), "bad")
+    (tmp_path / "dir.csv").mkdir()
+    (tmp_path / "dir.csv" / "inside.csv").write_text("model,accuracy\nB,0.5\n")
+    attach(store, str(tmp_path / "dir.csv"), "dir")
+    assert "B" in run_cli(store, "sql", "from dir.inside")
+    (tmp_path / "blank.csv").write_text("model,accuracy,suite\nB,0.5,\n")
+    attach(store, str(tmp_path / "blank.csv"), "blank")
+    assert store.rows("select suite from rankable where source = 'blank'") == [("quba",)]
+
+
 # Names and places
 
 
@@ -502,6 +618,7 @@ def test_a_table_that_changes_is_read_anew(store, tmp_path):
         ("outputs", "has a meaning"),
         ("accuracy", "has a meaning"),
         ("some", "has a meaning"),
+        ("parquet_lab", "functions of DuckDB"),
         ("Lab", "no name for an attachment"),
         ("a-b", "no name for an attachment"),
         ("a; drop table runs", "no name for an attachment"),
@@ -554,9 +671,9 @@ def test_places_that_are_nothing(store, tmp_path):
     for path, message in (("gone", "nothing at"), ("empty", "cannot be attached"), ("notes.txt", "cannot be attached")):
         with pytest.raises(StoreError, match=message):
             attach(store, str(tmp_path / path), "lab")
-    with pytest.raises(UsageError, match="begins with https://"):
+    with pytest.raises(UsageError, match="cannot be attached"):
         attach(store, "https://example.org/results.csv", "lab")
-    with pytest.raises(UsageError, match="need no --column"):
+    with pytest.raises(UsageError, match="need no --table"):
         attach(store, str(_empty(tmp_path)), "lab", columns={"accuracy": "1"})
 
 

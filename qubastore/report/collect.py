@@ -106,7 +106,7 @@ def collect(
         UsageError: on an unknown suite or model, or where nothing is left.
         QueryError: on a condition that DuckDB refuses.
     """
-    choose_pool(store, where, suite)
+    choose_pool(store, where, suite, "all")
     rows = _rows(store, suite)
     if models:
         check_models(models, [row["model"] for row in rows], suite)
