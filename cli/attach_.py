@@ -85,7 +85,8 @@ def _said(store: Store, made: Attachment) -> list[str]:
     lacks = " or ".join(f"{d.column} is null" for d in DIMENSIONS)
     rows = f"from {ROWS} where source = ? group by suite order by suite"
     counts = store.rows(f"select suite, count(*), bool_or({lacks}) {rows}", [made.name])
-    what = {"store": "the store", "export": "the export", "tables": f"{len(tables)} tables"}[made.kind]
+    counted = "1 table" if len(tables) == 1 else f"{len(tables)} tables"
+    what = {"store": "the store", "export": "the export", "tables": counted}[made.kind]
     lines = [f"attached {made.name}: {what} at {made.location}, read where it is"]
     if made.kind == "tables":
         lines += [f"  {made.name}.{table}" for table in list(tables)[:12]]

@@ -135,7 +135,7 @@ def connect(store: Store, attachment: Attachment, *, thorough: bool = False) -> 
                 beside.folders.append(f"{location.data}/")
             else:
                 files = _files(store, attachment, thorough=thorough)
-                # Files may change while they are attached; DuckDB's cache looks at whole seconds alone.
+                # Files may change while they are attached, sooner than DuckDB's cache of files notices.
                 connection.execute("set enable_external_file_cache = false")
                 connection.execute(f"attach ':memory:' as {name}")
                 for table, path in files.items():
