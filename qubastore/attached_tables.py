@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qubastore import fence
+from qubastore.attachments import table_stem
 from qubastore.boundary import translated
 from qubastore.dimensions import DIMENSIONS, Dimension
 from qubastore.engine import quote
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from qubastore.attachments import Attachment
     from qubastore.store import Store
 
-DESCRIBING = ("suite", "model", "architecture", "pretraining", "paradigm")
+KINDS = ("architecture", "pretraining", "paradigm")
+DESCRIBING = ("suite", "model", *KINDS)
 FIGURES = (*(d.column for d in DIMENSIONS), "macs_g", "activations_m")
+"""What a table can say of a model, and its figures."""
+
+COLUMNS = {**dict.fromkeys(("suite", "source", "model", *KINDS), "varchar"), **dict.fromkeys(FIGURES, "double")}
+"""Columns of `attached_dimensions`, and their types."""
 
 TIMM_TABLE = "results_imagenet"
 TIMM_COLUMNS = {
@@ -54,8 +60,7 @@ def table_name(path: str) -> str:
     >>> table_name("/data/results-imagenet.csv")
     'results_imagenet'
     """
-    stem = re.sub(r"\.(parquet|csv|csv\.gz|tsv)$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
-    return re.sub(r"\W+", "_", stem.lower(), flags=re.ASCII)
+    return re.sub(r"\W+", "_", table_stem(path.rpartition("/")[2]).lower(), flags=re.ASCII)
 
 
 def choose_columns(
@@ -104,14 +109,13 @@ def choose_columns(
     return ranked, columns
 
 
-def add_rows(store: Store, attachment: Attachment, target: str, names: Sequence[str]) -> None:
+def add_rows(store: Store, attachment: Attachment, target: str) -> None:
     """Append the rows of the ranked table of an attachment to a table.
 
     Args:
         store: A store with the attachment at hand.
         attachment: Whose table.
-        target: The table, with the columns of `attached_dimensions`.
-        names: Those columns.
+        target: The table, with the columns `COLUMNS`.
 
     Raises:
         ImportDataError: where a figure is no number or out of its range, or a model has no name or comes twice.
@@ -123,7 +127,7 @@ def add_rows(store: Store, attachment: Attachment, target: str, names: Sequence[
         f"coalesce(nullif(({expressions.get('suite', 'null')}\n)::varchar, ''), {quote(attachment.suite)})"
     )
     parts = []
-    for name in names:
+    for name in COLUMNS:
         text = expressions.get(name, "null")
         if name in FIGURES and name in expressions:
             # A NaN is what some programs write for a value that is not there.
@@ -192,15 +196,9 @@ def _quoted(name: str) -> str:
 
 
 def _check_expression(store: Store, name: str, text: str) -> None:
-    import duckdb
-
-    try:
-        # An expression alone: nothing that ends it and begins another statement gets through.
-        duckdb.SQLExpression(text)
-    except duckdb.Error as error:
-        raise QueryError(
-            f"--column {name}={text} is no SQL expression",
-            expected="an expression over the table's columns, as in top1/100",
-            found=str(error).strip().splitlines()[0],
-        ) from None
-    store.ask(lambda connection: fence.check_condition(connection, text))
+    words = {
+        "named": f"--column {name}={text}",
+        "kind": "SQL expression",
+        "expected": "an expression over the table's columns, as in top1/100",
+    }
+    store.ask(lambda connection: fence.check_condition(connection, text, **words))

@@ -134,8 +134,6 @@ def attach(
     except BaseException:
         beside.disconnect(store, chosen)
         raise
-    finally:
-        store.beside.in_views = False
 
     def work(connection: duckdb.DuckDBPyConnection) -> tuple[Attachment, ...]:
         from qubastore.registry import insert
@@ -175,6 +173,12 @@ def detach(store: Store, name: str) -> Attachment:
     disconnect(store, name)
     store.attachments = tuple(each for each in store.attachments if each.name != name)
     return gone
+
+
+def table_stem(name: str) -> str:
+    """The name of a file without what makes it a table; other names as they are."""
+    match = TABLE_FILES.fullmatch(name)
+    return match[1] if match else name
 
 
 def is_file(location: str) -> bool:
@@ -235,8 +239,7 @@ def _name_of(location: str) -> str:
     parts = [part for part in re.split(r"[/\\]", location.partition("?")[0]) if part]
     while len(parts) > 1 and parts[-1] in ("store", "export", "results", "data"):
         parts.pop()
-    stem = TABLE_FILES.sub(r"\1", parts[-1])
-    name = re.sub(r"\W+", "_", stem.lower(), flags=re.ASCII).strip("_")
+    name = re.sub(r"\W+", "_", table_stem(parts[-1]).lower(), flags=re.ASCII).strip("_")
     return f"_{name}" if name[:1].isdigit() else name
 
 

@@ -17,26 +17,18 @@ from typing import Any
 from qubastore import attached_tables, engine, exporting
 from qubastore.attachments import EXPORT, STORE, TABLE_FILES, TABLES, Attachment, is_file, noted
 from qubastore.boundary import translated
-from qubastore.dimensions import DIMENSIONS
 from qubastore.engine import quote
 from qubastore.errors import ImportDataError, QubastoreError, StoreError
 from qubastore.files import DataFiles
 from qubastore.location import locate
 from qubastore.run_grain import RunGrain
 from qubastore.store import Store, attach_beside
-from qubastore.views import all_views
+from qubastore.views import View, all_views
 
 ROWS = "memory.main.attached_rows"
 """The figures of all attachments: the rows that the view `attached_dimensions` stands for."""
 
 VIEW = "attached_dimensions"
-
-_KINDS = ("architecture", "pretraining", "paradigm")
-COLUMNS = {
-    **dict.fromkeys(("suite", "source", "model", *_KINDS), "varchar"),
-    **dict.fromkeys((*(d.column for d in DIMENSIONS), "macs_g", "activations_m"), "double"),
-}
-"""Columns of `attached_dimensions`, and their types."""
 
 
 def reach(store: Store, query: str) -> None:
@@ -47,8 +39,8 @@ def reach(store: Store, query: str) -> None:
     """
     words = set(re.findall(r"\w+", query.lower()))
     # A macro that is told its pool ranks nothing else.
-    seeing = {view.name for view in all_views() if view.parameters is None or not re.search(r"\bpool\s*:=", query)}
-    if words & _ranking_views() & seeing:
+    has_pool = re.search(r"\bpool\s*:=", query)
+    if words & {VIEW, *(view.name for view in _ranking_views() if view.parameters is None or not has_pool)}:
         gather(store)
         _let_views_see(store)
     for attachment in store.attachments:
@@ -68,9 +60,8 @@ def _let_views_see(store: Store) -> None:
         return
     with translated():
         store._connection.execute(f"create or replace temp view {VIEW} as from {ROWS}")
-        for view in all_views():
-            if view.name in _ranking_views() - {VIEW}:
-                view.create(store._connection, temporary=True)
+        for view in _ranking_views():
+            view.create(store._connection, temporary=True)
     store.beside.in_views = True
 
 
@@ -96,7 +87,7 @@ def gather(store: Store, source: str = "all", *, only: Attachment | None = None,
     beside.notes.clear()
     beside.errors.clear()
     beside.suites.clear()
-    listed = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    listed = ", ".join(f"{name} {kind}" for name, kind in attached_tables.COLUMNS.items())
     with translated(), contextlib.closing(store.cursor()) as cursor:
         cursor.execute(f"create or replace table {ROWS} ({listed})")
     for attachment in [only] if only else store.attachments:
@@ -106,7 +97,7 @@ def gather(store: Store, source: str = "all", *, only: Attachment | None = None,
             connect(store, attachment, thorough=thorough)
             with _named(attachment):
                 if attachment.kind == TABLES:
-                    attached_tables.add_rows(store, attachment, ROWS, list(COLUMNS))
+                    attached_tables.add_rows(store, attachment, ROWS)
                 else:
                     _add_measured(store, attachment)
         except QubastoreError as error:
@@ -156,7 +147,6 @@ def disconnect(store: Store, name: str) -> None:
     with translated():
         store._connection.execute(f"detach database if exists {name}")
     store.beside.connected.discard(name)
-    store.beside.in_views = False
 
 
 def tables_at(store: Store, attachment: Attachment) -> dict[str, list[str]]:
@@ -178,13 +168,13 @@ def tables_at(store: Store, attachment: Attachment) -> dict[str, list[str]]:
 
 
 @cache
-def _ranking_views() -> frozenset[str]:
-    """The views and macros that see attached figures."""
-    found = {VIEW}
+def _ranking_views() -> tuple[View, ...]:
+    """The views and macros that read `attached_dimensions`, each after those that it reads."""
+    found: dict[str, View] = {}
     for view in all_views():
-        if view.reads & found:
-            found.add(view.name)
-    return frozenset(found)
+        if view.reads & {VIEW, *found}:
+            found[view.name] = view
+    return tuple(found.values())
 
 
 @contextlib.contextmanager
@@ -246,8 +236,8 @@ def _add_measured(store: Store, attachment: Attachment) -> None:
             "select distinct datasets.name, datasets.dataset_id from dimension_runs"
             " join runs using (run_id) join datasets using (dataset_id) order by all"
         )
-        unknown = {"source": f"{quote(name)} as source", **{c: f"null as {c}" for c in _KINDS}}
-        columns = ", ".join(unknown.get(column, column) for column in COLUMNS)
+        unknown = {"source": f"{quote(name)} as source", **{c: f"null as {c}" for c in attached_tables.KINDS}}
+        columns = ", ".join(unknown.get(column, column) for column in attached_tables.COLUMNS)
         copy.keep("attached_of_one", f"select {columns} from measured_dimensions")
         suites = copy.rows("select * from own_suites")
     known = {"this store": _by_suite(store.rows("from store.main.own_suites")), **store.beside.suites}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from qubastore import __version__
+from qubastore.attached_tables import FIGURES
 from qubastore.attachments import MANIFEST
 from qubastore.boundary import translated
 from qubastore.dimensions import DIMENSIONS
@@ -180,7 +181,7 @@ def checked_files(location: str, *, thorough: bool = False) -> dict[str, str]:
 def _write_tables(copy: RunGrain, folder: Path) -> dict[str, dict[str, Any]]:
     """Write every table; return what the manifest says of them."""
     of_models, of_runs = "where model_id in (from chosen_models)", "where run_id in (from chosen_runs)"
-    columns = ", ".join(("suite", "model", *(d.column for d in DIMENSIONS), "macs_g", "activations_m"))
+    columns = ", ".join(("suite", "model", *FIGURES))
     queries = {
         # Models of one name are told apart as in this store, whatever part of them is exported.
         "models": "select * replace (coalesce((select any_value(run.model) from run_details as run"

@@ -97,12 +97,36 @@ def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) ->
         )
 
 
-def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Refuse a condition that reads anything but tables and views of the store.
+def check_condition(
+    connection: duckdb.DuckDBPyConnection,
+    condition: str,
+    *,
+    named: str,
+    kind: str,
+    expected: str,
+    hint: str | None = None,
+) -> None:
+    """Refuse a text for a query that is no single expression, or reads more than tables and views of the store.
+
+    Args:
+        connection: A connection, to parse with.
+        condition: The text.
+        named: What the user typed, for messages.
+        kind: What it should be, as in `SQL condition`.
+        expected: The same at length, with an example.
+        hint: What to look at.
 
     Raises:
-        QueryError: naming what it reads.
+        QueryError: naming what DuckDB found, or what it reads.
     """
+    import duckdb
+
+    try:
+        # An expression alone: nothing that closes the parenthesis or begins another statement gets through.
+        duckdb.SQLExpression(condition)
+    except duckdb.Error as error:
+        found = str(error).strip().splitlines()[0]
+        raise QueryError(f"{named} is no {kind}", expected=expected, found=found, hint=hint) from None
     row = connection.execute("select json_serialize_sql(?)", [f"select 1 where ({condition}\n)"]).fetchone()
     tree = json.loads(row[0]) if row else {"error": True}
     if tree.get("error"):
@@ -133,13 +157,8 @@ def _outsiders(node: Any) -> Iterator[str]:
         called = str(node.get("function", {}).get("function_name", "a table function"))
         if called.lower() not in _FUNCTIONS | _macros():
             yield called
-        for number, argument in enumerate(node.get("function", {}).get("children", [])):
-            name = str(argument.get("alias", "")).lower()
-            # A macro's pool is the name of a table; DuckDB would take a path for one.
-            if called.lower() in _macros() and (name == "pool" or (number and not name)):
-                value = argument.get("value", {}).get("value") if argument.get("class") == "CONSTANT" else None
-                if not re.fullmatch(r"\w+", str(value or "(")):
-                    yield f"{called} with pool {value}" if value else f"{called} with a pool that is computed"
+        if called.lower() in _macros():
+            yield from _outside_pools(called, node.get("function", {}).get("children", []))
     if str(node.get("function_name", "")).lower() in _SCALARS:
         yield str(node["function_name"])
     if kind == "BASE_TABLE":
@@ -152,6 +171,16 @@ def _outsiders(node: Any) -> Iterator[str]:
             yield str(node["table_name"])
     for value in node.values():
         yield from _outsiders(value)
+
+
+def _outside_pools(called: str, arguments: Sequence[Any]) -> Iterator[str]:
+    """Pools of a macro that are no names of tables: DuckDB would take a path for one."""
+    for number, argument in enumerate(arguments):
+        name = str(argument.get("alias", "")).lower()
+        if name == "pool" or (number and not name):
+            value = argument.get("value", {}).get("value") if argument.get("class") == "CONSTANT" else None
+            if not re.fullmatch(r"\w+", str(value or "(")):
+                yield f"{called} with pool {value}" if value else f"{called} with a pool that is computed"
 
 
 def is_outside(text: str) -> bool:

@@ -20,7 +20,7 @@ from qubastore.bootstrap import RESAMPLES
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
 from qubastore.naming import named_model
-from qubastore.ranking import Ranking, contributions, pareto_front, rank
+from qubastore.ranking import Ranking, contributions, front_note, pareto_front, rank
 from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
 from qubastore.stability import ranks
 from qubastore.store import Store
@@ -154,8 +154,7 @@ def rank_intervals(
         )
     notes = _notes(ranking, estimates, undefined, level, seed)
     if front:
-        named = ", ".join(dimension.name for dimension in front)
-        notes.insert(0, f"{len(fronted)} of {len(ranking.rows)} models are on the Pareto front of {named}")
+        notes.insert(0, front_note(fronted, ranking.rows, front))
         if len(placed) > len(fronted):
             rest = f"in more than {100 * (1 - level):g} % of the resamples"
             notes.insert(1, f"{len(placed) - len(fronted)} more are shown: they are on it {rest}")

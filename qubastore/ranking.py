@@ -124,8 +124,7 @@ def rank(
     mixed = len({row[columns.index("source")] for row in rows}) > 1
     if front:
         kept = pareto_front(rows, columns, front)
-        named = ", ".join(dimension.name for dimension in front)
-        notes.append(f"{len(kept)} of {len(rows)} models are on the Pareto front of {named}")
+        notes.append(front_note(kept, rows, front))
         rows = kept
     return Ranking(columns, rows[:top], notes, final, mixed)
 
@@ -306,6 +305,12 @@ def pareto_front(
     ]
 
 
+def front_note(kept: Sequence[Any], rows: Sequence[Any], front: Sequence[Dimension]) -> str:
+    """How many of the rows of a ranking are on a Pareto front."""
+    named = ", ".join(dimension.name for dimension in front)
+    return f"{len(kept)} of {len(rows)} models are on the Pareto front of {named}"
+
+
 def of_source(source: str) -> str:
     """The condition over `rankable` that a choice of sources stands for; `auto` stands for all."""
     if source in ("auto", "all"):
@@ -328,19 +333,13 @@ def check_condition(store: Store, where: str) -> None:
     Raises:
         QueryError: naming what DuckDB found.
     """
-    import duckdb
-
-    try:
-        # An expression alone: nothing that closes the parenthesis or begins another statement gets through.
-        duckdb.SQLExpression(where)
-    except duckdb.Error as error:
-        raise QueryError(
-            f"--where {where!r} is no SQL condition",
-            expected='a condition over the columns of rankable, as in "accuracy > 0.8 and parameters_m < 30"',
-            found=str(error).strip().splitlines()[0],
-            hint="qubastore show views rankable",
-        ) from None
-    store.ask(lambda connection: fence.check_condition(connection, where))
+    words = {
+        "named": f"--where {where!r}",
+        "kind": "SQL condition",
+        "expected": 'a condition over the columns of rankable, as in "accuracy > 0.8 and parameters_m < 30"',
+        "hint": "qubastore show views rankable",
+    }
+    store.ask(lambda connection: fence.check_condition(connection, where, **words))
 
 
 def _needed(weights: Mapping[str, float]) -> list[Dimension]:
