@@ -41,9 +41,10 @@ class Bench:
         from qubastore.models import ModelSpec
 
         source = ModelSource.of(ModelSpec.parse(f"python:{file}:{name}"))
-        self.model_id = describe(source.load()).model_id
+        model = describe(source.load())
+        self.model_id = model.model_id
         self.evaluator = Evaluator(Settings(folder, "bf16", None, use_gpu, os.cpu_count() or 1))
-        self.evaluator.load(self.model_id, source)
+        self.evaluator.load(model, source)
 
     def forward(self, batches: tuple[int, ...], images: int) -> tuple[float, int]:
         """Images per second of forward passes alone on random tensors on the device: of the best batch size."""

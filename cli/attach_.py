@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -99,6 +100,6 @@ def _said(store: Store, made: Attachment) -> list[str]:
     for suite, n, _ in counts:
         lines.append(f"{n} {'model' if n == 1 else 'models'} in suite {suite}")
     suite, _, partial = counts[0]
-    words = ["qubastore rank --source all", *([f"--suite {suite}"] if suite != "quba" else [])]
+    words = ["qubastore rank --source all", *([f"--suite {shlex.quote(suite)}"] if suite != "quba" else [])]
     lines.append(f"next: {' '.join([*words, *(['--partial'] if partial else [])])}")
     return lines

@@ -26,7 +26,15 @@ def command(source: str, target: str, models: tuple[str, ...]) -> None:
     from qubastore.errors import StoreNotFoundError
     from qubastore.store import init, open_store
 
-    with open_store(source) as here:
+    try:
+        here = open_store(source)
+    except StoreNotFoundError as error:
+        raise StoreNotFoundError(
+            error.what,
+            expected="the store to copy from",
+            hint="qubastore copy SOURCE TARGET: SOURCE is the store that is there",
+        ) from None
+    with here:
         try:
             there = open_store(target, read_only=False)
         except StoreNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from qubastore.cli.options import store_option
@@ -36,4 +38,4 @@ def command(folder: str, models: tuple[str, ...], store_path: str | None) -> Non
         click.echo(f"note: {done.unfinished:,} unfinished runs are left out", err=True)
     if done.outdated:
         click.echo(f"note: left out, computed by another release: {', '.join(done.outdated)}", err=True)
-    click.echo(f"next, wherever it goes: qubastore attach {done.folder}")
+    click.echo(f"next, wherever it goes: qubastore attach {shlex.quote(str(done.folder))}")

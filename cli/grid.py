@@ -44,7 +44,7 @@ def print_grid(
     """
     headings = [column.heading.split("\n") for column in columns]
     height = max(map(len, headings))
-    widths = [max([*map(len, heading), *(len(row[i]) for row in rows)]) for i, heading in enumerate(headings)]
+    widths = [max([*map(cells_of, heading), *(cells_of(row[i]) for row in rows)]) for i, heading in enumerate(headings)]
     folding = next((i for i, column in enumerate(columns) if column.folds), None)
     if folding is not None and sys.stdout.isatty():
         over = sum(widths) + len(widths) - 1 - shutil.get_terminal_size().columns
@@ -53,7 +53,7 @@ def print_grid(
     for level in range(height):
         cells = [(["", *heading] if len(heading) < height else heading)[level] for heading in headings]
         lines.append(
-            " ".join(styled(_aligned(c, *at), "bold") for c, at in zip(cells, _places(columns, widths), strict=True))
+            " ".join(styled(aligned(c, *at), "bold") for c, at in zip(cells, _places(columns, widths), strict=True))
         )
     for row in rows:
         parts = [_folded(cell, widths[i]) if i == folding else [cell] for i, cell in enumerate(row)]
@@ -61,7 +61,7 @@ def print_grid(
             cells = [part[line] if line < len(part) else "" for part in parts]
             lines.append(
                 " ".join(
-                    styled(_aligned(cell, *at), "green" if marked(cell) else column.style)
+                    styled(aligned(cell, *at), "green" if marked(cell) else column.style)
                     for cell, column, at in zip(cells, columns, _places(columns, widths), strict=True)
                 )
             )
@@ -90,9 +90,26 @@ def _places(columns: Sequence[Column], widths: Sequence[int]) -> list[tuple[int,
     return [(width, column.right) for width, column in zip(widths, columns, strict=True)]
 
 
-def _aligned(text: str, width: int, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
+def cells_of(text: str) -> int:
+    """The cells that a text takes on a screen: Chinese, Japanese and Korean letters take two, accents none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def aligned(text: str, width: int, right: bool = False) -> str:
+    """Text filled up with spaces to a width in cells."""
+    spaces = " " * max(0, width - cells_of(text))
+    return spaces + text if right else text + spaces
 
 
 def _folded(text: str, width: int) -> list[str]:
-    return [text[first : first + width] for first in range(0, len(text), width)] or [""]
+    """Text in pieces of at most `width` cells, which is two at least."""
+    pieces = [""]
+    for letter in text:
+        if pieces[-1] and cells_of(pieces[-1] + letter) > width:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
 from qubastore import __version__
-from qubastore.errors import QubastoreError
+from qubastore.errors import QubastoreError, check_text
 
 COMMANDS = {
     "init": "Make a store.",
@@ -91,8 +94,11 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; the entry point of the console script."""
+    _prepare_streams()
     try:
+        _check_words(sys.argv[1:])
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as request:
         sys.exit(request.exit_code)
     except click.ClickException as error:
@@ -104,11 +110,39 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, a pager) has seen enough; keep Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit:
+        # Click ends with 1 where a reader closed its pipe, and leaves this behind.
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            _reader_left()
+        raise
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        _reader_left()
     sys.exit(0)
+
+
+def _reader_left() -> NoReturn:
+    """End well: the reader (head, a pager) has seen enough. Python must not complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    sys.exit(0)
+
+
+def _prepare_streams() -> None:
+    """Where the locale is not UTF-8, print what it lacks as `?` instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse what was typed and is not UTF-8: a path, a name or a query of a store is stored and sent as text.
+
+    Raises:
+        UsageError: naming it.
+    """
+    for word in words:
+        check_text("what was typed", word)
 
 
 def report(error: QubastoreError) -> None:

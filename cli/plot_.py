@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -54,12 +55,30 @@ def reliability(model: str, dataset: str | None, store_path: str | None, format_
         name, model_id = named_model(store, model)
         runs = complete_runs_of(store, model_id)
         run = named_run(store, name, runs, dataset) if dataset is not None else _only(name, runs)
+        _check_classes(name, run)
         rows = _bins(store, run)
         figures = dict(store.rows("select metric, value from run_metrics where run_id = ?", [run.run_id]))
     if format_ != "table" or output is not None:
         write_rows(("low", "high", "n", "accuracy", "confidence"), rows, format_=format_, output=output)
         return
     _draw(name, run, rows, figures)
+
+
+def _check_classes(name: str, run: RunName) -> None:
+    """Refuse a run whose classes are no outputs of the model: it is right or wrong about none.
+
+    Raises:
+        UsageError: saying so.
+    """
+    from qubastore.errors import UsageError
+    from qubastore.labels import label_space
+
+    if label_space(run.label_space).rule == "none":
+        raise UsageError(
+            f"{name} answers in other classes than {run.place} has, so it is neither right nor wrong there",
+            expected="a dataset in the model's own classes, such as imagenet-val",
+            hint="qubastore show runs",
+        )
 
 
 def _only(name: str, runs: Sequence[RunName]) -> RunName:
@@ -79,7 +98,7 @@ def _only(name: str, runs: Sequence[RunName]) -> RunName:
     raise UsageError(
         f"{name} has {len(found) or 'no'} complete runs over unaltered images",
         found=", ".join(sorted(run.dataset for run in found)) or None,
-        hint=f"--dataset {found[0].dataset}" if found else "qubastore show runs",
+        hint=f"--dataset {shlex.quote(found[0].dataset)}" if found else "qubastore show runs",
     )
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import click
 
+from qubastore.cli.grid import aligned, cells_of
 from qubastore.errors import StoreError, UsageError
 
 MAX_TABLE_ROWS = 200
@@ -200,7 +201,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str])
     more = next(iterator, None) is not None
     cells = [[text(value) for value in row] for row in shown]
     console = Console(file=file, highlight=False, soft_wrap=False)
-    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
+    widths = [max([cells_of(name), *(cells_of(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     needed = sum(min(width, _MIN_CELL) + 2 for width in widths)
     if not console.is_terminal:
         console.width = max(80, sum(widths) + 2 * len(widths))
@@ -222,11 +223,11 @@ def _records(columns: Sequence[str], cells: Sequence[Sequence[str]], console: An
     """One row after another, a line per column: for tables wider than the terminal."""
     from rich.text import Text
 
-    width = max(map(len, columns))
+    width = max(map(cells_of, columns))
     for number, row in enumerate(cells, start=1):
         console.print(Text(f"─ {number} ".ljust(min(console.width, 60), "─"), style="dim"))
         for name, value in zip(columns, row, strict=True):
-            console.print(Text.assemble((name.ljust(width), "bold"), "  ", value), soft_wrap=True)
+            console.print(Text.assemble((aligned(name, width), "bold"), "  ", value), soft_wrap=True)
 
 
 def _tail(count: int, *, more: bool, file: IO[str]) -> None:

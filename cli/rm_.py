@@ -53,15 +53,14 @@ def model(model: str, yes: bool, store_path: str | None) -> None:
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
-        rows = store.rows("select model_id, name from models order by name")
-        shown = dict(store.rows("select distinct model_id, model from run_details"))
-        chosen = [(i, name) for i, name in rows if model in (i, name, shown.get(i))]
+        rows = store.rows("select model_id, model, name from model_names order by model")
+        chosen = [(identity, shown) for identity, shown, name in rows if model in (identity, name, shown)]
         if len(chosen) != 1:
             raise UsageError(
                 f"{len(chosen)} models are called {model!r}",
                 expected="the name or the id of one model",
                 found=", ".join(identity for identity, _ in chosen) or None,
-                hint=did_you_mean(model, [name for _, name in rows]) or "qubastore show models",
+                hint=did_you_mean(model, [shown for _, shown, _ in rows]) or "qubastore show models",
             )
         identity, name = chosen[0]
         if not yes:

@@ -16,19 +16,30 @@ SILENT_SECONDS = 600
 """An ingest elsewhere that has committed nothing for so long may be dead."""
 
 RUNS = """
+    with killed as (
+        select run_id, count(*) as n_killed
+        from (select unnest(run_ids) as run_id from drivers where list_contains(?, driver_id))
+        group by run_id
+    ),
+    progress as (
+        select run_progress.*, n_drivers - coalesce(n_killed, 0) as n_alive
+        from run_progress left join killed using (run_id)
+    )
     select
         model, dataset, condition, precision, n_done || '/' || n_samples as images, n_failed as failed,
-        round(images_per_second, 1) as images_s,
+        if(n_alive > 0, round(images_per_second, 1), null) as images_s,
         case
             when complete then 'complete'
-            when n_drivers = 0 then 'waits for an ingest'
-            when n_done = n_samples then 'being summed up'
-            else 'at work'
+            when n_alive > 0 and n_done = n_samples then 'being summed up'
+            when n_alive > 0 then 'at work'
+            when n_drivers > 0 then 'was killed'
+            else 'waits for an ingest'
         end as state,
-        seconds_left
-    from run_progress
+        if(n_alive > 0, seconds_left, null) as seconds_left
+    from progress
     order by n_drivers = 0, complete, model, dataset, condition, precision
 """
+"""One value: the ids of ingests that were killed."""
 DRIVERS = """
     with done as (
         select driver_id, sum(n_samples)::bigint as n_done, max(committed_at) as last_commit_at
@@ -83,8 +94,16 @@ def command(store_path: str | None, watch: float | None, format_: str, output: s
         time.sleep(watch)
 
 
+def dead_drivers(store: Store) -> list[str]:
+    """Ids of the ingests on this machine that were killed and left their note."""
+    from qubastore.drivers import is_alive
+
+    noted = store.rows("select driver_id, host, process_id from drivers")
+    return [driver_id for driver_id, host, process_id in noted if is_alive(host, process_id) is False]
+
+
 def _runs(store: Store, *, human: bool) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    rows = store.rows(RUNS)
+    rows = store.rows(RUNS, [dead_drivers(store)])
     columns = ("model", "dataset", "condition", "precision", "images", "failed", "images_s", "state", "seconds_left")
     if not human:
         return columns, rows

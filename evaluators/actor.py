@@ -21,12 +21,16 @@ from qubastore.errors import IngestError, ModelError, OutputError, QubastoreErro
 from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.batch_size import LARGEST, Sizes, largest_that_fits, work_of
 from qubastore.evaluators.images import Decoded, open_image
-from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, classifier, describe
+from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
+from qubastore.evaluators.loaders.features import find_classifier, first_tensor
+from qubastore.evaluators.loaders.fixed_images import not_repeatable
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.resolution import at_resolution
 from qubastore.files import DataFiles
+from qubastore.fingerprints import same_answers
+from qubastore.identity import canonical_json
 from qubastore.labels import label_space
-from qubastore.models import Preprocessing
+from qubastore.models import Model, Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -38,14 +42,61 @@ class _Held:
 
     loaded: LoadedModel
     module: torch.nn.Module
-    features: list[torch.Tensor]
-    has_features: bool
+    model: Model
     batch_sizes: Sizes
     input_size: tuple[int, int] | None
     mean: torch.Tensor | None
     std: torch.Tensor | None
     resized: dict[int, torch.nn.Module] = field(default_factory=dict)
     compiled: dict[int, Any] = field(default_factory=dict)
+    capturing: bool = False
+    captured: list[torch.Tensor | None] = field(default_factory=list)
+    hooked: bool = False
+    repeated: set[str] = field(default_factory=set)
+
+    def watch_features(self) -> None:
+        """Have what enters the classifier captured, from here on, while `capturing` is true.
+
+        Raises:
+            ModelError: where no layer can be shown to be the classifier.
+        """
+        if self.hooked:
+            return
+        layer = find_classifier(self.loaded)
+        if layer is None:
+            raise ModelError(
+                f"features of {self.loaded.name} cannot be told",
+                expected="a linear layer that takes one vector per image and whose output is the network's",
+                found="none that does",
+                hint="--keep outputs,logits",
+            )
+
+        def capture(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self.capturing:
+                self.captured.append(first_tensor(args, kwargs))
+
+        layer.register_forward_pre_hook(capture, with_kwargs=True)
+        # Copies for other sizes and compiled code are of the network without the hook.
+        self.resized, self.hooked = {}, True
+        self.compiled.clear()
+
+    def features(self, n: int) -> NDArray[np.float32]:
+        """What a pass over n images captured, (n or more, feature_width) float32.
+
+        Raises:
+            OutputError: where it is not one vector per image, as wide as is recorded of the model.
+        """
+        captured, width = self.captured, self.model.feature_width
+        found = captured[0] if len(captured) == 1 else None
+        if found is None or found.ndim != 2 or len(found) < n or found.shape[1] != width:
+            shapes = ", ".join("nothing" if each is None else str(tuple(each.shape)) for each in captured)
+            raise OutputError(
+                f"features of {self.loaded.name} cannot be told in this pass",
+                expected=f"one vector of {width} numbers per image at its classifier",
+                found=shapes or "nothing: its classifier was not asked",
+                hint="--keep outputs,logits",
+            )
+        return found.detach().float().cpu().numpy()
 
     def compile(self, module: torch.nn.Module) -> Any:
         """The same network through torch.compile, made once."""
@@ -109,11 +160,11 @@ class Evaluator:
         torch.backends.cudnn.deterministic = True
         self._models: dict[str, _Held] = {}
 
-    def load(self, model_id: str, source: ModelSource, head: Head | None = None) -> Head | None:
+    def load(self, model: Model, source: ModelSource, head: Head | None = None) -> Head | None:
         """Load a model and prove that it is the one that was planned.
 
         Args:
-            model_id: The model.
+            model: The model, as it was planned.
             source: How to load it.
             head: For a zero-shot model, its head if it was made before.
 
@@ -125,16 +176,9 @@ class Evaluator:
         """
         import torch
 
-        with once_per_node(model_id):
+        with once_per_node(model.model_id):
             loaded = source.load()
-        found = describe(loaded, count=False)
-        if found.model_id != model_id:
-            raise ModelError(
-                f"{loaded.name} is another model each time it is loaded",
-                expected=f"model {model_id}, as planned",
-                found=f"model {found.model_id}",
-                hint="load a checkpoint, or seed the random weights: torch.manual_seed(0)",
-            )
+        _check_same(model, describe(loaded, thorough=False))
         loaded.module.to(self._device)
         made = None
         if loaded.texts is not None:
@@ -142,17 +186,13 @@ class Evaluator:
             loaded.texts.use(made or head)  # type: ignore[arg-type]
         module = loaded.module.to(memory_format=torch.channels_last)
         module.requires_grad_(False)
-        captured: list[torch.Tensor] = []
-        last = classifier(module, found.num_classes or 0)
-        if last is not None:
-            last.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0].detach()))
         mean = std = None
         if isinstance(loaded.preprocessing, Preprocessing):
             mean, std = (
                 torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
                 for values in (loaded.preprocessing.mean, loaded.preprocessing.std)
             )
-        self._models[model_id] = _Held(loaded, module, captured, last is not None, {}, found.input_size, mean, std)
+        self._models[model.model_id] = _Held(loaded, module, model, {}, model.input_size, mean, std)
         return made
 
     def device(self) -> str:
@@ -212,7 +252,6 @@ class Evaluator:
             # Memory, mostly. Whatever else is wrong with the network shows, with its reason, when images go through it.
             return False
         finally:
-            held.features.clear()
             if self._settings.use_gpu:
                 torch.cuda.empty_cache()
         return True
@@ -233,8 +272,24 @@ class Evaluator:
             self._forward_all(batch, sample_ids, request, collected, result)
         for model_id in request.runs:
             if model_id not in result.errors:
-                result.shards.append(self._write(model_id, collected[model_id], request, failures))
+                try:
+                    result.shards.append(self._write(model_id, collected[model_id], request, failures))
+                except OSError:
+                    raise  # the store cannot be written: that is no model's failure
+                except Exception as error:
+                    result.errors[model_id] = self._failure(model_id, error)
         return result
+
+    def _failure(self, model_id: str, error: Exception) -> QubastoreError:
+        """Why a model cannot go on; the others of its group do."""
+        if isinstance(error, QubastoreError):
+            return error
+        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return OutputError(
+            f"{self._models[model_id].loaded.name} failed in its forward pass",
+            found=text[:300],
+            hint="qubastore ingest --limit 8 ...",
+        )
 
     def _batches(
         self, chunks: Sequence[Any], size: int, failures: list[Failure], result: ShardResult
@@ -290,22 +345,16 @@ class Evaluator:
                     if held.normalisation not in normalised:
                         normalised[held.normalisation] = held.normalise(pixels)
                     inputs = normalised[held.normalisation]
+                held.capturing = "features" in request.keep[model_id]
+                if held.capturing:
+                    held.watch_features()
                 logits, features = self._forward(held, inputs, request.condition, first_labels, seeds)
                 outputs.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
-            except QubastoreError as error:
-                result.errors[model_id] = error
-                continue
-            except Exception as error:
-                text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                result.errors[model_id] = OutputError(
-                    f"{held.loaded.name} failed in its forward pass",
-                    found=text[:300],
-                    hint="qubastore ingest --limit 8 ...",
-                )
-                continue
-            seconds = time.perf_counter() - started
-            columns = outputs.output_columns(logits, labels, label_space(request.label_space))
-            collected[model_id].add(sample_ids, logits, features, columns, seconds)
+                seconds = time.perf_counter() - started
+                columns = outputs.output_columns(logits, labels, label_space(request.label_space))
+                collected[model_id].add(sample_ids, logits, features, columns, seconds)
+            except Exception as error:  # whatever one model does, the others go on
+                result.errors[model_id] = self._failure(model_id, error)
 
     def _prepared(self, held: _Held, batch: Sequence[bytes]) -> torch.Tensor:
         """Inputs of a model that prepares images itself, already normalised."""
@@ -339,13 +388,16 @@ class Evaluator:
             try:
                 if condition.is_attack:
                     part = held.normalise(_attacked(held, part, right[chosen], condition, seeds[chosen]))
-                held.features.clear()
-                logits = self._call(held, held.use(condition, self._device), part, size)
+                module = held.use(condition, self._device)
+                held.captured.clear()
+                logits = self._call(held, module, part, size)
+                if held.capturing:
+                    features.append(held.features(len(part))[: len(part)])
                 parts.append(logits.float().cpu().numpy()[: len(part)])
-                if held.features:
-                    features.append(held.features[-1].flatten(1).float().cpu().numpy()[: len(part)])
+                if work not in held.repeated:
+                    self._repeat(held, module, part, size, parts[-1])
+                    held.repeated.add(work)
             except torch.OutOfMemoryError as error:
-                held.features.clear()
                 torch.cuda.empty_cache()
                 if size == 1:
                     raise IngestError(
@@ -355,8 +407,21 @@ class Evaluator:
                 held.batch_sizes[work] = max(1, min(size, len(part)) // 2)
                 continue
             first += len(part)
-        held.features.clear()
+        held.captured.clear()
         return np.concatenate(parts), np.concatenate(features) if features else None
+
+    def _repeat(
+        self, held: _Held, module: torch.nn.Module, part: torch.Tensor, size: int, logits: NDArray[np.float32]
+    ) -> None:
+        """See that a network answers alike to the same batch: the first of each kind of work passes twice.
+
+        Raises:
+            ModelError: where it does not.
+        """
+        again = self._call(held, module, part, size).float().cpu().numpy()[: len(part)]
+        tolerance = 1e-4 if self._settings.precision.startswith("fp32") else 2e-2
+        if not same_answers(logits, again, tolerance):
+            raise not_repeatable(held.loaded.name, logits, again)
 
     def _call(self, held: _Held, module: torch.nn.Module, part: torch.Tensor, size: int) -> torch.Tensor:
         """Logits of a batch; compiled code sees batches of one `size` alone, filled up, and so is compiled once."""
@@ -442,11 +507,26 @@ def _attacked(
     """Adversarial pixels for one model, in float32 whatever the run's precision."""
 
     def network(values: torch.Tensor) -> torch.Tensor:
-        held.features.clear()
         logits: torch.Tensor = held.module(held.normalise(values))
         return logits
 
     eps = condition.number("eps")
+    capturing, held.capturing = held.capturing, False
+    try:
+        return _climb(network, pixels, labels, condition, eps, seeds)
+    finally:
+        held.capturing = capturing
+
+
+def _climb(
+    network: Any,
+    pixels: torch.Tensor,
+    labels: torch.Tensor,
+    condition: Condition,
+    eps: float,
+    seeds: Sequence[int],
+) -> torch.Tensor:
+    """The attack that a condition names."""
     if condition.kind == "fgsm":
         return fgsm(network, pixels, labels, eps=eps)
     return pgd(
@@ -457,6 +537,29 @@ def _attacked(
         alpha=condition.number("alpha"),
         steps=int(condition.parameters["steps"]),
         seeds=seeds or None,
+    )
+
+
+def _check_same(planned: Model, found: Model) -> None:
+    """Refuse a model that is not, on this node, what it was when it was planned.
+
+    Raises:
+        ModelError: naming what differs.
+    """
+    now, then = found.fingerprint, planned.fingerprint
+    # What was read from the store has lists where a loader has tuples.
+    if canonical_json(list(found.described)) != canonical_json(list(planned.described)):
+        differs = "other weights" if found.weights_hash != planned.weights_hash else "another description"
+    elif then is not None and now is not None and then.agrees(now) is False:
+        differs = "other answers to the fixed images, with the same weights"
+    else:
+        return
+    raise ModelError(
+        f"{found.name} is another model each time it is loaded",
+        expected=f"model {planned.model_id}, as planned",
+        found=differs,
+        hint="load a checkpoint, or seed the random weights: torch.manual_seed(0); on a cluster, what the file imports"
+        " and reads must be the same on every node",
     )
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def cluster(
             warnings.simplefilter("ignore")
             try:
                 _start(address, num_gpus, num_cpus)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise IngestError(
                     "Ray could not be started" if address is None else f"there is no Ray cluster at {address}",
                     found=str(error).splitlines()[0] if str(error) else type(error).__name__,
@@ -164,6 +165,14 @@ def cluster(
 
 
 def _hint(address: str | None, message: str) -> str:
+    if "AF_UNIX" in message:
+        return (
+            "RAY_TMPDIR=/tmp qubastore ingest ...: Ray's sockets lie in a temporary folder, whose path is too long here"
+        )
+    if re.search(r"\[Errno \d+\]", message) and address is None:
+        return "RAY_TMPDIR=DIR qubastore ingest ..., with a folder that can be written; now it is " + (
+            os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+        )
     if "ray[client]" in message:
         return "pip install 'qubastore[cluster]'"
     if address is None:

@@ -84,10 +84,10 @@ def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
     """`"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
     expected = f'"PATH" or {{ path = "PATH", layout = "{next(iter(OWN_LAYOUTS))}" }}'
     table = {"path": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: datasets.{name}", expected)
-    _known(table, ("path", "layout", "framing"), f"{path}: datasets.{name}")
+    _known(table, ("path", "layout", "framing", "order"), f"{path}: datasets.{name}")
     for key in ("path", *table):
         _typed(table.get(key), str, f"{path}: datasets.{name}.{key}", expected)
-    return own_datasets(name, base / table["path"], table.get("layout"), table.get("framing"))
+    return own_datasets(name, base / table["path"], table.get("layout"), table.get("framing"), order=table.get("order"))
 
 
 def _spec(entry: Any, base: Path, path: str) -> ModelSpec | str:

@@ -6,6 +6,7 @@ Resizing and cropping give the same pixels as timm's and torchvision's evaluatio
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,7 +99,8 @@ def decode(
         except DatasetError:
             raise
         except Exception as error:  # Pillow raises many kinds on bad data, SyntaxError among them
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            # Addresses of objects in memory would make one reason another each time.
+            text = re.sub(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>", "", f"{type(error).__name__}: {error}".splitlines()[0])
             result.failures.append(Failure(sample.sample_id, sample.key, text[:300]))
             continue
         result.sample_ids.append(sample.sample_id)
@@ -119,9 +121,42 @@ def _check_size(image: Image.Image, sample: SampleFile) -> None:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Decode an image into RGB, whatever its mode."""
+    """Decode an image into RGB with 8 bits a channel, as torchvision's loader does.
+
+    Colour tables are looked up, CMYK and other colour spaces converted, transparency is dropped (what lies under it
+    shows), of several frames the first is taken, and an orientation in EXIF data is not applied. What torchvision's
+    loader clips to black or white is scaled: 16 bits a channel by 257, numbers from 0 to 1 by 255.
+
+    Raises:
+        ValueError: where the values have no known range: 32-bit images, and floats beyond 0 to 1.
+    """
     with Image.open(io.BytesIO(data)) as image:
+        if image.mode.startswith(("I", "F")):
+            image.load()
+            return _scaled_to_8_bits(image).convert("RGB")
         return image.convert("RGB")
+
+
+def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+    """A grey image of more than 8 bits as the grey image that a person sees."""
+    values = np.asarray(image)
+    # Pillow gives a 16-bit PNG or PGM as 32 bits, depending on its release.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        scaled = values.astype(np.float64) / 257
+    elif image.mode == "F" and values.size and np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1:
+        scaled = values.astype(np.float64) * 255
+    else:
+        lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
+        raise ValueError(
+            f"mode {image.mode} has no known range: values from {lowest:g} to {highest:g}; save it with 8 or 16 bits"
+        )
+    grey = np.rint(scaled).astype(np.uint8)
+    # TIFF may count from white, which Pillow undoes for 8 bits alone.
+    tags = getattr(image, "tag_v2", {})
+    return Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
+
+
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

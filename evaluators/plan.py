@@ -14,9 +14,11 @@ from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets import Dataset
 from qubastore.errors import ModelError, QubastoreError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
+from qubastore.fingerprints import Fingerprint
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
 from qubastore.outputs import DEFAULT_KEEP, KINDS
+from qubastore.recognition import recognise
 from qubastore.runs import Run, default_shard_size, place
 from qubastore.store import Store
 from qubastore.suites import Suite
@@ -187,14 +189,19 @@ def plan(
     for task in tasks:
         if datasets.setdefault(task.dataset.name, task.dataset) is not task.dataset:
             raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a name of its own")
+    _report_notes(datasets.values(), report)
     errors: list[tuple[str, str, QubastoreError]] = []
     identified = []
     for spec in models:
+        asked = str(spec) if isinstance(spec, ModelSpec) else spec.name
         try:
             identified.append(_identify(store, spec, report=report))
-        except ModelError as error:
-            errors.append((str(spec) if isinstance(spec, ModelSpec) else spec.name, "every dataset", error))
-    planned = _distinct(model for model, _ in identified)
+        except QubastoreError as error:
+            errors.append((asked, "every dataset", error))
+        except Exception as error:  # a library's own: the other models go on
+            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            errors.append((asked, "every dataset", ModelError(f"{asked} cannot be loaded", found=text[:300])))
+    planned = _distinct([model for model, _ in identified], report)
     pairs = []
     noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
     for model, task in itertools.product(planned, tasks):
@@ -240,6 +247,16 @@ def plan(
     return Plan(tuple(runs), force, tuple(errors))
 
 
+def _report_notes(datasets: Iterable[Dataset], report: Callable[[str], None]) -> None:
+    """What users should know of datasets; what is true of several is said once."""
+    names: dict[str, list[str]] = {}
+    for dataset in datasets:
+        for note in dataset.notes:
+            names.setdefault(note, []).append(dataset.name)
+    for note, of in names.items():
+        report(f"dataset {of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {note}")
+
+
 def _register(
     connection: duckdb.DuckDBPyConnection,
     identified: Iterable[tuple[PlannedModel, str | None]],
@@ -261,8 +278,14 @@ def _committed(store: Store) -> dict[str, dict[int, set[str]]]:
     return found
 
 
-def _distinct(models: Iterable[PlannedModel]) -> list[PlannedModel]:
-    return list({model.model_id: model for model in models}.values())
+def _distinct(models: Sequence[PlannedModel], report: Callable[[str], None]) -> list[PlannedModel]:
+    """Each model once; where two specs mean one model, that is said."""
+    found: dict[str, PlannedModel] = {}
+    for model in models:
+        first = found.setdefault(model.model_id, model)
+        if str(first.source.spec) != str(model.source.spec):
+            report(f"{model.source.spec} and {first.source.spec} are one model: it is run once, as {first.model.name}")
+    return list(found.values())
 
 
 def _identify(
@@ -280,22 +303,27 @@ def _identify(
         f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is"
         + (" (this runs the code in its file)" if runs_code else "")
     )
-    model = describe(source.load())
-    named = store.rows("select name from models where model_id = ?", [model.model_id])
-    if named and named[0][0] != model.name:
-        report(f"{model.name} is {named[0][0]}, which is in the store: its numbers stand under that name")
-        model = replace(model, name=named[0][0])
-    return PlannedModel(model, model.model_id, source), revision
+    loaded = source.load()
+    for note in loaded.notes:
+        report(note)
+    found = recognise(store.rows, describe(loaded))
+    for note in found.notes:
+        report(note)
+    return PlannedModel(found.model, found.model.model_id, source), revision
 
 
 def _stored_model(store: Store, model_id: str) -> Model:
     columns = (
         "name, loader, architecture, weights_hash, preprocessing, input_height, input_width, num_classes, parameters,"
-        " feature_width, output_type"
+        " feature_width, output_type, precision, version, values, packages"
     )
-    row = store.rows(f"select {columns} from models where model_id = ?", [model_id])[0]
-    name, loader, architecture, weights, preprocessing, height, width, *rest = row
-    return Model(name, loader, json.loads(architecture), weights, json.loads(preprocessing), (height, width), *rest)
+    query = f"select {columns} from models left join fingerprints using (model_id) where model_id = ?"
+    row = store.rows(query, [model_id])[0]
+    name, loader, architecture, weights, preprocessing, height, width, *rest = row[:11]
+    precision, version, values, packages = row[11:]
+    model = Model(name, loader, json.loads(architecture), weights, json.loads(preprocessing), (height, width), *rest)
+    known = None if values is None else Fingerprint.of(values, precision, version, packages)
+    return replace(model, fingerprint=known, recorded_id=model_id)
 
 
 def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
@@ -331,6 +359,8 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
         )
     if "features" in keep and model.model.feature_width is None:
         raise ModelError(
-            f"{model.model.name} has no linear classifier, so its features cannot be told",
+            f"features of {model.model.name} cannot be told",
+            expected="a linear layer that takes one vector per image and whose output is the network's",
+            found="none that does",
             hint="--keep outputs,logits",
         )

@@ -24,6 +24,7 @@ from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
 from qubastore.identity import canonical_json
 from qubastore.models import Model, ModelSpec
+from qubastore.recognition import recognise
 from qubastore.store import Store
 
 
@@ -72,12 +73,13 @@ def rescore(
     options = dict(spec.options)
     if templates is not None:
         options["templates"] = templates
-    if temperature is not None:
-        options["temperature"] = f"{temperature:g}"
+    exact = None if temperature is None else repr(float(temperature)).removesuffix(".0")
+    if exact is not None:
+        options["temperature"] = exact
     if options == dict(spec.options):
         raise UsageError("nothing changes", hint="--templates FILE, --temperature T, or both")
     _known(store, spec, model)
-    new = _load(ModelSpec(spec.loader, spec.target, options), say)
+    new = _load(store, ModelSpec(spec.loader, spec.target, options), say)
     source_id = _source(store, spec, new.model)
     if new.model.model_id == source_id:
         raise UsageError("nothing changes: these are the model's own prompts and temperature")
@@ -93,10 +95,10 @@ def rescore(
     if not any(run[3] for run in runs):
         raise UsageError(
             f"no complete run of {model} kept features",
-            hint=f"qubastore ingest --model {model} --keep outputs,logits,features ...",
+            hint=f"qubastore ingest --model {shlex.quote(model)} --keep outputs,logits,features ...",
         )
     head = _head(store, new, source_id, say)
-    changes = {"--templates": templates, "--temperature": f"{temperature:g}" if temperature is not None else None}
+    changes = {"--templates": templates, "--temperature": exact}
     words = [word for name, value in changes.items() if value is not None for word in (name, value)]
     command = shlex.join(["qubastore", "rescore", model, *words])
     made: list[tuple[str, str, str]] = []
@@ -123,14 +125,17 @@ def _known(store: Store, spec: ModelSpec, text: str) -> None:
         raise UsageError(
             f"{text} is not in the store",
             expected=f"one of {', '.join(known)}" if known else "a zero-shot model that was ingested",
-            hint=f"qubastore ingest --model {text} --keep outputs,logits,features ...",
+            hint=f"qubastore ingest --model {shlex.quote(text)} --keep outputs,logits,features ...",
         )
 
 
-def _load(spec: ModelSpec, say: Callable[[str], None]) -> _New:
+def _load(store: Store, spec: ModelSpec, say: Callable[[str], None]) -> _New:
     say(f"loading {spec} to see which model it is")
     loaded = ModelSource.of(spec).load()
-    return _New(describe(loaded), loaded)
+    found = recognise(store.rows, describe(loaded))
+    for note in (*loaded.notes, *found.notes):
+        say(note)
+    return _New(found.model, loaded)
 
 
 def _source(store: Store, spec: ModelSpec, new: Model) -> str:

@@ -248,7 +248,7 @@ class Staff:
         hired = Hired(ray.remote(Evaluator).options(**options).remote(settings), place)
         for model_id, model in self._models.items():
             head = read_head(self._store, model_id) if model.model.loader == "open_clip" else None
-            hired.loads[model_id] = hired.actor.load.remote(model_id, model.source, head)
+            hired.loads[model_id] = hired.actor.load.remote(model.model, model.source, head)
         # Calls of an actor are answered in order: this answer means that all before it are there.
         self.starting[hired.actor.device.remote()] = hired
 

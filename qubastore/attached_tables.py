@@ -14,7 +14,7 @@ from qubastore import fence
 from qubastore.attachments import table_stem
 from qubastore.boundary import translated
 from qubastore.dimensions import DIMENSIONS, Dimension
-from qubastore.engine import quote
+from qubastore.engine import quote, quote_path
 from qubastore.errors import ImportDataError, QueryError, UsageError, check_name
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ TIMM_COLUMNS = {
     "parameters_m": "replace(param_count::varchar, ',', '')::double",
 }
 """timm's results-imagenet.csv: top-1 in per cent, parameters in millions with a comma for thousands."""
+_TIMM_SIZES = (
+    "'timm:' || model"
+    " || if(row_number() over (partition by model order by top1 desc, img_size) = 1, '', ' ' || img_size::varchar)"
+)
+"""The same since August 2024, with a row for each size of the images, sorted by top-1: a model is called by its name at
+the size that comes first, and `NAME SIZE` at others."""
 _TIMM_HEADER = {"model", "top1", "top1_err", "top5", "param_count"}
 
 _RANGES = {
@@ -50,8 +56,8 @@ _RANGES = {
 def reader(path: str) -> str:
     """The table function that reads a file."""
     if path.lower().endswith(".parquet"):
-        return f"read_parquet({quote(path)})"
-    return f"read_csv({quote(path)}, header = true, skip = 0)"
+        return f"read_parquet({quote_path(path)})"
+    return f"read_csv({quote_path(path)}, header = true, skip = 0)"
 
 
 def table_name(path: str) -> str:
@@ -177,7 +183,7 @@ def _rescaled(dimension: Dimension) -> str:
 def _by_names(table: str, columns: Sequence[str]) -> dict[str, str]:
     """What a table's columns are by their names; nothing where that makes no ranking."""
     if table == TIMM_TABLE and set(columns) >= _TIMM_HEADER:
-        return dict(TIMM_COLUMNS)
+        return {**TIMM_COLUMNS, **({"model": _TIMM_SIZES} if "img_size" in columns else {})}
     spelled = {name.lower(): name for name in columns}
     found = {name: _quoted(spelled[name]) for name in (*DESCRIBING, *FIGURES) if name in spelled}
     found = {**_model_column(columns), **found}

@@ -188,17 +188,6 @@ def _told(path: str) -> Iterator[None]:
         raise StoreError(f"{path} cannot be read", found=str(error).strip().splitlines()[0]) from None
 
 
-def _plain(path: str) -> str:
-    """A path that means itself: DuckDB would take `*`, `?` and `[` for patterns.
-
-    Raises:
-        StoreError: where it has one of these.
-    """
-    if re.search(r"[*?\[]", path):
-        raise StoreError(f"{path} has one of * ? [ in its path", hint="rename it")
-    return path
-
-
 def _files(store: Store, attachment: Attachment, *, thorough: bool) -> dict[str, str]:
     """Table -> file."""
     location = attachment.location
@@ -207,7 +196,7 @@ def _files(store: Store, attachment: Attachment, *, thorough: bool) -> dict[str,
     if attachment.kind == EXPORT:
         return exporting.checked_files(location, thorough=thorough)
     if is_file(location):
-        return {attached_tables.table_name(location): _plain(location)}
+        return {attached_tables.table_name(location): location}
     root = DataFiles(location)
     paths = sorted(path for path in root.sizes() if TABLE_FILES.fullmatch(path.removeprefix(f"{location}/")))
     found: dict[str, str] = {}
@@ -218,7 +207,7 @@ def _files(store: Store, attachment: Attachment, *, thorough: bool) -> dict[str,
         name = attached_tables.table_name(path)
         if name in found:
             raise StoreError(f"{path} and {found[name]} are both the table {name}", hint="rename one of them")
-        found[name] = _plain(path)
+        found[name] = path
     if not found:
         raise StoreError(f"{location} holds no Parquet or CSV file")
     return found

@@ -101,6 +101,12 @@ def calibrate(
     name, model_id = named_model(store, model)
     runs = complete_runs_of(store, model_id)
     fitted = named_run(store, name, runs, fit_on)
+    if label_space(fitted.label_space).rule == "none":
+        raise UsageError(
+            f"a temperature cannot be fitted on {fitted.place}: its classes are of another task",
+            expected="a dataset in the model's own classes, such as imagenet-val: no output means one of these",
+            hint=f"qubastore probe fits classifiers for {shlex.quote(fitted.dataset)}",
+        )
     if label_space(fitted.label_space).rule not in ("identity", "subset"):
         raise UsageError(
             f"a temperature cannot be fitted on {fitted.place}: each of its classes stands for several outputs",
@@ -242,7 +248,8 @@ def _check_logits(runs: Sequence[RunName], name: str) -> None:
         if "logits" not in run.kept:
             raise UsageError(
                 f"the run of {name} on {run.place} kept no logits",
-                hint=f"qubastore ingest --model {name} --dataset {run.dataset}=PATH --keep outputs,logits",
+                hint=f"qubastore ingest --model {shlex.quote(name)} --dataset {shlex.quote(run.dataset)}=PATH"
+                " --keep outputs,logits",
             )
 
 

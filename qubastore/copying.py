@@ -6,6 +6,7 @@ other; then both sides are compared, row for row.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from qubastore import outputs
 from qubastore.commit import Failure, Shard, commit_shards
 from qubastore.completion import complete_runs
 from qubastore.errors import StoreError
+from qubastore.fingerprints import Fingerprint
 from qubastore.naming import named_model
 from qubastore.store import Store
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 KEYS = {
     "models": ("model_id",),
     "model_revisions": ("revision",),
+    "fingerprints": ("model_id",),
     "heads": ("model_id",),
     "head_vectors": ("model_id", "class"),
     "unsupported": ("model_id", "condition"),
@@ -41,7 +44,10 @@ KEYS = {
     "human_trials": ("experiment", "subject", "session", "trial"),
 }
 """Table -> what tells its rows apart. Rows are copied whose key the target does not have."""
-OF_MODEL = ("models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "batch_sizes")
+OF_MODEL = (
+    *("models", "model_revisions", "fingerprints", "heads", "head_vectors"),
+    *("unsupported", "temperatures", "batch_sizes"),
+)
 OF_DATASET = ("datasets", "samples", "sample_contents", "label_sets")
 OF_RUN = ("runs", "derivations")
 OF_STORE = ("own_suites", "annotations", "human_trials")
@@ -96,6 +102,7 @@ def copy_store(
     done = Copied(runs=len(runs))
     there = {row[0] for row in target.rows("select model_id from models")}
     done.models = len(set(model_ids) - there)
+    _check_models(source, target, sorted(set(model_ids) & there))
     parts = [(table, "model_id", model_ids) for table in OF_MODEL]
     parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]
     parts += [(table, "run_id", run_ids) for table in OF_RUN]
@@ -113,6 +120,28 @@ def copy_store(
     for run_id in run_ids:
         done.rows += _compare(source, target, run_id)
     return done
+
+
+def _check_models(source: Store, target: Store, model_ids: Sequence[str]) -> None:
+    """Refuse a model that computes one thing here and another there: ids from before fingerprints do not tell.
+
+    Raises:
+        StoreError: naming the model.
+    """
+    query = "select model_id, values, precision, version from fingerprints where list_contains(?, model_id)"
+    here, there = (
+        {model_id: Fingerprint.of(*known) for model_id, *known in store.rows(query, [list(model_ids)])}
+        for store in (source, target)
+    )
+    for model_id in sorted(here.keys() & there.keys()):
+        if here[model_id].agrees(there[model_id]) is False:
+            ((name,),) = source.rows("select name from models where model_id = ?", [model_id])
+            raise StoreError(
+                f"{name} ({model_id}) computes something else in {source.location} than in {target.location}",
+                expected="the same answers to the fixed images under one id",
+                found="the same weights and other answers: another release of a library, say",
+                hint=f"qubastore rm model {shlex.quote(name)} in one of the two, and ingest it again",
+            )
 
 
 def _rows_of(store: Store, table: str, column: str, ids: Sequence[str]) -> pa.Table:
@@ -236,7 +265,7 @@ def _compare(source: Store, target: Store, run_id: str) -> int:
                 f"{table} of run {run_id} differ between {source.location} and {target.location}",
                 expected=f"{found[0][0]:,} rows, the same on both sides",
                 found=f"{found[1][0]:,} rows, or other values: the target had the run before, and another one",
-                hint=f"qubastore rm run {run_id} --store {target.location}, then copy again",
+                hint=f"qubastore rm run {run_id} --store {shlex.quote(str(target.location))}, then copy again",
             )
         if table in outputs.KINDS:
             total += found[0][0]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
+from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError, check_text
 from qubastore.identity import content_hash, identifier
-from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, check_classes, implied_space
+from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, check_classes, implied_space, order_note
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
 
@@ -66,6 +67,7 @@ class Dataset:
         image_size: Width and height that every image must have, pixels; None where they vary.
         keep: What is kept of its runs unless another choice is made; None means `qubastore.outputs.DEFAULT_KEEP`.
         listed_factors: Whether the samples' factors come from a list of their own, so that keys do not imply them.
+        notes: What users should know of how it was read: files left out, the order of its classes.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Dataset:
     image_size: tuple[int, int] | None = None
     keep: tuple[str, ...] | None = None
     listed_factors: bool = False
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def dataset_id(self) -> str:
@@ -114,7 +117,13 @@ class Dataset:
 
 
 def image_folder(
-    name: str, path: str | os.PathLike[str], *, space: str | None = None, factors: Mapping[str, str] = _NOTHING
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    space: str | None = None,
+    factors: Mapping[str, str] = _NOTHING,
+    order: str | None = None,
+    may_be_splits: bool = False,
 ) -> Dataset:
     """The images of an ImageFolder tree: one folder per class, images at any depth below it, sorted by key.
 
@@ -125,20 +134,52 @@ def image_folder(
         path: Its root.
         space: Label space that the class folders must belong to; None takes the one that they imply.
         factors: What is known of all its images.
+        order: Of classes of one's own, one of `labels.ORDERS`; None means by code points, with a note where timm's
+            order is another.
+        may_be_splits: Whether folders called train, val and the like are taken for classes.
 
     Raises:
-        DatasetError: where the folder is missing, has no images, or mixes kinds of classes.
+        DatasetError: where the folder is missing, has no images, mixes kinds of classes, or holds splits.
     """
     root = Path(path)
     check_folder(name, root)
     with readable(name):
         folders = class_folders(root)
+        if not may_be_splits:
+            check_no_splits(name, root, folders)
         tables = sorted(root.rglob("*.parquet")) if not any(map(has_images, [root / f for f in folders])) else []
         if tables:
             from qubastore.parquet import parquet_images
 
-            return parquet_images(name, root, tables, space=space, factors=factors)
-        return _read_image_folder(name, root, folders, space, factors)
+            return parquet_images(name, root, tables, space=space, factors=factors, order=order)
+        return _read_image_folder(name, root, folders, space, factors, order)
+
+
+SPLITS = ("val", "validation", "valid", "test", "testing", "dev", "eval", "train", "training")
+"""What folders of the splits of a dataset are called, in the order in which one of them is suggested."""
+
+
+def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
+    """Refuse a root that holds the splits of a dataset in place of class folders.
+
+    Raises:
+        DatasetError: naming them and the split that may be meant.
+    """
+    called = {folder.lower(): folder for folder in folders}
+    splits = [called[split] for split in SPLITS if split in called]
+    alone = len(splits) == 1 == len(folders) and any((root / splits[0]).glob("*/"))
+    if len(splits) < 2 and not alone:
+        return
+    found = [folder for folder in folders if folder in splits]
+    fits = {"train", "test"} <= set(folders)
+    raise DatasetError(
+        f"dataset {name}: {root} holds splits in place of classes",
+        expected="one split: a folder with one folder of images per class",
+        found=f"the folders {', '.join(found)}",
+        hint=f"--dataset {shlex.quote(f'{name}={root / splits[0]}')}"
+        + (f"; {name}={root},layout=splits, to fit probes" if fits else "")
+        + "; layout=class, if these are the names of classes",
+    )
 
 
 def check_folder(name: str, root: Path, *, expected: str = "a folder with one folder of images per class") -> None:
@@ -149,11 +190,12 @@ def check_folder(name: str, root: Path, *, expected: str = "a folder with one fo
     """
     if "\0" in str(root):
         raise DatasetNotFoundError(f"dataset {name}: the path {str(root)!r} has a zero byte in it", expected=expected)
+    check_text(f"dataset {name}: its path", str(root.resolve()))
     if not root.is_dir():
         raise DatasetNotFoundError(
             f"dataset {name}: {root} is {'no folder' if root.exists() else 'not there'}",
             expected=expected,
-            hint=f"ls {_nearest_parent(root)}",
+            hint=f"ls {shlex.quote(str(_nearest_parent(root)))}",
         )
 
 
@@ -166,7 +208,7 @@ def readable(name: str) -> Iterator[None]:
         raise DatasetError(
             f"dataset {name}: {error.filename} cannot be read",
             found=error.strerror,
-            hint=f"ls -l {error.filename}",
+            hint=f"ls -l {shlex.quote(str(error.filename))}",
         ) from None
 
 
@@ -182,7 +224,7 @@ def has_images(folder: Path) -> bool:
 
 
 def _read_image_folder(
-    name: str, root: Path, folders: list[str], space: str | None, factors: Mapping[str, str]
+    name: str, root: Path, folders: list[str], space: str | None, factors: Mapping[str, str], order: str | None
 ) -> Dataset:
     where = f"dataset {name}: {root}"
     if not folders:
@@ -191,23 +233,79 @@ def _read_image_folder(
             expected="one folder of images per class, as in tench/001.jpg",
             found="only files" if any(root.iterdir()) else "an empty folder",
         )
+    notes = []
     if space is None:
-        space, classes = implied_space(folders, where)
+        space, classes = implied_space(folders, where, order)
+        if space == OWN_CLASSES and order is None and (note := order_note(classes)) is not None:
+            notes.append(note)
     else:
         classes = LABEL_SPACES[space].classes
         check_classes(folders, classes, where, f"only folders of the label space {space}, such as {classes[0]!r}")
     index = {folder: position for position, folder in enumerate(classes)}
+    skipped: list[str] = []
     found = [
         Sample(key, size, index[folder], factors)
         for folder in folders
-        for key, size in images_below(root / folder, folder)
+        for key, size in images_below(root / folder, folder, skipped)
     ]
+    notes += left_out_notes(root, skipped, images_beside(root))
     if not found:
         raise DatasetError(
             f"dataset {name}: no images in the {len(folders)} class folders of {root}",
             expected=f"files that end in {' '.join(sorted(EXTENSIONS))}",
+            found="; ".join(notes) or None,
         )
-    return listed(name, root, found, classes, space, factors=factors)
+    if len(folders) == 1:
+        notes.append(f"it has one class folder only, {folders[0]}: is {root / folders[0]} meant?")
+    return replace(listed(name, root, found, classes, space, factors=factors), notes=tuple(notes))
+
+
+LOOKED_INTO = 2_000
+"""Files without an image's ending that are looked into, at most: whether an image is inside."""
+
+
+def left_out_notes(root: Path, skipped: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
+    """Lines about images that are left out.
+
+    Args:
+        root: The dataset's folder.
+        skipped: Files in class folders whose names do not end as an image's, relative to it.
+        beside: Images beside the class folders.
+    """
+    notes = []
+    inside = sorted(key for key in skipped[:LOOKED_INTO] if _holds_image(root / key))
+    if inside:
+        endings = ", ".join(sorted({PurePath(key).suffix or "no ending" for key in inside}))
+        more = "at least " if len(skipped) > LOOKED_INTO else ""
+        notes.append(
+            f"{more}{len(inside)} files left out: an image is inside, but their names do not end as an image's"
+            f" ({endings}; {inside[0]} for one); rename them to take them in"
+        )
+    if beside:
+        are = "images lie" if len(beside) > 1 else "image lies"
+        notes.append(f"{len(beside)} {are} beside the class folders, left out ({sorted(beside)[0]} for one)")
+    return notes
+
+
+def images_beside(root: Path) -> list[str]:
+    """The images that lie in a folder itself."""
+    with os.scandir(root) as scan:
+        return [
+            entry.name
+            for entry in scan
+            if PurePath(entry.name).suffix.lower() in EXTENSIONS and not _hidden(entry.name) and entry.is_file()
+        ]
+
+
+def _holds_image(path: Path) -> bool:
+    """Whether Pillow knows what is in a file by its first bytes."""
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # whatever it is, no image
+        return False
 
 
 def listed(
@@ -273,16 +371,21 @@ def images_in_memory(
     return Dataset(name, samples, tuple(classes), space, None)
 
 
-def images_below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    """Key and size of every image in a folder, at any depth; `prefix` takes the folder's place in the keys."""
+def images_below(folder: Path, prefix: str, skipped: list[str] | None = None) -> Iterator[tuple[str, int]]:
+    """Key and size of every image in a folder, at any depth; `prefix` takes the folder's place in the keys.
+
+    Keys of files whose names do not end as an image's go into `skipped`.
+    """
     with os.scandir(folder) as scan:
         entries = [entry for entry in scan if not _hidden(entry.name)]
     for entry in entries:
         key = f"{prefix}/{entry.name}" if prefix else entry.name
         if entry.is_dir():
-            yield from images_below(Path(entry.path), key)
+            yield from images_below(Path(entry.path), key, skipped)
         elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - a Path per image doubles the time
             yield key, entry.stat().st_size
+        elif skipped is not None:
+            skipped.append(key)
 
 
 def _hidden(name: str) -> bool:

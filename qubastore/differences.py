@@ -95,7 +95,7 @@ def named_pair(store: Store, a: str, b: str) -> tuple[RunName, RunName] | None:
     Raises:
         UsageError: where a text means no run or several, or one run is named twice.
     """
-    models = {row[0] for row in store.rows("select name from models union select model from run_details")}
+    models = {row[0] for row in store.rows("select model from model_names union select name from models")}
     if a in models or b in models or a.startswith("zoo:") or b.startswith("zoo:"):
         return None
     found = []

@@ -42,6 +42,7 @@ DEEP = (
     "stale_sums",
     "softmaxed_twice",
     "batch_dependent",
+    "feature_width",
 )
 """Checks that read every row."""
 SUMS = ("summary_counts", "impossible_metrics", "stale_sums")

@@ -22,6 +22,7 @@ whatever else reaches a user as a traceback is a bug of qubastore.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Iterable
 
 
@@ -107,6 +108,21 @@ class ImportDataError(QubastoreError):
 
 class IngestError(QubastoreError):
     """An ingest that could not finish all its work; what was committed stays."""
+
+
+def check_text(what: str, text: str) -> str:
+    """`text` if it can be stored: the names of files may hold bytes that are not UTF-8.
+
+    Raises:
+        UsageError: showing the bytes.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(
+            f"{what} is not UTF-8: {os.fsencode(text)!r}",
+            expected="a path, name or query in UTF-8: it is stored as text",
+            hint="rename the file or folder, or give another path to it, such as a symbolic link",
+        )
+    return text
 
 
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str | None:

@@ -184,8 +184,8 @@ def _write_tables(copy: RunGrain, folder: Path) -> dict[str, dict[str, Any]]:
     columns = ", ".join(("suite", "model", *FIGURES))
     queries = {
         # Models of one name are told apart as in this store, whatever part of them is exported.
-        "models": "select * replace (coalesce((select any_value(run.model) from run_details as run"
-        f" where run.model_id = models.model_id), name) as name) from models {of_models} order by model_id",
+        "models": "select models.* replace (model_names.model as name) from models"
+        f" join model_names using (model_id) {of_models} order by model_id",
         # Where images lay is nobody else's business.
         "datasets": "select * replace (null::varchar as root) from datasets"
         f" where dataset_id in (select dataset_id from runs {of_runs}) order by dataset_id",

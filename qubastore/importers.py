@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def _labelled_dataset(predictions: Path, rows: list[tuple[int, dict[str, str]]],
         raise UsageError(
             f"labels for {name!r} cannot be imported",
             expected=f"one of {', '.join(IMPORT_DATASETS)}",
-            hint=f"ingest the dataset first: qubastore ingest --dataset {name}=PATH --model ...",
+            hint=f"ingest the dataset first: qubastore ingest --dataset {shlex.quote(name)}=PATH --model ...",
         )
     classes = imagenet_synsets()
     right = {}

@@ -15,13 +15,19 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from qubastore.errors import DatasetError, check_name, did_you_mean
+from qubastore.errors import DatasetError, UsageError, check_name, did_you_mean
 
 IMAGENET_1K = "imagenet-1k"
 """The 1,000 classes of ILSVRC 2012, in the order of their synsets."""
 
 OWN_CLASSES = "own-classes"
-"""Class folders in sorted order; the model's outputs are in the same order."""
+"""Class folders in an order of `ORDERS`; the model's outputs are in the same order."""
+
+CODE_POINT, NATURAL = "code-point", "natural"
+ORDERS = (CODE_POINT, NATURAL)
+"""How class folders are ordered: by the code points of their names, as torchvision's ImageFolder does (img10 before
+img2, Zebra before apple); or numbers in names by value and upper case as lower, as timm does. Folders named 0 to N - 1
+are numbers in either."""
 
 TRANSFER = "transfer"
 """Classes of another task: a model's outputs mean none of them, its features are what is of use."""
@@ -139,22 +145,60 @@ def _timm_file(file: str) -> str:
     return (Path(package.origin).parent / "data" / "_info" / file).read_text("utf-8")
 
 
-def implied_space(folders: Sequence[str], where: str) -> tuple[str, tuple[str, ...]]:
+def implied_space(folders: Sequence[str], where: str, order: str | None = None) -> tuple[str, tuple[str, ...]]:
     """The label space that class folders imply, and the names of its classes.
 
     Folders that are ImageNet synsets (any subset) mean `imagenet-1k`; folders of which none looks like a synset are
-    classes of their own, in sorted order.
+    classes of their own, in an order of `ORDERS`.
 
     Raises:
         DatasetError: where some folders are ImageNet-1k synsets and others are not.
+        UsageError: where an order is given for ImageNet's classes, which have theirs.
     """
-    synsets = set(imagenet_synsets()) if any(_SYNSET.fullmatch(folder) for folder in folders) else set()
+    synsets = any(_SYNSET.fullmatch(folder) for folder in folders)
     if not synsets:
-        return OWN_CLASSES, tuple(sorted(folders))
+        return OWN_CLASSES, in_order(folders, order or CODE_POINT)
+    if order == NATURAL:
+        raise UsageError(f"{where}: its folders are synsets, which have an order of their own", hint="leave order= out")
+    others = [folder for folder in folders if folder not in set(imagenet_synsets())]
+    if others and all(_SYNSET.fullmatch(folder) for folder in others):
+        raise DatasetError(
+            f"{where}: the class folder {others[0]!r} is not in the label space {IMAGENET_1K}",
+            expected="synsets of ImageNet-1k",
+            found=f"{len(others)} of {len(folders)} folders are other synsets: {', '.join(others[:5])}",
+            hint="it is another part of ImageNet, such as ImageNet-21k: keep the folders of the 1,000 classes alone",
+        )
     check_classes(
         folders, imagenet_synsets(), where, "only synsets of ImageNet-1k, or only class folders of another kind"
     )
     return IMAGENET_1K, imagenet_synsets()
+
+
+def in_order(folders: Sequence[str], order: str) -> tuple[str, ...]:
+    """Class folders in an order of `ORDERS`; those named 0 to N - 1 in that of their numbers."""
+    if set(folders) == set(map(str, range(len(folders)))):
+        return tuple(map(str, range(len(folders))))
+    return tuple(sorted(folders, key=_natural if order == NATURAL else str))
+
+
+def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Runs of digits as numbers, the rest in lower case; names that are equal so far by their code points."""
+    pieces = re.findall(r"[0-9]+|[^0-9]+", name.lower())
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces], name
+
+
+def order_note(classes: Sequence[str]) -> str | None:
+    """What users should know of classes of their own in code-point order; None where timm's order is the same."""
+    other = in_order(classes, NATURAL)
+    first = next((place for place, pair in enumerate(zip(classes, other, strict=True)) if pair[0] != pair[1]), None)
+    if first is None:
+        return None
+    shown = slice(max(0, first - 1), first + 3)
+    return (
+        f"its classes are in the order of torchvision, by code points (... {', '.join(classes[shown])} ...); timm's"
+        f" order is another (... {', '.join(other[shown])} ...). A model's outputs must be in the same order:"
+        f" order={NATURAL} chooses timm's, order={CODE_POINT} confirms this one"
+    )
 
 
 def check_classes(folders: Sequence[str], classes: Sequence[str], where: str, expected: str) -> None:

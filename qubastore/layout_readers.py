@@ -15,16 +15,19 @@ from qubastore.datasets import (
     Dataset,
     Sample,
     check_folder,
+    check_no_splits,
     class_folders,
     image_folder,
     images_below,
+    images_beside,
+    left_out_notes,
     listed,
     readable,
 )
 from qubastore.devkit import FOLDER as DEVKIT
 from qubastore.devkit import ground_truth
 from qubastore.errors import DatasetError
-from qubastore.labels import LABEL_SPACES, TRANSFER, check_classes, implied_space
+from qubastore.labels import CODE_POINT, LABEL_SPACES, TRANSFER, check_classes, implied_space
 
 
 def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str] | None = None) -> Dataset:
@@ -36,6 +39,7 @@ def read_imagenet_val(name: str, folder: Path, space: str) -> Dataset:
     """Synset folders, Parquet files, or the 50,000 official files in one folder beside the devkit."""
     with readable(name):
         folders = [each for each in class_folders(folder) if each != DEVKIT]
+        check_no_splits(name, folder, folders)
         flat = [] if folders else [(key, size) for key, size in images_below(folder, "") if "/" not in key]
     if not flat:
         return read_classes(name, folder, space)
@@ -64,18 +68,19 @@ def read_numbered_classes(name: str, folder: Path, space: str) -> Dataset:
         folders = class_folders(folder)
     if not folders or not all(each.isdecimal() for each in folders):
         return read_classes(name, folder, space)
-    classes = LABEL_SPACES[space].classes
+    classes, skipped = LABEL_SPACES[space].classes, list[str]()
     numbers = [str(index) for index in range(len(classes))]
     check_classes(folders, numbers, f"dataset {name}: {folder}", f"folders 0 to {len(classes) - 1}")
     with readable(name):
         samples = [
             Sample(f"{classes[int(each)]}/{key.partition('/')[2]}", size, int(each), path=key)
             for each in folders
-            for key, size in images_below(folder / each, each)
+            for key, size in images_below(folder / each, each, skipped)
         ]
+        notes = left_out_notes(folder, skipped, images_beside(folder))
     if not samples:
         raise DatasetError(f"dataset {name}: {folder} has no images", expected=f"folders 0 to {len(classes) - 1}")
-    return listed(name, folder, samples, classes, space)
+    return replace(listed(name, folder, samples, classes, space), notes=tuple(notes))
 
 
 PUG_FILE = "labels_pug_imagenet.csv"
@@ -154,6 +159,7 @@ def read_backgrounds(name: str, folder: Path, space: str) -> Dataset:
     where = f"dataset {name}: {folder}"
     with readable(name):
         folders = class_folders(folder)
+        check_no_splits(name, folder, folders)
         known = {f"{label:02d}_{each}": label for label, each in enumerate(classes)}
         spelled = {each: each.replace("_", " ").replace(" ", "_", 1) for each in folders}
         check_classes(list(spelled.values()), list(known), where, "the nine folders 00_dog to 08_fish")
@@ -223,8 +229,8 @@ def _cue_key(key: str, shape: str) -> str:
 
 
 def class_layout(name: str, folder: Path) -> list[Dataset]:
-    """Class folders."""
-    return [image_folder(name, folder)]
+    """Class folders, whatever they are called."""
+    return [image_folder(name, folder, may_be_splits=True)]
 
 
 def corruption_layout(name: str, folder: Path) -> list[Dataset]:
@@ -253,7 +259,8 @@ def splits_layout(name: str, folder: Path) -> list[Dataset]:
     for split in SPLITS:
         if split == "val" and not (folder / split).is_dir():
             continue
-        data = image_folder(f"{name}/{split}", folder / split)
+        # Classes of another task: no output of a model means one of them, so their order says nothing.
+        data = image_folder(f"{name}/{split}", folder / split, order=CODE_POINT)
         names = tuple(sorted({sample.key.partition("/")[0] for sample in data.samples}))
         if len(names) < 2:
             raise DatasetError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from qubastore.conditions import FRAMINGS
 from qubastore.datasets import Dataset, check_folder, image_folder
 from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
+from qubastore.labels import ORDERS
 from qubastore.layout_readers import (
     PUG_FILE,
     class_layout,
@@ -193,7 +194,7 @@ def expand(name: str) -> list[str]:
 def parse_dataset(
     text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
-    """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING]`, or the `NAME` of a known dataset under `data_root`.
+    """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING][,order=ORDER]`, or a known `NAME` under `data_root`.
 
     Of `imagenet-c`, parts that are missing are said, and the rest goes on.
 
@@ -201,7 +202,7 @@ def parse_dataset(
         UsageError: where a name without a path is none of the known ones, or there is no data root.
         DatasetError: as `locate` and `own_datasets`.
     """
-    head, *pairs = re.split(r",(?=(?:layout|framing)=)", text)
+    head, *pairs = re.split(r",(?=(?:layout|framing|order)=)", text)
     options = dict(pair.split("=", 1) for pair in pairs)
     name, equals, path = head.partition("=")
     if not name or (equals and not path):
@@ -209,9 +210,13 @@ def parse_dataset(
             f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
         )
     if equals:
-        return own_datasets(name, path, options.get("layout"), options.get("framing"), say)
-    if "layout" in options:
-        raise UsageError(f"{text!r} says a layout, but no path", hint=f"--dataset {name}=PATH,layout=class")
+        return own_datasets(name, path, options.get("layout"), options.get("framing"), say, order=options.get("order"))
+    for option in ("layout", "order"):
+        if option in options:
+            raise UsageError(
+                f"{text!r} gives the option {option}, but no path",
+                hint=f"--dataset {name}=PATH,{option}={options[option]}",
+            )
     if "framing" in options:
         check_name("framing", options["framing"], FRAMINGS)
     known = {each.partition("/")[0] for each in LAYOUTS} | set(LAYOUTS)
@@ -255,6 +260,8 @@ def own_datasets(
     layout: str | None = None,
     framing: str | None = None,
     say: Callable[[str], None] = lambda _: None,
+    *,
+    order: str | None = None,
 ) -> list[Dataset]:
     """The dataset, or the datasets, of a folder.
 
@@ -264,14 +271,24 @@ def own_datasets(
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or what is usual for a known dataset.
         say: Takes a line about parts of `imagenet-c` that are missing.
+        order: Of class folders of one's own, one of `labels.ORDERS`; None means by code points.
 
     Raises:
-        UsageError: on an unknown layout or framing.
+        UsageError: on an unknown layout, framing or order, or an order for a layout without classes of one's own.
         DatasetError: where the folder does not hold what the layout says.
     """
     if framing is not None:
         check_name("framing", framing, FRAMINGS)
-    if layout is not None:
+    if order is not None:
+        check_name("order", order, ORDERS)
+        if layout not in (None, "class") or name in LAYOUTS or len(expand(name)) > 1:
+            raise UsageError(
+                f"dataset {name}: an order is for class folders of one's own",
+                found=f"the layout {layout}" if layout else f"the known dataset {name}",
+                hint="leave order= out",
+            )
+        found = [image_folder(name, path, order=order, may_be_splits=layout == "class")]
+    elif layout is not None:
         found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path))
     elif name in LAYOUTS:
         found = [read_layout(LAYOUTS[name], Path(path))]

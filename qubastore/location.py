@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from qubastore.errors import UsageError, did_you_mean
+from qubastore.errors import UsageError, check_text, did_you_mean
 
 STORE_VARIABLE = "QUBASTORE_STORE"
 DEFAULT_STORE = "store"
@@ -89,6 +89,7 @@ def locate(text: str | os.PathLike[str] | None = None) -> Location:
         if not chosen or "\0" in chosen:
             raise UsageError(f"{chosen!r} is no path", expected="a folder, or a URL", hint=_FORM)
         folder = Path(chosen)
+        check_text("the path of the store", f"{folder.resolve()}{chosen}")
         return Location(chosen, folder, str(folder.resolve() / "data"))
     return _from_url(chosen)
 

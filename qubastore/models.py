@@ -7,16 +7,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qubastore.conditions import Condition
-from qubastore.errors import ModelError, UsageError, check_name, did_you_mean
+from qubastore.errors import ModelError, UsageError, check_name, check_text, did_you_mean
 from qubastore.identity import canonical_json, identifier
+
+if TYPE_CHECKING:
+    from qubastore.fingerprints import Fingerprint
 
 INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming", "random")
 LOADERS = ("timm", "torchvision", "open_clip", "python")
-OPTIONS = ("checkpoint", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
+OPTIONS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
 OUTPUT_TYPES = ("logits", "probabilities")
+WEIGHTS = ("ema", "raw")
+"""What a checkpoint may hold both of: weights as training left them, and their exponential moving average."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,11 @@ class ModelSpec:
     Attributes:
         loader: One of `LOADERS`.
         target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
-        options: `checkpoint` (a local file, or an address whose file name ends in its hash), `num_classes`, `name` (a
-            name of one's own), `output_type` (`probabilities` for a network that ends in a softmax); for `timm`,
-            `preprocess` (`224/0.95`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
-            `temperature` (divides the logits).
+        options: `checkpoint` (a local file, or an address whose file name ends in its hash), `weights` (`ema` or `raw`,
+            of a checkpoint that holds both; EMA without it), `num_classes`, `name` (a name of one's own), `output_type`
+            (`probabilities` for a network that ends in a softmax); for `timm`, `preprocess` (`224/0.95`: see
+            `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and `temperature` (divides the
+            logits).
     """
 
     loader: str
@@ -43,7 +49,7 @@ class ModelSpec:
         Raises:
             UsageError: on an unknown loader or option.
         """
-        head, *pairs = re.split(r",(?=\w+=)", text)
+        head, *pairs = re.split(r",(?=\w+=)", check_text("the model", text))
         loader, colon, target = head.partition(":")
         if loader not in LOADERS or not colon or not target:
             raise UsageError(
@@ -65,8 +71,18 @@ class ModelSpec:
             )
         if "output_type" in options:
             check_name("output_type", options["output_type"], OUTPUT_TYPES)
+        if "weights" in options:
+            check_name("weights", options["weights"], WEIGHTS)
+            if "checkpoint" not in options:
+                raise UsageError(f"{text!r}: weights is for a checkpoint that holds raw and EMA weights")
         if "preprocess" in options and loader != "timm":
             raise UsageError(f"{text!r}: preprocess is for timm models, the others say their own")
+        for option in ("checkpoint", "num_classes"):
+            if option in options and loader == "python":
+                raise UsageError(
+                    f"{text!r}: {option} is for loaders that build the network themselves",
+                    hint="let the function in the file load its weights",
+                )
         for option in ("templates", "temperature"):
             if option in options and loader != "open_clip":
                 raise UsageError(f"{text!r}: {option} is for open_clip models, which have a text side")
@@ -205,6 +221,9 @@ class Model:
         output_type: `logits` or `probabilities`.
         macs: Multiply-accumulates of a forward pass of one image; None where unknown. Not part of its identity.
         activations: Numbers that its convolutions, matrix products and attention put out for one image.
+        fingerprint: What it answers to fixed images; None for what no network here computed, and for models recorded
+            before there were fingerprints.
+        recorded_id: Its id in the store, where it is there.
     """
 
     name: str
@@ -219,13 +238,24 @@ class Model:
     output_type: str = "logits"
     macs: int | None = None
     activations: int | None = None
+    fingerprint: Fingerprint | None = field(default=None, compare=False)
+    recorded_id: str | None = None
 
     @property
     def model_id(self) -> str:
-        """Hash of loader, architecture, weights and preprocessing; the head is part of the architecture."""
-        return identifier(
-            "model", self.loader, self.architecture, self.weights_hash, self.preprocessing, self.output_type
-        )
+        """Hash of loader, architecture, weights, preprocessing and fingerprint; the head is part of the architecture.
+
+        A model that is in the store keeps the id that it has there: see `qubastore.recognition`.
+        """
+        if self.recorded_id is not None:
+            return self.recorded_id
+        function = () if self.fingerprint is None else (self.fingerprint.digest,)
+        return identifier("model", *self.described, *function)
+
+    @property
+    def described(self) -> tuple[Any, ...]:
+        """What says, beside the fingerprint, which model it is: what can be read without running it."""
+        return self.loader, self.architecture, self.weights_hash, self.preprocessing, self.output_type
 
     def row(self) -> tuple[Any, ...]:
         """The columns of the table `models` between model_id and created_at, costs left out."""

@@ -58,8 +58,7 @@ def named_model(store: Store, text: str) -> tuple[str, str]:
     Raises:
         UsageError: where there is none, with the nearest names.
     """
-    shared = "count(*) over (partition by name) > 1"
-    names = dict(store.rows(f"select if({shared}, name || '@' || left(model_id, 6), name), model_id from models"))
+    names = dict(store.rows("select model, model_id from model_names"))
     if text not in names and text.startswith(PREFIX):
         found = [entry.stored_as for entry in in_group(text.removeprefix(PREFIX)) if entry.stored_as in names]
         if len(found) == 1:

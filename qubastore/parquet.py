@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.datasets import Dataset, Sample, listed
 from qubastore.errors import DatasetError
-from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, implied_space
+from qubastore.labels import IMAGENET_1K, LABEL_SPACES, NATURAL, OWN_CLASSES, implied_space, in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def parquet_images(
-    name: str, root: Path, tables: Sequence[Path], *, space: str | None, factors: Mapping[str, str]
+    name: str,
+    root: Path,
+    tables: Sequence[Path],
+    *,
+    space: str | None,
+    factors: Mapping[str, str],
+    order: str | None = None,
 ) -> Dataset:
     """The images of Parquet files, in the order of their keys.
 
@@ -36,12 +42,13 @@ def parquet_images(
         tables: The files.
         space: Label space that the labels belong to; None takes what the files' class names imply.
         factors: What is known of all its images.
+        order: Of classes of one's own, as in `datasets.image_folder`.
 
     Raises:
         DatasetError: where columns or class names are missing, or a label is out of range.
     """
     _check_one_split(name, root, tables)
-    chosen, classes, label_of = _classes(name, tables[0], space)
+    chosen, classes, label_of = _classes(name, tables[0], space, order)
     names = _names(name, tables[0])
     others = [table for table in tables[1:] if _names(name, table) != names]
     if others:
@@ -109,7 +116,7 @@ def _rows(name: str, table: Path) -> Iterator[tuple[int | list[int] | None, str 
         raise DatasetError(f"dataset {name}: {table} cannot be read", found=str(error).splitlines()[0]) from None
 
 
-def _classes(name: str, table: Path, space: str | None) -> tuple[str, tuple[str, ...], list[int]]:
+def _classes(name: str, table: Path, space: str | None, order: str | None) -> tuple[str, tuple[str, ...], list[int]]:
     """Label space, class names, and the class of each label in the files."""
     import pyarrow.parquet as pq
 
@@ -132,11 +139,14 @@ def _classes(name: str, table: Path, space: str | None) -> tuple[str, tuple[str,
             hint="export it with datasets.Dataset.to_parquet, with a ClassLabel feature",
         )
     if space is None and names is not None:
-        space, classes = implied_space(names, f"dataset {name}: {table}")
+        space, classes = implied_space(names, f"dataset {name}: {table}", order)
+        if space == OWN_CLASSES and order is None and tuple(names) == in_order(names, NATURAL):
+            # The files say their order, and it is one that class folders can have.
+            classes = tuple(names)
         if space == OWN_CLASSES and tuple(names) != classes:
-            # Class folders are in sorted order; outputs of a model trained on these files are in the files' order.
+            # Outputs of a model trained on these files are in the files' order.
             raise DatasetError(
-                f"dataset {name}: the classes of {table} are not in sorted order, so class folders would be others",
+                f"dataset {name}: the classes of {table} are in no order that class folders have",
                 expected=", ".join(classes[:4]),
                 found=", ".join(names[:4]),
                 hint="for ImageNet use its name, --dataset imagenet-val=PATH; else rename the classes, as in 00_zebra",
@@ -162,7 +172,8 @@ _SPLIT = re.compile(r"(train|validation|valid|val|dev|test)\b", re.IGNORECASE)
 
 def _check_one_split(name: str, root: Path, tables: Sequence[Path]) -> None:
     """Refuse the files of several splits as one dataset."""
-    splits = sorted({match[1].lower() for table in tables if (match := _SPLIT.match(table.name))})
+    parts = [part for table in tables for part in table.relative_to(root).parts]
+    splits = sorted({match[1].lower() for part in parts if (match := _SPLIT.match(part))})
     if len(splits) > 1:
         raise DatasetError(
             f"dataset {name}: {root} holds the Parquet files of several splits",

@@ -6,6 +6,7 @@ never on the test split; the chosen probe is then fitted on training and validat
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -251,7 +252,8 @@ def _check(store: Store, name: str, runs: dict[str, RunName]) -> None:
         if "features" not in run.kept:
             raise UsageError(
                 f"the run of {name} on {run.place} kept no features",
-                hint=f"qubastore ingest --model {name} --dataset {run.dataset}=PATH --keep outputs,features",
+                hint=f"qubastore ingest --model {shlex.quote(name)} --dataset {shlex.quote(run.dataset)}=PATH"
+                " --keep outputs,features",
             )
     unlike = {run.task[1:] for run in runs.values()}
     if len(unlike) > 1:

@@ -111,18 +111,29 @@ def add_real_labels(connection: duckdb.DuckDBPyConnection, dataset_id: str, keys
 
 
 def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
-    """Store a model, unless it is there, and the checkpoint revision that leads to it."""
-    if exists(connection, "models", "model_id", model.model_id):
+    """Store a model, unless it is there, its fingerprint, and the checkpoint revision that leads to it.
+
+    Of a model that is there, what was not known of it before is added: costs, width of its features, fingerprint.
+    """
+    model_id = model.model_id
+    if not exists(connection, "models", "model_id", model_id):
+        insert(connection, "models", [(model_id, *model.row(), datetime.now(UTC), model.macs, model.activations)])
+    elif model.fingerprint is not None:
         if model.macs is not None:
-            # A model from before its costs were counted.
             connection.execute(
                 "update models set macs = ?, activations = ? where model_id = ? and macs is null",
-                [model.macs, model.activations, model.model_id],
+                [model.macs, model.activations, model_id],
             )
-    else:
-        insert(connection, "models", [(model.model_id, *model.row(), datetime.now(UTC), model.macs, model.activations)])
+        connection.execute(
+            "update models set feature_width = ? where model_id = ? and feature_width is distinct from ?",
+            [model.feature_width, model_id, model.feature_width],
+        )
+    if model.fingerprint is not None and not exists(connection, "fingerprints", "model_id", model_id):
+        found = model.fingerprint
+        row = (model_id, found.precision, found.version, found.values, list(found.packages), datetime.now(UTC))
+        insert(connection, "fingerprints", [row])
     if revision is not None and not exists(connection, "model_revisions", "revision", revision):
-        insert(connection, "model_revisions", [(revision, model.model_id)])
+        insert(connection, "model_revisions", [(revision, model_id)])
 
 
 def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
@@ -223,6 +234,7 @@ def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
     runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
     for run_id in runs:
         remove_run(connection, run_id)
-    for table in ("models", "model_revisions", "heads", "head_vectors", "unsupported", "temperatures", "probes"):
+    tables = ("models", "model_revisions", "fingerprints", "heads", "head_vectors", "unsupported", "temperatures")
+    for table in (*tables, "probes"):
         connection.execute(f"delete from {table} where model_id = ?", [model_id])
     return len(runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -74,5 +75,5 @@ def check_version(found: int, steps: Migrations, where: str) -> None:
             f"the store {where} has an older schema",
             expected=f"schema version {known}",
             found=f"schema version {found}",
-            hint=f"qubastore migrate --store {where}",
+            hint=f"qubastore migrate --store {shlex.quote(where)}",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -362,7 +363,8 @@ def _init_folder(location: Location) -> Store:
     where = location.folder
     assert where is not None
     if location.catalog_file.exists():
-        raise StoreError(f"there is a store at {where} already", hint=f"qubastore show runs --store {where}")
+        hint = f"qubastore show runs --store {shlex.quote(str(where))}"
+        raise StoreError(f"there is a store at {where} already", hint=hint)
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise StoreError(f"{where} is not empty", expected="a new or empty folder", hint="choose another path")
     with translated():
@@ -402,7 +404,8 @@ def _init_postgres(location: Location) -> Store:
     with _attach(location, read_only=False, fresh=True) as store:
         if _is_store(store):
             raise StoreError(
-                f"there is a store at {location} already", hint=f"qubastore show runs --store '{location}'"
+                f"there is a store at {location} already",
+                hint=f"qubastore show runs --store {shlex.quote(str(location))}",
             )
         if store.files.sizes():
             raise StoreError(f"{location.data} is not empty", expected="a new or empty place for the files of a store")
@@ -450,7 +453,7 @@ def _connected(location: Location, *, read_only: bool) -> Store:
             raise StoreNotFoundError(
                 f"there is no store at {location}",
                 found="a catalog without tables: an init that was stopped",
-                hint=f"qubastore init --store {_shell(str(location))}",
+                hint=f"qubastore init --store {shlex.quote(str(location))}",
             )
         with translated():
             connection = store._connection
@@ -527,7 +530,7 @@ def _check_there(location: Location) -> None:
         raise StoreNotFoundError(
             f"there is no store at {location}",
             expected="a folder with catalog.sqlite in it",
-            hint=f"qubastore init --store {_shell(str(location))}",
+            hint=f"qubastore init --store {shlex.quote(str(location))}",
         )
 
 
@@ -560,7 +563,7 @@ def _attach_postgres(
                 hint="the password belongs in PGPASSWORD or ~/.pgpass",
             ) from None
         if "does not exist" in message:
-            hint = f"qubastore init --store {_shell(str(location))}"
+            hint = f"qubastore init --store {shlex.quote(str(location))}"
             raise StoreNotFoundError(f"there is no store at {location}", found=message, hint=hint) from None
         if "DATA_PATH" in message.upper():
             raise StoreError(
@@ -571,10 +574,6 @@ def _attach_postgres(
         raise StoreError(f"the store {location} cannot be opened", found=message) from None
     noted = engine.noted_data(connection, name)
     return location.with_data(noted)
-
-
-def _shell(text: str) -> str:
-    return f"'{text}'" if "?" in text or "&" in text or " " in text else text
 
 
 def _lock_file(location: Location) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ class FileTurn:
                     if time.monotonic() > deadline:
                         raise StoreBusyError(
                             f"another process has kept the store {self._file.parent} locked for {LOCK_TIMEOUT:.0f} s",
-                            hint=f"see who holds it: fuser {self._file}",
+                            hint=f"see who holds it: fuser {shlex.quote(str(self._file))}",
                         ) from None
                     time.sleep(0.005)
             yield

@@ -60,11 +60,11 @@ def no_logits():
 
 
 class Broken(Net):
-    """NaN for bright images, so that a blank one passes."""
+    """NaN for bright images, in more than the four that a model is looked at with."""
 
     def forward(self, x):
         logits = super().forward(x)
-        return torch.where(x.mean(dim=(1, 2, 3))[:, None] > -0.9, torch.nan, logits) if len(x) > 1 else logits
+        return torch.where(x.mean(dim=(1, 2, 3))[:, None] > -0.9, torch.nan, logits) if len(x) > 4 else logits
 
 
 def nan_logits():
@@ -100,7 +100,7 @@ class Deadly(Net):
 
     def forward(self, x):
         bomb = os.path.join(os.path.dirname(__file__), "bomb")
-        if len(x) > 1 and os.path.exists(bomb):
+        if len(x) > 4 and os.path.exists(bomb):
             if open(bomb).read() == "once":
                 os.remove(bomb)
             os._exit(1)

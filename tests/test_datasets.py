@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from PIL import Image
 
 from qubastore.datasets import image_folder, images_in_memory
 from qubastore.errors import DatasetError, UsageError
@@ -138,3 +139,92 @@ def test_in_memory():
 def test_option_text_that_names_no_dataset(text):
     with pytest.raises(UsageError, match="names no dataset"):
         parse_dataset(text)
+
+
+# The order of classes, splits, what is left out ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folders", "code_point", "natural"),
+    [
+        ([str(n) for n in range(12)], list(map(str, range(12))), list(map(str, range(12)))),
+        (["img1", "img2", "img10"], ["img1", "img10", "img2"], ["img1", "img2", "img10"]),
+        (["Apple", "banana", "Cherry"], ["Apple", "Cherry", "banana"], ["Apple", "banana", "Cherry"]),
+        (["cat", "dog"], ["cat", "dog"], ["cat", "dog"]),
+        # Not 0 to N - 1: which number means which output is not known.
+        (["1", "2", "10"], ["1", "10", "2"], ["1", "2", "10"]),
+        (["00", "01", "02"], ["00", "01", "02"], ["00", "01", "02"]),
+    ],
+)
+def test_the_order_of_class_folders(tmp_path, folders, code_point, natural):
+    """natural, case-blind order is timm's own."""
+    from timm.data import create_dataset
+
+    make(tmp_path, *(f"{folder}/a.png" for folder in folders))
+    found = image_folder("pets", tmp_path)
+    assert list(found.classes) == code_point
+    timms = image_folder("pets", tmp_path, order="natural")
+    assert list(timms.classes) == natural == list(create_dataset("", str(tmp_path)).reader.class_to_idx)
+    said = [note for note in found.notes if "order=natural" in note]
+    assert bool(said) == (code_point != natural)
+    assert not timms.notes
+    assert not image_folder("pets", tmp_path, order="code-point").notes
+    assert (found.dataset_id == timms.dataset_id) == (code_point == natural)
+    # Labels follow.
+    assert [s.label for s in timms.samples] == [natural.index(s.key.partition("/")[0]) for s in timms.samples]
+
+
+def test_synsets_have_an_order_of_their_own(tmp_path):
+    make(tmp_path, "n01440764/a.png")
+    with pytest.raises(UsageError, match="synsets, which have an order of their own"):
+        image_folder("val", tmp_path, order="natural")
+
+
+@pytest.mark.parametrize(
+    ("folders", "split"),
+    [
+        (["train", "val"], "val"),
+        (["Training", "Validation"], "Validation"),
+        (["train", "valid", "annotations"], "valid"),
+        (["train", "test"], "test"),
+        (["val"], "val"),
+    ],
+)
+@pytest.mark.parametrize("name", ["pets", "imagenet-val", "mixed_same", "imagenet-v2/top-images"])
+def test_splits_are_not_taken_for_classes(tmp_path, folders, split, name):
+    from qubastore.layouts import own_datasets
+
+    make(tmp_path, *(f"{folder}/cat/{n}.png" for folder in folders for n in range(2)))
+    with pytest.raises(DatasetError, match="holds splits in place of classes") as caught:
+        own_datasets(name, tmp_path)
+    assert f"{name}={tmp_path / split}" in caught.value.hint
+    assert ("layout=splits" in caught.value.hint) == ({"train", "test"} <= set(folders))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    from qubastore.layouts import own_datasets
+
+    make(tmp_path, "train/a.png", "bus/a.png")
+    assert image_folder("vehicles", tmp_path).classes == ("bus", "train")
+    make(tmp_path, "test/a.png")
+    assert own_datasets("vehicles", tmp_path, "class")[0].classes == ("bus", "test", "train")
+
+
+def test_images_that_are_left_out_are_counted(tmp_path):
+    make(tmp_path, "a/x.png", "b/y.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "a" / "z.jfif", format="JPEG")
+    Image.new("RGB", (9, 9)).save(tmp_path / "b" / "noend", format="PNG")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    Image.new("RGB", (9, 9)).save(tmp_path / "stray.png")
+    found = image_folder("pets", tmp_path)
+    assert len(found.samples) == 2
+    assert found.notes == (
+        "2 files left out: an image is inside, but their names do not end as an image's (.jfif, no ending; a/z.jfif for"
+        " one); rename them to take them in",
+        "1 image lies beside the class folders, left out (stray.png for one)",
+    )
+
+
+def test_one_class_folder_alone_is_told(tmp_path):
+    make(tmp_path, "images/cat/a.png", "images/dog/b.png")
+    assert "one class folder only, images" in image_folder("pets", tmp_path).notes[0]

@@ -152,3 +152,79 @@ def test_models_that_differ_in_normalisation_share_decoding():
     padded = [Preprocessing((32, 32), (36, 36), mode="border", mean=(m,) * 3).decode_key for m in (0.1, 0.5)]
     assert padded[0] != padded[1], "the padding has the colour of the mean"
     assert math.prod(one.crop) == 1024
+
+
+# Modes of images ----------------------------------------------------------------------------------------------
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+"""Every level of grey."""
+GREY = np.stack([RAMP] * 3, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        # 16 bits: 257 * v is v of 8 bits.
+        (saved(Image.fromarray(RAMP.astype(np.uint16) * 257), "PNG"), GREY),
+        (saved(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF"), GREY),
+        # 0 to 1 as floats.
+        (saved(Image.fromarray((RAMP / 255).astype(np.float32)), "TIFF"), GREY),
+        # A 16-bit PGM.
+        (b"P5 16 16 65535\n" + (RAMP.astype(">u2") * 257).tobytes(), GREY),
+        # A TIFF that counts from white: 0 is white.
+        (saved(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF", tiffinfo={262: 0}), 255 - GREY),
+    ],
+)
+def test_more_than_8_bits_are_scaled_not_clipped(data, expected):
+    np.testing.assert_array_equal(np.asarray(open_image(data)), expected)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(RAMP.astype(np.int32) * 1000),
+        Image.fromarray(RAMP.astype(np.float32)),
+        Image.fromarray(np.full((16, 16), np.nan, np.float32)),
+    ],
+)
+def test_values_of_unknown_range_are_a_failure_that_names_the_mode(image):
+    result = decode([SampleFile(0, "a.tif", None, saved(image, "TIFF"))], None)
+    assert result.sample_ids == []
+    assert f"mode {image.mode} has no known range" in result.failures[0].error
+
+
+def test_other_modes_decode_as_torchvisions_loader_does(tmp_path):
+    """CMYK, palettes, transparency, animations, EXIF orientation: what `ImageFolder` gives, and that is documented."""
+    from torchvision.datasets.folder import pil_loader
+
+    colours = noise(16, 12)
+    seen_through = colours.copy()
+    seen_through.putalpha(Image.fromarray(np.full((12, 16), 7, np.uint8)))
+    turned = Image.Exif()
+    turned[274] = 6
+    cases = {
+        "cmyk.jpg": saved(colours.convert("CMYK"), "JPEG"),
+        "palette.png": saved(colours.quantize(16), "PNG", transparency=0),
+        "alpha.png": saved(seen_through, "PNG"),
+        "grey-alpha.png": saved(colours.convert("LA"), "PNG"),
+        "one-bit.png": saved(colours.convert("1"), "PNG"),
+        "animation.gif": saved(colours, "GIF", save_all=True, append_images=[noise(16, 12).rotate(180)]),
+        "turned.jpg": saved(colours, "JPEG", exif=turned),
+        "lab.tif": saved(colours.convert("LAB"), "TIFF"),
+    }
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_array_equal(np.asarray(open_image(data)), np.asarray(pil_loader(tmp_path / name)), name)
+    assert open_image(cases["turned.jpg"]).size == (16, 12), "an orientation in EXIF data is not applied"
+
+
+def test_the_text_of_a_failure_is_the_same_each_time():
+    errors = {decode([SampleFile(0, "a.png", None, b"broken")], None).failures[0].error for _ in range(5)}
+    assert errors == {"UnidentifiedImageError: cannot identify image file"}

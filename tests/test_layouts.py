@@ -206,7 +206,7 @@ def test_images_of_another_size_than_the_set_has(own_root):
     ("text", "message"),
     [
         ("sketch,framing=wole", "unknown framing 'wole'"),
-        ("sketch,layout=class", "says a layout, but no path"),
+        ("sketch,layout=class", "gives the option layout, but no path"),
         ("imagnet-r", "did you mean imagenet-r"),
         ("imagenet-r", "there is no --data-root"),
         ("x=/tmp,layout=flat", "unknown layout 'flat'"),
@@ -348,7 +348,7 @@ def test_parquet_rows_without_a_path_are_numbered(tmp_path):
         (("a", "b"), "ok", "imagenet-r", "does not name its classes as the label space imagenet-r does"),
         (("a", "b"), "empty", None, "have no rows"),
         (("a", "b"), "twice", None, "two images are called a/0.png"),
-        (("b", "a"), "ok", None, "are not in sorted order"),
+        (("b", "a"), "ok", None, "are in no order that class folders have"),
         (("a", "a"), "ok", None, "names two classes alike"),
     ],
 )

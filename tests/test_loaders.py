@@ -145,9 +145,11 @@ def test_python_models(tiny_models):
     assert (first.num_classes, first.feature_width, first.input_size) == (3, 32, (32, 32))
 
 
-def test_identity_follows_the_source(tiny_models):
+def test_identity_follows_the_function_and_not_the_text(tiny_models):
     before = describe(load(f"python:{tiny_models}:first")).model_id
-    tiny_models.write_text(tiny_models.read_text() + "\n# another line\n")
+    tiny_models.write_text(tiny_models.read_text() + "\ndef unrelated():\n    return 1\n")
+    assert describe(load(f"python:{tiny_models}:first")).model_id == before
+    tiny_models.write_text(tiny_models.read_text().replace("flatten(1))", "flatten(1)) / 10"))
     assert describe(load(f"python:{tiny_models}:first")).model_id != before
 
 

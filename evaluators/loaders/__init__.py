@@ -50,6 +50,9 @@ class ZeroShotTexts(Protocol):
     def use(self, head: Head) -> None:
         """Make the model answer with this head; the text side is let go."""
 
+    def fixed_vectors(self, classifier: torch.nn.Module) -> torch.Tensor:
+        """Vectors of fixed texts, (n, width), by `classifier` or a copy of it: part of the model's fingerprint."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -64,6 +67,7 @@ class LoadedModel:
         output_type: What the user's network returns; the module here always returns logits (`LogProbabilities`).
         parameters: Number of parameters, where not every parameter of the module counts.
         texts: For a zero-shot model, what makes its head; the module's head is empty until it is set.
+        notes: What its user should know of how it was loaded.
     """
 
     name: str
@@ -74,6 +78,7 @@ class LoadedModel:
     output_type: str = "logits"
     parameters: int | None = None
     texts: ZeroShotTexts | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ class InMemoryModel:
     def load(self) -> LoadedModel:
         """The same, as what a loader returns.
 
-        Its name, printed structure and plain attributes stand for its architecture: code in memory has no hash that can
-        be trusted, so give a changed forward pass another name.
+        Its name, printed structure and plain attributes stand for its architecture; what its code computes shows in its
+        fingerprint.
         """
         where = f"memory:{self.name}"
         check_module(self.module, where)
@@ -235,17 +240,6 @@ def plain_attributes(module: torch.nn.Module) -> dict[str, dict[str, Any]]:
     return found
 
 
-def classifier(module: torch.nn.Module, classes: int) -> torch.nn.Module | None:
-    """The last linear layer with one output per class: its input is the feature vector. None where there is none."""
-    import torch
-
-    found = None
-    for part in module.modules():
-        if isinstance(part, torch.nn.Linear) and part.out_features == classes:
-            found = part
-    return found
-
-
 def _prepared_blank(prepare: Callable[[Any], Any], where: str) -> torch.Tensor:
     """What a preprocessing function makes of a blank image, as a batch of one.
 
@@ -271,17 +265,22 @@ def _prepared_blank(prepare: Callable[[Any], Any], where: str) -> torch.Tensor:
     return prepared[None]
 
 
-def describe(loaded: LoadedModel, *, count: bool = True) -> Model:
-    """The row of a loaded model. A blank image goes through it once, to see what comes out.
+def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
+    """The row of a loaded model, with the fingerprint of its function. A blank image and four fixed ones go through it.
 
     Args:
-        loaded: The model.
-        count: Whether to count its MACs and activations too: the counter takes torch a second to set up.
+        loaded: The model, on the CPU.
+        thorough: Whether to count its MACs and activations too, and to see that it answers alike each time: once for a
+            model that nobody has seen yet.
 
     Raises:
-        ModelError: where the network cannot take its own input, or returns no (1, n_classes) tensor.
+        ModelError: where the network cannot take its own input, returns no (1, n_classes) tensor, or answers
+            differently to the same image.
     """
     import torch
+
+    from qubastore.evaluators.loaders.features import find_classifier
+    from qubastore.evaluators.loaders.fixed_images import check_repeatable, fingerprint
 
     prepare = loaded.preprocessing
     if isinstance(prepare, Preprocessing):
@@ -292,7 +291,7 @@ def describe(loaded: LoadedModel, *, count: bool = True) -> Model:
         size, described = (blank.shape[-2], blank.shape[-1]), {"kind": "callable", "id": prepare.id}  # type: ignore[attr-defined]
     try:
         macs = activations = None
-        if count:
+        if thorough:
             logits, macs, activations = forward_cost(loaded.module, blank)
         else:
             with torch.inference_mode():
@@ -308,7 +307,9 @@ def describe(loaded: LoadedModel, *, count: bool = True) -> Model:
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
         raise ModelError(f"{loaded.name} returned no matrix of logits", expected="(batch, n_classes)", found=found)
-    head = classifier(loaded.module, logits.shape[1])
+    if thorough:
+        check_repeatable(loaded)
+    head = find_classifier(loaded)
     return Model(
         name=loaded.name,
         loader=loaded.loader,
@@ -318,8 +319,9 @@ def describe(loaded: LoadedModel, *, count: bool = True) -> Model:
         input_size=(int(size[0]), int(size[1])),
         num_classes=int(logits.shape[1]),
         parameters=loaded.parameters or sum(parameter.numel() for parameter in loaded.module.parameters()),
-        feature_width=int(head.in_features) if head is not None else None,  # type: ignore[arg-type]
+        feature_width=head.in_features if head is not None else None,
         output_type=loaded.output_type,
         macs=macs,
         activations=activations,
+        fingerprint=fingerprint(loaded),
     )

@@ -1,24 +1,23 @@
-"""Checkpoints from local files and addresses: tensors only, never unpickled code."""
+"""Checkpoints from local files and addresses, and what names them without loading them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import re
+import shlex
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from qubastore.errors import ModelError
+from qubastore.evaluators.loaders.fixed_images import package_versions
 from qubastore.models import ModelSpec
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None:
@@ -35,10 +34,20 @@ def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None
     checkpoint = spec.options.get("checkpoint")
     # An address ends in the hash of its file, which is checked when it is fetched.
     weights = published if checkpoint is None else checkpoint if is_address(checkpoint) else file_hash(checkpoint)
-    chosen = (spec.options.get(option, "") for option in ("num_classes", "name", "output_type", "preprocess"))
-    # Another release of a library may build or prepare what bears the same name in another way.
-    package = {"open_clip": "open_clip_torch"}.get(spec.loader, spec.loader)
-    return None if weights is None else "|".join([spec.loader, version(package), name, *chosen, weights])
+    if weights is None:
+        return None
+    chosen = (spec.options.get(option, "") for option in _DECIDING)
+    # Another release of a library may build, prepare or compute what bears the same name in another way: then the model
+    # is loaded once more, and its fingerprint compared with the one that is recorded.
+    packages = (f"{package} {release}" for package, release in sorted(package_versions(spec.loader).items()))
+    return "|".join([_RULES, spec.loader, *packages, name, *chosen, weights])
+
+
+_DECIDING = ("num_classes", "name", "output_type", "preprocess", "weights")
+"""Options that decide which model a checkpoint makes."""
+_RULES = "2"
+"""Raised when the same spec comes to mean another model, so that what it meant before is not taken for it: 2 takes the
+EMA weights where a checkpoint holds both."""
 
 
 def is_address(checkpoint: str) -> bool:
@@ -94,7 +103,7 @@ def local_file(checkpoint: str, where: str) -> str:
         raise ModelError(
             f"{where}: {path} is not the file that its name says",
             expected=f"a SHA-256 that begins with {match[1]}",
-            hint=f"rm {path}",
+            hint=f"rm {shlex.quote(str(path))}",
         )
     return str(path)
 
@@ -109,68 +118,27 @@ def cached_commit(repository: str) -> str | None:
     return reference.read_text().strip() if reference.is_file() else None
 
 
-def load_into(module: torch.nn.Module, path: str, where: str) -> None:
-    """Load a checkpoint strictly: every tensor of the module, and no other.
+def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str, ...]:
+    """Load the checkpoint of a spec strictly: every tensor of the module, and no other.
 
-    Takes safetensors, and PyTorch files with `weights_only`; looks inside a `state_dict` or `model` entry and drops a
-    `module.` prefix.
+    Returns:
+        What the user should know: which weights were taken, where the file holds several.
 
     Raises:
         ModelError: where the file cannot be read as tensors, or a name or shape does not fit.
     """
-    state = tensors(Path(local_file(path, where)), where)
-    own = module.state_dict()
-    missing, strange = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or strange or misshapen:
-        found = [f"{len(missing)} tensors missing (first: {missing[0]})"] if missing else []
-        found += [f"{len(strange)} unknown (first: {strange[0]})"] if strange else []
-        if misshapen:
-            name = misshapen[0]
-            found.append(
-                f"{len(misshapen)} of another shape (first: {name} is {tuple(state[name].shape)}, "
-                f"not {tuple(own[name].shape)})"
-            )
-        raise ModelError(
-            f"{where}: the checkpoint {path} does not fit the architecture",
-            expected=f"the {len(own)} tensors of {type(module).__name__}",
-            found="; ".join(found),
-            hint="choose the architecture that it was trained with, or give num_classes=N",
-        )
-    module.load_state_dict(state, strict=True)
+    from qubastore.evaluators.loaders.state_dicts import load_weights, read_weights
 
-
-def tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by name.
-
-    Raises:
-        ModelError: where it is not there, or holds something else.
-    """
-    import torch
-
-    if not path.is_file():
-        raise ModelError(f"{where}: there is no checkpoint {path}", hint=f"ls {path.parent}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelError(
-            f"{where}: the checkpoint {path} cannot be read as tensors",
-            expected="safetensors, or a PyTorch file that holds tensors only (it is never unpickled)",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
-            hint='save it again with torch.save(model.state_dict(), "weights.pth")',
-        ) from None
-    while isinstance(state, dict) and (inner := next((k for k in _WRAPPERS if isinstance(state.get(k), dict)), None)):
-        state = state[inner]
-    tensors = isinstance(state, dict) and bool(state) and all(isinstance(v, torch.Tensor) for v in state.values())
-    if not tensors:
-        raise ModelError(f"{where}: the checkpoint {path} holds no tensors by name", expected="a state dict")
-    prefix = "module."
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    path, where = spec.options["checkpoint"], str(spec)
+    weights = read_weights(Path(local_file(path, where)), where, spec.options.get("weights"))
+    load_weights(module, weights, path, where)
+    if weights.taken is None:
+        return ()
+    other, text = ("raw", "the EMA ones") if weights.taken == "ema" else ("ema", "the raw ones")
+    return (
+        f"{path} holds raw weights and EMA weights: {text} are taken, from {weights.entry};"
+        f" weights={other} takes the others",
+    )
 
 
 def file_hash(path: str) -> str:
@@ -183,4 +151,6 @@ def file_hash(path: str) -> str:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"checkpoint {path}: {error.strerror}", hint=f"ls {Path(path).parent}") from None
+        raise ModelError(
+            f"checkpoint {path}: {error.strerror}", hint=f"ls {shlex.quote(str(Path(path).parent))}"
+        ) from None

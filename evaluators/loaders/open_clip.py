@@ -7,15 +7,22 @@ head is made once per model and kept in the store, so the text side is not run a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import math
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.evaluators.loaders import Head, LoadedModel, SourceFile, weights_hash
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
 from qubastore.models import ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    import torch
 
 HUB = "hf-hub:"
 
@@ -50,10 +57,11 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         )
     wanted = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     quick = bool(wanted.get("quick_gelu", False))
-    checkpoint = spec.options.get("checkpoint")
-    if checkpoint:
-        clip = open_clip.create_model(architecture, pretrained=None, force_quick_gelu=quick)
-        load_into(clip, checkpoint, where)
+    notes: tuple[str, ...] = ()
+    if spec.options.get("checkpoint"):
+        with _quiet():
+            clip = open_clip.create_model(architecture, pretrained=None, force_quick_gelu=quick)
+        notes = load_into(clip, spec)
     else:
         clip = fetched(
             lambda: open_clip.create_model(
@@ -84,7 +92,23 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         described,
         parameters=sum(parameter.numel() for parameter in clip.parameters()),
         texts=texts,
+        notes=notes,
     )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's warning of random weights: a checkpoint is about to replace them."""
+    root = logging.getLogger()
+    root.addFilter(_is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_other)
+
+
+def _is_other(record: logging.LogRecord) -> bool:
+    return "initialized randomly" not in record.getMessage()
 
 
 _TAG_KEYS = ("mean", "std", "interpolation", "resize_mode")
@@ -197,9 +221,10 @@ def read_templates(path: str, text: str) -> tuple[str, ...]:
 
 def _read_text(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8")
+        # A byte-order mark, as editors on Windows write it, is no part of the first prompt.
+        return Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        hint = f"ls {Path(path).parent}"
+        hint = f"ls {shlex.quote(str(Path(path).parent))}"
         raise UsageError(f"the prompts {path} cannot be read", found=str(error), hint=hint) from None
 
 
@@ -273,3 +298,18 @@ class Texts:
     def use(self, head: Head) -> None:
         """Make the classifier answer with this head; the text side is let go."""
         self.classifier.use(head)
+
+    def fixed_vectors(self, classifier: torch.nn.Module) -> torch.Tensor:
+        """Text vectors of the first class under the first and the last prompt, (2, width), by a copy of `classifier`.
+
+        They show whether the text side and its tokenizer compute what they did before.
+        """
+        import open_clip
+        import torch
+
+        tokenizer = open_clip.get_tokenizer(self._architecture)
+        tokens = tokenizer([self.templates[place].replace("{}", self._names[0]) for place in (0, -1)])
+        with torch.inference_mode():
+            clip: Any = classifier.clip
+            vectors: torch.Tensor = clip.encode_text(tokens, normalize=True)
+        return vectors

@@ -26,7 +26,8 @@ class LogProbabilities(torch.nn.Module):
         Raises:
             OutputError: where a row is negative somewhere or does not sum to 1.
         """
-        values: torch.Tensor = self.network(inputs).float()
+        values: torch.Tensor = self.network(inputs)
+        values = values.to(torch.promote_types(values.dtype, torch.float32))
         sums = values.sum(dim=-1)
         if bool((values < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
             raise OutputError(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
+import shlex
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
 
-from qubastore.errors import ModelError, UsageError, did_you_mean
+from qubastore.errors import ModelError, UsageError, check_text, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile, check_module, read_preprocessing
 from qubastore.models import ModelSpec
 
@@ -34,9 +36,12 @@ def read_source(spec: ModelSpec) -> SourceFile:
             f"{spec} names no factory", expected="python:FILE.py:FACTORY", hint=f"python:{spec.target}:my_net"
         )
     try:
-        return SourceFile(str(Path(file).resolve()), Path(file).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{file} cannot be read", found=str(error), hint=f"ls {Path(file).parent}") from None
+        # As Python reads it: a byte-order mark and a declared encoding are no part of the text.
+        text = importlib.util.decode_source(Path(file).read_bytes())
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        hint = f"ls {shlex.quote(str(Path(file).parent))}"
+        raise ModelError(f"{file} cannot be read", found=str(error), hint=hint) from None
+    return SourceFile(check_text("the path of the model's file", str(Path(file).resolve())), text)
 
 
 def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
@@ -49,7 +54,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     path = Path(source.path)
     factory_name = spec.target.rpartition(":")[2]
     # Files beside the source can be imported and opened, as if it had been run in place.
-    with _on_path(str(path.parent)):
+    with _beside(str(path.parent)):
         namespace = _run(source)
         factory = namespace.get(factory_name)
         if not callable(factory):
@@ -60,18 +65,21 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
             )
         try:
             returned = factory()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(
-                f"{factory_name}() of {path} failed", found=f"{type(error).__name__}: {error}", hint=f"python {path}"
+                f"{factory_name}() of {path} failed",
+                found=f"{type(error).__name__}: {error}",
+                hint=f"python {shlex.quote(str(path))}",
             ) from error
     where = f"{path.name}:{factory_name}()"
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise ModelError(f"{where} returned a {type(returned).__name__}", expected="a tuple (module, preprocessing)")
     module, prepare = returned
     check_module(module, where)
-    architecture = {"python": factory_name, "source": hashlib.sha256(source.text.encode()).hexdigest()[:32]}
+    # What its code computes, wherever that stands, shows in its fingerprint: the file's text is no part of the model,
+    # so another function in it, or a comment, changes nothing.
     name = spec.display(f"{path.name}:{factory_name}")
-    return LoadedModel(name, "python", module.eval(), read_preprocessing(prepare, where), architecture)
+    return LoadedModel(name, "python", module.eval(), read_preprocessing(prepare, where), {"python": factory_name})
 
 
 def _run(source: SourceFile) -> dict[str, object]:
@@ -81,18 +89,18 @@ def _run(source: SourceFile) -> dict[str, object]:
     # Classes defined in the file look their module up by name, dataclasses for one.
     sys.modules[name] = module
     try:
-        exec(compile(source.text, source.path, "exec"), module.__dict__)
-    except Exception as error:
+        exec(compile(source.text, source.path, "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
         line = _line_of(error, source.path)
         raise ModelError(
             f"{source.path}{line} fails when it is run",
             found=f"{type(error).__name__}: {error}",
-            hint=f"python {source.path}",
+            hint=f"python {shlex.quote(source.path)}",
         ) from error
     return module.__dict__
 
 
-def _line_of(error: Exception, path: str) -> str:
+def _line_of(error: BaseException, path: str) -> str:
     if isinstance(error, SyntaxError) and error.lineno:
         return f", line {error.lineno},"
     trace, line = error.__traceback__, None
@@ -102,10 +110,27 @@ def _line_of(error: Exception, path: str) -> str:
     return f", line {line}," if line else ""
 
 
+_imported: set[str] = set()
+"""Modules that the file of the model loaded last imported from beside it."""
+
+
 @contextlib.contextmanager
-def _on_path(folder: str) -> Iterator[None]:
+def _beside(folder: str) -> Iterator[None]:
+    """Let a file import what lies beside it, as it is now: another file's module of the same name, or an older text of
+    this one, is forgotten.
+    """
+    for name in _imported:
+        sys.modules.pop(name, None)
+    _imported.clear()
+    importlib.invalidate_caches()
+    before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            top = sys.modules.get(name.partition(".")[0])
+            origin = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", [])), None)
+            if origin is not None and Path(folder) in Path(origin).parents[:2]:
+                _imported.add(name)

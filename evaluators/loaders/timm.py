@@ -30,10 +30,10 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     options: dict[str, Any] = {}
     if "num_classes" in spec.options:
         options["num_classes"] = int(spec.options["num_classes"])
-    checkpoint = spec.options.get("checkpoint")
-    if checkpoint:
+    notes: tuple[str, ...] = ()
+    if spec.options.get("checkpoint"):
         module = timm.create_model(name, pretrained=False, **options)
-        load_into(module, checkpoint, where)
+        notes = load_into(module, spec)
     else:
         hint = f"copy them here and type {spec.loader}:{name},checkpoint=FILE.safetensors"
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
@@ -41,7 +41,7 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     architecture = {"timm": name, **options}
     pinned = spec.options.get("preprocess")
     prepare = Preprocessing.pinned(pinned, where) if pinned else Preprocessing.from_timm(config, where)
-    return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture)
+    return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture, notes=notes)
 
 
 def resolve(spec: ModelSpec) -> str:

@@ -25,17 +25,18 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     options: dict[str, Any] = {}
     if "num_classes" in spec.options:
         options["num_classes"] = int(spec.options["num_classes"])
-    checkpoint = spec.options.get("checkpoint")
-    if checkpoint:
+    notes: tuple[str, ...] = ()
+    if spec.options.get("checkpoint"):
         # Some constructors draw random weights for long and warn: all of them are about to be replaced.
         quiet = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
         module = get_model(architecture, weights=None, **options, **quiet)
-        load_into(module, checkpoint, where)
+        notes = load_into(module, spec)
     else:
         hint = f"fetch {weights.url} and type {spec},checkpoint=FILE.pth"
         module = fetched(lambda: get_model(architecture, weights=weights, progress=False, **options), where, hint)
     prepare = preprocessing(weights.transforms())
-    return LoadedModel(spec.display(), "torchvision", module.eval(), prepare, {"torchvision": architecture, **options})
+    described = {"torchvision": architecture, **options}
+    return LoadedModel(spec.display(), "torchvision", module.eval(), prepare, described, notes=notes)
 
 
 def resolve(spec: ModelSpec) -> Any:

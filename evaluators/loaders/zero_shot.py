@@ -48,6 +48,10 @@ class ZeroShotClassifier(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, height, width) normalised images -> (n, n_classes) logits."""
-        vectors = self.clip.encode_image(images, normalize=True)
-        logits: torch.Tensor = self.head(vectors)
+        logits: torch.Tensor = self.head(self.vectors(images))
         return logits
+
+    def vectors(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, height, width) normalised images -> (n, width) image vectors of length 1."""
+        vectors: torch.Tensor = self.clip.encode_image(images, normalize=True)
+        return vectors

@@ -38,7 +38,7 @@ fastest as (
 
 select
     models.model_id,
-    models.name as model,
+    model_names.model,
     models.input_height,
     models.input_width,
     models.parameters / 1e6 as parameters_m,
@@ -49,4 +49,5 @@ select
     fastest.precision,
     fastest.images_per_second
 from models
+join model_names using (model_id)
 left join fastest using (model_id)

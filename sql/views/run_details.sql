@@ -17,13 +17,6 @@
 -- subset: true where the dataset is only part of the official one
 -- created_at: when the run was first planned
 with
-named_models as (
-    select
-        model_id,
-        if(count(*) over (partition by name) > 1, name || '@' || left(model_id, 6), name) as model
-    from models
-),
-
 official_sizes as (
     select dataset, list(n_samples) as sizes
     from suites
@@ -34,7 +27,7 @@ official_sizes as (
 select
     runs.run_id,
     runs.model_id,
-    named_models.model,
+    model_names.model,
     runs.dataset_id,
     datasets.name as dataset,
     datasets.label_space,
@@ -47,7 +40,7 @@ select
     coalesce(not list_contains(official_sizes.sizes, datasets.n_samples), false) as subset,
     runs.created_at
 from runs
-join named_models using (model_id)
+join model_names using (model_id)
 join datasets using (dataset_id)
 left join run_summary using (run_id)
 left join official_sizes on official_sizes.dataset = datasets.name

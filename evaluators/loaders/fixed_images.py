@@ -1,0 +1,185 @@
+"""What a network answers to fixed images: its fingerprint, and whether it answers alike each time and in any batch.
+
+Computed on the CPU, whatever device the images go through later.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.errors import ModelError, QubastoreError
+from qubastore.fingerprints import DOUBLE, SINGLE, VERSION, Fingerprint, same_answers
+from qubastore.models import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+    from qubastore.evaluators.loaders import LoadedModel
+
+LARGEST_IN_DOUBLE = 400_000_000
+"""Parameters up to which a network is copied into double precision: 5 GB beside the network itself."""
+REPEATABLE = 1e-5
+"""Largest difference between two answers to the same image in float32, relative to the largest answer."""
+
+
+def fixed_pixels(height: int, width: int) -> NDArray[np.uint8]:
+    """The images, (4, height, width, 3) uint8: colour gradients, noise, bright blobs, a dark checkerboard.
+
+    They are made of whole numbers and of a hash's bytes, so that every machine and every release makes the same.
+    """
+    rows, columns = np.mgrid[:height, :width].astype(np.int64)
+    gradients = np.stack([255 * rows // height, 255 * columns // width, 255 - 255 * rows // height], axis=-1)
+    drawn = np.frombuffer(hashlib.shake_256(b"qubastore").digest(height * width * 3 + 75), np.uint8)
+    noise = drawn[75:].reshape(height, width, 3)
+    coarse = 160 + drawn[:75].reshape(5, 5, 3).astype(np.int64) * 96 // 256
+    blobs = coarse[rows * 5 // height, columns * 5 // width]
+    squares = (rows * 8 // height + columns * 8 // width) % 2
+    board = np.stack([60 * squares, 30 - 30 * squares, 0 * squares], axis=-1)
+    return np.stack([gradients, noise, blobs, board]).astype(np.uint8)
+
+
+def fixed_inputs(prepare: Preprocessing | Callable[[Any], torch.Tensor]) -> torch.Tensor:
+    """The images as a model's input, (4, 3, height, width) float32; a function that prepares images gets 256 x 256."""
+    import torch
+
+    if not isinstance(prepare, Preprocessing):
+        from PIL import Image
+
+        return torch.stack([prepare(Image.fromarray(pixels)) for pixels in fixed_pixels(256, 256)]).float()
+    pixels = torch.from_numpy(fixed_pixels(*prepare.crop)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (prepare.mean, prepare.std))
+    return ((pixels - mean) / std).contiguous()
+
+
+def fingerprint(loaded: LoadedModel) -> Fingerprint:
+    """The fingerprint of a network that lies on the CPU in eval mode.
+
+    In double precision, where rounding plays no part; networks that fail in it (tensors of a fixed type), or are too
+    large to be copied, are run as they are.
+
+    Raises:
+        ModelError: where it fails on the images.
+    """
+    inputs = _inputs(loaded)
+    size = sum(parameter.numel() for parameter in loaded.module.parameters())
+    values = _in_double(loaded, inputs) if size <= LARGEST_IN_DOUBLE else None
+    precision = SINGLE if values is None else DOUBLE
+    if values is None:
+        values = _run(lambda: _answers(loaded, loaded.module, inputs), loaded)
+    return Fingerprint.of(values, precision, VERSION, package_versions(loaded.loader))
+
+
+def package_versions(loader: str) -> dict[str, str]:
+    """The packages that decide what a model of a loader computes, and their versions."""
+    library = {"timm": "timm", "torchvision": "torchvision", "open_clip": "open_clip_torch"}.get(loader)
+    return {name: version(name) for name in ("torch", library) if name}
+
+
+def _in_double(loaded: LoadedModel, inputs: torch.Tensor) -> NDArray[np.float64] | None:
+    """Answers in double precision; None where the network fails in it, or casts to single precision on the way."""
+    import torch
+
+    try:
+        # A copy: what a network keeps from one pass to the next must not stay in double precision.
+        module = copy.deepcopy(loaded.module).double()
+        answers = _forward(loaded, module, inputs.double())
+        alone = _forward(loaded, module, inputs[2:3].double())
+        if answers.dtype != torch.float64 or not same_answers(_rows(answers)[2:3], _rows(alone), 1e-10):
+            return None
+        return _answers(loaded, module, inputs.double())
+    except Exception:  # whatever a network does with tensors of a type that it was not written for
+        return None
+
+
+def check_repeatable(loaded: LoadedModel) -> None:
+    """Refuse a network whose answer to an image changes from one pass to the next, or with the images beside it.
+
+    Raises:
+        ModelError: saying which of the two.
+    """
+    inputs = _inputs(loaded)
+    module = loaded.module
+    first = _run(lambda: _rows(_forward(loaded, module, inputs)), loaded)
+    again = _run(lambda: _rows(_forward(loaded, module, inputs)), loaded)
+    if not same_answers(first, again, REPEATABLE):
+        raise not_repeatable(loaded.name, first, again)
+    # Sums may be taken in another order in another batch, so this comparison is wider.
+    alone = _run(lambda: _rows(_forward(loaded, module, inputs[2:3])), loaded)
+    if not same_answers(first[2:3], alone, 100 * REPEATABLE):
+        raise ModelError(
+            f"{loaded.name} answers differently to an image when other images are in its batch",
+            expected="an answer that depends on the image alone: eval mode, no statistics of the batch",
+            found=f"answers that differ by up to {_apart(first[2:3], alone):.3g}",
+            hint="module.eval(); in forward(), functional batch norm with training=self.training",
+        )
+
+
+def not_repeatable(name: str, one: NDArray[Any], other: NDArray[Any]) -> ModelError:
+    """The error about a network that draws at random."""
+    return ModelError(
+        f"{name} answers differently to the same images each time",
+        expected="one answer to an image: what is kept must be what any later run would give",
+        found=f"answers that differ by up to {_apart(one, other):.3g}",
+        hint="in forward(), F.dropout(x, p, training=self.training); seed what is drawn by the image",
+    )
+
+
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
+    if one.shape != other.shape:
+        return float("inf")
+    difference = np.abs(one - other)
+    return float("nan") if np.isnan(difference).all() else float(np.nanmax(difference))
+
+
+def _inputs(loaded: LoadedModel) -> torch.Tensor:
+    try:
+        return fixed_inputs(loaded.preprocessing)
+    except Exception as error:
+        raise ModelError(
+            f"{loaded.name}: the preprocessing function fails on an image of 256 x 256 pixels",
+            expected="(3, height, width), the same size for every image",
+            found=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _forward(loaded: LoadedModel, module: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Logits; the image vectors of a zero-shot model, whose head is not made yet."""
+    import torch
+
+    with torch.inference_mode():
+        call: Any = module if loaded.texts is None else module.vectors
+        answers: torch.Tensor = call(inputs)
+    return answers
+
+
+def _answers(loaded: LoadedModel, module: torch.nn.Module, inputs: torch.Tensor) -> NDArray[np.float64]:
+    parts = [_rows(_forward(loaded, module, inputs))]
+    if loaded.texts is not None:
+        parts.append(_rows(loaded.texts.fixed_vectors(module)))
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _rows(answers: torch.Tensor) -> NDArray[np.float64]:
+    import torch
+
+    return answers.detach().to(torch.float64).numpy()
+
+
+def _run(work: Callable[[], NDArray[np.float64]], loaded: LoadedModel) -> NDArray[np.float64]:
+    try:
+        return work()
+    except QubastoreError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{loaded.name} fails on a batch of four images, though one blank image passes",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+            hint="a network must take batches of any size: (n, 3, height, width)",
+        ) from error

@@ -1,0 +1,113 @@
+"""Which model of the store a loaded model is: the one that is described alike and answers alike to the fixed images.
+
+Where the description (loader, architecture, weights, preprocessing) is the same and the answers differ, it is another
+model: something decides its outputs that no description shows. Models recorded before there were fingerprints keep
+their ids and get one when they are loaded again; `python:` models of that time were known by the text of their file,
+which says too little, so they stay as they are, with their identity unverified, and are never taken for one of today.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qubastore.fingerprints import Fingerprint
+from qubastore.identity import canonical_json
+from qubastore.models import Model
+
+Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""`Store.rows`."""
+
+NAME_LENGTH = 6
+"""Digits of a model's id that follow its name where several models share the name."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A loaded model and what its user should know.
+
+    Attributes:
+        model: With its id and name in the store, where it is there.
+        notes: Lines: another name, another model under the same name.
+    """
+
+    model: Model
+    notes: tuple[str, ...] = ()
+
+
+def recognise(ask: Ask, model: Model) -> Recognised:
+    """Look for a loaded model in the store.
+
+    Args:
+        ask: Answers queries over the store.
+        model: As its loader describes it.
+    """
+    rows = ask(
+        "select models.model_id, name, precision, version, values, packages"
+        " from models left join fingerprints using (model_id)"
+        " where loader = ? and architecture = ? and weights_hash = ? and preprocessing = ? and output_type = ?"
+        " order by created_at, models.model_id",
+        [
+            model.loader,
+            canonical_json(model.architecture),
+            model.weights_hash,
+            canonical_json(model.preprocessing),
+            model.output_type,
+        ],
+    )
+    changed: list[tuple[str, Fingerprint]] = []
+    for model_id, name, precision, version, values, packages in rows:
+        known = Fingerprint.of(values, precision, version, packages) if values is not None else None
+        if known is None or model.fingerprint is None or known.agrees(model.fingerprint) is not False:
+            notes: tuple[str, ...] = ()
+            if name != model.name:
+                notes = (f"{model.name} is {name}, which is in the store: its numbers stand under that name",)
+            return Recognised(replace(model, name=name, recorded_id=model_id), notes)
+        changed.append((model_id, known))
+    named = ask("select model_id, loader, architecture, weights_hash from models where name = ?", [model.name])
+    here = f"{model.name}@{model.model_id[:NAME_LENGTH]}"
+    if changed and model.fingerprint is not None:
+        model_id, known = changed[-1]
+        return Recognised(
+            model,
+            (
+                f"{model.name} has the weights of {model.name}@{model_id[:NAME_LENGTH]}, which is in the store, and"
+                f" computes something else{_versions(known, model.fingerprint)}: it is another model, {here}",
+            ),
+        )
+    if named:
+        others = ", ".join(
+            f"{model.name}@{model_id[:NAME_LENGTH]} ({_difference(model, loader, architecture, weights)})"
+            for model_id, loader, architecture, weights in named
+        )
+        return Recognised(
+            model, (f"{model.name} is another model than {others}: both stay, and tables call this one {here}",)
+        )
+    return Recognised(model)
+
+
+def is_unverified(loader: str, architecture: Any) -> bool:
+    """Whether a recorded model is known by the text of its file alone, as `python:` models once were."""
+    return loader == "python" and isinstance(architecture, dict) and "source" in architecture
+
+
+def _difference(model: Model, loader: str, architecture: str, weights_hash: str) -> str:
+    """How a recorded model of the same name differs from a loaded one."""
+    described = json.loads(architecture)
+    if is_unverified(loader, described):
+        return "identity unverified: recorded by the text of its file"
+    if weights_hash != model.weights_hash:
+        return "other weights"
+    return "another architecture" if described != model.architecture else "other preprocessing"
+
+
+def _versions(then: Fingerprint, now: Fingerprint) -> str:
+    before, after = dict(then.packages), dict(now.packages)
+    moved = [
+        f"{name} {before[name]} then, {release} now"
+        for name, release in after.items()
+        if before.get(name, release) != release
+    ]
+    return f" ({'; '.join(moved)})" if moved else ""

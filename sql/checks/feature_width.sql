@@ -1,0 +1,20 @@
+-- Kept features that are not as wide as what enters the model's classifier: every token of an image, say, in place of one
+-- vector. Runs of releases that took the last linear layer for the classifier can have them.
+--
+-- Mend: qubastore rm run {run}, then ingest again with --keep outputs,logits,features
+with widths as (
+    select run_id, min(len(values)) as narrowest, max(len(values)) as widest
+    from features
+    group by run_id
+)
+
+select
+    run_id as run,
+    'features of ' || models.name || ' have '
+    || if(narrowest = widest, widest::varchar, narrowest || ' to ' || widest) || ' numbers an image, and '
+    || coalesce(models.feature_width::varchar, 'no width') || ' is recorded of its classifier' as found
+from widths
+join runs using (run_id)
+join models using (model_id)
+where narrowest <> widest or widest is distinct from models.feature_width
+order by run
