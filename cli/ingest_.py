@@ -92,14 +92,16 @@ def command(
       open_clip:ARCH/PRETRAINED    open_clip:ViT-B-16/openai; open_clip:hf-hub:ORG/REPO: zero-shot
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
-    with ,checkpoint=FILE (tensors only, never unpickled), ,num_classes=N, ,name=NAME, ,output_type=probabilities after
-    any of them; ,preprocess=224/0.95 (size/crop) after timm models; ,templates=FILE, ,temperature=T after open_clip's.
+    with ,name=NAME, ,output_type=probabilities after any of them; ,checkpoint=FILE (tensors only, never unpickled),
+    ,weights=raw or ema (of a checkpoint with both; EMA without it), ,num_classes=N after all but python:;
+    ,preprocess=224/0.95 (size/crop) after timm models; ,templates=FILE, ,temperature=T after open_clip's.
 
     \b
     Datasets:
       NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)
+      NAME=PATH,order=natural      class folders in timm's order: numbers by value, upper case as lower
       NAME                         a dataset of docs/datasets.md or docs/vtab.md, under --data-root
 
     \b

@@ -95,6 +95,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; the entry point of the console script."""
     _prepare_streams()
+    to_nowhere = _goes_nowhere()
     try:
         _check_words(sys.argv[1:])
         cli.main(standalone_mode=False)
@@ -111,8 +112,8 @@ def main() -> NoReturn:
         click.echo("stopped", err=True)
         sys.exit(130)
     except SystemExit:
-        # Click ends with 1 where a reader closed its pipe, and leaves this behind.
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+        # Click and rich end with 1 where a reader closed its pipe: one wraps the stream, the other leads it nowhere.
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper" or _goes_nowhere() != to_nowhere:
             _reader_left()
         raise
     except OSError as error:
@@ -126,6 +127,14 @@ def _reader_left() -> NoReturn:
     """End well: the reader (head, a pager) has seen enough. Python must not complain when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
     sys.exit(0)
+
+
+def _goes_nowhere() -> bool:
+    """Whether what is printed goes to the null device."""
+    try:
+        return os.fstat(1).st_rdev == os.stat(os.devnull).st_rdev  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def _prepare_streams() -> None:

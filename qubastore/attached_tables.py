@@ -14,7 +14,7 @@ from qubastore import fence
 from qubastore.attachments import table_stem
 from qubastore.boundary import translated
 from qubastore.dimensions import DIMENSIONS, Dimension
-from qubastore.engine import quote, quote_path
+from qubastore.engine import literal_path, quote
 from qubastore.errors import ImportDataError, QueryError, UsageError, check_name
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ _RANGES = {
 def reader(path: str) -> str:
     """The table function that reads a file."""
     if path.lower().endswith(".parquet"):
-        return f"read_parquet({quote_path(path)})"
-    return f"read_csv({quote_path(path)}, header = true, skip = 0)"
+        return f"read_parquet({quote(literal_path(path))})"
+    return f"read_csv({quote(literal_path(path))}, header = true, skip = 0)"
 
 
 def table_name(path: str) -> str:

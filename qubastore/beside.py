@@ -192,6 +192,9 @@ def _files(store: Store, attachment: Attachment, *, thorough: bool) -> dict[str,
     """Table -> file."""
     location = attachment.location
     if location.startswith("s3://"):
+        if engine.literal_path(location) != location:
+            # Object storage lists what a pattern may mean, and a name with a bracket is none of it.
+            raise StoreError(f"{location} has one of * ? [ in its path", hint="copy it to another place")
         engine.load(store._connection, engine.S3)
     if attachment.kind == EXPORT:
         return exporting.checked_files(location, thorough=thorough)

@@ -186,9 +186,13 @@ def plain(error: Exception) -> str:
     return re.sub(r'^.*Unable to connect to Postgres at "[^"]*": ', "", first)
 
 
-def quote_path(path: str) -> str:
-    """A path as a SQL literal that means this file alone: DuckDB takes `*`, `?` and `[` for patterns."""
-    return quote(re.sub(r"([*?\[])", r"[\1]", path))
+def literal_path(path: str) -> str:
+    """A path as a pattern that means this file alone: DuckDB takes `*`, `?` and `[` for patterns.
+
+    >>> literal_path("/data/lab*")
+    '/data/lab[*]'
+    """
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def quote(text: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from qubastore.engine import quote
+from qubastore.engine import literal_path, quote
 from qubastore.errors import QueryError
 from qubastore.views import all_views
 
@@ -67,6 +67,8 @@ HINT = "qubastore sql --allow-files, if the query is your own"
 
 def put_up(connection: duckdb.DuckDBPyConnection, folders: Sequence[str], files: Sequence[str] = ()) -> None:
     """Have DuckDB refuse, for good, all files but these and those in these folders, extensions, changes of settings."""
+    # DuckDB checks the pattern that a query names, and then the file that it finds.
+    folders, files = ([*paths, *(p for p in map(literal_path, paths) if p not in paths)] for paths in (folders, files))
     connection.execute(f"set allowed_directories = [{', '.join(map(quote, folders))}]")
     if files:
         connection.execute(f"set allowed_paths = [{', '.join(map(quote, files))}]")

@@ -72,7 +72,8 @@ def fingerprint(loaded: LoadedModel) -> Fingerprint:
     values = _in_double(loaded, inputs) if size <= LARGEST_IN_DOUBLE else None
     precision = SINGLE if values is None else DOUBLE
     if values is None:
-        values = _run(lambda: _answers(loaded, loaded.module, inputs), loaded)
+        module = loaded.module
+        values = _run(lambda: _joined(loaded, module, _forward(loaded, module, inputs)), loaded)
     return Fingerprint.of(values, precision, VERSION, package_versions(loaded.loader))
 
 
@@ -93,7 +94,7 @@ def _in_double(loaded: LoadedModel, inputs: torch.Tensor) -> NDArray[np.float64]
         alone = _forward(loaded, module, inputs[2:3].double())
         if answers.dtype != torch.float64 or not same_answers(_rows(answers)[2:3], _rows(alone), 1e-10):
             return None
-        return _answers(loaded, module, inputs.double())
+        return _joined(loaded, module, answers)
     except Exception:  # whatever a network does with tensors of a type that it was not written for
         return None
 
@@ -159,8 +160,9 @@ def _forward(loaded: LoadedModel, module: torch.nn.Module, inputs: torch.Tensor)
     return answers
 
 
-def _answers(loaded: LoadedModel, module: torch.nn.Module, inputs: torch.Tensor) -> NDArray[np.float64]:
-    parts = [_rows(_forward(loaded, module, inputs))]
+def _joined(loaded: LoadedModel, module: torch.nn.Module, answers: torch.Tensor) -> NDArray[np.float64]:
+    """All answers in a row; those of a zero-shot model to fixed texts after those to the images."""
+    parts = [_rows(answers)]
     if loaded.texts is not None:
         parts.append(_rows(loaded.texts.fixed_vectors(module)))
     return np.concatenate([part.ravel() for part in parts])
