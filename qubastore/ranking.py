@@ -143,8 +143,8 @@ def rank(
     elif faults := ranking_faults(rows, columns):
         n = sum(map(len, faults.values()))
         notes.append(
-            f"published figures carry known faults: {n} here, marked † in tables; see docs/published.md;"
-            " --without-known-faults leaves them out"
+            f"published figures carry known faults ({n} of those ranked, marked †): see docs/published.md, or leave"
+            " them out: --without-known-faults"
         )
     mixed = len({row[columns.index("source")] for row in rows}) > 1
     if front:

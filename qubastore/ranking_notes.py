@@ -97,10 +97,12 @@ def left_out_notes(
     """
     values = [d.column for d in DIMENSIONS]
     both = " union all ".join(
-        f"select {sign} as sign, {', '.join(values)} from {pool} where suite = {quote(suite)} and source = {quote(SOURCE)}"
+        f"select {sign} as sign, {', '.join(values)} from {pool} where suite = {quote(suite)}"
+        f" and source = {quote(SOURCE)}"
         for sign, pool in ((1, WITH_FAULTS), (-1, "rankable_pool"))
     )
-    figures = store.rows(f"select sum(sign * ({' + '.join(f'({v} is not null)::int' for v in values)})) from ({both})")
+    there = " + ".join(f"({value} is not null)::int" for value in values)
+    figures = store.rows(f"select sum(sign * ({there})) from ({both})")
     if not figures[0][0] or all(source != SOURCE for _, _, source in before):
         return ["no figure of these models has a known fault: none was left out"]
     places = {

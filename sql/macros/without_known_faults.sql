@@ -6,7 +6,25 @@
 -- Parameters:
 -- pool := 'rankable': table or view with the columns of rankable
 --
--- suite: as in rankable, and so are the other columns
+-- suite: name of the suite
+-- model: name of the model
+-- source: measured, the published table, as in hesse2025, or the name of an attachment
+-- origin: measured, published or attached: what kind of source that is
+-- label: the label in the published table; null, as the next three, for measured models that are not the study's
+-- architecture: cnn, transformer, ...
+-- pretraining: data set of the pretraining
+-- paradigm: supervised, self-supervised, ...
+-- accuracy: top-1 accuracy, 0 to 1
+-- adversarial_robustness: 0 to 1
+-- corruption_robustness: 0 and up
+-- ood_robustness: 0 and up
+-- calibration_error: 0 to 1, down is better
+-- class_balance: 0 to 1
+-- object_focus: up to 1
+-- shape_bias: 0 to 1
+-- parameters_m: millions of parameters, down is better
+-- macs_g: billions of multiply-accumulates for one image; null for published models
+-- activations_m: millions of activations for one image; null for published models
 with
 faults as (
     select source, model, list(distinct dimension) as dimensions
