@@ -149,9 +149,12 @@ def _print_figures(rows: list[dict[str, Any]]) -> None:
 def _print_published(rows: list[dict[str, Any]]) -> None:
     """Measured and published, model by model."""
     from qubastore.cli.grid import Column, print_grid, styled
+    from qubastore.suites import QUBA_REFERENCE
 
     columns = [Column("dimension"), Column("measured", right=True), Column("interval", right=True)]
     columns += [Column("published", right=True), Column("", folds=True)]
+    several = len({row["suite"] for row in rows}) > 1
+    rows = [{**row, "other_suite": several and row["suite"] != QUBA_REFERENCE.name} for row in rows]
     for model, published_as in dict.fromkeys((row["model"], row["published_as"]) for row in rows):
         click.echo(styled(f"{model}, published as {published_as}", "bold"))
         mine = [row for row in rows if (row["model"], row["published_as"]) == (model, published_as)]
@@ -172,7 +175,9 @@ def _print_published(rows: list[dict[str, Any]]) -> None:
 
 def _remarks(row: dict[str, Any]) -> str:
     fault = f"known fault: {row['known_fault']}" if row["known_fault"] else None
-    return ", ".join(filter(None, ["contradicted" if row["contradicts"] else None, fault, row["other_protocol"]]))
+    suite = f"in {row['suite']}" if row["other_suite"] else None
+    said = ["contradicted" if row["contradicts"] else None, suite, fault, row["other_protocol"]]
+    return "; ".join(filter(None, said))
 
 
 def _number(value: float | None, sign: str = "") -> str:

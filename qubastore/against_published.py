@@ -162,7 +162,7 @@ def _suite_notes(rows: Sequence[tuple[Any, ...]], suite: str | None) -> list[str
             f" {QUBA.name} for the other"
         )
         if elsewhere := sum(row[3] == QUBA.name for row in rows):
-            notes.append(f"{elsewhere} figures are of the suite {QUBA.name}: {QUBA_REFERENCE.name} has none for them")
+            notes.append(f"{elsewhere} of these figures from the suite {QUBA.name}: {QUBA_REFERENCE.name} has none")
     if marked:
         models = " ".join(f"--model zoo:{name}" for name in marked[:SHOWN_MODELS])
         more = f" (and {len(marked) - SHOWN_MODELS} more models)" if len(marked) > SHOWN_MODELS else ""

@@ -150,7 +150,7 @@ def test_published_figures_are_compared_as_the_study_framed_its_images(tmp_path)
         assert "train mode" in rows["class_balance"]["known_fault"]
         assert rows["parameters"]["other_protocol"] is None
         assert any(note.startswith("compared in quba-reference") for note in found.notes)
-        assert any("1 figures are of the suite quba" in note for note in found.notes)
+        assert any(note.startswith("1 of these figures from the suite quba") for note in found.notes)
         assert any(f"--model zoo:{published_as} --suite quba-reference" in note for note in found.notes)
         whole = against_published(store, suite="quba", resamples=5)
         assert {row[3] for row in whole.rows} == {"quba"}
