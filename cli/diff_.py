@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     help="Figures with intervals and tests; or images that flip, by class, by factor, or their paths alone.",
 )
 @click.option("--dataset", "-d", metavar="NAME", help="All but figures: only this dataset.")
-@click.option("--suite", default="quba", show_default=True, help="Models: whose roles give the dimensions.")
+@click.option(
+    "--suite",
+    help="Models: whose roles give the dimensions.  [default: quba; against published quba-reference, and quba where a"
+    " model has no more]",
+)
 @click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="How many.")
 @click.option("--level", type=float, default=0.95, show_default=True, help="Of the intervals.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
@@ -40,7 +44,7 @@ def command(
     against: str | None,
     show: str,
     dataset: str | None,
-    suite: str,
+    suite: str | None,
     resamples: int,
     level: float,
     seed: int,
@@ -53,6 +57,9 @@ def command(
     A and B are measured models, or the starts of the ids of two runs. Differences are paired: both sides see the same
     resamples of the images. --show paths prints files, the most confident mistakes first, for another program.
 
+    --against published compares in the suite quba-reference, which resizes and crops every image as the study does;
+    figures that only quba has are shown and marked. It says what is known to be wrong with a published figure.
+
     \b
     Example:
       qubastore diff timm:resnet50.a1_in1k timm:resnet50.a2_in1k
@@ -61,15 +68,17 @@ def command(
       qubastore diff --against published
     """
     from qubastore import differences
+    from qubastore.against_published import against_published
     from qubastore.cli.present import say_resampling, write_rows
     from qubastore.store import open_store
+    from qubastore.suites import QUBA
 
     drawn: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
     if against is not None:
         if show != "figures" or dataset is not None:
             raise click.UsageError("the published table has figures alone: leave --show and --dataset out")
         with open_store(store_path) as store:
-            table = differences.against_published(store, names, suite=suite, progress=say_resampling, **drawn)
+            table = against_published(store, names, suite=suite, progress=say_resampling, **drawn)
         _print(table, format_, output)
         return
     if len(names) != 2:
@@ -81,7 +90,7 @@ def command(
         elif runs is not None:
             table = differences.of_runs(store, *runs, **drawn)
         else:
-            table = differences.of_models(store, *names, suite=suite, progress=say_resampling, **drawn)
+            table = differences.of_models(store, *names, suite=suite or QUBA.name, progress=say_resampling, **drawn)
     if show == "paths" and format_ == "table" and output is None:
         click.echo("\n".join(row[0] for row in table.rows))
     elif show == "figures":
@@ -140,9 +149,12 @@ def _print_figures(rows: list[dict[str, Any]]) -> None:
 def _print_published(rows: list[dict[str, Any]]) -> None:
     """Measured and published, model by model."""
     from qubastore.cli.grid import Column, print_grid, styled
+    from qubastore.suites import QUBA_REFERENCE
 
     columns = [Column("dimension"), Column("measured", right=True), Column("interval", right=True)]
     columns += [Column("published", right=True), Column("", folds=True)]
+    several = len({row["suite"] for row in rows}) > 1
+    rows = [{**row, "other_suite": several and row["suite"] != QUBA_REFERENCE.name} for row in rows]
     for model, published_as in dict.fromkeys((row["model"], row["published_as"]) for row in rows):
         click.echo(styled(f"{model}, published as {published_as}", "bold"))
         mine = [row for row in rows if (row["model"], row["published_as"]) == (model, published_as)]
@@ -154,11 +166,18 @@ def _print_published(rows: list[dict[str, Any]]) -> None:
                     _number(row["measured"]),
                     _between(row["low"], row["high"]),
                     _number(row["published"]),
-                    ", ".join(filter(None, ["contradicted" if row["contradicts"] else "", row["known_fault"] or ""])),
+                    _remarks(row),
                 ]
                 for row in mine
             ],
         )
+
+
+def _remarks(row: dict[str, Any]) -> str:
+    fault = f"known fault: {row['known_fault']}" if row["known_fault"] else None
+    suite = f"in {row['suite']}" if row["other_suite"] else None
+    said = ["contradicted" if row["contradicts"] else None, suite, fault, row["other_protocol"]]
+    return "; ".join(filter(None, said))
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--normalize",
     type=click.Choice(["published", "store"]),
-    help="The study's constants, or trimmed mean and std of what is ranked.  [default: published for quba, else store]",
+    help="The study's constants, or trimmed mean and std of what is ranked.  [default: published for quba and"
+    " quba-reference, else store]",
 )
 @click.option(
     "--source",
@@ -73,6 +74,11 @@ if TYPE_CHECKING:
     help="Of the draws.",
 )
 @click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have.")
+@click.option(
+    "--without-known-faults",
+    is_flag=True,
+    help="Leave out published figures that are known or likely to be wrong; docs/published.md lists them.",
+)
 @store_option
 @output_options
 def command(
@@ -94,6 +100,7 @@ def command(
     level: float,
     seed: int,
     partial: bool,
+    without_known_faults: bool,
     store_path: str | None,
     format_: str,
     output: str | None,
@@ -112,6 +119,7 @@ def command(
       qubastore rank --explain ConvNextV2-B-21k --weight calibration=2
       qubastore rank --flip EVA02-b-21k Hiera-B-Plus
       qubastore rank --sensitivity --top 10
+      qubastore rank --without-known-faults --top 10
       qubastore rank --intervals --resamples 2000
       qubastore rank --suite digits --partial --format json
     """
@@ -125,6 +133,7 @@ def command(
         "source": source or "auto",
         "normalize": normalize or "auto",
         "partial": partial,
+        "without_known_faults": without_known_faults,
         "where": where,
         "dimensions": listed(dimensions),
     }
@@ -269,9 +278,10 @@ def print_table(ranking: Ranking) -> None:
         cells += [f"{row[index['coverage']]:.0%}"] if partial else []
         for dimension in shown:
             value = row[index[dimension.name]]
-            cells.append(cell(dimension, value) + ("*" if value is not None and value == best[dimension.name] else ""))
+            faults = ranking.faults.get((row[index["model"]], row[index["source"]]), {})
+            cells.append(cell(dimension, value) + _mark(value == best[dimension.name], dimension.name in faults, value))
         rows.append(cells)
-    print_grid(columns, rows, marked=lambda cell: cell.endswith("*"))
+    print_grid(columns, rows, marked=lambda cell: "*" in cell[-2:])
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
     notes = [f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}"]
     for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
@@ -312,7 +322,8 @@ def print_explanation(model: str, explanation: Explanation) -> None:
             Text(bar, style="green" if contribution > 0 else "red"),
         )
     console.print(table)
-    for note in explanation.notes:
+    faults = [f"{name} has a known fault: {reason}" for name, reason in explanation.faults.items()]
+    for note in [*faults, *explanation.notes]:
         console.print(f"note: {note}", style="dim")
 
 
@@ -329,6 +340,10 @@ _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibr
 def cell(dimension: Dimension, value: Any) -> str:
     """A value in its column: per cent, or millions."""
     return "-" if value is None else dimension.shown(value)
+
+
+def _mark(best: bool, fault: bool, value: Any) -> str:
+    return "" if value is None else "*" * best + "†" * fault
 
 
 def _best(dimension: Dimension, values: list[Any]) -> Any:

@@ -28,6 +28,11 @@ from qubastore.cli.options import refuse_without, store_option
     help="Resamples of the images of measured models, for intervals; 0 leaves intervals out.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
+@click.option(
+    "--without-known-faults",
+    is_flag=True,
+    help="Open without published figures that are known or likely to be wrong; the page has a switch for it.",
+)
 @click.option("--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) here instead.")
 @store_option
 def command(
@@ -37,6 +42,7 @@ def command(
     suite: str,
     resamples: int,
     seed: int,
+    without_known_faults: bool,
     static: str | None,
     store_path: str | None,
 ) -> None:
@@ -66,7 +72,15 @@ def command(
         if static is not None:
             from qubastore.report.static import write_static
 
-            for path in write_static(store, Path(static), where=where, models=listed(models), suite=suite):
+            written = write_static(
+                store,
+                Path(static),
+                where=where,
+                models=listed(models),
+                suite=suite,
+                without_known_faults=without_known_faults,
+            )
+            for path in written:
                 click.echo(path)
             return
         data = collect(
@@ -76,6 +90,7 @@ def command(
             models=listed(models),
             resamples=resamples,
             seed=seed,
+            without_known_faults=without_known_faults,
             progress=say_resampling,
         )
     page = render(data)

@@ -88,3 +88,19 @@ def label_spaces() -> str:
     rows = ["| name | rule | meaning | source |", "|---|---|---|---|"]
     rows += [f"| {s.name} | {s.rule} | {s.meaning} | {s.source or '-'} |" for s in LABEL_SPACES.values()]
     return "\n".join(rows)
+
+
+def known_differences() -> str:
+    """What is known of the published table, as a Markdown table: how many rows each difference marks in a dimension."""
+    from qubastore.published.faults import known_differences
+
+    counts: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
+    for each in known_differences():
+        marked = counts.setdefault((each.cause.what, each.cause.kind), {})
+        certainty = marked.setdefault(each.dimension, {"shown": 0, "likely": 0})
+        certainty[each.certainty] += 1
+    lines = ["| what | kind | dimension | shown | likely |", "|---|---|---|---:|---:|"]
+    for (what, kind), dimensions in sorted(counts.items(), key=lambda item: (item[0][1], item[0][0])):
+        for dimension, certainty in sorted(dimensions.items()):
+            lines.append(f"| {what} | {kind} | {dimension} | {certainty['shown']} | {certainty['likely']} |")
+    return "\n".join(lines)

@@ -45,6 +45,7 @@ def correlations(
     where: str | None = None,
     suite: str = QUBA.name,
     source: str = "auto",
+    without_known_faults: bool = False,
 ) -> Table:
     """Spearman's rank correlation of every two dimensions, over the models that have both.
 
@@ -54,6 +55,7 @@ def correlations(
         where: SQL condition over the view `rankable`.
         suite: The suite.
         source: `measured`, `published`, or `auto`: measured where there are at least three such models.
+        without_known_faults: As in `ranking.rank`.
 
     Returns:
         Rows (dimension_a, dimension_b, spearman, p_value, n), every unordered pair once; p-values are two-sided, from
@@ -67,7 +69,7 @@ def correlations(
     chosen = named_dimensions(dimensions) or list(DIMENSIONS)
     if len(chosen) < 2:
         raise UsageError("a correlation needs two dimensions", hint="--dimensions accuracy,calibration_error")
-    models, used = _models(store, where, suite, source)
+    models, used = _models(store, where, suite, source, without_known_faults=without_known_faults)
     if len(models) < MIN_MODELS:
         raise UsageError(f"{len(models)} models are no basis for a correlation", expected=f"at least {MIN_MODELS}")
     rows: list[tuple[Any, ...]] = []
@@ -254,9 +256,11 @@ def _median(models: Sequence[dict[str, Any]], column: str) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _models(store: Store, where: str | None, suite: str, source: str) -> tuple[list[dict[str, Any]], str]:
+def _models(
+    store: Store, where: str | None, suite: str, source: str, *, without_known_faults: bool = False
+) -> tuple[list[dict[str, Any]], str]:
     """The models of a pool as rows by column, and whose figures they are."""
-    choose_pool(store, where, suite, source)
+    choose_pool(store, where, suite, source, without_known_faults=without_known_faults)
     if source == "auto":
         query = f"select count(*) from rankable_pool where suite = {quote(suite)} and source = 'measured'"
         source = "measured" if store.rows(query)[0][0] >= MIN_MODELS else "published"

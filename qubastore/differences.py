@@ -1,4 +1,4 @@
-"""What differs between two models, two runs, or what was measured and what was published: intervals and tests.
+"""What differs between two models or two runs: intervals and tests.
 
 Differences are paired: both sides see the same resamples of the images (`resampling`). A test holds the difference over
 its bootstrap standard error against the normal distribution, two-sided, Holm-corrected over the rows.
@@ -15,16 +15,10 @@ from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.naming import RunName, complete_runs_of, named_model
 from qubastore.pairs import Pair
-from qubastore.published import SOURCE
-from qubastore.published.faults import known_faults
 from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
-from qubastore.run_grain import RunGrain
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
-ROUNDING = {"parameters": 0.05}
-"""Half of the last digit of a published figure, where it is not the usual one."""
-_USUAL_ROUNDING = 0.00005
 COLUMNS = (
     *("figure", "a", "a_low", "a_high", "b", "b_low", "b_high"),
     *("difference", "difference_low", "difference_high", "p_value", "p_holm"),
@@ -76,7 +70,7 @@ def of_models(
             f"neither {name_a} nor {name_b} has a dimension in suite {suite}",
             hint="--suite NAME; or the ids of two runs: qubastore show runs",
         )
-    return _table(names, sides[0], sides[1], _checked(level), resamples, seed)
+    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed)
 
 
 def of_runs(
@@ -86,7 +80,7 @@ def of_runs(
     resampler = Resampler(store, QUBA.name, resamples, seed)
     sides = [resampler.run_figures(run.run_id, run.dataset_id) for run in (a, b)]
     names = [name for name in sides[0] if name in sides[1]]
-    return _table(names, sides[0], sides[1], _checked(level), resamples, seed)
+    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed)
 
 
 def named_pair(store: Store, a: str, b: str) -> tuple[RunName, RunName] | None:
@@ -129,82 +123,8 @@ def run_pair(a: RunName, b: RunName) -> Pair:
     return Pair(a.run_id, b.run_id, [(a, b)])
 
 
-def against_published(
-    store: Store,
-    models: Sequence[str] = (),
-    *,
-    suite: str = QUBA.name,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
-) -> Table:
-    """Measured figures beside those of the study, for models that are the study's.
-
-    Args:
-        store: An open store.
-        models: Names of measured models; none means all that the study has.
-        suite: A suite of the study's dimensions.
-        resamples: How many.
-        level: Of the intervals.
-        seed: Of the draws.
-        progress: Told of each model before it is resampled.
-
-    Returns:
-        Rows (model, published_as, dimension, measured, low, high, published, contradicts, known_fault): a published
-        figure is contradicted where it lies outside the interval by more than its rounding.
-
-    Raises:
-        UsageError: where no measured model is the study's.
-    """
-    chosen = [named_model(store, model)[0] for model in models]
-    columns = ", ".join(f"studied.{d.column}" for d in DIMENSIONS)
-    with RunGrain(store, ["rankable"], source="published") as copy:
-        rows = copy.rows(
-            f"""
-        select measured.model, studied.model, published.loader, {columns}
-        from rankable as measured
-        join zoo on zoo.stored_as = measured.model and zoo.study = ?
-        join rankable as studied on studied.model = zoo.model and studied.source = zoo.study
-        join published_models as published on published.model = studied.model and published.source = studied.source
-        where measured.source = 'measured' and measured.suite = ?
-            and (len(?::varchar[]) = 0 or list_contains(?, measured.model))
-        order by measured.model, studied.model
-        """,
-            [SOURCE, suite, chosen, chosen],
-        )
-    if not rows:
-        raise UsageError(
-            f"{'none of these models' if chosen else 'no measured model'} is one of the study's with runs in {suite}",
-            hint="qubastore show zoo, for the models of the study",
-        )
-    resampler = Resampler(store, suite, resamples, seed)
-    level = _checked(level)
-    found: list[tuple[Any, ...]] = []
-    for model, published_as, loader, *values in rows:
-        progress(model)
-        estimates = resampler.dimensions(named_model(store, model)[1])
-        published = dict(zip((d.name for d in DIMENSIONS), values, strict=True))
-        faults = known_faults({"model": published_as, "loader": loader, **published})
-        for name, figure in published.items():
-            if name not in estimates:
-                continue
-            low, high = estimates[name].interval(level)
-            slack = ROUNDING.get(name, _USUAL_ROUNDING)
-            contradicts = not low - slack <= figure <= high + slack
-            found.append(
-                (model, published_as, name, estimates[name].value, low, high, figure, contradicts, faults.get(name))
-            )
-    columns_ = ("model", "published_as", "dimension", "measured", "low", "high", "published", "contradicts")
-    n = sum(row[7] for row in found)
-    notes = [
-        f"{n} of {len(found)} published figures lie outside the interval of the measured one",
-        _of(resamples, seed),
-    ]
-    return Table((*columns_, "known_fault"), found, notes)
-
-
-def _checked(level: float) -> float:
+def checked_level(level: float) -> float:
+    """The level of an interval, refused where it is none."""
     if not 0 < level < 1:
         raise UsageError(f"the level is {level}", expected="a number between 0 and 1", hint="--level 0.95")
     return level
@@ -233,7 +153,7 @@ def _table(
     corrected = holm([row[-1] for row in rows])
     notes = [
         "difference: a - b; p: against no difference, Holm-corrected over the rows",
-        f"intervals at {100 * level:g} %; {_of(resamples, seed)}",
+        f"intervals at {100 * level:g} %; {of_resamples(resamples, seed)}",
     ]
     return Table(COLUMNS, [(*row, p) for row, p in zip(rows, corrected, strict=True)], notes)
 
@@ -244,5 +164,6 @@ def _side(found: Estimate | None, level: float, *, exact: bool) -> tuple[float |
     return (found.value, None, None) if exact else (found.value, *found.interval(level))
 
 
-def _of(resamples: int, seed: int) -> str:
+def of_resamples(resamples: int, seed: int) -> str:
+    """What intervals were made of."""
     return f"{resamples:,} resamples of the images, the same for both sides, seed {seed}"

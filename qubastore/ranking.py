@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qubastore import fence
-from qubastore.attachments import TABLES
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
+from qubastore.published.faults import known_faults
+from qubastore.ranking_notes import (
+    WITH_FAULTS,
+    attached_notes,
+    left_out_notes,
+    needed_dimensions,
+    ranking_faults,
+    ranking_notes,
+    roles_text,
+)
 from qubastore.run_grain import RunGrain
 from qubastore.store import Store
-from qubastore.suites import BUILT_IN, QUBA
+from qubastore.suites import QUBA, has_study_constants
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,6 +43,7 @@ class Ranking:
         notes: What a reader must know: normalisation, models left out, known faults of published figures.
         weights: Dimension -> final weight.
         mixed: Whether several sources were ranked together, whatever rows are left.
+        faults: (model, source) -> dimension -> why that published figure is known or likely to be wrong.
     """
 
     columns: tuple[str, ...]
@@ -41,6 +51,7 @@ class Ranking:
     notes: list[str]
     weights: dict[str, float]
     mixed: bool = False
+    faults: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
 
 def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dict[str, float]:
@@ -83,6 +94,7 @@ def rank(
     partial: bool = False,
     where: str | None = None,
     dimensions: Sequence[str] = (),
+    without_known_faults: bool = False,
     pareto: Sequence[str] = (),
     top: int | None = None,
 ) -> Ranking:
@@ -95,10 +107,12 @@ def rank(
         source: `measured`, `published`, `attached`, the name of a source, several of these with commas, `all`, or
             `auto`: measured where a measured model can be ranked, else published, else attached.
         normalize: `published` (constants of the study), `store` (trimmed mean and population std of what is ranked,
-            published sources apart), or `auto`: published for the suite `quba`, else store.
+            published sources apart), or `auto`: published for the suites of the study, else store.
         partial: Rank models on the dimensions that they have.
         where: SQL condition over the columns of the view `rankable`, to choose the models.
         dimensions: Names; where given, every other dimension weighs 0.
+        without_known_faults: Leave out published figures that are known or likely to be wrong, as if they were not
+            there (`where` still sees them); figures that another procedure gave stay.
         pareto: Dimensions; where given, keep only models that no other of the same source beats in all of them: none is
             at least as good in each and better in one. Ranks stay those of the whole ranking.
         top: Keep only the first rows.
@@ -113,20 +127,31 @@ def rank(
     final = final_weights(weights or {}, dimensions)
     front = named_dimensions(pareto)
     _check_choices(suite, normalize)
-    choose_pool(store, where, suite, source)
+    choose_pool(store, where, suite, source, without_known_faults=without_known_faults)
     ranked = store.sql(_call("quba_ranking", final, suite, source, normalize, partial=partial))
     columns = tuple(ranked.columns)
     rows = _fetched(ranked, suite)
     if not rows:
         raise _nothing_to_rank(store, suite, source, final, where, partial=partial)
-    published = normalize == "published" or (normalize == "auto" and suite in BUILT_IN)
-    notes = _notes(store, rows, columns, final, suite, source, published=published, partial=partial)
+    published = normalize == "published" or (normalize == "auto" and has_study_constants(suite))
+    notes = ranking_notes(store, rows, columns, final, suite, source, published=published, partial=partial)
+    faults: dict[tuple[str, str], dict[str, str]] = {}
+    if without_known_faults:
+        call = _call("quba_ranking", final, suite, source, normalize, partial=partial, pool=WITH_FAULTS)
+        before = store.rows(f"select rank, model, source {call}")
+        notes += left_out_notes(store, rows, columns, before, suite, partial=partial)
+    elif faults := ranking_faults(rows, columns):
+        n = sum(map(len, faults.values()))
+        notes.append(
+            f"published figures carry known faults ({n} of those ranked, marked †): see docs/published.md, or leave"
+            " them out: --without-known-faults"
+        )
     mixed = len({row[columns.index("source")] for row in rows}) > 1
     if front:
         kept = pareto_front(rows, columns, front)
         notes.append(front_note(kept, rows, front))
         rows = kept
-    return Ranking(columns, rows[:top], notes, final, mixed)
+    return Ranking(columns, rows[:top], notes, final, mixed, faults)
 
 
 @dataclass(frozen=True)
@@ -141,6 +166,7 @@ class Explanation:
         quba: Its score: the sum of the contributions.
         source: Whose figures.
         notes: As in a ranking.
+        faults: Dimension -> why its published figure is known or likely to be wrong.
     """
 
     columns: tuple[str, ...]
@@ -150,6 +176,7 @@ class Explanation:
     quba: float
     source: str
     notes: list[str]
+    faults: dict[str, str] = field(default_factory=dict)
 
 
 def explain(
@@ -163,6 +190,7 @@ def explain(
     partial: bool = False,
     where: str | None = None,
     dimensions: Sequence[str] = (),
+    without_known_faults: bool = False,
 ) -> Explanation:
     """What each dimension contributes to a model's place; arguments as in `rank`.
 
@@ -178,10 +206,16 @@ def explain(
         partial=partial,
         where=where,
         dimensions=dimensions,
+        without_known_faults=without_known_faults,
     )
     index = {name: position for position, name in enumerate(ranking.columns)}
     mine = [row for row in ranking.rows if row[index["model"]] == model]
     if not mine:
+        if without_known_faults and (faults := known_faults(model)):
+            raise UsageError(
+                f"{model!r} is not in this ranking without known faults: {', '.join(sorted(faults))}",
+                hint="--partial, to rank it on its other dimensions",
+            )
         raise not_ranked(model, [row[index["model"]] for row in ranking.rows])
     row = mine[0]
     others = [other[index["source"]] for other in mine[1:]]
@@ -194,7 +228,9 @@ def explain(
         [model, row[index["source"]]],
     )
     place, quba = row[index["rank"]], row[index["quba"]]
-    return Explanation(columns, rows, place, len(ranking.rows), quba, row[index["source"]], notes + ranking.notes)
+    source = row[index["source"]]
+    faults = ranking.faults.get((model, source), {})
+    return Explanation(columns, rows, place, len(ranking.rows), quba, source, notes + ranking.notes, faults)
 
 
 def not_ranked(model: str, names: Sequence[str]) -> UsageError:
@@ -227,8 +263,17 @@ def contributions(
     return store.rows(f"select {columns} {call} where weight > 0")
 
 
-def choose_pool(store: Store, where: str | None, suite: str, source: str = "auto") -> None:
+def choose_pool(
+    store: Store, where: str | None, suite: str, source: str = "auto", *, without_known_faults: bool = False
+) -> None:
     """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
+
+    Args:
+        store: An open store.
+        where: SQL condition over `rankable`; it sees figures as they were published.
+        suite: A suite that there is.
+        source: As in `rank`.
+        without_known_faults: Whether figures with a known fault are null; the table `WITH_FAULTS` then has them.
 
     Raises:
         UsageError: on an unknown suite or source.
@@ -252,22 +297,36 @@ def choose_pool(store: Store, where: str | None, suite: str, source: str = "auto
     try:
         # A condition may ask other views too, so it is asked of the store.
         query = f"from memory.main.rankable_rows as rankable where {condition}"
-        store.execute(f"create or replace temp table rankable_pool as {query}")
+        store.execute(
+            f"create or replace temp table {WITH_FAULTS if without_known_faults else 'rankable_pool'} as {query}"
+        )
     except QueryError as error:
         if where is None:
             raise
         raise QueryError(
             f"--where {where!r}: {error.what.splitlines()[0]}", hint="qubastore show views rankable, for its columns"
         ) from None
+    if without_known_faults:
+        faultless = f"from without_known_faults(pool := '{WITH_FAULTS}')"
+        store.execute(f"create or replace temp table rankable_pool as {faultless}")
 
 
-def _call(macro: str, weights: Mapping[str, float], suite: str, source: str, normalize: str, *, partial: bool) -> str:
+def _call(
+    macro: str,
+    weights: Mapping[str, float],
+    suite: str,
+    source: str,
+    normalize: str,
+    *,
+    partial: bool,
+    pool: str = "rankable_pool",
+) -> str:
     # The macro multiplies defaults too, so it gets what turns its default into the final weight.
     factors = {d.name: float(weights[d.name]) / d.default_weight for d in DIMENSIONS}
     entries = ", ".join(f"{quote(name)}: '{factor!r}'::double" for name, factor in factors.items())
     return (
         f"from {macro}(map {{{entries}}}, suite_name := {quote(suite)}, source_name := {quote(source)},"
-        f" normalize := {quote(normalize)}, partial := {str(partial).lower()}, pool := 'rankable_pool')"
+        f" normalize := {quote(normalize)}, partial := {str(partial).lower()}, pool := {quote(pool)})"
     )
 
 
@@ -279,7 +338,7 @@ def _fetched(ranked: duckdb.DuckDBPyRelation, suite: str) -> list[tuple[Any, ...
             raise UsageError(
                 "store normalisation needs at least two models",
                 found="one model",
-                hint="--normalize published" if suite in BUILT_IN else "rank at least two models of the suite",
+                hint="--normalize published" if has_study_constants(suite) else "rank at least two models of the suite",
             ) from None
         raise
 
@@ -321,7 +380,7 @@ def of_source(source: str) -> str:
 
 def _check_choices(suite: str, normalize: str) -> None:
     check_name("normalisation", normalize, NORMALIZATIONS)
-    if normalize == "published" and suite not in BUILT_IN:
+    if normalize == "published" and not has_study_constants(suite):
         raise UsageError(
             f"the published constants belong to the suite {QUBA.name}", found=f"suite {suite}", hint="--normalize store"
         )
@@ -342,26 +401,22 @@ def check_condition(store: Store, where: str) -> None:
     store.ask(lambda connection: fence.check_condition(connection, where, **words))
 
 
-def _needed(weights: Mapping[str, float]) -> list[Dimension]:
-    return [d for d in DIMENSIONS if weights[d.name] > 0]
-
-
 def _nothing_to_rank(
     store: Store, suite: str, source: str, weights: Mapping[str, float], where: str | None, *, partial: bool
 ) -> UsageError:
-    counts = ", ".join(f"count({d.column})" for d in _needed(weights))
+    counts = ", ".join(f"count({d.column})" for d in needed_dimensions(weights))
     condition = of_source(source)
     pool = f"from rankable_pool where suite = {quote(suite)} and {condition}"
     ((total, *present),) = store.rows(f"select count(*), {counts} {pool}")
-    lacking = [d.name for d, count in zip(_needed(weights), present, strict=True) if count == 0]
+    lacking = [d.name for d, count in zip(needed_dimensions(weights), present, strict=True) if count == 0]
     if not total:
         ((whole,),) = store.rows(f"select count(*) from rankable where suite = {quote(suite)} and {condition}")
         if whole and where is not None:
             return UsageError(f"no models to rank: none of {whole} in suite {suite} meets --where {where!r}")
         return UsageError(
             f"suite {suite} has no models to rank",
-            expected=f"a full run for at least one model: {_roles(store, suite)}",
-            found="; ".join(_attached_notes(store, source, [])) or None,
+            expected=f"a full run for at least one model: {roles_text(store, suite)}",
+            found="; ".join(attached_notes(store, source, [])) or None,
             hint="qubastore show runs; or a suite of your own, with your datasets in its roles (README)",
         )
     return UsageError(
@@ -369,96 +424,3 @@ def _nothing_to_rank(
         found=f"no model has {', '.join(lacking)}" if lacking else "each lacks at least one",
         hint=None if partial else "--partial, to rank on what they have; or --dimensions, to choose",
     )
-
-
-def _notes(
-    store: Store,
-    rows: Sequence[tuple[Any, ...]],
-    columns: Sequence[str],
-    weights: Mapping[str, float],
-    suite: str,
-    source: str,
-    *,
-    published: bool,
-    partial: bool,
-) -> list[str]:
-    notes = []
-    sources = sorted({row[columns.index("source")] for row in rows})
-    named = ", ".join(quote(source) for source in sources)
-    origins = dict(store.rows(f"select distinct source, origin from rankable_pool where source in ({named})"))
-    if published:
-        notes.append("normalised with the constants of the study (Hesse et al., arXiv 2503.17110)")
-    else:
-        alike = [source for source in sources if origins[source] != "published"]
-        apart = [[source] for source in sources if origins[source] == "published"]
-        notes += [_store_note(rows, columns, weights, each) for each in (alike, *apart) if each]
-    pool = f"select count(*) from rankable_pool where suite = {quote(suite)} and source in ({named})"
-    left_out = store.rows(pool)[0][0] - len(rows)
-    if left_out:
-        lack = " or ".join(f"{d.column} is null" for d in _needed(weights))
-        detail = store.rows(f"{pool} and ({lack})")[0][0]
-        notes.append(f"{left_out} left out: {detail} lack a dimension that has a weight (--partial ranks them)")
-    if partial and any(row[columns.index("coverage")] < 1 for row in rows):
-        notes.append("ranked on part of the dimensions where coverage is below 100 %: divided by the weights present")
-    ambiguous = (
-        store.rows(
-            "select model, role from dimension_runs where suite = ? and run_id is null order by model limit 3", [suite]
-        )
-        if "measured" in sources
-        else []
-    )
-    for model, role in ambiguous:
-        notes.append(f"{model}: several runs could be its {role} run, so none is: remove one (qubastore rm run ID)")
-    if len(sources) > 1:
-        notes.append(_mixed(set(origins.values())))
-    if "measured" not in sources and (models := store.rows("select count(*) from models")[0][0]):
-        notes.append(f"measured, but not in it: {models}; qubastore show dimensions --model NAME; or --suite NAME")
-    if "published" in origins.values():
-        notes.append("published figures carry known faults: see docs/published.md")
-    return notes + _attached_notes(store, source, sources)
-
-
-def _attached_notes(store: Store, source: str, sources: Sequence[str]) -> list[str]:
-    """What a reader must know of the attachments that were asked for."""
-    asked = {*source.split(","), *sources}
-    notes = [text for name, text in store.beside.notes if asked & {"all", "attached", name}]
-    unknown = [each.name for each in store.attachments if each.kind == TABLES and each.name in sources]
-    if unknown:
-        notes.append(f"{', '.join(unknown)}: figures as the tables say; how they were measured is not known here")
-    return notes
-
-
-def _mixed(origins: Collection[str]) -> str:
-    if "published" in origins:
-        return "sources are mixed: published figures come from another protocol with known faults"
-    return "sources are mixed: their figures compare as far as they were measured alike"
-
-
-def _roles(store: Store, suite: str) -> str:
-    """What a suite asks for: `imagenet-val (50,000 images), 75 parts of imagenet-c (50,000 images)`."""
-    rows = store.rows("select distinct dataset, n_samples from suites where suite = ? order by all", [suite])
-    sets: dict[str, list[int | None]] = {}
-    for dataset, n_samples in rows:
-        sets.setdefault(dataset.partition("/")[0], []).append(n_samples)
-    return ", ".join(map(_set, sets, sets.values()))
-
-
-def _set(name: str, sizes: Sequence[int | None]) -> str:
-    parts = name if len(sizes) == 1 else f"{len(sizes)} parts of {name}"
-    if len(set(sizes)) > 1 or sizes[0] is None:
-        return parts
-    return f"{parts} ({sizes[0]:,} images{'' if len(sizes) == 1 else ' each'})"
-
-
-def _store_note(
-    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], weights: Mapping[str, float], sources: Sequence[str]
-) -> str:
-    mine = [row for row in rows if row[columns.index("source")] in sources]
-    note = f"normalised over the {len(mine)} {' and '.join(sources)} models ranked (10 % trimmed at each end)"
-    flat = []
-    for dimension in _needed(weights):
-        values = sorted(row[i] for row in mine if row[i := columns.index(dimension.name)] is not None)
-        trim = len(values) // 10
-        if values and values[trim] == values[-1 - trim]:
-            flat.append(dimension.name)
-    return note + (f"; no spread, so no contribution: {', '.join(flat)}" if flat else "")

@@ -51,10 +51,18 @@ class Role:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named set of roles."""
+    """A named set of roles.
+
+    Attributes:
+        name: Its name.
+        roles: What plays which role.
+        study_constants: Whether scores in it are normalised with the constants of the QUBA study: its datasets, in the
+            roles of its nine dimensions. Everything that normalises, or says how, asks this.
+    """
 
     name: str
     roles: tuple[Role, ...]
+    study_constants: bool = False
 
     @property
     def datasets(self) -> list[str]:
@@ -111,10 +119,13 @@ QUBA = Suite(
         for name in names
         for condition in (("fgsm", "pgd") if role == "adversarial" else ("clean",))
     ),
+    study_constants=True,
 )
 """The suite of the QUBA study; the published table belongs to it."""
 
-QUBA_REFERENCE = Suite("quba-reference", tuple(replace(role, framing="model") for role in QUBA.roles))
+QUBA_REFERENCE = Suite(
+    "quba-reference", tuple(replace(role, framing="model") for role in QUBA.roles), study_constants=True
+)
 """The same with every image through the model's own resize and crop, as the study's code has it: `--framing model`."""
 
 TRANSFORMATIONS = (
@@ -157,6 +168,11 @@ BEYOND_IMAGENET = Suite(
 
 BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE, BEYOND_IMAGENET)}
 """The suites that come with this release."""
+
+
+def has_study_constants(name: str) -> bool:
+    """Whether the suite of that name is normalised with the study's constants; users' own suites never are."""
+    return name in BUILT_IN and BUILT_IN[name].study_constants
 
 
 def suite_from_table(table: dict[str, Any], where: str) -> Suite:

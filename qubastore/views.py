@@ -1,8 +1,8 @@
 """Views and macros from `sql/`: one SELECT a file, whose header is the documentation and becomes `COMMENT ON`.
 
-The order in which they are made is derived from the SQL. `metrics`, `dimensions`, `dimension_names` and `suites` are
-views too, made from the tables in `qubastore.metrics`, `qubastore.dimensions` and `qubastore.suites`, so that a name or
-a unit stands in one place.
+The order in which they are made is derived from the SQL. `metrics`, `dimensions`, `dimension_names`, `suites` and
+others are views too, made from the tables in `qubastore.metrics`, `qubastore.dimensions`, `qubastore.suites`,
+`qubastore.zoo` and `qubastore.published`, so that a name or a unit stands in one place.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.engine import quote
 from qubastore.identity import identifier
 from qubastore.metrics import METRICS
+from qubastore.published.faults import difference_causes, known_differences
 from qubastore.suites import BUILT_IN
 from qubastore.zoo import whole_zoo
 
@@ -138,6 +139,13 @@ def _table_views() -> list[View]:
         for suite in BUILT_IN.values()
         for r in suite.roles
     ]
+    causes = [
+        (cause.what, cause.kind, cause.divisor, cause.says, cause.evidence) for cause in difference_causes().values()
+    ]
+    differences = [
+        (each.model, each.dimension, each.cause.what, each.certainty, each.detail, " ".join(each.reproduced_in))
+        for each in known_differences()
+    ]
     return [
         _values_view(
             "metrics",
@@ -206,7 +214,54 @@ def _table_views() -> list[View]:
             roles,
             "from own_suites union all ",
         ),
+        _values_view(
+            "study_suites",
+            "The suites that have the QUBA study's nine dimensions, so that its constants normalise their scores"
+            " (qubastore/suites.py).",
+            "One row per suite.",
+            {"suite": "name of the suite"},
+            [(suite.name,) for suite in BUILT_IN.values() if suite.study_constants],
+        ),
+        _values_view(
+            "difference_causes",
+            "Why figures of the published table differ from what is measured here (qubastore/published).",
+            "One row per kind of difference.",
+            {
+                "what": "short name of the difference",
+                "kind": "fault (a wrong number) or protocol (another procedure)",
+                "divisor": "whether the clean accuracy that relative figures are divided by is off too",
+                "says": "what it is, in a line",
+                "evidence": "where it is seen in the study's released code and its figures",
+            },
+            causes,
+        ),
+        _text_view(
+            "known_differences",
+            "Which figures of the published table differ, as qubastore/published/known_differences.csv has it; the view"
+            " published_differences says why.",
+            "One row per model, dimension and difference.",
+            {
+                "model": "name of the model in the published table",
+                "dimension": "the dimension whose figure differs",
+                "what": "short name of the difference",
+                "certainty": "shown (code and figure agree) or likely",
+                "detail": "how large it is, or which of several; empty where that is not known",
+                "reproduced_in": "suites here that do as the study did, with a space between them",
+            },
+            differences,
+        ),
     ]
+
+
+def _text_view(name: str, summary: str, grain: str, columns: dict[str, str], rows: Sequence[tuple[str, ...]]) -> View:
+    """A view over many rows of texts: DuckDB binds 2,000 rows of VALUES in 100 ms, and one text that it splits in 1."""
+    header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
+    text = "\n".join("\t".join(row) for row in rows)
+    cells = ", ".join(f"cells[{number}] as {column}" for number, column in enumerate(columns, start=1))
+    split = (
+        f"select string_split(line, chr(9)) as cells from (select unnest(string_split({quote(text)}, chr(10))) as line)"
+    )
+    return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", f"select {cells} from ({split})")
 
 
 def _values_view(

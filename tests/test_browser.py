@@ -165,6 +165,9 @@ VIEWS = [
     "architecture=transformer&pretraining=imagenet-1k&max=30",
     "min=20&max=90&paradigm=supervised&source=all",
     "partial=1&source=published",
+    "faultless=1",
+    "faultless=1&normalize=store&w.calibration_error=3",
+    "faultless=1&partial=1&architecture=vision-language&architecture=transformer",
 ]
 
 

@@ -10,13 +10,15 @@ from click.testing import CliRunner
 from scipy import stats
 
 import qubastore
+from qubastore.against_published import OTHER_INPUT, against_published
 from qubastore.analyses import holm
 from qubastore.bootstrap import Draws
 from qubastore.cli.main import cli
-from qubastore.differences import against_published, named_pair, of_models, of_runs
+from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
+from qubastore.registry import insert
 from qubastore.resampling import Resampler
-from tests.runs import SETS, add_run, made
+from tests.runs import CLASSES, SETS, add_run, dataset_of, made
 
 
 @pytest.fixture
@@ -125,6 +127,65 @@ def test_published_figures_that_are_contradicted(tmp_path):
         assert line.endswith("contradicted")
         with pytest.raises(UsageError, match="study"):
             against_published(store, suite="quba")
+
+
+def test_published_figures_are_compared_as_the_study_framed_its_images(tmp_path):
+    """Accuracy is in both suites, shape bias of whole images in quba alone: that one is marked, with the command."""
+    with qubastore.init(tmp_path / "store") as store:
+        name, published_as = store.rows(
+            "select stored_as, model from studied_models where study = 'hesse2025' and model = 'ResNet50d-A1'"
+        )[0]
+        _add_as_measured(store, name, {"pets": "model", "cues": "whole"})
+        found = against_published(store, resamples=5)
+        rows = {row[2]: dict(zip(found.columns, row, strict=True)) for row in found.rows}
+        assert {row["published_as"] for row in rows.values()} == {published_as}
+        assert {name: row["suite"] for name, row in rows.items() if name in ("accuracy", "shape_bias")} == {
+            "accuracy": "quba-reference",
+            "shape_bias": "quba",
+        }
+        # The study's preprocessing is not that of these weights: marked too, in either suite.
+        assert rows["accuracy"]["other_protocol"] == OTHER_INPUT
+        assert rows["accuracy"]["known_fault"] is None
+        assert rows["shape_bias"]["other_protocol"] == OTHER_INPUT
+        assert "train mode" in rows["class_balance"]["known_fault"]
+        assert rows["parameters"]["other_protocol"] is None
+        assert any(note.startswith("compared in quba-reference") for note in found.notes)
+        assert any(note.startswith("1 of these figures from the suite quba") for note in found.notes)
+        assert any(f"--model zoo:{published_as} --suite quba-reference" in note for note in found.notes)
+        whole = against_published(store, suite="quba", resamples=5)
+        assert {row[3] for row in whole.rows} == {"quba"}
+        assert not any(note.startswith("compared in") for note in whole.notes)
+        done = run(store, "diff", "--against", "published", "--resamples", 5)
+        assert any(line.startswith("shape_bias") and line.endswith(OTHER_INPUT) for line in done.stdout.splitlines())
+        assert "compared in quba-reference" in done.stdout
+
+
+def test_a_row_with_the_studys_own_preprocessing_is_marked_for_framing_alone(tmp_path):
+    with qubastore.init(tmp_path / "store") as store:
+        name = store.rows("select stored_as from studied_models where model = 'AlexNet'")[0][0]
+        _add_as_measured(store, name, {"pets": "model", "cues": "model"})
+        found = against_published(store, resamples=5)
+        others = {row[2]: (row[3], row[-1]) for row in found.rows}
+        assert others["accuracy"] == others["shape_bias"] == ("quba-reference", None)
+        assert not any("data-root" in note for note in found.notes)
+        _add_as_measured(store, name, {"cues": "whole"})
+        others = {row[2]: (row[3], row[-1]) for row in against_published(store, suite="quba", resamples=5).rows}
+        assert others["accuracy"] == ("quba", None)
+        assert others["shape_bias"] == ("quba", OTHER_INPUT)
+
+
+def _add_as_measured(store, name, framings):
+    """Runs of a model that play the roles clean and cue_conflict in both suites, over a few images."""
+    roles = [(suite, "clean", "pets", "clean", "model", 80, "") for suite in ("quba", "quba-reference")]
+    roles += [("quba", "cue_conflict", "cues", "clean", "whole", 90, "")]
+    roles += [("quba-reference", "cue_conflict", "cues", "clean", "model", 90, "")]
+    if not store.rows("from own_suites"):
+        store.write(lambda c: insert(c, "own_suites", roles))
+    for dataset, framing in framings.items():
+        n = SETS[dataset, "clean"][1]
+        logits, labels = made("poor", dataset, "clean", n)
+        textures = [int(label + 1) % len(CLASSES) for label in labels] if dataset == "cues" else None
+        add_run(store, logits, labels, name=name, data=dataset_of(labels, CLASSES, dataset, textures), framing=framing)
 
 
 def test_what_cannot_be(store):

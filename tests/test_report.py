@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import QueryError, UsageError
-from qubastore.published.faults import ABOVE_ONE, FEATURES, TRAIN_MODE, TWICE
+from qubastore.published.faults import known_faults
 from qubastore.ranking import rank
 from qubastore.report.collect import collect
 from qubastore.report.page import render
@@ -33,14 +33,12 @@ def tiny(tiny_suite):
 
 def test_the_published_table_is_there_with_its_faults(published):
     assert len(published["rows"]) == 326
-    reasons = [reason for row in published["rows"] for reason in set(row["faults"].values())]
-    # docs/published.md: one of the 83 rows with a low corruption robustness is off for another reason too.
-    assert {reason: reasons.count(reason) for reason in set(reasons)} == {
-        TRAIN_MODE: 82,
-        TWICE: 25,
-        ABOVE_ONE: 20,
-        FEATURES: 1,
-    }
+    assert all(row["faults"] == known_faults(row["model"]) for row in published["rows"])
+    assert sum(bool(row["faults"]) for row in published["rows"]) == 107
+    rows = {row["model"]: row for row in published["rows"]}
+    assert [what for what, _, _ in rows["ResNet50"]["protocol"]] == ["attack-space", "framing"]
+    assert set(published["protocols"]) == {"attack-space", "framing", "preprocessing", "above-one"}
+    assert published["withoutKnownFaults"] is False
     assert published["details"] == {}
     assert all(len(row["values"]) == 9 and None not in row["values"] for row in published["rows"])
 
@@ -184,3 +182,21 @@ def test_figures_are_drawn_and_the_same_twice(tiny, tmp_path):
     chosen = write_static(tiny, tmp_path / "three", suite="tiny", models=["good", "poor"], where="accuracy > 0")
     assert "correlations.svg" not in [path.name for path in chosen]
     assert "fair" not in (tmp_path / "three" / "ranking.md").read_text()
+
+
+def test_figures_without_known_faults(empty_store, tmp_path):
+    with qubastore.open(empty_store) as store:
+        write_static(store, tmp_path / "whole", where="accuracy > 0.84")
+        write_static(store, tmp_path / "sound", where="accuracy > 0.84", without_known_faults=True)
+        assert collect(store, without_known_faults=True)["withoutKnownFaults"] is True
+    whole, sound = ((tmp_path / name / "ranking.md").read_text() for name in ("whole", "sound"))
+    assert "Hiera-B-Plus |" in whole
+    assert "Hiera-B-Plus |" not in sound
+    assert "of the first 10 with them" in sound
+    assert (tmp_path / "whole" / "correlations.svg").read_bytes() != (
+        tmp_path / "sound" / "correlations.svg"
+    ).read_bytes()
+    chosen = ["--where", "accuracy > 0.84", "--store", str(empty_store)]
+    done = CliRunner().invoke(cli, ["report", "--without-known-faults", "--static", str(tmp_path / "cli"), *chosen])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "cli" / "ranking.md").read_text() == sound

@@ -177,6 +177,39 @@ CASES = {
         "select stored_as, status from zoo where model in ('ResNet50-A1', 'AlexNet') order by all",
         [("timm:resnet50.a1_in1k", "exact"), ("torchvision:alexnet/IMAGENET1K_V1", "exact")],
     ),
+    "study_suites": ("from study_suites order by all", [("quba",), ("quba-reference",)]),
+    "studied_models": (
+        "select stored_as, preprocessing from studied_models where model in ('ResNet50-A1', 'AlexNet') order by all",
+        [("timm:resnet50.a1_in1k", "own"), ("torchvision:alexnet/IMAGENET1K_V1", "own")],
+    ),
+    "difference_causes": (
+        "select what, kind, divisor from difference_causes where what in ('train-mode', 'framing') order by all",
+        [("framing", "protocol", False), ("train-mode", "fault", True)],
+    ),
+    "known_differences": (
+        "select dimension, what, certainty, reproduced_in from known_differences where model = 'AlexNet' order by all",
+        [
+            ("adversarial_robustness", "attack-space", "shown", ""),
+            ("corruption_robustness", "framing", "shown", "quba-reference"),
+            ("ood_robustness", "framing", "shown", "quba-reference"),
+            ("shape_bias", "framing", "shown", "quba-reference"),
+        ],
+    ),
+    # What is relative is divided by clean accuracy: off in train mode too. Calibration is not relative.
+    "published_differences": (
+        "select source, dimension, what, kind, certainty, divisor from published_differences where model = 'ResNet50d'"
+        " and dimension in ('corruption_robustness', 'calibration_error') order by all",
+        [
+            ("hesse2025", "calibration_error", "train-mode", "fault", "shown", False),
+            ("hesse2025", "corruption_robustness", "framing", "protocol", "shown", False),
+            ("hesse2025", "corruption_robustness", "train-mode", "fault", "shown", True),
+        ],
+    ),
+    "without_known_faults": (
+        "select model, accuracy, class_balance, calibration_error, shape_bias from without_known_faults()"
+        " where model in ('AlexNet', 'Hiera-T') order by all",
+        [near("AlexNet", 0.5652, 0.7319, 0.0017, 0.2636), near("Hiera-T", 0.8253, None, None, 0.2702)],
+    ),
     "metrics": (f"select count(*) from metrics where metric in {tuple(m.name for m in METRICS)}", [(len(METRICS),)]),
     "dimensions": (
         "select dimension, better, default_weight from dimensions where dimension = 'shape_bias'",
@@ -443,7 +476,8 @@ def test_every_view_has_a_case():
 def test_header_is_whole(view, store):
     assert view.summary
     assert "Grain: One row per " in view.comment
-    call = f"{view.name}(map {{}})" if view.parameters else view.name
+    required = [each for each in view.parameters or () if ":=" not in each]
+    call = view.name if view.parameters is None else f"{view.name}({'map {}' if required else ''})"
     assert list(view.columns) == store.sql(f"from {call} limit 0").columns
     assert all(meaning.strip() for meaning in view.columns.values())
 

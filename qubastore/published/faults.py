@@ -1,38 +1,136 @@
-"""What the published table is known to carry (docs/published.md), figure by figure."""
+"""What is known to be wrong in the published table, or measured by another procedure: figure by figure, as data.
+
+`known_differences.csv` has a row per model, dimension and difference, `difference_causes.csv` what each difference is
+and the evidence for it; docs/published.md has the rules that mark rows. The view `published_differences` joins them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-TRAIN_MODE = "probably measured in train mode, with the statistics of the batch"
-TWICE = "softmax was applied twice: probabilities were taken for logits"
-FEATURES = "1,000 classes by argmax over 2,048 features"
-ABOVE_ONE = "above 1: accuracy over 16 or 200 classes was divided by one over 1,000"
-_OF_ACCURACY = ("accuracy", "adversarial_robustness", "corruption_robustness", "ood_robustness", "object_focus")
+from qubastore.dimensions import DIMENSIONS
+
+FAULT = "fault"
+PROTOCOL = "protocol"
+PREPROCESSING = "preprocessing"
+"""The difference that goes away only where a model is measured with the study's preprocessing."""
+FRAMING = "framing"
+"""The difference that goes away where a suite resizes and crops every image as the study does."""
 
 
-def known_faults(row: Mapping[str, object]) -> dict[str, str]:
-    """The figures of a published row that are known to be off, and why.
+@dataclass(frozen=True)
+class Cause:
+    """A kind of difference between the published table and what is measured here.
 
-    Args:
-        row: model, loader and the dimensions of a row of `hesse2025`.
-
-    Returns:
-        Dimension -> reason. That all attacks worked in normalised space is not repeated for every row.
+    Attributes:
+        what: Its short name.
+        kind: `fault`, a wrong number, or `protocol`, another procedure.
+        divisor: Whether the clean accuracy that relative figures are divided by is off too.
+        says: What it is, in a line.
+        evidence: Where in the study's released code it is seen, and how figures show it.
     """
-    faults = {}
-    if _number(row, "corruption_robustness") < 0.25:
-        faults["corruption_robustness"] = TRAIN_MODE
-    if row["loader"] == "open_clip":
-        faults["calibration_error"] = faults["class_balance"] = TWICE
-    if _number(row, "ood_robustness") > 1:
-        faults["ood_robustness"] = ABOVE_ONE
-    if row["model"] == "ResNet50-DINO-LP":
-        faults |= dict.fromkeys((*_OF_ACCURACY, "calibration_error", "class_balance", "shape_bias"), FEATURES)
-    return faults
+
+    what: str
+    kind: str
+    divisor: bool
+    says: str
+    evidence: str
 
 
-def _number(row: Mapping[str, object], name: str) -> float:
-    value = row[name]
-    assert isinstance(value, float)
-    return value
+@dataclass(frozen=True)
+class Difference:
+    """A figure of the published table that one cause is known or likely to have changed.
+
+    Attributes:
+        model: Name in the published table.
+        dimension: Name of the dimension.
+        cause: Why.
+        certainty: `shown` where code and figure agree, else `likely`.
+        detail: How large it is, or which of several; empty where that is not known.
+        reproduced_in: Suites of ours that do as the study did, so that figures measured in them do not differ for this.
+    """
+
+    model: str
+    dimension: str
+    cause: Cause
+    certainty: str
+    detail: str
+    reproduced_in: tuple[str, ...]
+
+    @property
+    def divisor(self) -> bool:
+        """Whether the accuracy that this figure is divided by is off too."""
+        return self.cause.divisor and self.dimension in _RELATIVE
+
+    @property
+    def reason(self) -> str:
+        """What a reader is told."""
+        more = "; ".join(text for text in (self.detail, "so is its divisor" if self.divisor else "") if text)
+        likely = "likely " if self.certainty == "likely" else ""
+        return f"{likely}{self.cause.says}" + (f" ({more})" if more else "")
+
+
+_RELATIVE = frozenset(d.name for d in DIMENSIONS if "clean" in d.roles and len(d.roles) > 1)
+"""Dimensions that are divided by clean accuracy."""
+
+
+@cache
+def difference_causes() -> dict[str, Cause]:
+    """Every kind of difference, by its short name."""
+    return {
+        row["what"]: Cause(row["what"], row["kind"], row["divisor"] == "yes", row["says"], row["evidence"])
+        for row in _read("difference_causes.csv")
+    }
+
+
+@cache
+def known_differences() -> tuple[Difference, ...]:
+    """Every known difference of the published table, in its order."""
+    causes = difference_causes()
+    return tuple(
+        Difference(
+            row["model"],
+            row["dimension"],
+            causes[row["what"]],
+            row["certainty"],
+            row["detail"],
+            tuple(row["reproduced_in"].split()),
+        )
+        for row in _read("known_differences.csv")
+    )
+
+
+@cache
+def _by_model() -> dict[str, tuple[Difference, ...]]:
+    found: dict[str, list[Difference]] = {}
+    for difference in known_differences():
+        found.setdefault(difference.model, []).append(difference)
+    return {model: tuple(differences) for model, differences in found.items()}
+
+
+def differences_of(model: str, kind: str | None = None) -> tuple[Difference, ...]:
+    """The known differences of a row of the published table, of one kind or of both."""
+    return tuple(each for each in _by_model().get(model, ()) if kind in (None, each.cause.kind))
+
+
+def known_faults(model: str) -> dict[str, str]:
+    """Dimension -> why the published figure is known or likely to be wrong; none for other models."""
+    return reasons(differences_of(model, FAULT))
+
+
+def reasons(differences: Iterable[Difference]) -> dict[str, str]:
+    """Dimension -> the reasons of its differences, in one text."""
+    found: dict[str, str] = {}
+    for each in differences:
+        before = found.get(each.dimension)
+        found[each.dimension] = f"{before}; {each.reason}" if before else each.reason
+    return found
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    with files("qubastore.published").joinpath(name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -7,6 +7,7 @@ function draw() {
   const ranking = Ranking.rank(pool, state);
   Ranking.intervals(ranking, state.factors);
   ranking.pool = pool;
+  ranking.before = state.faultless ? Ranking.rank(State.pool(false), state).rows : null;
   pool.ranked = ranking.source;
   Table.sync();
   for (const view of ["ranking", "explore", "model"]) {

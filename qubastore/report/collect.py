@@ -14,11 +14,11 @@ from qubastore.errors import UsageError, did_you_mean
 from qubastore.missing import collapsed, dimension_states
 from qubastore.naming import named_model
 from qubastore.published import SOURCE
-from qubastore.published.faults import known_faults
+from qubastore.published.faults import PROTOCOL, difference_causes, differences_of, known_faults
 from qubastore.ranking import choose_pool
 from qubastore.resampling import Resampler
 from qubastore.store import Store
-from qubastore.suites import BUILT_IN, QUBA
+from qubastore.suites import BUILT_IN, QUBA, has_study_constants
 
 WORST = 10
 """Classes that a model's page shows."""
@@ -89,6 +89,7 @@ def collect(
     models: Sequence[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
+    without_known_faults: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Json:
     """Everything that the page shows, as JSON can hold it.
@@ -100,6 +101,8 @@ def collect(
         models: Names; where given, these alone.
         resamples: Of the images of measured models; 0 means no intervals.
         seed: Of the resamples.
+        without_known_faults: Whether the page opens without published figures that are known or likely to be wrong;
+            they are in it all the same, for its switch.
         progress: Told of each model before it is resampled.
 
     Raises:
@@ -126,7 +129,9 @@ def collect(
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "suite": suite,
-        "publishedConstants": suite in BUILT_IN,
+        "publishedConstants": has_study_constants(suite),
+        "withoutKnownFaults": without_known_faults,
+        "protocols": {c.what: c.says for c in difference_causes().values() if c.kind == PROTOCOL},
         "where": where or "",
         "resamples": resamples if measured else 0,
         "seed": seed,
@@ -175,7 +180,7 @@ def _rows(store: Store, suite: str) -> list[Json]:
         store,
         f"""
         select pool.model, pool.source, pool.origin, pool.label, pool.architecture, pool.pretraining, pool.paradigm,
-            studied.paper, studied.loader, {columns}
+            studied.paper, {columns}
         from rankable_pool as pool
         left join published_models as studied on studied.model = pool.model and studied.source = pool.source
         where pool.suite = ?
@@ -185,11 +190,21 @@ def _rows(store: Store, suite: str) -> list[Json]:
     )
     rows = []
     for row in found:
-        faults = known_faults(row) if row["source"] == SOURCE else {}
+        is_published = row["source"] == SOURCE
+        faults = known_faults(row["model"]) if is_published else {}
         values = [row.pop(d.name) for d in DIMENSIONS]
-        del row["loader"]
-        rows.append({**row, "values": values, "faults": faults})
+        rows.append(
+            {**row, "values": values, "faults": faults, "protocol": _protocol(row["model"]) if is_published else []}
+        )
     return rows
+
+
+def _protocol(model: str) -> list[tuple[str, str, list[str]]]:
+    """What another procedure gave of a published row: short name, detail, dimensions."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in differences_of(model, PROTOCOL):
+        found.setdefault((each.cause.what, each.detail), []).append(each.dimension)
+    return [(*key, dimensions) for key, dimensions in found.items()]
 
 
 def _packed(resampler: Resampler, model_id: str) -> list[str | None]:

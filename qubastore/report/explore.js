@@ -94,7 +94,7 @@ const Explore = (() => {
   }
 
   function pins() {
-    const rows = state.pins.flatMap((model) => DATA.rows.filter((row) => row.model === model));
+    const rows = state.pins.flatMap((model) => State.rows().filter((row) => row.model === model));
     if (!rows.length) {
       byId("pins").replaceChildren();
       return;

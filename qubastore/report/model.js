@@ -15,7 +15,7 @@ const Model = (() => {
     if (byId("which").options.length !== names.length) byId("which").replaceChildren(...names.map((name) => el("option", { value: name }, name)));
     byId("which").value = first;
     byId("model-title").textContent = first;
-    const rows = DATA.rows.filter((row) => row.model === first);
+    const rows = State.rows().filter((row) => row.model === first);
     byId("card").replaceChildren(...rows.flatMap((row) => [facts(row, ranking), peers(row, ranking)]));
     const detail = DATA.details[first];
     return detail ? parts(detail, first) : unmeasured(first, rows);
@@ -35,7 +35,7 @@ const Model = (() => {
     const lines = DATA.dimensions.map((d, i) => {
       const value = row.values[i];
       const there = of.map((other) => other.values[i]).filter((other) => other !== null);
-      if (value === null) return el("div", { class: "peer" }, el("span", {}, d.title), el("span", { class: "hint" }, "not there"), el("b", {}, "–"), el("span", {}, ""));
+      if (value === null) return el("div", { class: "peer" }, el("span", {}, d.title), el("span", { class: "hint" }, row.faults[d.name] ? "left out for its known fault" : "not there"), el("b", {}, "–"), el("span", {}, ""));
       const worse = there.filter((other) => (d.better === "up" ? other < value : other > value)).length;
       const peersCount = there.length;
       const share = peersCount > 0 ? worse / peersCount : 0;
@@ -47,7 +47,9 @@ const Model = (() => {
         el("span", {}, peersCount > 0 ? `better than ${Math.round(100 * share)} %` : "no peers"));
     });
     const faults = Object.entries(row.faults).map(([name, why]) => el("li", {}, `† ${name.replaceAll("_", " ")}: ${why}`));
-    return el("div", {}, el("h3", {}, `Beside ${of.length} ${row.source} peers`), ...lines, faults.length ? el("ul", { class: "lack" }, ...faults) : null);
+    const others = row.protocol.map(([what, detail, names]) => el("li", {}, `another procedure: ${DATA.protocols[what]}${detail ? ` (${detail})` : ""}: ${names.join(", ").replaceAll("_", " ")}`));
+    const told = [...faults, ...others];
+    return el("div", {}, el("h3", {}, `Beside ${of.length} ${row.source} peers`), ...lines, told.length ? el("ul", { class: "lack" }, ...told) : null);
   }
 
   function unmeasured(model, rows) {

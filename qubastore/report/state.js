@@ -13,7 +13,7 @@ const State = (() => {
   const WORDS = ["architecture", "pretraining", "paradigm"];
   const fresh = () => ({
     view: "ranking", factors: {}, source: "auto", normalize: "auto", partial: false, search: "", min: null, max: null,
-    architecture: [], pretraining: [], paradigm: [], sort: "quba", x: "parameters", y: "accuracy", model: "", pins: [],
+    architecture: [], pretraining: [], paradigm: [], faultless: DATA.withoutKnownFaults, sort: "quba", x: "parameters", y: "accuracy", model: "", pins: [],
   });
   const state = fresh();
   let later = 0;
@@ -28,7 +28,7 @@ const State = (() => {
         if (known && Number.isFinite(factor) && factor >= 0) state.factors[key.slice(2)] = factor;
       } else if (WORDS.includes(key) || key === "pins") state[key] = given.getAll(key);
       else if (key === "min" || key === "max") state[key] = text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
-      else if (key === "partial") state.partial = text === "1";
+      else if (key === "partial" || key === "faultless") state[key] = text === "1";
       else if (key === "view") state.view = ["ranking", "explore", "model"].includes(text) ? text : "ranking";
       else if (key === "source") state.source = text.split(",").every((name) => SOURCES.includes(name)) ? text : "auto";
       else if (key === "normalize") state.normalize = ["auto", "published", "store"].includes(text) ? text : "auto";
@@ -46,7 +46,7 @@ const State = (() => {
       if (key === "factors") {
         for (const [name, factor] of Object.entries(value)) if (factor !== 1) given.set(`w.${name}`, factor);
       } else if (Array.isArray(value)) value.forEach((item) => given.append(key, item));
-      else if (key === "partial") value && given.set(key, "1");
+      else if (typeof value === "boolean") value !== usual[key] && given.set(key, value ? "1" : "0");
       else if (value !== usual[key]) given.set(key, value);
     }
     return given.toString();
@@ -67,10 +67,22 @@ const State = (() => {
     return `${location.href.split("#")[0]}#${text()}`;
   }
 
+  const cleaned = new Map();
+
+  /** All rows; where the switch says so, a figure with a known fault is not there. */
+  function rows(faultless = state.faultless) {
+    if (!faultless) return DATA.rows;
+    return DATA.rows.map((row) => {
+      if (!Object.keys(row.faults).length) return row;
+      if (!cleaned.has(row)) cleaned.set(row, { ...row, values: row.values.map((value, i) => (DATA.dimensions[i].name in row.faults ? null : value)) });
+      return cleaned.get(row);
+    });
+  }
+
   /** The rows that the filters leave: what is ranked, as `rank --where` does. */
-  function pool() {
+  function pool(faultless = state.faultless) {
     const at = DATA.dimensions.findIndex((d) => d.name === "parameters");
-    return DATA.rows.filter((row) =>
+    return rows(faultless).filter((row) =>
       WORDS.every((word) => !state[word].length || state[word].includes(row[word] ?? "")) &&
       (state.min === null || (row.values[at] !== null && row.values[at] >= state.min)) &&
       (state.max === null || (row.values[at] !== null && row.values[at] <= state.max)));
@@ -93,6 +105,7 @@ const State = (() => {
     if (state.source !== "auto") words.push(`--source ${state.source}`);
     if (state.normalize !== "auto") words.push(`--normalize ${state.normalize}`);
     if (state.partial) words.push("--partial");
+    if (state.faultless) words.push("--without-known-faults");
     if (DATA.suite !== "quba") words.push(`--suite ${DATA.suite}`);
     if (conditions.length === 1 && DATA.where) words.push(`--where ${shell(DATA.where)}`);
     else if (conditions.length) words.push(`--where ${shell(conditions.join(" and "))}`);
@@ -103,5 +116,5 @@ const State = (() => {
     return `'${value.replaceAll("'", "'\\''")}'`;
   }
 
-  return { state, read, set, pool, command, link, shell, SOURCES, WORDS };
+  return { state, read, set, rows, pool, command, link, shell, SOURCES, WORDS };
 })();

@@ -35,7 +35,13 @@ _SPECIAL = {
 
 
 def write_static(
-    store: Store, folder: Path, *, where: str | None = None, models: Sequence[str] = (), suite: str = QUBA.name
+    store: Store,
+    folder: Path,
+    *,
+    where: str | None = None,
+    models: Sequence[str] = (),
+    suite: str = QUBA.name,
+    without_known_faults: bool = False,
 ) -> list[Path]:
     """Rank, and write what papers show of it.
 
@@ -45,6 +51,7 @@ def write_static(
         where: SQL condition over `rankable`.
         models: Names; where given, these alone.
         suite: Name of the suite.
+        without_known_faults: As in `ranking.rank`.
 
     Returns:
         The files: `ranking` as .md, .tex, .svg and .png, `scatter`, `correlations` (three models at least), and
@@ -63,7 +70,7 @@ def write_static(
             models, [row[0] for row in store.rows("select model from rankable where suite = ?", [suite])], suite
         )
         where = only_models(where, models)
-    ranking = rank(store, suite=suite, where=where)
+    ranking = rank(store, suite=suite, where=where, without_known_faults=without_known_faults)
     at = {name: number for number, name in enumerate(ranking.columns)}
     names = [row[at["model"]] for row in ranking.rows if row[at["source"]] == "measured"][:MAX_RELIABILITY]
     figures: dict[str, Figure] = {}
@@ -74,7 +81,7 @@ def write_static(
         figures["ranking"] = _ranking_figure(ranking)
         figures["scatter"] = _scatter(store, ranking)
         if len(ranking.rows) >= 3:
-            figures["correlations"] = _heat_map(store, where, suite)
+            figures["correlations"] = _heat_map(store, where, suite, without_known_faults=without_known_faults)
         if bins := _reliability_bins(store, names, suite):
             figures["reliability"] = _reliability(bins)
         drawn = {f"{name}.{kind}": _bytes(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")}
@@ -192,12 +199,12 @@ def _scatter(store: Store, ranking: Ranking) -> Figure:
     return figure
 
 
-def _heat_map(store: Store, where: str | None, suite: str) -> Figure:
+def _heat_map(store: Store, where: str | None, suite: str, *, without_known_faults: bool) -> Figure:
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    found = correlations(store, where=where, suite=suite)
+    found = correlations(store, where=where, suite=suite, without_known_faults=without_known_faults)
     order = {d.name: number for number, d in enumerate(DIMENSIONS)}
     values = np.full((len(order), len(order)), np.nan)
     for one, other, rho, *_ in found.rows:

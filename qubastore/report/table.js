@@ -54,7 +54,7 @@ const Table = (() => {
     const named = State.SOURCES.filter((name) => !["auto", "all"].includes(name));
     choices("source", [["auto", "measured first"], ...named.map((name) => [name, name]), ["all", "all"]]);
     choices("normalize", [["auto", "the usual"], ...(DATA.publishedConstants ? [["published", "the study's constants"]] : []), ["store", "the models ranked"]]);
-    byId("partial").addEventListener("change", () => State.set({ partial: byId("partial").checked }));
+    for (const id of ["partial", "faultless"]) byId(id).addEventListener("change", () => State.set({ [id]: byId(id).checked }));
     for (const word of State.WORDS) {
       const values = [...new Set(DATA.rows.map((row) => row[word] ?? ""))].sort(Ranking.byText);
       if (values.length < 2) continue;
@@ -71,7 +71,7 @@ const Table = (() => {
     byId("filters").append(el("div", { class: "span" }, "parameters", limit("min", "from"), limit("max", "to"), "M"));
     byId("search").addEventListener("input", () => State.set({ search: byId("search").value }));
     byId("reset").addEventListener("click", () => {
-      State.set({ factors: {}, source: "auto", normalize: "auto", partial: false, search: "", min: null, max: null, architecture: [], pretraining: [], paradigm: [], sort: "quba" });
+      State.set({ factors: {}, source: "auto", normalize: "auto", partial: false, faultless: DATA.withoutKnownFaults, search: "", min: null, max: null, architecture: [], pretraining: [], paradigm: [], sort: "quba" });
     });
     byId("copy").addEventListener("click", () => copy(State.command(), "The command is in the clipboard."));
     byId("link").addEventListener("click", () => copy(State.link(), "The link is in the clipboard."));
@@ -101,7 +101,7 @@ const Table = (() => {
       byId("source").append(el("option", { value: state.source }, state.source.replaceAll(",", ", ")));
     }
     for (const id of ["source", "normalize", "search"]) if (byId(id).value !== state[id]) byId(id).value = state[id];
-    byId("partial").checked = state.partial;
+    for (const id of ["partial", "faultless"]) byId(id).checked = state[id];
     for (const id of ["min", "max"]) if (byId(id) !== document.activeElement) byId(id).value = state[id] ?? "";
     document.querySelectorAll("[data-filter]").forEach((box) => { box.checked = state[box.dataset.filter].includes(box.value); });
     byId("command").textContent = State.command();
@@ -181,10 +181,26 @@ const Table = (() => {
     found.push(published ? "Normalised with the constants of the study (Hesse et al., arXiv 2503.17110)." : "Normalised over the models ranked, 10 % trimmed at each end.");
     if (ranking.leftOut) found.push(`${ranking.leftOut} left out: they lack a dimension that has a weight.`);
     if (sure) found.push(`Intervals at 95 %: ${DATA.resamples} paired resamples of the images of measured models, seed ${DATA.seed}. The other rows have no samples here.`);
-    if (ranking.rows.some((each) => Object.keys(each.row.faults).length)) {
-      found.push("† A figure of the published table with a known fault: point at it for the reason. Its adversarial robustness was attacked in normalised space throughout.");
+    if (ranking.rows.some((each) => each.row.origin === "published")) {
+      if (ranking.before) found.push(...moved(ranking));
+      else if (ranking.rows.some((each) => Object.keys(each.row.faults).length)) found.push("† A figure of the published table with a known fault: point at it for the reason.");
+      found.push("Published figures come from another procedure than measured ones: a model's page says how.");
     }
     return found;
+  }
+
+  /** What leaving out figures with a known fault did to the top, as `rank --without-known-faults` says it. */
+  function moved(ranking) {
+    const key = ({ row }) => JSON.stringify([row.model, row.source]);
+    const places = new Map(ranking.rows.map((each) => [key(each), each.rank]));
+    const unranked = ranking.before.filter((each) => !places.has(key(each))).length;
+    const top = ranking.before.slice(0, 10).map((each) => [each.row.model, each.rank, places.get(key(each))]);
+    const stay = top.filter(([, , now]) => now !== undefined && now <= 10).length;
+    const list = top.filter(([, old, now]) => old !== now).map(([model, old, now]) => `${model} ${old} to ${now ?? "unranked"}`);
+    return [
+      `Without known faults${unranked ? `: ${unranked} models unranked for it` : ""}.`,
+      `Of the first ${top.length} with them ${stay} stay there${list.length ? `; moved: ${list.join(", ")}` : ""}.`,
+    ];
   }
 
   return { controls, sync, draw };

@@ -9,7 +9,8 @@
 -- source_name := 'auto': measured, published, a source by its name, several with a comma between them, all, or auto
 --   (measured where a measured model can be ranked, else published, else attached)
 -- normalize := 'auto': published (constants of the study), store (trimmed mean and std of what is ranked, published
---   sources apart: floor(0.1 n) values dropped at each end, population std), or auto (published for quba, else store)
+--   sources apart: floor(0.1 n) values dropped at each end, population std), or auto (published for the suites
+--   of study_suites, else store)
 -- partial := false: true ranks models on the dimensions that they have
 -- pool := 'rankable': table or view with the columns of rankable: what may be ranked
 --
@@ -42,6 +43,12 @@ factors as (
             else requested.factor
         end as factor
     from requested
+),
+
+constants as (
+    select
+        normalize = 'published'
+        or (normalize = 'auto' and suite_name in (select suite from study_suites)) as are_published
 ),
 
 weighted_dimensions as (
@@ -111,7 +118,7 @@ checked_coverages as (
     from coverages
     where case
             when (select sum(weighted_dimensions.weight) from weighted_dimensions) = 0 then error('all weights are zero')
-            when normalize = 'published' and suite_name not in ('quba', 'quba-reference')
+            when normalize = 'published' and suite_name not in (select suite from study_suites)
                 then error('the published constants belong to the suite quba')
             when (select count(*) from unknown_sources) > 0
                 then error('unknown source: ' || (select min(unknown_sources.name) from unknown_sources))
@@ -167,20 +174,16 @@ scales as (
         trimmed.yardstick,
         trimmed.dimension,
         case
-            when normalize = 'published' or (normalize = 'auto' and suite_name in ('quba', 'quba-reference'))
-                then weighted_dimensions.published_mean
+            when constants.are_published then weighted_dimensions.published_mean
             when normalize not in ('store', 'auto') then error('unknown normalisation: ' || normalize)
             when (select min(ranked_models.n_models) from ranked_models) < 2
                 then error('cannot normalise over one model: rank at least two, or normalise with published constants')
             else trimmed.mean
         end as mean,
-        if(
-            normalize = 'published' or (normalize = 'auto' and suite_name in ('quba', 'quba-reference')),
-            weighted_dimensions.published_std,
-            trimmed.std
-        ) as std
+        if(constants.are_published, weighted_dimensions.published_std, trimmed.std) as std
     from trimmed
     join weighted_dimensions using (dimension)
+    cross join constants
 ),
 
 normalised as (

@@ -10,7 +10,8 @@
 -- source_name := 'auto': measured, published, a source by its name, several with a comma between them, all, or auto
 --   (measured where a measured model can be ranked, else published, else attached)
 -- normalize := 'auto': published (constants of the study), store (trimmed mean and std of what is ranked, published
---   sources apart: floor(0.1 n) values dropped at each end, population std), or auto (published for quba, else store)
+--   sources apart: floor(0.1 n) values dropped at each end, population std), or auto (published for the suites
+--   of study_suites, else store)
 -- partial := false: true ranks models on the dimensions that they have
 -- pool := 'rankable': table or view with the columns of rankable: what may be ranked
 --

@@ -61,10 +61,10 @@ select
     measured.ood_robustness, measured.calibration_error, measured.class_balance, measured.object_focus,
     measured.shape_bias, measured.parameters_m, measured.macs_g, measured.activations_m
 from measured_dimensions as measured
-left join zoo
-    on zoo.stored_as = measured.model and zoo.study = 'hesse2025'
+left join studied_models as stored
+    on stored.stored_as = measured.model and stored.study = 'hesse2025'
 left join published_models as studied
-    on studied.model = zoo.model and studied.source = 'hesse2025'
+    on studied.model = stored.model and studied.source = 'hesse2025'
 union all
 select
     attached.suite, attached.model, attached.source, 'attached', studied.label,
@@ -73,7 +73,7 @@ select
     attached.corruption_robustness, attached.ood_robustness, attached.calibration_error, attached.class_balance,
     attached.object_focus, attached.shape_bias, attached.parameters_m, attached.macs_g, attached.activations_m
 from attached_dimensions as attached
-left join zoo
-    on zoo.stored_as = attached.model and zoo.study = 'hesse2025'
+left join studied_models as stored
+    on stored.stored_as = attached.model and stored.study = 'hesse2025'
 left join published_models as studied
-    on studied.model = zoo.model and studied.source = 'hesse2025'
+    on studied.model = stored.model and studied.source = 'hesse2025'
