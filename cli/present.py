@@ -111,6 +111,18 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def check_writable(output: str) -> None:
+    """See that a file can be written, before the work that fills it.
+
+    Raises:
+        StoreError: where it cannot.
+    """
+    folder = Path(output).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        found = "no permission" if folder.is_dir() else f"{folder} is not a folder"
+        raise StoreError(f"{output} cannot be written", found=found, hint="choose another -o FILE")
+
+
 @contextlib.contextmanager
 def _target(output: str | None, *, binary: bool = False) -> Iterator[IO[Any]]:
     if output is None:

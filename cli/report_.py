@@ -18,7 +18,8 @@ from qubastore.cli.options import refuse_without, store_option
     help="Where to write the page.",
 )
 @click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`.")
-@click.option("--models", metavar="NAME,...", help="Only these models.")
+@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model. Repeatable.")
+@click.option("--models", "listed_models", metavar="NAME,...", help="Only these models.")
 @click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
 @click.option(
     "--resamples",
@@ -38,7 +39,8 @@ from qubastore.cli.options import refuse_without, store_option
 def command(
     output: str,
     where: str | None,
-    models: str | None,
+    models: tuple[str, ...],
+    listed_models: str | None,
     suite: str,
     resamples: int,
     seed: int,
@@ -55,20 +57,23 @@ def command(
     Example:
       qubastore report
       qubastore report -o cnns.html --where "architecture = 'cnn'"
+      qubastore report -m ConvNext-T -m ViT-s-16
       qubastore report --static figures
     """
     from pathlib import Path
 
-    from qubastore.cli.present import say_resampling, write_text
-    from qubastore.cli.rank_ import listed
-    from qubastore.report.collect import collect
+    from qubastore.cli.present import check_writable, say_resampling, write_text
+    from qubastore.report.collect import collect, split_names
     from qubastore.report.page import render
     from qubastore.store import open_store
 
     if resamples == 1:
         raise click.UsageError("one resample says nothing of an interval: --resamples 0 leaves intervals out")
     refuse_without("has no meaning with --static", output=static is None, resamples=static is None, seed=static is None)
+    if static is None:
+        check_writable(output)
     with open_store(store_path) as store:
+        chosen = [*models, *(split_names(store, listed_models, suite) if listed_models else [])]
         if static is not None:
             from qubastore.report.static import write_static
 
@@ -76,7 +81,7 @@ def command(
                 store,
                 Path(static),
                 where=where,
-                models=listed(models),
+                models=chosen,
                 suite=suite,
                 without_known_faults=without_known_faults,
             )
@@ -87,7 +92,7 @@ def command(
             store,
             suite=suite,
             where=where,
-            models=listed(models),
+            models=chosen,
             resamples=resamples,
             seed=seed,
             without_known_faults=without_known_faults,

@@ -73,7 +73,7 @@ def rescore(
     options = dict(spec.options)
     if templates is not None:
         options["templates"] = templates
-    exact = None if temperature is None else repr(float(temperature)).removesuffix(".0")
+    exact = None if temperature is None else exact_number(temperature)
     if exact is not None:
         options["temperature"] = exact
     if options == dict(spec.options):
@@ -108,6 +108,11 @@ def rescore(
             made.append((dataset, condition, _rescore_run(store, run_id, new.model, head, command)))
     complete_runs(store)
     return Rescored(new.model.name, made, [(run[1], run[2]) for run in runs if not run[3]])
+
+
+def exact_number(value: float) -> str:
+    """A number as short as it can be without becoming another: it is part of a model's name and identity."""
+    return repr(float(value)).removesuffix(".0")
 
 
 @dataclass(frozen=True)

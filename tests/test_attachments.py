@@ -753,3 +753,21 @@ def test_a_store_that_is_migrated_has_no_attachments(tmp_path):
     store_module.migrate(tmp_path / "store")
     with qubastore.open(tmp_path / "store") as migrated:
         assert migrated.attachments == ()
+
+
+def test_timms_table_with_a_row_for_each_size(store, tmp_path):
+    """Since August 2024: a model is called by its name at the size that comes first, NAME SIZE at others."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "results-imagenet.csv").write_text(
+        "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation\n"
+        "net_a.fb_in22k_ft_in1k,288,87.378,12.622,98.330,1.670,350.20,1.000,bicubic\n"
+        "net_a.fb_in22k_ft_in1k,224,86.970,13.030,98.204,1.796,350.20,0.875,bicubic\n"
+        'net_b.a1_in1k,224,81.5,18.5,95.3,4.7,"1,014.45",0.95,bicubic\n'
+    )
+    attach(store, str(tmp_path / "results"), "timm")
+    found = store.rows("select model, accuracy, parameters_m from rankable where source = 'timm' order by 2 desc")
+    assert found == [
+        ("timm:net_a.fb_in22k_ft_in1k", pytest.approx(0.87378), 350.2),
+        ("timm:net_a.fb_in22k_ft_in1k 224", pytest.approx(0.8697), 350.2),
+        ("timm:net_b.a1_in1k", pytest.approx(0.815), 1014.45),
+    ]

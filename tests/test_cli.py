@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -24,6 +25,7 @@ from qubastore.cli.prompt import completions, is_whole
 from qubastore.cli.rank_ import parse_weights
 from qubastore.errors import QubastoreError, UsageError
 from qubastore.evaluators.configuration import read_configuration
+from qubastore.evaluators.rescore import exact_number
 from tests.runs import add_run
 
 
@@ -364,7 +366,7 @@ def test_a_configuration(tmp_path):
     got = configuration(
         tmp_path,
         """
-models = ["timm:resnet18", { id = "python:nets.py:net", checkpoint = "w.pth" }]
+models = ["python:nets.py:net", { id = "timm:resnet10t", checkpoint = "w.pth", weights = "raw" }]
 [datasets]
 pets = "."
 [suite]
@@ -376,7 +378,8 @@ batch-size = 8
 keep = ["outputs"]
 """,
     )
-    assert str(got.models[1]) == f"python:{tmp_path}/nets.py:net,checkpoint={tmp_path}/w.pth"
+    assert str(got.models[0]) == f"python:{tmp_path}/nets.py:net"
+    assert str(got.models[1]) == f"timm:resnet10t,checkpoint={tmp_path}/w.pth,weights=raw"
     assert [data.name for data in got.datasets] == ["pets"]
     assert got.suite.roles[0].n_samples == 1
     assert got.options == {"batch_size": 8, "keep": ["outputs"]}
@@ -412,3 +415,47 @@ def test_configurations_that_are_wrong(tmp_path, text, message):
 def test_a_configuration_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_configuration(str(tmp_path / "none.toml"))
+
+
+def test_what_cannot_be_said_of_another_tasks_classes(store):
+    """calibrate and plot on a transfer set: the reason, no empty plot."""
+    from qubastore.calibrate import calibrate
+    from tests.runs import dataset_of
+
+    data = dataclasses.replace(dataset_of([0, 1, 2, 0], ["a", "b", "c", "d"], "t"), label_space="transfer")
+    add_run(store, np.eye(4), [0, 1, 2, 0], name="net", data=data)
+    with pytest.raises(UsageError, match=r"classes are of another task(.|\n)*qubastore probe"):
+        calibrate(store, "net", fit_on="t")
+    arguments = ["plot", "reliability", "-m", "net", "-d", "t", "--store", str(store.path)]
+    with pytest.raises(UsageError, match="neither right nor wrong there"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_copy_from_a_store_that_is_not_there(run):
+    result = run("copy", "nowhere", "target")
+    assert result.code == 1
+    assert "the store to copy from" in result.err
+    assert "init" not in result.err
+
+
+def test_status_does_not_call_a_killed_ingest_at_work(store):
+    """Its note stays when it is killed; the table says the same as the line."""
+    import socket
+
+    from qubastore.drivers import is_alive
+
+    run_id = add_run(store, np.eye(4), [0, 1, 2, 0], shard_size=2, complete=False, name="other")
+    store.write(lambda c: c.execute("delete from shards where shard = 1"))
+    dead = 2**22 - 7
+    assert is_alive(socket.gethostname(), dead) is False
+    row = f"'driver', '{socket.gethostname()}', {dead}, null, ['{run_id}'], 4, now()"
+    store.write(lambda c: c.execute(f"insert into drivers values ({row})"))
+    shown = CliRunner().invoke(cli, ["status", "--store", str(store.path)], catch_exceptions=False).output
+    assert "it was killed" in shown
+    assert "was killed" in shown.splitlines()[-1]
+    assert "at work" not in shown
+
+
+def test_a_temperature_is_kept_as_it_was_given():
+    """1.23456789 is not 1.23457; 2 stays 2, as it is called in stores."""
+    assert [exact_number(value) for value in (1.23456789, 2.0, 0.1, 1e-7)] == ["1.23456789", "2", "0.1", "1e-07"]

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 import qubastore
 from qubastore.cli.main import cli
-from qubastore.errors import QueryError, UsageError
+from qubastore.errors import QueryError, StoreError, UsageError
 from qubastore.published.faults import known_faults
 from qubastore.ranking import rank
-from qubastore.report.collect import collect
+from qubastore.report.collect import collect, split_names
 from qubastore.report.page import render
 from qubastore.report.static import latex, latex_text, markdown, write_static
 from tests.runs import add_run, add_tiny_suite
@@ -200,3 +200,46 @@ def test_figures_without_known_faults(empty_store, tmp_path):
     done = CliRunner().invoke(cli, ["report", "--without-known-faults", "--static", str(tmp_path / "cli"), *chosen])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "cli" / "ranking.md").read_text() == sound
+
+
+def test_models_whose_names_hold_commas(store, tmp_path):
+    """`-m NAME` takes a name as it is, and a list with commas knows the names of the store."""
+    add_tiny_suite(store, ["grey,v2", "grey", "net, b"])
+    assert split_names(store, "grey,v2", "tiny") == ["grey,v2"]
+    assert split_names(store, "grey, grey,v2 ,net, b", "tiny") == ["grey", "grey,v2", "net, b"]
+    assert split_names(store, "grey,other,net, b", "tiny") == ["grey", "other", "net, b"]
+    for words in (["-m", "grey,v2", "-m", "net, b"], ["--models", "grey,v2,net, b"]):
+        page = tmp_path / "r.html"
+        arguments = [
+            "report",
+            "--store",
+            str(store.path),
+            "--suite",
+            "tiny",
+            "--resamples",
+            "0",
+            "-o",
+            str(page),
+            *words,
+        ]
+        result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        assert "2 rows" in result.output
+
+
+def test_figures_of_a_suite_without_all_dimensions(store, tmp_path):
+    """Where no model has every dimension, the figures rank on what there is, and say so."""
+    store.write(lambda c: c.execute("insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 4, '')"))
+    for number, name in enumerate(("good", "poor")):
+        add_run(store, np.eye(4) * (3 - number), [0, 1, 2, 0], name=name, dataset="pets")
+    arguments = ["report", "--store", str(store.path), "--suite", "mine", "--static", str(tmp_path / "figures")]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "no model has every dimension" in (tmp_path / "figures" / "ranking.md").read_text()
+
+
+def test_a_page_that_cannot_be_written_is_told_at_once(store):
+    with pytest.raises(StoreError, match=r"not/there/r.html cannot be written(.|\n)*not/there is not a folder"):
+        CliRunner().invoke(
+            cli, ["report", "--store", str(store.path), "-o", "not/there/r.html"], catch_exceptions=False
+        )

@@ -124,6 +124,10 @@ CASES = {
     ),
     # (0.9 + 0.75 + 0.25 + 0.9) / 4
     "true_class_probability": ("select true_class_probability from true_class_probability", [near(0.7)]),
+    "model_names": (
+        "select model, name, identity from model_names",
+        [("net", "net", "")],
+    ),
     "run_details": (
         "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset"
         " from run_details",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -166,6 +167,20 @@ def check_models(models: Sequence[str], known: Sequence[str], suite: str) -> Non
             f"{', '.join(unknown)}: not among what can be ranked in suite {suite}",
             hint=did_you_mean(unknown[0], known) or "qubastore sql 'select model from rankable'",
         )
+
+
+def split_names(store: Store, text: str, suite: str) -> list[str]:
+    """The models of a list with commas; names that can be ranked in the suite may hold commas themselves."""
+    known = [row[0] for row in store.rows("select distinct model from rankable where suite = ?", [suite])]
+    by_length = sorted(known, key=len, reverse=True)
+    found = []
+    rest = text.strip()
+    while rest:
+        whole = (each for each in by_length if re.match(rf"{re.escape(each)}\s*(?:,|$)", rest))
+        name = next(whole, rest.partition(",")[0].strip())
+        found.append(name)
+        rest = rest[len(name) :].lstrip().removeprefix(",").strip()
+    return found
 
 
 def only_models(where: str | None, models: Sequence[str]) -> str:

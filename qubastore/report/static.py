@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def write_static(
             models, [row[0] for row in store.rows("select model from rankable where suite = ?", [suite])], suite
         )
         where = only_models(where, models)
-    ranking = rank(store, suite=suite, where=where, without_known_faults=without_known_faults)
+    ranking = _ranked(store, suite, where, without_known_faults=without_known_faults)
     at = {name: number for number, name in enumerate(ranking.columns)}
     names = [row[at["model"]] for row in ranking.rows if row[at["source"]] == "measured"][:MAX_RELIABILITY]
     figures: dict[str, Figure] = {}
@@ -97,6 +98,20 @@ def write_static(
     except OSError as error:
         raise StoreError(f"{folder} cannot be written", found=error.strerror, hint="--static ANOTHER-DIR") from None
     return [folder / name for name in sorted(content)]
+
+
+def _ranked(store: Store, suite: str, where: str | None, *, without_known_faults: bool) -> Ranking:
+    """The ranking; where no model has every dimension, on those that each has.
+
+    Raises:
+        UsageError: where nothing can be ranked either way.
+    """
+    try:
+        return rank(store, suite=suite, where=where, without_known_faults=without_known_faults)
+    except UsageError:
+        found = rank(store, suite=suite, where=where, without_known_faults=without_known_faults, partial=True)
+    note = "no model has every dimension: each is ranked on those that it has, as with rank --partial"
+    return replace(found, notes=[note, *found.notes])
 
 
 def markdown(ranking: Ranking) -> str:
