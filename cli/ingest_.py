@@ -93,7 +93,9 @@ def command(
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
     with ,checkpoint=FILE (tensors only, never unpickled), ,num_classes=N, ,name=NAME, ,output_type=probabilities after
-    any of them; ,preprocess=224/0.95 (size/crop) after timm models; ,templates=FILE, ,temperature=T after open_clip's.
+    any of them; ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and
+    ,temperature=T after open_clip's. Models of the zoo have their own preprocessing, or the study's under --suite
+    quba-reference and beyond-imagenet-reference: those are models of their own.
 
     \b
     Datasets:
@@ -107,7 +109,8 @@ def command(
       clean, fgsm(eps=8/255), pgd(eps=8/255, alpha=2/255, steps=10)
       scale(1.25)                  the image resized by that factor, then the usual centre crop
       shift(30)                    the crop moved by that many pixels of the original image along its longer side;
-                                   shift(30, direction=right), down or both
+                                   shift(30, direction=right), down or both; order=crop-first: cropped, then resized
+                                   (after scale and shift: interpolation=bilinear, ...; else the model's own filter)
       resolution(336)              inputs of that many pixels
 
     \b

@@ -121,7 +121,7 @@ TASKS = {
         Task("clevr_count", _STR, 8, 15_000, "how many objects, 3 to 10", _CLEVR, _COUNT),
         Task("clevr_distance", _STR, 6, 15_000, "nearest object's distance", _CLEVR, also="clevr_dist"),
         Task("dmlab", _STR, 6, 22_735, "distance and sign of the reward", "dmlab of tensorflow.org/datasets"),
-        Task("kitti_distance", _STR, 4, None, "nearest vehicle's distance", "cvlibs.net/datasets/kitti", also="kitti"),
+        Task("kitti_distance", _STR, 4, 711, "nearest vehicle's distance", "cvlibs.net/datasets/kitti", also="kitti"),
         Task("dsprites_location", _STR, 16, 73_728, "where the sprite is", _DSPRITES, also="dsprites_loc"),
         Task("dsprites_orientation", _STR, 16, 73_728, "how the sprite is turned", _DSPRITES, also="dsprites_ori"),
         Task("smallnorb_azimuth", _STR, 18, 12_150, "the camera's azimuth", _NORB, also="smallnorb_azi"),

@@ -185,10 +185,12 @@ def _table_views() -> list[View]:
             {
                 "study": "hesse2025 (the published table has it) or vishniakov2023",
                 "model": "its name in the study",
-                "stored_as": "its name when it is measured; empty where nothing here loads it",
+                "stored_as": "its name when it is measured, prepared in its own way; empty where nothing here loads it",
+                "stored_as_reference": "the same, prepared in the study's way; stored_as where that is its own way",
                 "status": "exact: the study's own weights; else what it needs",
+                "tuning": "supervised (on ImageNet-1k's labels alone), fine-tuned, linear probe or zero-shot",
             },
-            [(entry.study, entry.name, entry.stored_as, entry.status) for entry in whole_zoo()],
+            [(e.study, e.name, e.stored_as, e.stored_as_reference, e.status, e.tuning) for e in whole_zoo()],
         ),
         _values_view(
             "suites",

@@ -62,7 +62,7 @@ select
     measured.shape_bias, measured.parameters_m, measured.macs_g, measured.activations_m
 from measured_dimensions as measured
 left join zoo
-    on zoo.stored_as = measured.model and zoo.study = 'hesse2025'
+    on measured.model in (zoo.stored_as, zoo.stored_as_reference) and zoo.study = 'hesse2025'
 left join published_models as studied
     on studied.model = zoo.model and studied.source = 'hesse2025'
 union all
@@ -74,6 +74,6 @@ select
     attached.object_focus, attached.shape_bias, attached.parameters_m, attached.macs_g, attached.activations_m
 from attached_dimensions as attached
 left join zoo
-    on zoo.stored_as = attached.model and zoo.study = 'hesse2025'
+    on attached.model in (zoo.stored_as, zoo.stored_as_reference) and zoo.study = 'hesse2025'
 left join published_models as studied
     on studied.model = zoo.model and studied.source = 'hesse2025'
