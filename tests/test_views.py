@@ -423,6 +423,7 @@ ELSEWHERE = {
     "effective_robustness": second_study.test_models_on_a_line_have_no_effective_robustness,
     "error_consistency": second_study.test_models_meet_people_over_the_same_images,
     "human_accuracy": second_study.test_models_meet_people_over_the_same_images,
+    "observer_trials": second_study.test_networks_decisions_stand_beside_people,
     "human_cues": second_study.test_people_in_every_view_are_those_of_their_files,
     "imagenet_x_accuracy": second_study.test_imagenet_x_by_hand,
     "imagenet_x_error_ratio": second_study.test_imagenet_x_by_hand,
