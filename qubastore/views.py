@@ -19,6 +19,7 @@ from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.engine import quote
 from qubastore.identity import identifier
 from qubastore.metrics import METRICS
+from qubastore.study_pairs import read_pairs
 from qubastore.suites import BUILT_IN
 from qubastore.zoo import whole_zoo
 
@@ -191,6 +192,19 @@ def _table_views() -> list[View]:
                 "tuning": "supervised (on ImageNet-1k's labels alone), fine-tuned, linear probe or zero-shot",
             },
             [(e.study, e.name, e.stored_as, e.stored_as_reference, e.status, e.tuning) for e in whole_zoo()],
+        ),
+        _values_view(
+            "study_pairs",
+            "The pairs of published models that compare --groups is over (qubastore/study_pairs.py).",
+            "One row per comparison and pair.",
+            {
+                "comparison": "what is compared, as in adversarial-training",
+                "model_a": "name of the first in the published table",
+                "model_b": "name of the second",
+                "backbone": "what they share",
+                "differs": "what differs beside what is compared; empty where nothing is known to",
+            },
+            [(pair.comparison, pair.model_a, pair.model_b, pair.backbone, pair.differs) for pair in read_pairs()],
         ),
         _values_view(
             "suites",

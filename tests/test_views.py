@@ -69,6 +69,8 @@ NLL = -(2 * math.log(0.9) + math.log(0.75) + math.log(0.25)) / 4
 # per sample (1 - p)^2 + p_other^2 = 2 (1 - p)^2: 2 * (0.01 + 0.0625 + 0.5625 + 0.01) / 4
 BRIER = 2 * (0.01 + 0.0625 + 0.5625 + 0.01) / 4
 
+HIERA, ALEXNET = "timm:hiera_base_224.mae_in1k_ft_in1k", "torchvision:alexnet/IMAGENET1K_V1"
+
 CASES = {
     "accuracy": (
         "select model, dataset, n_outputs, n_failed, accuracy from accuracy",
@@ -174,8 +176,16 @@ CASES = {
         ],
     ),
     "zoo": (
-        "select stored_as, status from zoo where model in ('ResNet50-A1', 'AlexNet') order by all",
-        [("timm:resnet50.a1_in1k", "exact"), ("torchvision:alexnet/IMAGENET1K_V1", "exact")],
+        "select stored_as, stored_as_reference, status, tuning from zoo"
+        " where model in ('Hiera-B', 'AlexNet') order by all",
+        [
+            (HIERA, f"{HIERA},preprocess=224/1/bilinear", "exact", "fine-tuned"),
+            (ALEXNET, ALEXNET, "exact", "supervised"),
+        ],
+    ),
+    "study_pairs": (
+        "select model_a, model_b, backbone from study_pairs where comparison = 'b-cos' and model_a = 'ViT-b-16'",
+        [("ViT-b-16", "bcos-simple-vit-b-patch16-224", "ViT-B/16")],
     ),
     "metrics": (f"select count(*) from metrics where metric in {tuple(m.name for m in METRICS)}", [(len(METRICS),)]),
     "dimensions": (

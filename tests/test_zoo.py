@@ -8,7 +8,9 @@ import pytest
 
 from qubastore.errors import ModelError, UsageError
 from qubastore.models import ModelSpec, Preprocessing
+from qubastore.naming import named_model
 from qubastore.zoo import expand_models, groups, in_group, read_zoo
+from tests.runs import add_run
 
 EXACT = [entry for entry in read_zoo() if entry.is_exact]
 
@@ -225,3 +227,20 @@ def test_heads_that_only_training_uses_are_no_parameters(spec, tmp_path):
     assert round(model.parameters / 1e6, 1) == {"googlenet": 6.6, "inception_v3": 23.8}[name]
     assert model.input_size == (75, 75)
     assert model.preprocessing["interpolation"] == "bilinear"
+
+
+def test_a_name_of_the_zoo_means_the_model_that_is_there(store):
+    """Prepared in its own way or in the study's: by the suite, else whichever is there; with both, it is asked."""
+    (entry,) = in_group("Hiera-B")
+    add_run(store, [[1, 0], [0, 1]], [0, 1], name=entry.stored_as)
+    for suite in (None, "quba", "quba-reference"):
+        assert named_model(store, "zoo:Hiera-B", suite)[0] == entry.stored_as
+    add_run(store, [[1, 0], [0, 1]], [0, 1], name=entry.stored_as_reference)
+    assert named_model(store, "zoo:Hiera-B", "quba")[0] == entry.stored_as
+    assert named_model(store, "zoo:Hiera-B", "quba-reference")[0] == entry.stored_as_reference
+    with pytest.raises(UsageError, match="zoo:Hiera-B means 2 models of the store") as error:
+        named_model(store, "zoo:Hiera-B")
+    assert entry.stored_as_reference in str(error.value)
+    # Both are the published row's.
+    matched = store.rows("select model, label from rankable where source = 'measured' order by model")
+    assert [row[1] for row in matched] in ([], ["Hiera-B"] * 2)
