@@ -102,7 +102,8 @@ def command(
       NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)
-      NAME                         a dataset of docs/datasets.md or docs/vtab.md, under --data-root
+      NAME                         a dataset of docs/datasets.md, or a task to probe of docs/vtab.md, under
+                                   --data-root
 
     \b
     Conditions (several values, as in scale(1.25, 2), mean several conditions):

@@ -1,5 +1,8 @@
 """The 19 tasks of VTAB-1k as datasets, for probes of kept features: lists, class folders, or what torchvision reads.
 
+A probe leaves the network as it is; VTAB's own protocol and the second study fine-tune it, so the values are no VTAB
+scores.
+
 Zhai et al., "A large-scale study of representation learning with the visual task adaptation benchmark", arXiv
 1910.04867. `TASKS` is the one table: docs/vtab.md is made from it. Nothing is downloaded.
 """
@@ -59,7 +62,7 @@ class Task:
         name: Its name; its datasets are `vtab/NAME/train`, `vtab/NAME/val` and `vtab/NAME/test`.
         group: `natural`, `specialized` or `structured`.
         n_classes: Number of classes.
-        n_test: Images of VTAB's test split; None where sources differ.
+        n_test: Images of VTAB's test split.
         about: What is to be told from an image.
         get: Where the images come from.
         torchvision: How torchvision reads it; None where no loader gives this task's labels.
@@ -69,7 +72,7 @@ class Task:
     name: str
     group: str
     n_classes: int
-    n_test: int | None
+    n_test: int
     about: str
     get: str
     torchvision: Torchvision | None = None
@@ -293,8 +296,7 @@ def task_table() -> str:
     for task in TASKS.values():
         folders = " or ".join(f"`{name}`" for name in (task.name, task.also) if name)
         loader = ": ".join(filter(None, (how.loader, how.note))) if (how := task.torchvision) else "no"
-        n_test = f"{task.n_test:,}" if task.n_test else "-"
         rows.append(
-            f"| {folders} | {task.group} | {task.n_classes} | {n_test} | {task.about} | {loader} | {task.get} |"
+            f"| {folders} | {task.group} | {task.n_classes} | {task.n_test:,} | {task.about} | {loader} | {task.get} |"
         )
     return "\n".join(rows)

@@ -694,3 +694,31 @@ def test_a_network_under_another_networks_file_name(store, tmp_path):
     (tmp_path / "cue-conflict_resnet50_session-1.csv").rename(tmp_path / "cue-conflict_vit_session-1.csv")
     with pytest.raises(ImportDataError, match="line 2: subj is 'resnet50'"):
         import_human(store, tmp_path)
+
+
+def test_a_variant_stands_beside_what_is_usual(store):
+    """A shift by 0 is the clean run, except where the crop comes first: then it is a run of its own."""
+    names = {
+        "clean": [[1, 0], [0, 1]],
+        "shift(5)": [[1, 0], [1, 0]],
+        "shift(0,order=crop-first,interpolation=bilinear)": [[1, 0], [0, 1]],
+        "shift(5,direction=down,order=crop-first)": [[0, 1], [0, 1]],
+    }
+    for condition, logits in names.items():
+        add_run(store, logits, [0, 1], classes=["cat", "dog"], condition=condition)
+    query = (
+        "select condition, amount, direction, variant, accuracy, consistency from invariance order by variant, amount"
+    )
+    assert store.rows(query) == [
+        ("clean", 0.0, "longer", "", 1.0, 1.0),
+        ("shift(5)", 5.0, "longer", "", 0.5, 0.5),
+        ("shift(5,direction=down,order=crop-first)", 5.0, "down", "order=crop-first", 0.5, 0.5),
+        (
+            "shift(0,order=crop-first,interpolation=bilinear)",
+            0.0,
+            "longer",
+            "order=crop-first,interpolation=bilinear",
+            1.0,
+            1.0,
+        ),
+    ]
