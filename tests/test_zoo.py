@@ -244,3 +244,20 @@ def test_a_name_of_the_zoo_means_the_model_that_is_there(store):
     # Both are the published row's.
     matched = store.rows("select model, label from rankable where source = 'measured' order by model")
     assert [row[1] for row in matched] in ([], ["Hiera-B"] * 2)
+
+
+@pytest.mark.parametrize("suite", [None, "quba", "quba-reference"])
+def test_ingest_says_for_which_suite(store, monkeypatch, suite):
+    """From the command line as from Python: what comes with a suite's preprocessing is decided in one place."""
+    from qubastore.evaluators import driver
+
+    asked = []
+
+    def expand(texts, suite=None):
+        asked.append((texts, suite))
+        raise UsageError("asked")
+
+    monkeypatch.setattr(driver, "expand_models", expand)
+    with pytest.raises(UsageError, match="asked"):
+        driver.ingest(store, ["zoo:Hiera-B"], suite=suite)
+    assert asked == [(["zoo:Hiera-B"], suite)]
