@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 @click.command("compare")
 @click.argument("names", nargs=-1, metavar="A B ...")
 @click.option("--by", metavar="COLUMN", help="A and B are values of this column of `rankable`; none means all pairs.")
+@click.option(
+    "--groups",
+    metavar="NAME",
+    help="One of the study's comparisons, over listed pairs: adversarial-training, ...; all: every one.",
+)
 @click.option("--dataset", "-d", metavar="NAME", help="Models: only this dataset.")
 @click.option(
     "--show",
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 def command(
     names: tuple[str, ...],
     by: str | None,
+    groups: str | None,
     dataset: str | None,
     show: str,
     source: str,
@@ -44,9 +50,14 @@ def command(
     With names of models of the store (or zoo:NAME): how often every two of them give the same answer, which images one
     alone gets right, and McNemar's test, on everything that both have been run on. --show goes into detail.
 
-    With two SQL conditions over the view `rankable`, or with --by two values of a column: medians, effect size, a test
-    corrected for nine. Models that pair up (the same label in both groups) are compared as pairs, with Wilcoxon's test;
-    else the test is Mann-Whitney's.
+    With two SQL conditions over the view `rankable`, or with --by two values of a column (or of tuning: supervised,
+    fine-tuned, linear probe, zero-shot): medians, effect size, a test corrected for nine. Where half of the smaller
+    group stands in listed pairs of one backbone (qubastore sql "from study_pairs"), these are compared, with Wilcoxon's
+    test and the medians of the pairs; else the test is Mann-Whitney's.
+
+    With --groups, the study's own comparisons over such pairs: adversarial-training, self-supervised-end-to-end,
+    self-supervised-linear-probe, linear-probe, semi-supervised, vision-language, imagenet-21k, transformer, b-cos,
+    recipe-a1, recipe-a2, recipe-a3, recipe-a1-a2, recipe-a1-a3, recipe-a2-a3.
 
     \b
     Example:
@@ -54,18 +65,27 @@ def command(
       qubastore compare zoo:vit-clip zoo:convnext-clip --show flips --format csv
       qubastore compare "architecture = 'cnn'" "architecture = 'transformer'"
       qubastore compare supervised self-supervised --by paradigm
+      qubastore compare --groups self-supervised-linear-probe
     """
     from itertools import combinations
 
-    from qubastore.analyses import comparison
-    from qubastore.cli.present import write_rows
+    from qubastore.analyses import comparison, study_comparison, values_of
     from qubastore.errors import check_name
-    from qubastore.ranking import of_source
     from qubastore.store import open_store
+    from qubastore.study_pairs import COMPARISONS
 
-    if len(names) < 2 and not (by and not names):
-        raise click.UsageError("give two models or more, two groups, or --by COLUMN to compare all its values")
+    if groups is not None and (names or by or dataset is not None or show != "agreement"):
+        raise click.UsageError("--groups is a comparison of its own: give no models, groups, --by, --dataset or --show")
+    if groups is None and len(names) < 2 and not (by and not names):
+        raise click.UsageError(
+            "give two models or more, two groups, --by COLUMN to compare all its values, or --groups NAME"
+        )
     with open_store(store_path) as store:
+        if groups is not None:
+            chosen = tuple(COMPARISONS) if groups == "all" else (check_name("comparison", groups, tuple(COMPARISONS)),)
+            found = [(*COMPARISONS[name], study_comparison(store, name, suite=suite, source=source)) for name in chosen]
+            _write_comparisons(found, format_, output)
+            return
         if by is None and (len(names) > 2 or _are_models(store, names)):
             given = click.get_current_context().get_parameter_source
             if any(given(option) is not click.core.ParameterSource.DEFAULT for option in ("suite", "source")):
@@ -81,14 +101,17 @@ def command(
         if group_a is not None and group_b is not None:
             pairs = [(group_a, group_b)]
         else:
-            check_name("column of rankable", str(by), store.sql("from rankable limit 0").columns)
-            kind = of_source(source)
-            query = f"select {by}::varchar from rankable where suite = ? and {kind} and {by} is not null group by 1"
-            counted = store.rows(f"{query} having count(*) >= 2 order by count(*) desc, 1", [suite])
-            pairs = list(combinations([row[0] for row in counted], 2))
+            pairs = list(combinations(values_of(store, str(by), suite, source), 2))
             if not pairs:
                 raise click.UsageError(f"{by} has no two values with two models each")
-        tables = [(a, b, comparison(store, a, b, by=by, suite=suite, source=source)) for a, b in pairs]
+        found = [(a, b, comparison(store, a, b, by=by, suite=suite, source=source)) for a, b in pairs]
+        _write_comparisons(found, format_, output)
+
+
+def _write_comparisons(tables: Sequence[tuple[str, str, Table]], format_: str, output: str | None) -> None:
+    """Comparisons of two groups each, one below the other, or as one table of data."""
+    from qubastore.cli.present import write_rows
+
     if format_ == "table" and output is None:
         for _, _, table in tables:
             print_comparison(table)
@@ -153,7 +176,7 @@ def _cell(name: str, value: Any) -> Any:
 
 
 def print_comparison(table: Table) -> None:
-    """One comparison; the better median of a difference that holds is marked."""
+    """One comparison; the better median of a difference that holds is marked. Over pairs, medians are theirs."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -161,18 +184,22 @@ def print_comparison(table: Table) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{table.notes[0]}[/bold]")
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    grid.add_column("dimension")
-    for heading in ("median a", "median b", "a - b", "effect", "p (Holm)"):
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    paired = "paired_" if any(named["n_pairs"] for named in rows) else ""
+    grid.add_column("dimension", no_wrap=True)
+    headings = ("pairs", "paired a", "paired b") if paired else ("median a", "median b")
+    for heading in (*headings, "a - b", "effect", "p (Holm)"):
         grid.add_column(heading, justify="right")
-    for row in table.rows:
-        named = dict(zip(table.columns, row, strict=True))
+    for named in rows:
         holds = named["p_holm"] is not None and named["p_holm"] < 0.05
         better = _better(named) if holds else ""
+        medians = [
+            Text(_number(named[f"{paired}median_{group}"]), style="green" if better == group else "") for group in "ab"
+        ]
         grid.add_row(
             f"{named['dimension']} {'↑' if named['better'] == 'up' else '↓'}",
-            Text(_number(named["median_a"]), style="green" if better == "a" else ""),
-            Text(_number(named["median_b"]), style="green" if better == "b" else ""),
-            _number(named["difference"], "+"),
+            *((str(named["n_pairs"]), *medians) if paired else medians),
+            _number(_difference(named), "+"),
             _number(named["effect_size"], "+", 2),
             Text(p_text(named["p_holm"]), style="bold" if holds else "dim"),
         )
@@ -182,10 +209,17 @@ def print_comparison(table: Table) -> None:
     console.print("")
 
 
+def _difference(named: dict[str, Any]) -> float | None:
+    """The median of the differences of the pairs, else the difference of the groups' medians."""
+    found: float | None = named["paired_difference"] if named["n_pairs"] else named["difference"]
+    return found
+
+
 def _better(named: dict[str, Any]) -> str:
-    if not named["difference"]:
+    difference = _difference(named)
+    if not difference:
         return ""
-    return "a" if (named["difference"] > 0) == (named["better"] == "up") else "b"
+    return "a" if (difference > 0) == (named["better"] == "up") else "b"
 
 
 def _number(value: float | None, sign: str = "", digits: int = 4) -> str:

@@ -42,10 +42,11 @@ def predictions(file: str, model: str, dataset: str, labels: str | None, store_p
 @click.argument("folder", type=click.Path(file_okay=False))
 @store_option
 def human(folder: str, store_path: str | None) -> None:
-    """Bring in answers of people: the CSV files of model-vs-human, EXPERIMENT_subject-NN_session_N.csv.
+    """Bring in answers of people, and decisions of networks: the CSV files of model-vs-human.
 
-    FOLDER holds them, or one folder per experiment. They stand beside models in shape_bias, shape_bias_by_category,
-    agreement and error_consistency.
+    FOLDER holds EXPERIMENT_subject-NN_session_N.csv of people and EXPERIMENT_NETWORK_session-N.csv of networks, or one
+    folder per experiment. They stand beside models in shape_bias, shape_bias_by_category, agreement and
+    error_consistency, as observers of the kind person or network; networks count in no mean over people.
 
     \b
     Example:
@@ -59,15 +60,14 @@ def human(folder: str, store_path: str | None) -> None:
 
     with open_store(store_path, read_only=False) as store:
         found = import_human(store, Path(folder))
-    experiments: dict[str, list[int]] = {}
-    for (experiment, _), trials in found.trials.items():
-        experiments.setdefault(experiment, []).append(trials)
-    for experiment, counts in experiments.items():
-        click.echo(
-            f"{experiment}: {sum(counts):,} trials of {len(counts)} {'person' if len(counts) == 1 else 'people'}"
-        )
+    for observers, one, several in ((found.trials, "person", "people"), (found.networks, "network", "networks")):
+        experiments: dict[str, list[int]] = {}
+        for (experiment, _), trials in observers.items():
+            experiments.setdefault(experiment, []).append(trials)
+        for experiment, counts in experiments.items():
+            click.echo(f"{experiment}: {sum(counts):,} trials of {len(counts)} {one if len(counts) == 1 else several}")
     if found.others:
-        click.echo(f"left out: {found.others} other CSV files, which are no person's")
+        click.echo(f"left out: {found.others} other CSV files, which hold no trials")
 
 
 @command.command("imagenet-x")

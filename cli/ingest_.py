@@ -93,8 +93,10 @@ def command(
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
     with ,name=NAME, ,output_type=probabilities after any of them; ,checkpoint=FILE (tensors only, never unpickled),
-    ,weights=raw or ema (of a checkpoint with both; EMA without it), ,num_classes=N after all but python:;
-    ,preprocess=224/0.95 (size/crop) after timm models; ,templates=FILE, ,temperature=T after open_clip's.
+    ,weights=raw or ema (of a checkpoint with both; EMA without it), ,num_classes=N and
+    ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T after
+    open_clip's. Models of the zoo have their own preprocessing, or the study's under --suite quba-reference and
+    beyond-imagenet-reference: those are models of their own.
 
     \b
     Datasets:
@@ -102,14 +104,16 @@ def command(
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)
       NAME=PATH,order=natural      class folders in timm's order: numbers by value, upper case as lower
-      NAME                         a dataset of docs/datasets.md or docs/vtab.md, under --data-root
+      NAME                         a dataset of docs/datasets.md, or a task to probe of docs/vtab.md, under
+                                   --data-root
 
     \b
     Conditions (several values, as in scale(1.25, 2), mean several conditions):
       clean, fgsm(eps=8/255), pgd(eps=8/255, alpha=2/255, steps=10)
       scale(1.25)                  the image resized by that factor, then the usual centre crop
       shift(30)                    the crop moved by that many pixels of the original image along its longer side;
-                                   shift(30, direction=right), down or both
+                                   shift(30, direction=right), down or both; order=crop-first: cropped, then resized
+                                   (after scale and shift: interpolation=bilinear, ...; else the model's own filter)
       resolution(336)              inputs of that many pixels
 
     \b

@@ -45,7 +45,8 @@ def command(
 
     What is free (regularisation, number of neighbours) is chosen on the validation split, never on the test split. What
     was probed before is not fitted again unless its features changed. The features come from qubastore ingest --dataset
-    flowers=PATH,layout=splits, or from --dataset vtab/TASK --data-root DIR.
+    flowers=PATH,layout=splits, or from --dataset vtab/TASK --data-root DIR. The network stays as it is: on VTAB's tasks
+    these are probes, not VTAB's protocol, which fine-tunes.
 
     \b
     Example:

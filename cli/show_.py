@@ -149,15 +149,25 @@ def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, outp
 def _show_zoo(group: str | None, format_: str, output: str | None) -> None:
     """The study's models and what they are today; they come from the package, so no store is needed."""
     from qubastore.cli.present import write_rows
-    from qubastore.zoo import in_group, whole_zoo
+    from qubastore.zoo import REFERENCE_SUITES, in_group, whole_zoo
 
     entries = whole_zoo() if group is None else in_group(group)
-    rows = [(e.name, e.architecture, e.pretraining, e.paradigm, e.spec or "-", e.status) for e in entries]
-    columns = ("name", "architecture", "pretraining", "paradigm", "model", "status")
+    studies = {entry.study for entry in entries if entry.study_preprocess}
+    rows = [
+        (e.name, e.architecture, e.pretraining, e.paradigm, e.tuning, e.spec or "-", e.status, e.preprocessing)
+        for e in entries
+    ]
+    columns = ("name", "architecture", "pretraining", "paradigm", "tuning", "model", "weights", "preprocessing")
     write_rows(columns, rows, format_=format_, output=output)
     if format_ == "table" and output is None:
         exact = sum(entry.is_exact for entry in entries)
+        other = sum(bool(entry.study_preprocess) for entry in entries)
         click.echo(f"{exact} of {len(entries)} resolve to the study's own weights; the others say what they need")
+        if other:
+            click.echo(
+                f"{other} were given images prepared otherwise than the model's own way: so they are under --suite"
+                f" {' and '.join(sorted({s for s, study in REFERENCE_SUITES.items() if study in studies}))}"
+            )
 
 
 def _shortened(comment: str) -> list[str]:

@@ -106,7 +106,9 @@ def ingest(
     ):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UsageError(f"the {name} is {value}", expected="a number from 1 up")
-    named, not_loadable = expand_models([model for model in models if isinstance(model, str)])
+    named, not_loadable = expand_models(
+        [model for model in models if isinstance(model, str)], suite.name if suite is not None else None
+    )
     specs = [*(model for model in models if not isinstance(model, str)), *named]
     if isinstance(datasets, Mapping):
         datasets = [found for name, path in datasets.items() for found in own_datasets(name, path)]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qubastore.commit import Failure
+from qubastore.conditions import Shift
 from qubastore.errors import DatasetError
 from qubastore.identity import content_hash
 from qubastore.models import Preprocessing
@@ -67,15 +68,13 @@ class Decoded:
     seconds: float = 0.0
 
 
-def decode(
-    samples: Sequence[SampleFile], preprocessing: Preprocessing | None, shift: tuple[int, str] | None = None
-) -> Decoded:
+def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, shift: Shift | None = None) -> Decoded:
     """Read and decode samples; what is no image becomes a failure.
 
     Args:
         samples: In order.
         preprocessing: How to resize and crop; None keeps the encoded images, after a look whether they decode.
-        shift: Pixels that the crop moves by before, and in which direction.
+        shift: How the crop moves.
 
     Raises:
         DatasetError: where a file cannot be read, after retries, or has another size than its dataset: those are no
@@ -93,9 +92,7 @@ def decode(
             if preprocessing is None:
                 result.images.append(data)
             else:
-                if shift is not None:
-                    image = shifted(image, *shift)
-                pixels.append(np.asarray(prepare(image, preprocessing)).transpose(2, 0, 1))
+                pixels.append(np.asarray(_moved(image, preprocessing, shift)).transpose(2, 0, 1))
         except DatasetError:
             raise
         except Exception as error:  # Pillow raises many kinds on bad data, SyntaxError among them
@@ -179,11 +176,45 @@ def shifted(image: Image.Image, pixels: int, direction: str) -> Image.Image:
         pixels: How far, 0 and up.
         direction: `right`, `down`, `both`, or `longer`: right for an image that is wider than high, else down.
     """
+    left, top = _offsets(image, pixels, direction)
+    return image.crop((left, top, left + image.width, top + image.height))
+
+
+def cropped_first(image: Image.Image, preprocessing: Preprocessing, pixels: int, direction: str) -> Image.Image:
+    """The model's crop taken from the original's pixels, `pixels` further on, and then resized to the input size.
+
+    As CropShift of arXiv 2311.09215's code (utils/transforms.py, lines 18 to 49): the edges of the crop are cut to
+    whole pixels. Where nothing is cropped (`whole`, borders), it is the image `shifted` and resized.
+    """
+    if preprocessing.mode != "shorter":
+        return prepare(shifted(image, pixels, direction), preprocessing)
+    (height, width), (edge_height, edge_width) = preprocessing.crop, preprocessing.resize
+    # The edge that resizing fits, before and after.
+    fits_width = image.width * edge_height <= image.height * edge_width
+    have, want = (image.width, edge_width) if fits_width else (image.height, edge_height)
+    right, down = _offsets(image, pixels, direction)
+    # In the order of that code: another one gives another last digit, which may move the crop by a pixel.
+    left = int(((image.width / have * want) - width) / 2 * have / want + right)
+    top = int(((image.height / have * want) - height) / 2 * have / want + down)
+    box = (left, top, left + int(width * have / want), top + int(height * have / want))
+    return image.crop(box).resize((width, height), _FILTERS[preprocessing.interpolation])
+
+
+def _moved(image: Image.Image, preprocessing: Preprocessing, shift: Shift | None) -> Image.Image:
+    """The model's input under a shift, or without one."""
+    if shift is None:
+        return prepare(image, preprocessing)
+    pixels, direction, order = Shift(*shift)
+    if order == "crop-first":
+        return cropped_first(image, preprocessing, pixels, direction)
+    return prepare(shifted(image, pixels, direction), preprocessing)
+
+
+def _offsets(image: Image.Image, pixels: int, direction: str) -> tuple[int, int]:
+    """How far a crop moves to the right and down."""
     if direction == "longer":
         direction = "right" if image.width > image.height else "down"
-    left = pixels if direction in ("right", "both") else 0
-    top = pixels if direction in ("down", "both") else 0
-    return image.crop((left, top, left + image.width, top + image.height))
+    return (pixels if direction in ("right", "both") else 0), (pixels if direction in ("down", "both") else 0)
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:

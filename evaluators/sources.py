@@ -1,4 +1,6 @@
-"""Datasets as users name them: known ones and users' own (`qubastore.layouts`), and the tasks of VTAB."""
+"""Datasets as users name them: known ones and users' own (`qubastore.layouts`), and the tasks of VTAB, to
+probe features on.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """The 19 tasks of VTAB-1k as datasets, for probes of kept features: lists, class folders, or what torchvision reads.
 
+A probe leaves the network as it is; VTAB's own protocol and the second study fine-tune it, so the values are no VTAB
+scores.
+
 Zhai et al., "A large-scale study of representation learning with the visual task adaptation benchmark", arXiv
 1910.04867. `TASKS` is the one table: docs/vtab.md is made from it. Nothing is downloaded.
 """
@@ -59,7 +62,7 @@ class Task:
         name: Its name; its datasets are `vtab/NAME/train`, `vtab/NAME/val` and `vtab/NAME/test`.
         group: `natural`, `specialized` or `structured`.
         n_classes: Number of classes.
-        n_test: Images of VTAB's test split; None where sources differ.
+        n_test: Images of VTAB's test split.
         about: What is to be told from an image.
         get: Where the images come from.
         torchvision: How torchvision reads it; None where no loader gives this task's labels.
@@ -69,7 +72,7 @@ class Task:
     name: str
     group: str
     n_classes: int
-    n_test: int | None
+    n_test: int
     about: str
     get: str
     torchvision: Torchvision | None = None
@@ -121,7 +124,7 @@ TASKS = {
         Task("clevr_count", _STR, 8, 15_000, "how many objects, 3 to 10", _CLEVR, _COUNT),
         Task("clevr_distance", _STR, 6, 15_000, "nearest object's distance", _CLEVR, also="clevr_dist"),
         Task("dmlab", _STR, 6, 22_735, "distance and sign of the reward", "dmlab of tensorflow.org/datasets"),
-        Task("kitti_distance", _STR, 4, None, "nearest vehicle's distance", "cvlibs.net/datasets/kitti", also="kitti"),
+        Task("kitti_distance", _STR, 4, 711, "nearest vehicle's distance", "cvlibs.net/datasets/kitti", also="kitti"),
         Task("dsprites_location", _STR, 16, 73_728, "where the sprite is", _DSPRITES, also="dsprites_loc"),
         Task("dsprites_orientation", _STR, 16, 73_728, "how the sprite is turned", _DSPRITES, also="dsprites_ori"),
         Task("smallnorb_azimuth", _STR, 18, 12_150, "the camera's azimuth", _NORB, also="smallnorb_azi"),
@@ -293,8 +296,7 @@ def task_table() -> str:
     for task in TASKS.values():
         folders = " or ".join(f"`{name}`" for name in (task.name, task.also) if name)
         loader = ": ".join(filter(None, (how.loader, how.note))) if (how := task.torchvision) else "no"
-        n_test = f"{task.n_test:,}" if task.n_test else "-"
         rows.append(
-            f"| {folders} | {task.group} | {task.n_classes} | {n_test} | {task.about} | {loader} | {task.get} |"
+            f"| {folders} | {task.group} | {task.n_classes} | {task.n_test:,} | {task.about} | {loader} | {task.get} |"
         )
     return "\n".join(rows)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from qubastore.errors import UsageError, check_name
 
@@ -18,8 +19,8 @@ PARAMETERS: dict[str, dict[str, str]] = {
     CLEAN: {},
     "fgsm": {"eps": "8/255"},
     "pgd": {"eps": "8/255", "alpha": "2/255", "steps": "10", "start": "random"},
-    "scale": {"factor": ""},
-    "shift": {"pixels": "", "direction": "longer"},
+    "scale": {"factor": "", "interpolation": "model"},
+    "shift": {"pixels": "", "direction": "longer", "order": "resize-first", "interpolation": "model"},
     "resolution": {"pixels": ""},
 }
 """Kind of condition -> its parameters with their defaults; an empty one must be given, and needs no name.
@@ -27,9 +28,17 @@ PARAMETERS: dict[str, dict[str, str]] = {
 Attacks have the defaults of the QUBA study (arXiv 2503.17110). `scale` resizes the image by that factor before the
 usual centre crop; `shift` moves the crop, in pixels of the original image, along its longer side, as arXiv 2311.09215
 does, or right, down or both; `resolution` takes inputs of that many pixels.
+
+`order` says whether a shift's crop is taken from the resized image, as the model's own is (`resize-first`), or from the
+original's pixels, in whole pixels, and then resized to the input size (`crop-first`, as the code of arXiv 2311.09215).
+`interpolation` is the model's own filter, or one of `FILTERS`: that code resizes with `bilinear` for every model.
 """
 
 DIRECTIONS = ("longer", "right", "down", "both")
+ORDERS = ("resize-first", "crop-first")
+
+FILTERS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming")
+"""Pillow's filters, by which an image is resized."""
 
 FRAMINGS = ("model", "whole")
 """`model`: the model's own resize and crop. `whole`: the whole image resized to the input size, nothing cropped."""
@@ -47,7 +56,21 @@ through `torch.compile`, whose fused kernels round elsewhere (logits move by som
 
 PRECISIONS = tuple(SIGNIFICANT_BITS)
 
-_STARTS = ("random", "image")
+_CHOICES = {
+    "start": ("random", "image"),
+    "direction": DIRECTIONS,
+    "order": ORDERS,
+    "interpolation": ("model", *FILTERS),
+}
+"""Parameters whose values are words."""
+
+
+class Shift(NamedTuple):
+    """How a crop moves: by how many pixels of the original image, in which direction, and what comes first."""
+
+    pixels: int
+    direction: str
+    order: str = "resize-first"
 
 
 @dataclass(frozen=True)
@@ -66,7 +89,7 @@ class Condition:
     def parse(cls, text: str) -> Condition:
         """Read `fgsm`, `pgd(steps=20, start=image)`, `scale(1.25)`; what is left out takes its default.
 
-        What alters nothing, `scale(1)` or `shift(0)`, is `clean`.
+        What alters nothing, `scale(1)` or `shift(0)`, is `clean`; with another filter or order they are not.
 
         Raises:
             UsageError: on an unknown kind or parameter, a value out of range, or several values.
@@ -116,8 +139,12 @@ class Condition:
         ] or [cls(kind, values)._unless_clean()]
 
     def _unless_clean(self) -> Condition:
-        nothing = {"scale": {"factor": "1"}, "shift": {"pixels": "0"}}.get(self.kind, {})
-        alters = any(self.parameters[name] != value for name, value in nothing.items()) or not nothing
+        nothing = {"scale": {"factor": "1"}, "shift": {"pixels": "0"}}.get(self.kind)
+        if nothing is None:
+            return self
+        # Wherever the crop of a shift by 0 would move, it stays.
+        unaltered = {**PARAMETERS[self.kind], **nothing, "direction": self.parameters.get("direction")}
+        alters = any(value != unaltered[name] for name, value in self.parameters.items())
         return self if alters else Condition(CLEAN, {})
 
     def __str__(self) -> str:
@@ -148,21 +175,31 @@ class Condition:
         return int(self.parameters["pixels"]) if self.kind == "resolution" else None
 
     @property
-    def shift(self) -> tuple[int, str] | None:
-        """Pixels of the original image that the crop moves by, and in which direction."""
-        return (int(self.parameters["pixels"]), self.parameters["direction"]) if self.kind == "shift" else None
+    def shift(self) -> Shift | None:
+        """How the crop moves; None where it stays."""
+        if self.kind != "shift":
+            return None
+        return Shift(int(self.parameters["pixels"]), self.parameters["direction"], self.parameters["order"])
+
+    @property
+    def interpolation(self) -> str | None:
+        """The filter that the image is resized with; None where it is the model's own."""
+        chosen = self.parameters.get("interpolation", "model")
+        return None if chosen == "model" else chosen
 
 
-_EXAMPLES = {"scale": "scale(1.25)", "shift": "shift(30), shift(30, direction=down)", "resolution": "resolution(336)"}
+_EXAMPLES = {
+    "scale": "scale(1.25), scale(1.25, interpolation=bilinear)",
+    "shift": "shift(30), shift(30, direction=down), shift(30, order=crop-first)",
+    "resolution": "resolution(336)",
+}
 _WHOLE = {"steps": (1, 1_000_000), "shift": (0, 10_000), "resolution": (1, 4_096)}
 """Parameters, or kinds, whose value is a whole number, and its range."""
 
 
 def _canonical(kind: str, name: str, value: str, text: str) -> str:
-    if name == "start":
-        return check_name("start of pgd", value, _STARTS)
-    if name == "direction":
-        return check_name("direction of shift", value, DIRECTIONS)
+    if name in _CHOICES:
+        return check_name(f"{name} of {kind}", value, _CHOICES[name])
     try:
         number = Fraction(value)
     except (ValueError, ZeroDivisionError):

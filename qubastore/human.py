@@ -1,4 +1,6 @@
-"""Answers of people: the CSV files of model-vs-human (Geirhos et al., arXiv 2106.07411), by experiment and person."""
+"""Answers of people, and decisions of networks: the CSV files of model-vs-human (Geirhos et al., arXiv 2106.07411), by
+experiment and observer.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +45,9 @@ NO_ANSWER = "na"
 
 _COLUMNS = ("subj", "session", "trial", "rt", "object_response", "category", "condition", "imagename")
 _FILE = re.compile(r"(?P<experiment>.+?)_(?P<subject>subject-?\w+?)_session[_-]?\d+\.csv")
+_NETWORK = re.compile(rf"(?P<experiment>{'|'.join(EXPERIMENTS)})_(?P<subject>.+)_session[_-]?\d+\.csv")
+_ONE_LEVEL = "0"
+"""The condition of an experiment that has one; networks' files say NaN there."""
 _CUES = re.compile(r"[a-z]+\d+-[a-z]+\d+\.\w+")
 
 
@@ -52,19 +57,22 @@ class HumanImport:
 
     Attributes:
         trials: (experiment, person) -> trials.
-        others: CSV files that are no person's: answers of networks.
+        others: CSV files that hold no trials: accuracies, say.
+        networks: (experiment, network) -> trials.
     """
 
     trials: dict[tuple[str, str], int]
     others: int
+    networks: dict[tuple[str, str], int]
 
 
 def import_human(store: Store, folder: Path) -> HumanImport:
-    """Store the trials in a folder and below it, in place of those of the same experiments and people.
+    """Store the trials in a folder and below it, in place of those of the same experiments and observers.
 
     Args:
         store: A store open for writing.
-        folder: Holds `EXPERIMENT_subject-NN_session_N.csv`, or one folder of them per experiment.
+        folder: Holds `EXPERIMENT_subject-NN_session_N.csv` of people and `EXPERIMENT_NETWORK_session-N.csv` of
+            networks, or one folder of them per experiment. A network is called as the column `subj` has it.
 
     Returns:
         What was imported.
@@ -78,16 +86,18 @@ def import_human(store: Store, folder: Path) -> HumanImport:
             expected="a folder with files such as cue-conflict_subject-01_session_1.csv",
         )
     files = sorted(folder.rglob("*.csv"))
-    matches = [(file, match) for file in files if (match := _FILE.fullmatch(file.name))]
+    matches = [(file, match) for file in files if (match := _FILE.fullmatch(file.name) or _network(file))]
     if not matches:
         raise ImportDataError(
-            f"{folder} holds no answers of people",
-            expected="files such as cue-conflict_subject-01_session_1.csv",
+            f"{folder} holds no answers of people or networks",
+            expected="files such as cue-conflict_subject-01_session_1.csv or cue-conflict_resnet50_session-1.csv",
             found=f"{len(files)} CSV files" + (f", {files[0].name} for one" if files else ""),
         )
     rows: list[tuple[Any, ...]] = []
     places: dict[tuple[Any, ...], str] = {}
-    counts: dict[tuple[str, str], int] = defaultdict(int)
+    people: dict[tuple[str, str], int] = defaultdict(int)
+    networks: dict[tuple[str, str], int] = defaultdict(int)
+    counts = {True: people, False: networks}
     for file, match in matches:
         experiment, subject = match["experiment"], match["subject"]
         if experiment not in EXPERIMENTS:
@@ -98,7 +108,7 @@ def import_human(store: Store, folder: Path) -> HumanImport:
             )
         for line, row in read_csv(file, _COLUMNS, lower=True):
             place = f"{file}, line {line}"
-            trial = _trial(row, experiment, subject, place)
+            trial = _trial(row, experiment, subject, place, is_person=match.re is _FILE)
             key = trial[:4]
             if key in places:
                 raise ImportDataError(
@@ -108,15 +118,25 @@ def import_human(store: Store, folder: Path) -> HumanImport:
                 )
             places[key] = place
             rows.append(trial)
-            counts[experiment, subject] += 1
+            counts[match.re is _FILE][experiment, trial[1]] += 1
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
-        for experiment, subject in counts:
+        for experiment, subject in (*people, *networks):
             connection.execute("delete from human_trials where experiment = ? and subject = ?", [experiment, subject])
         registry.insert(connection, "human_trials", rows)
 
     store.write(work)
-    return HumanImport(dict(counts), len(files) - len(matches))
+    return HumanImport(dict(people), len(files) - len(matches), dict(networks))
+
+
+def _network(file: Path) -> re.Match[str] | None:
+    """The parts of the name of a network's file of decisions; None where it is another table."""
+    match = _NETWORK.fullmatch(file.name)
+    if match is None:
+        return None
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        header = {name.strip().lower() for name in lines.readline().split(",")}
+    return match if header >= set(_COLUMNS) else None
 
 
 def image_id(name: str) -> str:
@@ -129,11 +149,12 @@ def image_id(name: str) -> str:
     return "_".join(parts[-2:]) if len(parts) > 1 and parts[-2].startswith("n0") else parts[-1]
 
 
-def _trial(row: dict[str, str], experiment: str, subject: str, place: str) -> tuple[Any, ...]:
+def _trial(row: dict[str, str], experiment: str, subject: str, place: str, *, is_person: bool) -> tuple[Any, ...]:
     categories = label_space("16-categories").classes
     category = _one_of(row["category"], categories, "category", place)
     response = _one_of(row["object_response"], (*categories, NO_ANSWER), "object_response", place)
-    if row["subj"] != subject:
+    # A network's file bears its name with dashes, whatever the name itself has.
+    if (row["subj"] if is_person else row["subj"].replace("_", "-")) != subject:
         raise ImportDataError(f"{place}: subj is {row['subj']!r}", expected=f"{subject}, as the file's name says")
     image = row["imagename"]
     own = image_id(image)
@@ -143,7 +164,8 @@ def _trial(row: dict[str, str], experiment: str, subject: str, place: str) -> tu
         )
     seconds = _seconds(row["rt"], place)
     session, trial = _number(row["session"], "session", place), _number(row["trial"], "trial", place)
-    return (experiment, subject, session, trial, seconds, response, category, row["condition"], image, own)
+    condition = _ONE_LEVEL if row["condition"].strip().lower() in ("", "nan") else row["condition"]
+    return (experiment, row["subj"], session, trial, seconds, response, category, condition, image, own)
 
 
 def _one_of(value: str, known: tuple[str, ...], column: str, place: str) -> str:

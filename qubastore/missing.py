@@ -56,7 +56,7 @@ def dimension_states(store: Store, model: str, suite: str = "quba") -> list[Dime
     Raises:
         UsageError: on an unknown model or suite.
     """
-    model, model_id = named_model(store, model)
+    model, model_id = named_model(store, model, suite)
     tasks = store.rows(
         "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
     )

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from qubastore.conditions import Condition
+from qubastore.conditions import FILTERS, Condition
 from qubastore.errors import ModelError, UsageError, check_name, check_text, did_you_mean
 from qubastore.identity import canonical_json, identifier
 
 if TYPE_CHECKING:
     from qubastore.fingerprints import Fingerprint
 
-INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming", "random")
+INTERPOLATIONS = (*FILTERS, "random")
 LOADERS = ("timm", "torchvision", "open_clip", "python")
 OPTIONS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
 OUTPUT_TYPES = ("logits", "probabilities")
@@ -33,9 +33,9 @@ class ModelSpec:
         target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
         options: `checkpoint` (a local file, or an address whose file name ends in its hash), `weights` (`ema` or `raw`,
             of a checkpoint that holds both; EMA without it), `num_classes`, `name` (a name of one's own), `output_type`
-            (`probabilities` for a network that ends in a softmax); for `timm`, `preprocess` (`224/0.95`: see
-            `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and `temperature` (divides the
-            logits).
+            (`probabilities` for a network that ends in a softmax); for all but `python`, `preprocess`
+            (`224/0.95/bicubic`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
+            `temperature` (divides the logits).
     """
 
     loader: str
@@ -75,14 +75,19 @@ class ModelSpec:
             check_name("weights", options["weights"], WEIGHTS)
             if "checkpoint" not in options:
                 raise UsageError(f"{text!r}: weights is for a checkpoint that holds raw and EMA weights")
-        if "preprocess" in options and loader != "timm":
-            raise UsageError(f"{text!r}: preprocess is for timm models, the others say their own")
         for option in ("checkpoint", "num_classes"):
             if option in options and loader == "python":
                 raise UsageError(
                     f"{text!r}: {option} is for loaders that build the network themselves",
                     hint="let the function in the file load its weights",
                 )
+        if "preprocess" in options:
+            if loader == "python":
+                raise UsageError(
+                    f"{text!r}: preprocess is for {', '.join(LOADERS[:-1])}",
+                    expected="the preprocessing that the factory returns",
+                )
+            Preprocessing.pinned(options["preprocess"], repr(text))
         for option in ("templates", "temperature"):
             if option in options and loader != "open_clip":
                 raise UsageError(f"{text!r}: {option} is for open_clip models, which have a text side")
@@ -162,36 +167,53 @@ class Preprocessing:
         )
 
     @classmethod
-    def pinned(cls, text: str, where: str) -> Preprocessing:
-        """Read `SIZE/CROP`: bicubic, the shorter edge resized to floor(SIZE / CROP), a centre crop, ImageNet's mean and
-        standard deviation, whatever the default of an architecture is today.
+    def pinned(cls, text: str, where: str, own: Preprocessing | None = None) -> Preprocessing:
+        """Read `SIZE/CROP[/INTERPOLATION]`, bicubic without one: the shorter edge resized to floor(SIZE / CROP), then a
+        centre crop of SIZE, whatever the default of an architecture is today.
+
+        Args:
+            text: As in `224/0.95` or `224/0.875/bilinear`.
+            where: For messages.
+            own: The model's own preprocessing, whose mean and standard deviation stay.
 
         Raises:
-            UsageError: where it is not SIZE/CROP with a crop share above 0 and up to 1.
+            UsageError: where it is not of that form, with a crop share above 0 and up to 1.
         """
-        match = re.fullmatch(r"(\d+)/(\d?\.?\d+)", text)
-        size, share = (int(match[1]), float(match[2])) if match else (0, 0.0)
+        match = re.fullmatch(r"(\d+)/(\d?\.?\d+)(?:/([a-z]+))?", text)
+        size, share, interpolation = (int(match[1]), float(match[2]), match[3]) if match else (0, 0.0, None)
         if size < 1 or not 0 < share <= 1:
-            raise UsageError(f"{where}: preprocess is {text!r}", expected="SIZE/CROP, as in 224/0.95")
+            raise UsageError(
+                f"{where}: preprocess is {text!r}",
+                expected="SIZE/CROP or SIZE/CROP/INTERPOLATION",
+                hint="preprocess=224/0.95, preprocess=224/0.875/bilinear",
+            )
         edge = math.floor(size / share)
-        return cls(crop=(size, size), resize=(edge, edge))
+        return cls(
+            crop=(size, size),
+            resize=(edge, edge),
+            interpolation=check_name("interpolation", interpolation or "bicubic", FILTERS),
+            mean=own.mean if own else cls.mean,
+            std=own.std if own else cls.std,
+        )
 
     def framed(self, framing: str) -> Preprocessing:
         """The same under a framing: `whole` resizes the whole image to the input size and crops nothing."""
         return replace(self, resize=self.crop, mode="squash") if framing == "whole" else self
 
     def under(self, condition: Condition) -> Preprocessing:
-        """The same under a condition: `scale` resizes by more before the crop, `resolution` crops to another size.
+        """The same under a condition: `scale` resizes by more before the crop, `resolution` crops to another size, and
+        `scale` and `shift` may say the filter.
 
         Edges are rounded down. A shift is no part of it: it is applied to the image before.
         """
+        chosen = replace(self, interpolation=condition.interpolation or self.interpolation)
         if condition.kind == "scale":
             factor = condition.number("factor")
-            return replace(self, resize=_scaled(self.resize, (factor, factor)))
+            return replace(chosen, resize=_scaled(self.resize, (factor, factor)))
         if size := condition.resolution:
             ratios = (size / self.crop[0], size / self.crop[1])
-            return replace(self, crop=(size, size), resize=_scaled(self.resize, ratios))
-        return self
+            return replace(chosen, crop=(size, size), resize=_scaled(self.resize, ratios))
+        return chosen
 
     @property
     def decode_key(self) -> str:

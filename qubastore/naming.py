@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from qubastore.errors import UsageError, did_you_mean
@@ -52,22 +52,48 @@ class RunName:
         return self.dataset_id, self.framing, self.condition, self.precision
 
 
-def named_model(store: Store, text: str) -> tuple[str, str]:
+def named_model(store: Store, text: str, suite: str | None = None) -> tuple[str, str]:
     """Name and id of a model of the store; `zoo:NAME` means the study's model as it is measured.
 
+    Args:
+        store: An open store.
+        text: Its name as `qubastore show models` has it, or `zoo:NAME`.
+        suite: Where it is asked for a suite: which of a zoo's models is meant, the one with its own preprocessing or
+            the one with the study's. Without a suite, or where that one is not there, it is the one that is there.
+
     Raises:
-        UsageError: where there is none, with the nearest names.
+        UsageError: where there is none, with the nearest names, or `zoo:NAME` could mean two.
     """
     names = dict(store.rows("select model, model_id from model_names"))
     if text not in names and text.startswith(PREFIX):
-        found = [entry.stored_as for entry in in_group(text.removeprefix(PREFIX)) if entry.stored_as in names]
+        found = _of_zoo(text, names, suite)
         if len(found) == 1:
             return found[0], names[found[0]]
+        if len(found) > 1:
+            raise UsageError(
+                f"{text} means {len(found)} models of the store",
+                expected="one of them, by its name",
+                found=" and ".join(found),
+                hint=f"type {found[0]}",
+            )
     if text not in names:
         raise UsageError(
             f"there is no measured model {text!r}", hint=did_you_mean(text, names) or "qubastore show models"
         )
     return text, names[text]
+
+
+def _of_zoo(text: str, names: Collection[str], suite: str | None) -> list[str]:
+    """The stored models that a model of the zoo is, as it was prepared."""
+    entries = in_group(text.removeprefix(PREFIX))
+    if len(entries) != 1:
+        return [entry.stored_as for entry in entries if entry.stored_as in names]
+    own, reference = entries[0].stored_as, entries[0].stored_as_reference
+    if suite is not None:
+        meant = reference if entries[0].under(suite) == entries[0].reference else own
+        if meant in names:
+            return [meant]
+    return [name for name in dict.fromkeys((own, reference)) if name in names]
 
 
 def complete_runs_of(store: Store, model_id: str) -> list[RunName]:

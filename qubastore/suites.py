@@ -70,7 +70,7 @@ class Suite:
         return list(dict.fromkeys(role.dataset for role in self.roles))
 
 
-VTAB_TASKS: dict[str, int | None] = {
+VTAB_TASKS = {
     "vtab/caltech101": 6_084,
     "vtab/cifar100": 10_000,
     "vtab/dtd": 1_880,
@@ -85,14 +85,14 @@ VTAB_TASKS: dict[str, int | None] = {
     "vtab/clevr_count": 15_000,
     "vtab/clevr_distance": 15_000,
     "vtab/dmlab": 22_735,
-    "vtab/kitti_distance": None,
+    "vtab/kitti_distance": 711,
     "vtab/dsprites_location": 73_728,
     "vtab/dsprites_orientation": 73_728,
     "vtab/smallnorb_azimuth": 12_150,
     "vtab/smallnorb_elevation": 12_150,
 }
 """The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867), which `qubastore.evaluators.vtab` reads, and the images of
-each one's test split; None where sources differ."""
+each one's test split. Features are probed on them; the second study fine-tunes its networks on them."""
 
 _PLAYED = {
     "clean": ("imagenet-val",),
@@ -166,7 +166,29 @@ BEYOND_IMAGENET = Suite(
 )
 """All that the second study measures (Vishniakov et al., arXiv 2311.09215)."""
 
-BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE, BEYOND_IMAGENET)}
+REFERENCE_TRANSFORMATIONS = (
+    "scale(1, 1.25, 1.5, 2, 3, interpolation=bilinear)",
+    "shift(0, 5, 30, 75, 100, order=crop-first, interpolation=bilinear)",
+    "resolution(112, 224, 336, 512, 640)",
+)
+"""The same as that study's code does it: bilinear for every model, and a shift that crops the original's pixels."""
+
+BEYOND_IMAGENET_REFERENCE = Suite(
+    "beyond-imagenet-reference",
+    (
+        *(
+            # Cue-conflict images go in as they are there, 224 x 224 pixels; everything else is cropped.
+            role if role.role == "cue_conflict" else replace(role, framing="model")
+            for role in BEYOND_IMAGENET.roles
+            if role.role not in ("transformed", "transfer")
+        ),
+        *_known("transformed", ["imagenet-val"], REFERENCE_TRANSFORMATIONS),
+    ),
+)
+"""The same as that study's code has it, without VTAB, where it fine-tunes: images framed and altered as there
+(docs/second-study.md lists what differs still)."""
+
+BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE, BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE)}
 """The suites that come with this release."""
 
 

@@ -20,6 +20,7 @@ from qubastore.engine import quote
 from qubastore.identity import identifier
 from qubastore.metrics import METRICS
 from qubastore.published.faults import difference_causes, known_differences
+from qubastore.study_pairs import read_pairs
 from qubastore.suites import BUILT_IN
 from qubastore.zoo import whole_zoo
 
@@ -193,10 +194,25 @@ def _table_views() -> list[View]:
             {
                 "study": "hesse2025 (the published table has it) or vishniakov2023",
                 "model": "its name in the study",
-                "stored_as": "its name when it is measured; empty where nothing here loads it",
+                "stored_as": "its name when it is measured, prepared in its own way; empty where nothing here loads it",
+                "stored_as_reference": "the same, prepared in the study's way; stored_as where that is its own way",
                 "status": "exact: the study's own weights; else what it needs",
+                "tuning": "supervised (on ImageNet-1k's labels alone), fine-tuned, linear probe or zero-shot",
             },
-            [(entry.study, entry.name, entry.stored_as, entry.status) for entry in whole_zoo()],
+            [(e.study, e.name, e.stored_as, e.stored_as_reference, e.status, e.tuning) for e in whole_zoo()],
+        ),
+        _values_view(
+            "study_pairs",
+            "The pairs of published models that compare --groups is over (qubastore/study_pairs.py).",
+            "One row per comparison and pair.",
+            {
+                "comparison": "what is compared, as in adversarial-training",
+                "model_a": "name of the first in the published table",
+                "model_b": "name of the second",
+                "backbone": "what they share",
+                "differs": "what differs beside what is compared; empty where nothing is known to",
+            },
+            [(pair.comparison, pair.model_a, pair.model_b, pair.backbone, pair.differs) for pair in read_pairs()],
         ),
         _values_view(
             "suites",

@@ -1,14 +1,16 @@
 """The zoo: the 326 models of the QUBA study and the four of the second study by name, as what loads the same weights.
 
 `published/zoo.csv` says for each the model that is exactly it (same weights, in timm, torchvision or open_clip, or a
-checkpoint by address whose name carries its hash), or what it needs. A near miss never stands in.
+checkpoint by address whose name carries its hash), or what it needs. A near miss never stands in. It also says how the
+study prepared the images where that is not how the model itself does: a suite that follows the study's protocol takes
+that, any other suite the model's own (docs/decisions/0020).
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -16,6 +18,14 @@ from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.models import ModelSpec
 
 PREFIX = "zoo:"
+
+REFERENCE_SUITES = {"quba-reference": "hesse2025", "beyond-imagenet-reference": "vishniakov2023"}
+"""Suite that follows a study's protocol -> the study whose models it takes with the study's preprocessing."""
+
+TUNINGS = ("supervised", "fine-tuned", "linear probe", "zero-shot")
+"""How a model came to ImageNet's classes: trained on ImageNet-1k's labels alone; pretrained on something else
+(other images, no labels, pseudo-labels) and then trained end to end on them; with frozen features and a linear
+classifier; or from the classes' names alone."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,9 @@ class ZooEntry:
         spec: What loads it, as `ModelSpec.parse` reads it; empty where nothing here does.
         needs: Where it is empty: which package or checkpoint, and where.
         study: `hesse2025` (arXiv 2503.17110), whose table has it under that name, or `vishniakov2023` (2311.09215).
+        study_preprocess: How the study prepared the images, as the option `preprocess` has it; empty where it used the
+            model's own preprocessing, or where nothing here loads the model.
+        tuning: One of `TUNINGS`.
     """
 
     name: str
@@ -39,11 +52,37 @@ class ZooEntry:
     spec: str
     needs: str
     study: str = "hesse2025"
+    study_preprocess: str = ""
+    tuning: str = ""
 
     @property
     def stored_as(self) -> str:
-        """Its name in a store; empty where nothing here loads it."""
+        """Its name in a store, with the model's own preprocessing; empty where nothing here loads it."""
         return ModelSpec.parse(self.spec).display() if self.spec else ""
+
+    @property
+    def reference(self) -> str:
+        """What loads it with the study's preprocessing; `spec` itself where that is the model's own."""
+        if not self.study_preprocess:
+            return self.spec
+        spec = ModelSpec.parse(self.spec)
+        return str(replace(spec, options={**spec.options, "preprocess": self.study_preprocess}))
+
+    @property
+    def stored_as_reference(self) -> str:
+        """Its name in a store, with the study's preprocessing; `stored_as` where that is the model's own."""
+        return ModelSpec.parse(self.reference).display() if self.spec else ""
+
+    def under(self, suite: str | None) -> str:
+        """What loads it for a suite: with the study's preprocessing where the suite follows the study's protocol."""
+        return self.reference if REFERENCE_SUITES.get(suite or "") == self.study else self.spec
+
+    @property
+    def preprocessing(self) -> str:
+        """How the study prepared the images, beside how the model itself does."""
+        if not self.spec:
+            return "-"
+        return f"own; the study's: {self.study_preprocess}" if self.study_preprocess else "own, as the study's"
 
     @property
     def is_exact(self) -> bool:
@@ -59,20 +98,45 @@ class ZooEntry:
 BEYOND_IMAGENET = "beyond-imagenet"
 """The group of the second study's models."""
 
-_SECOND_STUDY = tuple(
-    ZooEntry(name, architecture, pretraining, paradigm, spec, "", "vishniakov2023")
-    for name, architecture, pretraining, paradigm, spec in (
-        ("deit3-base-21k", "transformer", "imagenet-21k", "supervised", "timm:deit3_base_patch16_224.fb_in22k_ft_in1k"),
-        ("convnext-base-21k", "cnn", "imagenet-21k", "supervised", "timm:convnext_base.fb_in22k_ft_in1k"),
-        ("vit-clip", "vision-language", "large-scale", "self-supervised", "open_clip:ViT-B-16/laion400m_e31"),
-        (
-            "convnext-clip",
-            "vision-language",
-            "large-scale",
-            "self-supervised",
-            "open_clip:convnext_base/laion400m_s13b_b51k",
-        ),
-    )
+_SUPERVISED = {"study": "vishniakov2023", "study_preprocess": "224/0.875/bilinear", "tuning": "fine-tuned"}
+_CLIP = {"study": "vishniakov2023", "tuning": "zero-shot"}
+_SECOND_STUDY = (
+    ZooEntry(
+        "deit3-base-21k",
+        "transformer",
+        "imagenet-21k",
+        "supervised",
+        "timm:deit3_base_patch16_224.fb_in22k_ft_in1k",
+        "",
+        **_SUPERVISED,
+    ),
+    ZooEntry(
+        "convnext-base-21k",
+        "cnn",
+        "imagenet-21k",
+        "supervised",
+        "timm:convnext_base.fb_in22k_ft_in1k",
+        "",
+        **_SUPERVISED,
+    ),
+    ZooEntry(
+        "vit-clip",
+        "vision-language",
+        "large-scale",
+        "self-supervised",
+        "open_clip:ViT-B-16/laion400m_e31",
+        "",
+        **_CLIP,
+    ),
+    ZooEntry(
+        "convnext-clip",
+        "vision-language",
+        "large-scale",
+        "self-supervised",
+        "open_clip:convnext_base/laion400m_s13b_b51k",
+        "",
+        **_CLIP,
+    ),
 )
 
 
@@ -95,6 +159,8 @@ def read_zoo() -> tuple[ZooEntry, ...]:
                 row["paradigm"],
                 loadable[row["model"]]["spec"],
                 loadable[row["model"]]["needs"],
+                study_preprocess=loadable[row["model"]]["study_preprocess"],
+                tuning=loadable[row["model"]]["tuning"],
             )
             for row in csv.DictReader(table)
         )
@@ -129,11 +195,13 @@ def in_group(name: str) -> list[ZooEntry]:
     return found
 
 
-def expand_models(texts: Sequence[str]) -> tuple[list[ModelSpec], list[ZooEntry]]:
+def expand_models(texts: Sequence[str], suite: str | None = None) -> tuple[list[ModelSpec], list[ZooEntry]]:
     """Specs of models as users name them, `zoo:` names and groups included.
 
     Args:
         texts: `LOADER:NAME`, `zoo:NAME` or `zoo:GROUP`.
+        suite: Name of the suite that they are run for: where it follows a study's protocol, models of that study's zoo
+            come with the study's preprocessing.
 
     Returns:
         The specs, each once, and the models of groups that need something that is not here.
@@ -155,6 +223,6 @@ def expand_models(texts: Sequence[str]) -> tuple[list[ModelSpec], list[ZooEntry]
                 expected=f"needs {entries[0].needs}",
                 hint="wrap it in a function and type python:FILE.py:FACTORY; nothing like it takes its place",
             )
-        specs += [ModelSpec.parse(entry.spec) for entry in entries if entry.is_exact]
+        specs += [ModelSpec.parse(entry.under(suite)) for entry in entries if entry.is_exact]
         left_out += [entry for entry in entries if not entry.is_exact]
     return list({str(spec): spec for spec in specs}.values()), left_out

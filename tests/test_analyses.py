@@ -12,11 +12,13 @@ from click.testing import CliRunner
 from scipy import stats
 
 import qubastore
-from qubastore.analyses import comparison, correlations, holm
+from qubastore.analyses import _pairs, comparison, correlations, holm, study_comparison
 from qubastore.cli.main import cli
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import QueryError, UsageError
 from qubastore.ranking import explain, rank
+from qubastore.study_pairs import COMPARISONS, read_pairs
+from qubastore.zoo import read_zoo
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,8 @@ def test_explaining_a_model_that_is_not_ranked(published):
         ["correlate", "--dimensions", "acc,shape,size"],
         ["compare", "cnn", "transformer", "--by", "architecture"],
         ["compare", "--by", "architecture", "--source", "published"],
+        ["compare", "--groups", "b-cos"],
+        ["compare", "--by", "tuning"],
         ["rank", "--explain", "AlexNet"],
         ["rank", "--pareto", "acc,size"],
     ],
@@ -175,3 +179,86 @@ def test_commands_print_tables_and_data(empty_store, command):
         result = CliRunner().invoke(cli, [*command, "--store", str(empty_store), "--format", format_])
         assert result.exit_code == 0, result.output
         assert parse(result.stdout)
+
+
+PAIRS = read_pairs()
+
+
+def test_pairs_are_of_the_studys_groups(table):
+    """Every name is of the published table, each pair once, and either side is what the comparison says."""
+    assert len({(p.comparison, p.model_a, p.model_b) for p in PAIRS}) == len(PAIRS)
+    assert {p.comparison for p in PAIRS} == set(COMPARISONS)
+    tuning = {entry.name: entry.tuning for entry in read_zoo()}
+
+    def kinds(comparison, side):
+        names = [getattr(p, side) for p in PAIRS if p.comparison == comparison]
+        return {(table[name]["paradigm"], tuning[name]) for name in names}
+
+    standard = {("supervised", "supervised")}
+    for name, wanted in (
+        ("adversarial-training", {("adversarial", "supervised")}),
+        ("self-supervised-linear-probe", {("self-supervised", "linear probe")}),
+        ("semi-supervised", {("semi-supervised", "fine-tuned")}),
+        ("vision-language", {("self-supervised", "zero-shot")}),
+        ("b-cos", standard),
+        ("recipe-a1", {("a1", "supervised")}),
+    ):
+        assert (kinds(name, "model_a"), kinds(name, "model_b")) == (standard, wanted)
+    assert kinds("self-supervised-end-to-end", "model_b") == {("self-supervised", "fine-tuned")}
+    assert kinds("linear-probe", "model_a") == {("self-supervised", "fine-tuned")}
+    for p in PAIRS:
+        if p.comparison == "imagenet-21k":
+            assert [table[name]["pretraining"] for name in (p.model_a, p.model_b)] == ["imagenet-1k", "imagenet-21k"]
+        if p.comparison == "b-cos":
+            assert [table[name]["architecture"] == "bcos" for name in (p.model_a, p.model_b)] == [False, True]
+        if p.comparison == "transformer":
+            sizes = [float(table[name]["parameters_m"]) for name in (p.model_a, p.model_b)]
+            assert max(sizes) / min(sizes) < 1.11
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_the_studys_comparisons_against_scipy(published, table, comparison):
+    """Over the listed pairs, read without the store."""
+    found = study_comparison(published, comparison)
+    names = [(p.model_a, p.model_b) for p in PAIRS if p.comparison == comparison]
+    for dimension, row in zip(DIMENSIONS, found.rows, strict=True):
+        named = dict(zip(found.columns, row, strict=True))
+        a, b = (np.array([float(table[pair[side]][dimension.column]) for pair in names]) for side in (0, 1))
+        assert (named["test"], named["n_pairs"]) == ("wilcoxon", len(names))
+        assert (named["paired_median_a"], named["paired_median_b"]) == pytest.approx((np.median(a), np.median(b)))
+        assert named["paired_difference"] == pytest.approx(np.median(a - b), abs=1e-12)
+        kept = (a - b)[a != b]
+        assert named["p_value"] == pytest.approx(stats.wilcoxon(kept).pvalue if len(kept) else 1, rel=1e-9)
+
+
+def test_what_is_no_pair_is_none(published):
+    """Labels agree by accident: a B-cos ViT was paired with ViT-b-16-21k, and VIT-b/16 with nobody."""
+    pairs = {(p.model_a, p.model_b) for p in PAIRS}
+    assert not any("bcos-simple-vit-b-patch16-224" in pair and "ViT-b-16-21k" in pair for pair in pairs)
+    assert ("ViT-b-16", "bcos-simple-vit-b-patch16-224") in pairs
+    assert ("ViT-b-16", "vit-b-16-mae-lp") in pairs
+    found = study_comparison(published, "self-supervised-linear-probe")
+    assert any("up to 4 pairs" in note for note in found.notes)
+
+
+def test_groups_by_tuning(published):
+    found = comparison(published, "linear probe", "zero-shot", by="tuning")
+    assert found.notes[0] == "a: 13 published models, linear probe; b: 25, zero-shot"
+    with pytest.raises(UsageError, match="did you mean linear probe"):
+        comparison(published, "linear prob", "zero-shot", by="tuning")
+    with pytest.raises(UsageError, match="did you mean b-cos"):
+        study_comparison(published, "bcos")
+
+
+def test_measured_models_pair_up_by_their_names_in_the_zoo():
+    """Prepared in their own way or in the study's; where both are there, the study's."""
+    entries = {entry.name: entry for entry in read_zoo()}
+    names = [entries[n].stored_as for n in ("ResNet18", "ResNet18-IG1B", "RegNet-y-4gf", "RegNety-040-A1")]
+    prepared = entries["RegNety-040-A1"].stored_as_reference
+    models = [{"model": name, "source": "measured"} for name in (prepared, *names)]
+    pairs = [("ResNet18", "ResNet18-IG1B"), ("RegNet-y-4gf", "RegNety-040-A1")]
+    found = _pairs(models, models, pairs, turned=False)
+    assert [(one["model"], other["model"]) for one, other in found] == [tuple(names[:2]), (names[2], prepared)]
+    # No pair across sources.
+    others = [{**model, "source": "hesse2025"} for model in models]
+    assert not _pairs(models, others, pairs)

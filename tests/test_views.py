@@ -69,6 +69,8 @@ NLL = -(2 * math.log(0.9) + math.log(0.75) + math.log(0.25)) / 4
 # per sample (1 - p)^2 + p_other^2 = 2 (1 - p)^2: 2 * (0.01 + 0.0625 + 0.5625 + 0.01) / 4
 BRIER = 2 * (0.01 + 0.0625 + 0.5625 + 0.01) / 4
 
+HIERA, ALEXNET = "timm:hiera_base_224.mae_in1k_ft_in1k", "torchvision:alexnet/IMAGENET1K_V1"
+
 CASES = {
     "accuracy": (
         "select model, dataset, n_outputs, n_failed, accuracy from accuracy",
@@ -178,8 +180,16 @@ CASES = {
         ],
     ),
     "zoo": (
-        "select stored_as, status from zoo where model in ('ResNet50-A1', 'AlexNet') order by all",
-        [("timm:resnet50.a1_in1k", "exact"), ("torchvision:alexnet/IMAGENET1K_V1", "exact")],
+        "select stored_as, stored_as_reference, status, tuning from zoo"
+        " where model in ('Hiera-B', 'AlexNet') order by all",
+        [
+            (HIERA, f"{HIERA},preprocess=224/1/bilinear", "exact", "fine-tuned"),
+            (ALEXNET, ALEXNET, "exact", "supervised"),
+        ],
+    ),
+    "study_pairs": (
+        "select model_a, model_b, backbone from study_pairs where comparison = 'b-cos' and model_a = 'ViT-b-16'",
+        [("ViT-b-16", "bcos-simple-vit-b-patch16-224", "ViT-B/16")],
     ),
     "study_suites": ("from study_suites order by all", [("quba",), ("quba-reference",)]),
     "studied_models": (
@@ -460,6 +470,7 @@ ELSEWHERE = {
     "effective_robustness": second_study.test_models_on_a_line_have_no_effective_robustness,
     "error_consistency": second_study.test_models_meet_people_over_the_same_images,
     "human_accuracy": second_study.test_models_meet_people_over_the_same_images,
+    "observer_trials": second_study.test_networks_decisions_stand_beside_people,
     "human_cues": second_study.test_people_in_every_view_are_those_of_their_files,
     "imagenet_x_accuracy": second_study.test_imagenet_x_by_hand,
     "imagenet_x_error_ratio": second_study.test_imagenet_x_by_hand,

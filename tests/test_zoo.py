@@ -7,8 +7,10 @@ import re
 import pytest
 
 from qubastore.errors import ModelError, UsageError
-from qubastore.models import ModelSpec
+from qubastore.models import ModelSpec, Preprocessing
+from qubastore.naming import named_model
 from qubastore.zoo import expand_models, groups, in_group, read_zoo
+from tests.runs import add_run
 
 EXACT = [entry for entry in read_zoo() if entry.is_exact]
 
@@ -109,3 +111,153 @@ def test_a_model_that_cannot_be_loaded_is_never_another():
 def test_unknown_names_suggest_the_nearest(name, hint):
     with pytest.raises(UsageError, match=hint):
         expand_models([f"zoo:{name}"])
+
+
+RECIPES = [entry for entry in read_zoo() if entry.paradigm in ("a1", "a2", "a3")]
+
+
+def test_47_were_prepared_otherwise_by_the_study():
+    """42 of the 57 recipes (14 architectures of 19), and Hiera; 18 of them at another input size."""
+    other = {entry.name: entry for entry in read_zoo() if entry.study_preprocess}
+    assert len(other) == 47
+    assert sum(entry in other.values() for entry in RECIPES) == 42
+    assert sum(entry.study_preprocess.partition("/")[0] != "224" for entry in other.values()) == 18
+    assert {name for name in other if name.startswith("Hiera")} == {
+        f"Hiera-{s}" for s in ("T", "S", "B", "B-Plus", "L")
+    }
+
+
+@pytest.mark.parametrize("entry", [e for e in read_zoo() if e.study_preprocess], ids=lambda e: e.name)
+def test_the_studys_preprocessing_is_that_of_its_base_model(entry):
+    """As the study's code has it: timm's config of the name that it starts from; for Hiera Resize(224), CenterCrop."""
+    import timm
+
+    wanted = Preprocessing.pinned(entry.study_preprocess, entry.name)
+    if entry.name.startswith("Hiera"):
+        assert wanted == Preprocessing((224, 224), (224, 224), interpolation="bilinear")
+        return
+    base = {
+        "efficientnet": "tf_efficientnet_{}.in1k",
+        "efficientnetv2": {"M": "efficientnetv2_rw_m.agc_in1k", "S": "efficientnetv2_rw_s.ra2_in1k"},
+        "regnety": "regnety_{}.pycls_in1k",
+        "resnet50d": "resnet50d.gluon_in1k",
+        "resnext50": "resnext50_32x4d.gluon_in1k",
+        "senet154": "senet154.gluon_in1k",
+    }
+    family, *size, _ = entry.name.lower().split("-")
+    name = base[family]
+    if isinstance(name, dict):
+        name = name[size[0].upper()]
+    assert wanted == Preprocessing.from_timm(timm.get_pretrained_cfg(name.format(*size)).to_dict(), name)
+
+
+def test_a_reference_suite_takes_the_studys_preprocessing():
+    name = "timm:hiera_base_224.mae_in1k_ft_in1k"
+    for suite, text in (
+        (None, name),
+        ("quba", name),
+        ("beyond-imagenet-reference", name),
+        ("quba-reference", f"{name},preprocess=224/1/bilinear"),
+    ):
+        assert str(expand_models(["zoo:Hiera-B"], suite)[0][0]) == text
+    (before,), (after,) = (expand_models(["zoo:RegNety-040-A1"], suite)[0] for suite in ("quba", "quba-reference"))
+    assert before.options["preprocess"] == "224/0.95"
+    assert after.options == {**before.options, "preprocess": "224/0.875/bicubic"}
+    # The study used the model's own.
+    assert len({str(expand_models(["zoo:ResNet50-A1"], suite)[0][0]) for suite in ("quba", "quba-reference")}) == 1
+    assert str(expand_models(["timm:hiera_base_224.mae_in1k_ft_in1k"], "quba-reference")[0][0]) == name
+
+
+def test_the_second_studys_suite_has_its_own():
+    specs, _ = expand_models(["zoo:beyond-imagenet"], "beyond-imagenet-reference")
+    assert [spec.options.get("preprocess") for spec in specs] == ["224/0.875/bilinear"] * 2 + [None] * 2
+    assert not any(spec.options for spec in expand_models(["zoo:beyond-imagenet"], "beyond-imagenet")[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "crop", "resize", "interpolation"),
+    [
+        ("224/0.95", 224, 235, "bicubic"),
+        ("224/0.95/bicubic", 224, 235, "bicubic"),
+        ("224/0.875/bilinear", 224, 256, "bilinear"),
+        ("260/0.89/bicubic", 260, 292, "bicubic"),
+        ("224/1/lanczos", 224, 224, "lanczos"),
+    ],
+)
+def test_preprocessing_can_be_said(text, crop, resize, interpolation):
+    got = Preprocessing.pinned(text, "model")
+    assert got == Preprocessing((crop, crop), (resize, resize), "shorter", interpolation)
+    own = Preprocessing((32, 32), (32, 32), mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert Preprocessing.pinned(text, "model", own).mean == (0.5,) * 3
+    assert Preprocessing.pinned(text, "model", own).std == (0.2,) * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("timm:resnet18,preprocess=224", "SIZE/CROP"),
+        ("timm:resnet18,preprocess=224/1.5", "SIZE/CROP"),
+        ("timm:resnet18,preprocess=0/1", "SIZE/CROP"),
+        ("timm:resnet18,preprocess=224/0.9/bilinaer", "did you mean bilinear"),
+        ("timm:resnet18,preprocess=224/0.9/random", "unknown interpolation"),
+        ("python:a.py:net,preprocess=224/0.9", "the preprocessing that the factory returns"),
+    ],
+)
+def test_preprocessing_that_makes_no_sense(text, message):
+    with pytest.raises(UsageError, match=message):
+        ModelSpec.parse(text)
+
+
+@pytest.mark.parametrize(
+    "spec", ["torchvision:googlenet/IMAGENET1K_V1", "torchvision:inception_v3/IMAGENET1K_V1"], ids=lambda s: s
+)
+def test_heads_that_only_training_uses_are_no_parameters(spec, tmp_path):
+    """GoogLeNet has 6.6 M as published, 13.0 M with its auxiliary heads; Inception v3 23.8 M, 27.2 M with its own."""
+    import torch
+    import torchvision
+
+    from qubastore.evaluators.loaders import describe
+    from qubastore.evaluators.loaders.torchvision import load
+
+    name = spec.split(":")[1].partition("/")[0]
+    net = torchvision.models.get_model(name, weights=None, init_weights=False)
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    loaded = load(ModelSpec.parse(f"{spec},checkpoint={tmp_path / 'weights.pth'},preprocess=75/1/bilinear"))
+    model = describe(loaded, count=False)
+    assert round(model.parameters / 1e6, 1) == {"googlenet": 6.6, "inception_v3": 23.8}[name]
+    assert model.input_size == (75, 75)
+    assert model.preprocessing["interpolation"] == "bilinear"
+
+
+def test_a_name_of_the_zoo_means_the_model_that_is_there(store):
+    """Prepared in its own way or in the study's: by the suite, else whichever is there; with both, it is asked."""
+    (entry,) = in_group("Hiera-B")
+    add_run(store, [[1, 0], [0, 1]], [0, 1], name=entry.stored_as)
+    for suite in (None, "quba", "quba-reference"):
+        assert named_model(store, "zoo:Hiera-B", suite)[0] == entry.stored_as
+    add_run(store, [[1, 0], [0, 1]], [0, 1], name=entry.stored_as_reference)
+    assert named_model(store, "zoo:Hiera-B", "quba")[0] == entry.stored_as
+    assert named_model(store, "zoo:Hiera-B", "quba-reference")[0] == entry.stored_as_reference
+    with pytest.raises(UsageError, match="zoo:Hiera-B means 2 models of the store") as error:
+        named_model(store, "zoo:Hiera-B")
+    assert entry.stored_as_reference in str(error.value)
+    # Both are the published row's.
+    matched = store.rows("select model, label from rankable where source = 'measured' order by model")
+    assert [row[1] for row in matched] in ([], ["Hiera-B"] * 2)
+
+
+@pytest.mark.parametrize("suite", [None, "quba", "quba-reference"])
+def test_ingest_says_for_which_suite(store, monkeypatch, suite):
+    """From the command line as from Python: what comes with a suite's preprocessing is decided in one place."""
+    from qubastore.evaluators import driver
+
+    asked = []
+
+    def expand(texts, suite=None):
+        asked.append((texts, suite))
+        raise UsageError("asked")
+
+    monkeypatch.setattr(driver, "expand_models", expand)
+    with pytest.raises(UsageError, match="asked"):
+        driver.ingest(store, ["zoo:Hiera-B"], suite=suite)
+    assert asked == [(["zoo:Hiera-B"], suite)]

@@ -226,6 +226,15 @@ def weights_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:32]
 
 
+def n_parameters(module: torch.nn.Module) -> int:
+    """Parameters of a network, without those of heads that only training uses: the auxiliary classifiers of GoogLeNet
+    and Inception, as torchvision and timm build them.
+    """
+    heads = [part for part in module.modules() if type(part).__name__ == "InceptionAux"]
+    left_out = {id(parameter) for head in heads for parameter in head.parameters()}
+    return sum(parameter.numel() for parameter in module.parameters() if id(parameter) not in left_out)
+
+
 def plain_attributes(module: torch.nn.Module) -> dict[str, dict[str, Any]]:
     """Numbers, texts and flags that the parts of a module hold: temperatures and the like, which no tensor shows."""
     found = {}
@@ -318,7 +327,7 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
         preprocessing=described,
         input_size=(int(size[0]), int(size[1])),
         num_classes=int(logits.shape[1]),
-        parameters=loaded.parameters or sum(parameter.numel() for parameter in loaded.module.parameters()),
+        parameters=loaded.parameters or n_parameters(loaded.module),
         feature_width=head.in_features if head is not None else None,
         output_type=loaded.output_type,
         macs=macs,

@@ -71,6 +71,9 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
             f"copy them here and type open_clip:{spec.target},checkpoint=FILE",
         )
     config = {**open_clip.get_model_preprocess_cfg(clip), **{key: wanted[key] for key in _TAG_KEYS if key in wanted}}
+    prepare = preprocessing(config, where)
+    if pinned := spec.options.get("preprocess"):
+        prepare = Preprocessing.pinned(pinned, where, prepare)
     templates, names = _templates(spec, source), tuple(IMAGENET_CLASSNAMES)
     texts = Texts(clip.eval(), architecture, names, templates, temperature(spec))
     described = {
@@ -88,7 +91,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         spec.display(),
         "open_clip",
         texts.classifier,
-        preprocessing(config, where),
+        prepare,
         described,
         parameters=sum(parameter.numel() for parameter in clip.parameters()),
         texts=texts,

@@ -39,8 +39,9 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
     config = resolve_data_config({}, model=module)
     architecture = {"timm": name, **options}
-    pinned = spec.options.get("preprocess")
-    prepare = Preprocessing.pinned(pinned, where) if pinned else Preprocessing.from_timm(config, where)
+    prepare = Preprocessing.from_timm(config, where)
+    if pinned := spec.options.get("preprocess"):
+        prepare = Preprocessing.pinned(pinned, where, prepare)
     return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture, notes=notes)
 
 

@@ -35,6 +35,8 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         hint = f"fetch {weights.url} and type {spec},checkpoint=FILE.pth"
         module = fetched(lambda: get_model(architecture, weights=weights, progress=False, **options), where, hint)
     prepare = preprocessing(weights.transforms())
+    if pinned := spec.options.get("preprocess"):
+        prepare = Preprocessing.pinned(pinned, where, prepare)
     described = {"torchvision": architecture, **options}
     return LoadedModel(spec.display(), "torchvision", module.eval(), prepare, described, notes=notes)
 

@@ -8,13 +8,13 @@
 -- condition: how the inputs of the models were altered; clean for people
 -- framing: how an image became the models' input; null between people
 -- precision: of the models; null between people
--- level: level of the experiment, as in c50, where people are in the pair; else null
--- model_a: a model or a person
--- observer_a: model or person
--- model_b: the other; in the order of their names, models before people
--- observer_b: model or person
--- run_a: run of model_a; null for a person
--- run_b: run of model_b; null for a person
+-- level: level of the experiment, as in c50, where people or networks are in the pair; else null
+-- model_a: a model, an imported network or a person
+-- observer_a: model, network (its decisions were imported) or person
+-- model_b: the other; in the order of their names, models before networks before people
+-- observer_b: model, network or person
+-- run_a: run of model_a; null without one
+-- run_b: run of model_b; null without one
 -- n: images that both answered
 -- both_right: images that both get right
 -- only_a: images that only a gets right
@@ -46,14 +46,15 @@ seen as (
     join samples
         on samples.dataset_id = answers.dataset_id
         and samples.sample_id = answers.sample_id
-    where answers.dataset in (select experiment from human_trials)
+    where answers.dataset in (select experiment from observer_trials)
 ),
 
-people as (
+-- People, and networks whose decisions were imported.
+observers as (
     select
-        experiment as dataset, condition as level, subject, image_id, response,
+        experiment as dataset, condition as level, subject, observer, image_id, response,
         response = category as is_right
-    from human_trials
+    from observer_trials
 ),
 
 between_models as (
@@ -74,43 +75,43 @@ between_models as (
         and (b.model, b.run_id) > (a.model, a.run_id)
 ),
 
-with_people as (
+with_observers as (
     select
         a.dataset, a.condition, a.framing, a.precision,
         a.level,
-        a.model, 'model', b.subject, 'person',
+        a.model, 'model', b.subject, b.observer,
         a.run_id, null::varchar,
         a.is_right, b.is_right,
         a.response = b.response
     from seen as a
-    join people as b
+    join observers as b
         on b.dataset = a.dataset
         and b.level = a.level
         and b.image_id = a.image_id
 ),
 
-between_people as (
+between_observers as (
     select
         a.dataset, 'clean', null::varchar, null::varchar,
         a.level,
-        a.subject, 'person', b.subject, 'person',
+        a.subject, a.observer, b.subject, b.observer,
         null::varchar, null::varchar,
         a.is_right, b.is_right,
         a.response = b.response
-    from people as a
-    join people as b
+    from observers as a
+    join observers as b
         on b.dataset = a.dataset
         and b.level = a.level
         and b.image_id = a.image_id
-        and b.subject > a.subject
+        and (b.observer, b.subject) > (a.observer, a.subject)
 ),
 
 pairs as (
     from between_models
     union all
-    from with_people
+    from with_observers
     union all
-    from between_people
+    from between_observers
 )
 
 select

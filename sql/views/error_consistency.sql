@@ -7,11 +7,11 @@
 -- condition: how the inputs of the models were altered; clean for people
 -- framing: how an image became the models' input; null between people
 -- precision: of the models; null between people
--- level: level of the experiment, as in c50, where people are in the pair; else null
--- model_a: a model or a person
--- observer_a: model or person
--- model_b: the other; in the order of their names, models before people
--- observer_b: model or person
+-- level: level of the experiment, as in c50, where people or networks are in the pair; else null
+-- model_a: a model, an imported network or a person
+-- observer_a: model, network (its decisions were imported) or person
+-- model_b: the other; in the order of their names, models before networks before people
+-- observer_b: model, network or person
 -- n: images that both answered
 -- accuracy_a: share of them that a gets right, 0 to 1
 -- accuracy_b: share of them that b gets right, 0 to 1

@@ -19,5 +19,6 @@ select
     count(*) filter (where response = 'na') as n_unanswered,
     count(*) filter (where response = category) / count(*) as accuracy,
     median(response_seconds) as response_seconds
-from human_trials
+from observer_trials
+where observer = 'person'
 group by experiment, condition, subject

@@ -1,9 +1,10 @@
--- What people decide for where an image has the shape of one class and the texture of another: counts.
+-- What people, and networks whose decisions were imported, decide for where an image has the shape of one class and the texture of another: counts.
 --
--- Grain: One row per experiment, person and category of the shape.
+-- Grain: One row per experiment, observer and category of the shape.
 --
 -- experiment: cue-conflict
--- subject: the person
+-- subject: the person or network
+-- observer: person or network
 -- category: class of the shape
 -- n_trials: trials with that shape
 -- n_unanswered: trials among them without an answer
@@ -17,16 +18,16 @@ trials as (
     select
         *,
         regexp_extract(image_id, '-([a-z]+)[0-9]+', 1) as texture
-    from human_trials
+    from observer_trials
     where experiment = 'cue-conflict'
 )
 
 select
-    experiment, subject, category,
+    experiment, subject, observer, category,
     count(*) as n_trials,
     count(*) filter (where response = 'na') as n_unanswered,
     count(*) filter (where category <> texture) as n,
     count(*) filter (where category <> texture and response = category) as n_shape,
     count(*) filter (where category <> texture and response = texture) as n_texture
 from trials
-group by experiment, subject, category
+group by experiment, subject, observer, category

@@ -1,6 +1,6 @@
 -- How a model bears images that are resized by a factor, shifted under the crop, or given at another resolution, beside
--- the same images unaltered. A factor of 1 and a shift of 0 are the clean run itself. Networks that cannot take a
--- resolution are in the table unsupported.
+-- the same images unaltered. A factor of 1 and a shift of 0 are the clean run itself, except in a variant, where they
+-- are runs of their own. Networks that cannot take a resolution are in the table unsupported.
 --
 -- Grain: One row per run under scale, shift or resolution, and per clean run that one of them is beside.
 --
@@ -16,6 +16,7 @@
 -- transformation: scale, shift or resolution
 -- amount: factor, pixels of the original image, or pixels of the input
 -- direction: where the crop moves: longer (along the image's longer side), right, down or both; null but for shift
+-- variant: how it was done otherwise than usual, as in order=crop-first,interpolation=bilinear; empty: as usual
 -- accuracy: share of samples that are right, 0 to 1
 -- true_class_probability: mean probability of the right class, 0 to 1
 -- consistency: share of samples whose prediction is that of the clean run, over those that both have, 0 to 1
@@ -35,6 +36,16 @@ altered as (
             coalesce(nullif(regexp_extract(run.condition, 'direction=([a-z]+)', 1), ''), 'longer'),
             null
         ) as direction,
+        coalesce(
+            list_aggregate(
+                list_filter(
+                    regexp_extract_all(run.condition, '[a-z]+=[a-z-]+'),
+                    lambda setting: not starts_with(setting, 'direction')
+                ),
+                'string_agg', ','
+            ),
+            ''
+        ) as variant,
         clean.run_id as clean_run_id
     from run_details as run
     left join run_details as clean
@@ -56,9 +67,11 @@ unaltered as (
         transformation,
         if(transformation = 'scale', 1, 0)::double as amount,
         direction,
+        variant,
         clean_run_id
     from altered
     where transformation in ('scale', 'shift')
+        and variant = ''
         and clean_run_id is not null
 ),
 
@@ -84,6 +97,7 @@ select
     beside.transformation,
     beside.amount,
     beside.direction,
+    beside.variant,
     run_summary.n_correct / nullif(run_summary.n_outputs, 0) as accuracy,
     probability.true_class_probability,
     same_answers.consistency,

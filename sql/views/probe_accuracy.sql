@@ -1,5 +1,6 @@
 -- How well a classifier on a model's kept features does on another task: transfer. Fitted on the training split, its
--- regularisation or number of neighbours chosen on the validation split, tested once.
+-- regularisation or number of neighbours chosen on the validation split, tested once. On VTAB's tasks too this is a probe
+-- of frozen features: VTAB's own protocol and the second study (arXiv 2311.09215) fine-tune the whole network.
 --
 -- Grain: One row per probe.
 --
@@ -22,7 +23,7 @@
 -- probe_id: the probe
 -- created_at: when it was fitted
 --
--- Source: VTAB: Zhai et al., arXiv 1910.04867
+-- Source: VTAB's tasks: Zhai et al., arXiv 1910.04867
 select
     train.model,
     probes.task,

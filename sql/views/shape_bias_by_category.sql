@@ -1,18 +1,18 @@
 -- How a model or a person decides where an image has the shape of one class and the texture of another, by the class
 -- of the shape.
 --
--- Grain: One row per run over such images, or person in the experiment cue-conflict, and category.
+-- Grain: One row per run over such images, or person or imported network in the experiment cue-conflict, and category.
 --
 -- run_id: the run
--- model: name of the model or person
+-- model: name of the model, person or imported network
 -- dataset: name of the dataset
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
--- precision: fp32, bf16 or fp16; -compiled after it: by torch.compile; null, as the columns of a run before it, for people
--- n_outputs: samples of the run, or trials of a person
+-- precision: fp32, bf16 or fp16; -compiled after it: by torch.compile; null, as the columns of a run before it, without a run
+-- n_outputs: samples of the run, or trials of an observer
 -- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one
--- observer: model or person
+-- observer: model, person or network (decisions that were imported)
 -- category: class of the shape
 -- n: images of that shape whose texture is of another class
 -- shape_decisions: share of them whose prediction is the shape, 0 to 1
@@ -35,7 +35,7 @@ join run_details as run using (run_id)
 join datasets using (dataset_id)
 union all
 select
-    null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, 'person',
+    null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, observer,
     category,
     n,
     n_shape / nullif(n, 0),

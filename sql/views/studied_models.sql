@@ -5,7 +5,11 @@
 -- study: hesse2025 (the published table has it) or vishniakov2023
 -- model: its name in the study
 -- stored_as: its name when it is measured
--- preprocessing: own: that of the weights; the view published_differences says for which models the study used another
+-- preprocessing: own: that of the weights; study: the study's, where that is another
 select study, model, stored_as, 'own' as preprocessing
 from zoo
 where stored_as <> ''
+union all
+select study, model, stored_as_reference, 'study'
+from zoo
+where stored_as_reference not in ('', stored_as)

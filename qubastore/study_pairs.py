@@ -1,0 +1,58 @@
+"""Which published models are alike but for one thing: the pairs that the study's groups are compared over.
+
+The QUBA study (arXiv 2503.17110) compares groups of models over pairs; which pairs, stands in no source. Those of
+`published/pairs.csv` are ours: two models of its table with the same backbone, or the nearest one that it has, and what
+else differs between the two.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+COMPARISONS = {
+    "adversarial-training": ("supervised", "adversarially trained"),
+    "self-supervised-end-to-end": ("supervised", "self-supervised, fine-tuned end to end"),
+    "self-supervised-linear-probe": ("supervised", "self-supervised, linear probe"),
+    "linear-probe": ("self-supervised, fine-tuned end to end", "the same, linear probe"),
+    "semi-supervised": ("supervised", "semi-supervised, on far more images"),
+    "vision-language": ("supervised", "vision-language, zero-shot"),
+    "imagenet-21k": ("trained on ImageNet-1k", "pretrained on ImageNet-21k"),
+    "transformer": ("convolutional", "transformer of one size"),
+    "b-cos": ("standard", "B-cos"),
+    "recipe-a1": ("first recipe", "A1"),
+    "recipe-a2": ("first recipe", "A2"),
+    "recipe-a3": ("first recipe", "A3"),
+    "recipe-a1-a2": ("A1", "A2"),
+    "recipe-a1-a3": ("A1", "A3"),
+    "recipe-a2-a3": ("A2", "A3"),
+}
+"""Comparison -> what its first and its second models are."""
+
+
+@dataclass(frozen=True)
+class StudyPair:
+    """Two models of the published table.
+
+    Attributes:
+        comparison: One of `COMPARISONS`.
+        model_a: Name of the first in the published table.
+        model_b: Name of the second.
+        backbone: What they share.
+        differs: What differs beside what the comparison is about; empty where nothing does that we know of.
+    """
+
+    comparison: str
+    model_a: str
+    model_b: str
+    backbone: str
+    differs: str
+
+
+@cache
+def read_pairs() -> tuple[StudyPair, ...]:
+    """Every pair, comparison by comparison."""
+    with files("qubastore.published").joinpath("pairs.csv").open(encoding="utf-8") as file:
+        return tuple(StudyPair(**row) for row in csv.DictReader(file))
