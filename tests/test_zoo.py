@@ -223,7 +223,7 @@ def test_heads_that_only_training_uses_are_no_parameters(spec, tmp_path):
     net = torchvision.models.get_model(name, weights=None, init_weights=False)
     torch.save(net.state_dict(), tmp_path / "weights.pth")
     loaded = load(ModelSpec.parse(f"{spec},checkpoint={tmp_path / 'weights.pth'},preprocess=75/1/bilinear"))
-    model = describe(loaded, count=False)
+    model = describe(loaded, thorough=False)
     assert round(model.parameters / 1e6, 1) == {"googlenet": 6.6, "inception_v3": 23.8}[name]
     assert model.input_size == (75, 75)
     assert model.preprocessing["interpolation"] == "bilinear"
