@@ -17,7 +17,7 @@ from qubastore.naming import RunName, complete_runs_of, named_model
 from qubastore.pairs import Pair
 from qubastore.published import SOURCE
 from qubastore.published.faults import known_faults
-from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
+from qubastore.resampling import LEVEL, Estimate, Resampler
 from qubastore.run_grain import RunGrain
 from qubastore.store import Store
 from qubastore.suites import QUBA
@@ -225,11 +225,11 @@ def _table(
         if name not in a or name not in b:
             rows.append((*row, None, None, None, None))
             continue
-        apart = Estimate(a[name].value - b[name].value, a[name].resamples - b[name].resamples)
+        apart = a[name].minus(b[name])
         if name == "parameters":
             rows.append((*row, apart.value, None, None, None))
         else:
-            rows.append((*row, apart.value, *apart.interval(level), p_value(apart.value, apart.resamples)))
+            rows.append((*row, apart.value, *apart.interval(level), apart.p_value()))
     corrected = holm([row[-1] for row in rows])
     notes = [
         "difference: a - b; p: against no difference, Holm-corrected over the rows",
