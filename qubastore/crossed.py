@@ -164,6 +164,10 @@ class Crossed:
         mine, theirs = self._deviations(both + between, freedom), other._deviations(both - between, freedom)
         return mine - theirs, apart.spread
 
+    def spread_apart(self, other: Crossed) -> Spread:
+        """Variance and degrees of freedom of the difference of two figures."""
+        return self._apart(other).spread
+
     def _apart(self, other: Crossed) -> Crossed:
         if self.units is other.units:
             return Crossed(self.contributions - other.contributions, self.units, self.multipliers)
@@ -178,7 +182,7 @@ class Crossed:
     def _directions(self) -> NDArray[np.float64]:
         # The contributions of a share of 0 or 1 are all 0; its resamples go by the images that count.
         if self.counting is not None and not self.contributions.any():
-            return math.copysign(1.0, self.scale) * self.counting
+            return math.copysign(1.0, self.scale) * self.counting.astype(np.float64)
         return self.contributions
 
     def _deviations(self, normals: NDArray[np.float64], freedom: float) -> NDArray[np.float64]:
@@ -187,11 +191,13 @@ class Crossed:
         if math.isfinite(freedom):
             normals = special.stdtrit(freedom, special.ndtr(normals))
         if self.share is None or self.counting is None:
-            return math.sqrt(self.spread.variance) * normals
+            deviations: NDArray[np.float64] = math.sqrt(self.spread.variance) * normals
+            return deviations
         variance = self.spread.variance / self.scale**2 if self.scale else 0.0
         p = self.share
         size = p * (1 - p) / variance if variance > 0 else float(self.counting.sum())
-        return self.scale * (wilson(p, size, math.copysign(1.0, self.scale) * normals) - p)
+        apart: NDArray[np.float64] = self.scale * (wilson(p, size, math.copysign(1.0, self.scale) * normals) - p)
+        return apart
 
 
 def wilson(share: float, size: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
