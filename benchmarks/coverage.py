@@ -27,7 +27,7 @@ SHARES = ((0.5, 0.6), (0.25, 0.25), (0.01, 0.05), (0.99, 0.98))
 """Shape biases of the two models."""
 COUNTING = 0.6
 RESAMPLES = 1000
-_SEEDS = 25
+_SEEDS = 50
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Covered:
 def design(n: int, shapes: int, textures: int, generator: np.random.Generator) -> Units:
     """Images of different pairs, each shape and each texture about as often."""
     shape, pass_ = np.arange(n) % shapes, np.arange(n) // shapes
-    passes = -(-n // shapes)
-    texture = generator.permutation(textures)[(shape + pass_ * (textures // passes)) % textures]
+    steps = generator.choice(textures, -(-n // shapes), replace=False)
+    texture = generator.permutation(textures)[(shape + steps[pass_]) % textures]
     return Units(shape.astype(np.int64), texture.astype(np.int64) + shapes)
 
 
