@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from qubastore.answers import Answer
 from qubastore.bootstrap import RESAMPLES
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
@@ -109,12 +110,15 @@ def rank_intervals(
         scales.setdefault((model, source), {})[dimension] = value, mean, std
     resampler = Resampler(store, options.get("suite", QUBA.name), resamples, seed)
     estimates: list[dict[str, Estimate]] = []
+    answers: list[Answer] = []
     for row in ranking.rows:
         if row[position["source"]] != MEASURED:
             estimates.append({})
             continue
         progress(row[position["model"]])
-        estimates.append(resampler.dimensions(named_model(store, row[position["model"]])[1]))
+        model_id = named_model(store, row[position["model"]])[1]
+        estimates.append(resampler.dimensions(model_id))
+        answers += resampler.answers(model_id)
     keys = [(row[position["model"]], row[position["source"]]) for row in ranking.rows]
     scored = [score(scales[key], found, ranking.weights, resamples) for key, found in zip(keys, estimates, strict=True)]
     # A resample in which some figure is not defined ranks nobody.
@@ -160,12 +164,22 @@ def rank_intervals(
             )
         )
     notes = _notes(ranking, estimates, undefined, level, seed)
+    if unlike := _unlike(answers):
+        notes.insert(1, f"models ran over different images that are called {', '.join(unlike)}: not paired there")
     if front:
         notes.insert(0, front_note(fronted, ranking.rows, front))
         if len(placed) > len(fronted):
             rest = f"in more than {100 * (1 - level):g} % of the resamples"
             notes.insert(1, f"{len(placed) - len(fronted)} more are shown: they are on it {rest}")
     return replace(ranking, notes=notes), placed
+
+
+def _unlike(answers: Sequence[Answer]) -> list[str]:
+    """Names of datasets that stand for different images in one role of several models."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in answers:
+        found.setdefault((one.role, one.dataset), set()).add(one.dataset_id)
+    return sorted({dataset for (_, dataset), ids in found.items() if len(ids) > 1})
 
 
 def told_apart(

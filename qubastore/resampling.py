@@ -17,9 +17,9 @@ Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 1
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qubastore.answers import Answer, Without, answers_of, kept, of_shares
 from qubastore.bootstrap import RESAMPLES, Draws, resample, shares
 from qubastore.completion import kept_logits, own_logits
 from qubastore.crossed import Crossed, Multipliers, jackknife
@@ -27,7 +27,6 @@ from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
 from qubastore.estimates import LEVEL, Difference, Estimate, p_value
 from qubastore.image_sets import ImageSets
-from qubastore.run_grain import RunGrain
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -35,20 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["LEVEL", "Answer", "Difference", "Estimate", "Resampler", "p_value"]
-
-Without = Mapping[str, Sequence[int]]
-"""Run -> samples to leave out of it: those that the run which it is compared with lacks."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A run that answers for a model in a role of a suite."""
-
-    role: str
-    run_id: str
-    dataset_id: str
-    dataset: str = ""
-    condition: str = "clean"
 
 
 class Resampler:
@@ -92,13 +77,13 @@ class Resampler:
         values, played = self._model(model_id)
         hits = {one.run_id: self._hits(one, without) for one in played}
         means = {run_id: np.array([hit.mean()]) for run_id, (_, hit) in hits.items()}
-        at_means = _of_shares(played, means, values)
+        at_means = of_shares(played, means, values)
         parts = [one for one in played if self._sets.is_crossed(one.dataset_id)]
         drawn = self._drawn_shares([one for one in played if one not in parts], hits)
         drawn |= {one.run_id: np.full(self._resamples, means[one.run_id][0]) for one in parts}
         is_part = any((without or {}).get(one.run_id) for one in played)
         found = {}
-        for name, resamples in _of_shares(played, drawn, values).items():
+        for name, resamples in of_shares(played, drawn, values).items():
             value = float(at_means[name][0]) if is_part else values[name]
             mine = [one for one in parts if one.role in _ROLES[name]]
             crossed = self._of_crossed_shares(name, mine, hits, played, means, values) if mine else None
@@ -138,28 +123,9 @@ class Resampler:
         }
 
     def _model(self, model_id: str) -> tuple[dict[str, float], list[Answer]]:
-        """Values and answering runs of every model of the suite: one question for all, asked of a copy in memory."""
-        if self._known is not None:
-            return self._known.get(model_id, ({}, []))
-        columns = ", ".join(dimension.column for dimension in DIMENSIONS)
-        with RunGrain(self._store, ["measured_dimensions", "dimension_runs"]) as copy:
-            rows = copy.rows(f"select model_id, {columns} from measured_dimensions where suite = ?", [self._suite])
-            answers = copy.rows(
-                """
-                select answer.model_id, role, answer.run_id, dataset_id, dataset, answer.condition
-                from dimension_runs as answer join runs on runs.run_id = answer.run_id
-                where suite = ? order by role, dataset, answer.condition
-                """,
-                [self._suite],
-            )
-        known: dict[str, tuple[dict[str, float], list[Answer]]] = {}
-        for model_id_, *values in rows:
-            named = zip((d.name for d in DIMENSIONS), values, strict=True)
-            known[model_id_] = {name: value for name, value in named if value is not None}, []
-        for model_id_, *answer in answers:
-            known.setdefault(model_id_, ({}, []))[1].append(Answer(*answer))
-        self._known = known
-        return known.get(model_id, ({}, []))
+        if self._known is None:
+            self._known = answers_of(self._store, self._suite)
+        return self._known.get(model_id, ({}, []))
 
     def _outputs(self, run: Answer, expressions: str, without: Without | None) -> dict[str, NDArray[Any]]:
         """Columns of the outputs of a run, by sample, without those that are left out."""
@@ -167,7 +133,7 @@ class Resampler:
 
         query = f"select sample_id, {expressions} from outputs where run_id = ? order by sample_id"
         columns = {name: np.asarray(of) for name, of in self._store.sql(query, [run.run_id]).fetchnumpy().items()}
-        return _kept(columns, run, without)
+        return kept(columns, run, without)
 
     def _hits(self, run: Answer, without: Without | None) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         import numpy as np
@@ -220,7 +186,7 @@ class Resampler:
         contributions = []
         for one in parts:
             up, down = (
-                _of_shares(played, {**means, one.run_id: means[one.run_id] + sign * step}, values)[name][0]
+                of_shares(played, {**means, one.run_id: means[one.run_id] + sign * step}, values)[name][0]
                 for sign in (1, -1)
             )
             hit = hits[one.run_id][1]
@@ -306,7 +272,7 @@ class Resampler:
             where outputs.run_id = ? and samples.factors['shape'] <> samples.factors['texture']
             order by outputs.sample_id
         """
-        columns = _kept(self._store.sql(query, [run.run_id]).fetchnumpy(), run, without)
+        columns = kept(self._store.sql(query, [run.run_id]).fetchnumpy(), run, without)
         samples = columns["sample_id"]
         shape, texture = (np.asarray(columns[name], bool) for name in ("shape", "texture"))
         if (without or {}).get(run.run_id):
@@ -319,54 +285,3 @@ class Resampler:
 
 
 _ROLES = {dimension.name: dimension.roles for dimension in DIMENSIONS}
-
-
-def _of_shares(
-    played: Sequence[Answer], accuracies: Mapping[str, NDArray[np.float64]], values: Mapping[str, float]
-) -> dict[str, NDArray[np.float64]]:
-    """The dimensions that are made of accuracies, of those that a model has.
-
-    Args:
-        played: The runs that answer for it.
-        accuracies: Run -> (k,) accuracies.
-        values: The dimensions that it has.
-
-    Returns:
-        Dimension -> (k,); NaN where no image of the clean set was right.
-    """
-    import numpy as np
-
-    by_role = {role: [one for one in played if one.role == role] for role in {one.role for one in played}}
-    found: dict[str, NDArray[np.float64]] = {}
-    if "clean" not in by_role:
-        return found
-    clean = accuracies[by_role["clean"][0].run_id]
-
-    def relative(role: str) -> NDArray[np.float64]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            divided = np.array([accuracies[one.run_id] for one in by_role[role]]) / clean
-        return np.where(clean > 0, divided, np.nan)
-
-    if "accuracy" in values:
-        found["accuracy"] = clean
-    for name, role in (("adversarial_robustness", "adversarial"), ("ood_robustness", "shifted")):
-        if name in values:
-            with np.errstate(divide="ignore"):
-                found[name] = np.exp(np.log(relative(role)).mean(axis=0))
-    if "corruption_robustness" in values:
-        found["corruption_robustness"] = relative("corrupted").mean(axis=0)
-    if "object_focus" in values:
-        found["object_focus"] = 1 - (relative("same_background") - relative("random_background"))[0]
-    return found
-
-
-def _kept(columns: Mapping[str, Any], run: Answer, without: Without | None) -> dict[str, NDArray[Any]]:
-    """Columns without the samples that are left out of a run."""
-    import numpy as np
-
-    found = {name: np.asarray(of) for name, of in columns.items()}
-    left_out = (without or {}).get(run.run_id)
-    if not left_out:
-        return found
-    there = ~np.isin(found["sample_id"], np.array(sorted(left_out)))
-    return {name: of[there] for name, of in found.items()}

@@ -349,6 +349,8 @@ def test_models_over_different_images_are_not_paired(tmp_path):
         assert "different images: x" in " ".join(table.notes)
         with pytest.raises(UsageError, match=r"different images: pets"):
             of_models(store, "a", "c", suite="mine", resamples=20)
+        notes = rank_intervals(store, suite="mine", partial=True, resamples=20)[0].notes
+        assert "different images that are called pets, x" in " ".join(notes)
         runs = [row[0] for row in store.rows("select run_id from run_details where dataset = 'pets' order by model")]
         with pytest.raises(UsageError, match="is over"):
             of_runs(store, *named_pair(store, runs[0], runs[2]))
@@ -389,7 +391,7 @@ def test_people_on_the_real_images():
     """Five people's answers to the 1,280 images: no interval is narrower than that of single images."""
     found = {}
     for file in sorted(shared("data", "human").glob("cue-conflict_*.csv")):
-        rows = list(csv.DictReader(file.open()))
+        rows = list(csv.DictReader(file.read_text().splitlines()))
         names = [re.fullmatch(r".*_([a-z]+)(\d+)-([a-z]+)(\d+)\.png", row["imagename"]).groups() for row in rows]
         kept = [(row["object_response"], name) for row, name in zip(rows, names, strict=True) if name[0] != name[2]]
         units = units_of([("{}{}-{}{}.png".format(*name), {"shape": name[0], "texture": name[2]}) for _, name in kept])
