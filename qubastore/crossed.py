@@ -98,7 +98,7 @@ class Multipliers:
     def __init__(self, resamples: int, seed: int) -> None:
         self.n = resamples
         self._seed = seed
-        self._numbers: dict[int, NDArray[np.float64]] = {}
+        self._numbers: dict[bytes, NDArray[np.float64]] = {}
 
     def sums(self, contributions: NDArray[np.float64], units: Units) -> NDArray[np.float64]:
         """Contributions times the numbers of their two parts, over the standard error of that: (n_resamples,)."""
@@ -106,15 +106,17 @@ class Multipliers:
         for names, of in units.parts:
             sums = np.bincount(of, contributions, len(names))
             variance += float(sums @ sums)
-            for name, each in zip(names.tolist(), sums.tolist(), strict=True):
-                if each:
-                    total += each * self._of(name)
+            # Not a matrix product: its rounding hangs on the number of resamples and of threads.
+            total += np.einsum("p,pr->r", sums, self._of(names))
         return total / math.sqrt(variance) if variance > 0 else total
 
-    def _of(self, part: int) -> NDArray[np.float64]:
-        if part not in self._numbers:
-            self._numbers[part] = np.random.default_rng([self._seed, part]).standard_normal(self.n)
-        return self._numbers[part]
+    def _of(self, parts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The numbers of some parts, (n_parts, n_resamples): the same are mostly asked for."""
+        key = parts.tobytes()
+        if key not in self._numbers:
+            rows = [np.random.default_rng([self._seed, part]).standard_normal(self.n) for part in parts.tolist()]
+            self._numbers[key] = np.array(rows)
+        return self._numbers[key]
 
 
 @dataclass(frozen=True)
