@@ -15,20 +15,21 @@ where parts do not matter. Without the maximum V can be below what single images
 
 **Degrees of freedom**, after Satterthwaite (Biometrics Bulletin 2, 1946), so that few parts give wide intervals:
 
-    V^2 / (sum over kinds of V_k^2 * w_k / (G_k - 1)  +  V_cell^2 / (G_cell - 1)),
-    w_k = sqrt(max(1 - V_cell / V_k, 0))
+    V^2 / (sum over kinds of V_k^2 * w_k / d_k  +  V_cell^2 / (G_cell - 1)),    w_k = sqrt(max(1 - V_cell / V_k, 0))
+    d_k = min(G_k - 1, max(8, 3 * (sum of S^2)^2 / sum of S^4)), S: the sums of the contributions of each part
 
-Where a kind of part does not matter the maximum keeps V from being too small, so it need not count in full: with
-w_k = 1 intervals are too wide there (98 % coverage with 8 textures), with w_k squared too narrow where few parts matter
-(`python -m benchmarks.coverage`).
+The second d_k is what the kurtosis of these sums leaves: about G_k where they are normal, few where few parts carry
+all, as with a share near 0; of less than 8 there is no telling. Where a kind of part does not matter the maximum keeps
+V from being too small, so it need not count in full: with w_k = 1 intervals are too wide there (98 % coverage with 8
+textures), with w_k squared too narrow where few parts matter (`python -m benchmarks.coverage`).
 
 **Resamples.** Every part has a standard normal number in every resample, which hangs on the seed, the part's name and
-the number of the resample alone. A resample's contributions times the numbers of their parts, standardised over the
-resamples, is standard normal; it becomes Student's t with the degrees of freedom above, and then a deviation of the
-figure: times the square root of V, or, for a share, the bound of Wilson's interval (Journal of the American
-Statistical Association 22, 1927) at that many standard errors, with the effective size p (1 - p) / V. A share of 0
-or 1 has no spread to estimate: its effective size is the number of images that count. So 95 % of the resamples of a
-share are its Wilson interval, however near 0 or 1.
+the number of the resample alone. A resample's contributions times the numbers of their parts are normal; their normal
+scores over the resamples become Student's t with the degrees of freedom above, and then a deviation of the figure:
+times the square root of V, or, for a share, the bound of Wilson's interval (Journal of the American Statistical
+Association 22, 1927) at that many standard errors, with the effective size p (1 - p) / V. A share of 0 or 1 has no
+spread to estimate: its effective size is the number of images that count. So 95 % of the resamples of a share are its
+Wilson interval, however near 0 or 1.
 
 **Differences** of two figures have the variance V of the difference of their contributions. Two figures whose parts
 matter alike differ by little else than single images; no resamples of each alone can know that, since no multipliers
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 
 _LEFT_OUT_AT_ONCE = 1000
+_FEWEST = 8
+"""Degrees of freedom that a kurtosis leaves at least."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +75,22 @@ def spread(contributions: NDArray[np.float64], units: Units) -> Spread:
         units: Their parts.
     """
     n_cells, of_cell = units.cells
-    single = _clustered(contributions, of_cell, n_cells)
-    kinds = [(_clustered(contributions, of, len(names)), len(names)) for names, of in units.parts]
+    single, _ = _clustered(contributions, of_cell, n_cells)
+    kinds = [_clustered(contributions, of, len(names)) for names, of in units.parts]
     variance = max(sum(each for each, _ in kinds) - single, single)
     if variance <= 0:
         return Spread(0.0, math.inf)
     total = single**2 / max(n_cells - 1, 1)
-    total += sum(each**1.5 * max(each - single, 0) ** 0.5 / max(n - 1, 1) for each, n in kinds)
+    total += sum(each**1.5 * max(each - single, 0) ** 0.5 / freedom for each, freedom in kinds if each > 0)
     return Spread(variance, variance**2 / total)
 
 
-def _clustered(contributions: NDArray[np.float64], of: NDArray[np.intp], n: int) -> float:
-    sums = np.bincount(of, contributions, n)
-    return float(sums @ sums) * n / max(n - 1, 1)
+def _clustered(contributions: NDArray[np.float64], of: NDArray[np.intp], n: int) -> tuple[float, float]:
+    """The variance V_k of n parts, and its degrees of freedom d_k."""
+    squares = np.bincount(of, contributions, n) ** 2
+    total, fourth = float(squares.sum()), float(squares @ squares)
+    freedom = max(n - 1, 1)
+    return total * n / freedom, min(freedom, max(_FEWEST, 3 * total**2 / fourth)) if fourth > 0 else freedom
 
 
 class Multipliers:
@@ -181,9 +187,7 @@ class Crossed:
 
     @cached_property
     def _normals(self) -> NDArray[np.float64]:
-        sums = self.multipliers.sums(self._directions, self.units)
-        spread = float(sums.std())
-        return (sums - sums.mean()) / spread if spread > 0 else sums
+        return _scores(self.multipliers.sums(self._directions, self.units))
 
     @property
     def _directions(self) -> NDArray[np.float64]:
@@ -205,6 +209,18 @@ class Crossed:
         size = p * (1 - p) / variance if variance > 0 else float(self.counting.sum())
         apart: NDArray[np.float64] = self.scale * (wilson(p, size, math.copysign(1.0, self.scale) * normals) - p)
         return apart
+
+
+def _scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The normal quantiles of the ranks: values that are normal but for the chance of a thousand of them become so."""
+    from scipy import special
+
+    if not values.any():
+        return values
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values)) + 0.5
+    scores: NDArray[np.float64] = special.ndtri(ranks / len(values))
+    return scores
 
 
 def wilson(share: float, size: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
