@@ -113,7 +113,7 @@ def main() -> NoReturn:
         sys.exit(130)
     except SystemExit:
         # Click and rich end with 1 where a reader closed its pipe: one wraps the stream, the other leads it nowhere.
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper" or _goes_nowhere() != to_nowhere:
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper") or _goes_nowhere() != to_nowhere:
             _reader_left()
         raise
     except OSError as error:

@@ -6,7 +6,7 @@ its bootstrap standard error against the normal distribution, two-sided, Holm-co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qubastore.analyses import Table, holm
@@ -14,8 +14,8 @@ from qubastore.bootstrap import RESAMPLES
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.naming import RunName, complete_runs_of, named_model
-from qubastore.pairs import Pair
-from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
+from qubastore.pairs import Pair, left_out
+from qubastore.resampling import LEVEL, Answer, Estimate, Resampler
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
@@ -60,27 +60,61 @@ def of_models(
         raise UsageError(f"{name_a} is named twice", expected="two models, or two runs of one: qubastore show runs")
     check_name("suite", suite, [row[0] for row in store.rows("select distinct suite from suites order by suite")])
     resampler = Resampler(store, suite, resamples, seed)
+    both, others = _common(resampler.answers(id_a), resampler.answers(id_b))
+    without = left_out(store, both)
     sides = []
     for name, model_id in ((name_a, id_a), (name_b, id_b)):
         progress(name)
-        sides.append(resampler.dimensions(model_id))
+        sides.append(resampler.dimensions(model_id, without))
     names = [d.name for d in DIMENSIONS if d.name in sides[0] or d.name in sides[1]]
     if not names:
         raise UsageError(
             f"neither {name_a} nor {name_b} has a dimension in suite {suite}",
             hint="--suite NAME; or the ids of two runs: qubastore show runs",
         )
-    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed)
+    apart = [d.name for d in DIMENSIONS if others.keys() & set(d.roles)]
+    compared = [name for name in names if all(name in side for side in sides) and name not in apart]
+    if others and compared in ([], ["parameters"]):
+        raise UsageError(
+            f"{name_a} and {name_b} ran over different images: {', '.join(dict.fromkeys(others.values()))}",
+            expected="runs of both over one dataset",
+            hint="qubastore show runs",
+        )
+    table = _table(names, sides[0], sides[1], checked_level(level), resamples, seed, apart, left_out_of=without)
+    if others:
+        where = ", ".join(dict.fromkeys(others.values()))
+        table.notes.append(f"no difference where the two ran over different images: {where}")
+    return table
 
 
 def of_runs(
     store: Store, a: RunName, b: RunName, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Table:
-    """Two runs, figure by figure: accuracy, ece, ace, calibration_error, class_balance; arguments as in `of_models`."""
+    """Two runs, figure by figure: accuracy, ece, ace, calibration_error, class_balance; arguments as in `of_models`.
+
+    Raises:
+        UsageError: where they are over different datasets.
+    """
+    without = left_out(store, [(run_pair(a, b).a, b.run_id)])
     resampler = Resampler(store, QUBA.name, resamples, seed)
-    sides = [resampler.run_figures(run.run_id, run.dataset_id) for run in (a, b)]
+    sides = [resampler.run_figures(run.run_id, run.dataset_id, without) for run in (a, b)]
     names = [name for name in sides[0] if name in sides[1]]
-    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed)
+    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed, left_out_of=without)
+
+
+def _common(a: Sequence[Answer], b: Sequence[Answer]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The runs of two models in one role over the same images, and the roles, with a dataset, that are over others."""
+    theirs = {(one.role, one.dataset, one.condition): one for one in b}
+    both, others = [], {}
+    for one in a:
+        other = theirs.get((one.role, one.dataset, one.condition))
+        if other is None:
+            continue
+        if one.dataset_id == other.dataset_id:
+            both.append((one.run_id, other.run_id))
+        else:
+            others[one.role] = one.dataset
+    return both, others
 
 
 def named_pair(store: Store, a: str, b: str) -> tuple[RunName, RunName] | None:
@@ -117,8 +151,12 @@ def run_pair(a: RunName, b: RunName) -> Pair:
         UsageError: where they are over different datasets.
     """
     if a.dataset_id != b.dataset_id:
+        # Two datasets may have one name: other images, or a part of them.
+        one, other = (a.dataset, b.dataset) if a.dataset != b.dataset else (a.dataset_id, b.dataset_id)
         raise UsageError(
-            f"run {a.run_id} is over {a.dataset}, run {b.run_id} over {b.dataset}", expected="two runs over one dataset"
+            f"run {a.run_id} is over {one}, run {b.run_id} is over {other}",
+            expected="two runs over one dataset",
+            hint="qubastore show runs",
         )
     return Pair(a.run_id, b.run_id, [(a, b)])
 
@@ -137,24 +175,31 @@ def _table(
     level: float,
     resamples: int,
     seed: int,
+    apart: Sequence[str] = (),
+    *,
+    left_out_of: Mapping[str, Sequence[int]],
 ) -> Table:
+    """Rows of `COLUMNS`; no difference of figures that are `apart`."""
     rows: list[tuple[Any, ...]] = []
     for name in names:
         sides = [_side(found.get(name), level, exact=name == "parameters") for found in (a, b)]
         row = (name, *sides[0], *sides[1])
-        if name not in a or name not in b:
+        if name not in a or name not in b or name in apart:
             rows.append((*row, None, None, None, None))
             continue
-        apart = Estimate(a[name].value - b[name].value, a[name].resamples - b[name].resamples)
+        difference = a[name].minus(b[name])
         if name == "parameters":
-            rows.append((*row, apart.value, None, None, None))
+            rows.append((*row, difference.value, None, None, None))
         else:
-            rows.append((*row, apart.value, *apart.interval(level), p_value(apart.value, apart.resamples)))
+            rows.append((*row, difference.value, *difference.interval(level), difference.p_value()))
     corrected = holm([row[-1] for row in rows])
     notes = [
         "difference: a - b; p: against no difference, Holm-corrected over the rows",
         f"intervals at {100 * level:g} %; {of_resamples(resamples, seed)}",
     ]
+    if left_out_of:
+        n = sum(map(len, left_out_of.values()))
+        notes.append(f"{n:,} outputs of images that only one of the two could decode are left out")
     return Table(COLUMNS, [(*row, p) for row, p in zip(rows, corrected, strict=True)], notes)
 
 

@@ -5,7 +5,8 @@ stays that of the ranking, so that intervals are of the models and not of their 
 samples: their figures stand still.
 
 Two models are told apart by the difference of their scores over its bootstrap standard error, against the normal
-distribution, two-sided, Holm-corrected over all pairs of models with samples. A share of resamples would not do: a
+distribution (Student's t where some of it comes from crossed images, whose variance is that of the difference itself:
+`crossed`), two-sided, Holm-corrected over all pairs of models with samples. A share of resamples would not do: a
 thousand of them cannot be as sure as a correction for a thousand pairs asks.
 """
 
@@ -16,12 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from qubastore.answers import Answer
 from qubastore.bootstrap import RESAMPLES
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
+from qubastore.estimates import LEVEL, Estimate, p_value
 from qubastore.naming import named_model
 from qubastore.ranking import Ranking, contributions, front_note, pareto_front, rank
-from qubastore.resampling import LEVEL, Estimate, Resampler, p_value
+from qubastore.resampling import Resampler
+from qubastore.scores import score
 from qubastore.stability import ranks
 from qubastore.store import Store
 from qubastore.suites import QUBA
@@ -29,6 +33,8 @@ from qubastore.suites import QUBA
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from qubastore.crossed import Crossed, Spread
 
 MEASURED = "measured"
 
@@ -104,24 +110,29 @@ def rank_intervals(
         scales.setdefault((model, source), {})[dimension] = value, mean, std
     resampler = Resampler(store, options.get("suite", QUBA.name), resamples, seed)
     estimates: list[dict[str, Estimate]] = []
+    answers: list[Answer] = []
     for row in ranking.rows:
         if row[position["source"]] != MEASURED:
             estimates.append({})
             continue
         progress(row[position["model"]])
-        estimates.append(resampler.dimensions(named_model(store, row[position["model"]])[1]))
+        model_id = named_model(store, row[position["model"]])[1]
+        estimates.append(resampler.dimensions(model_id))
+        answers += resampler.answers(model_id)
     keys = [(row[position["model"]], row[position["source"]]) for row in ranking.rows]
+    scored = [score(scales[key], found, ranking.weights, resamples) for key, found in zip(keys, estimates, strict=True)]
     # A resample in which some figure is not defined ranks nobody.
-    quba = np.stack(
-        [_scores(scales[key], found, ranking.weights, resamples) for key, found in zip(keys, estimates, strict=True)],
-        axis=1,
-    )
+    quba = np.stack([each.resamples for each in scored], axis=1)
     undefined = np.isnan(quba)
     quba = quba[~undefined.any(axis=1)]
+    still = np.stack([each.rest for each in scored], axis=1)[~undefined.any(axis=1)]
     sure = np.array([bool(found) for found in estimates])
     places = ranks(quba) if len(quba) else np.full((1, len(keys)), np.nan)
     scores = np.array([row[position["quba"]] for row in ranking.rows])
-    groups = tie_groups(scores[sure], quba[:, sure], 1 - level) if len(quba) > 1 else [None] * int(sure.sum())
+    crossed = [each.crossed for each, found in zip(scored, estimates, strict=True) if found]
+    groups: list[int] | list[None] = [None] * int(sure.sum())
+    if len(quba) > 1:
+        groups = tie_groups(scores[sure], still[:, sure], 1 - level, crossed)
     numbered = iter(groups)
     on_front = _front_shares(ranking, estimates, front) if front else [None] * len(keys)
     fronted = pareto_front(ranking.rows, ranking.columns, front) if front else []
@@ -153,6 +164,8 @@ def rank_intervals(
             )
         )
     notes = _notes(ranking, estimates, undefined, level, seed)
+    if unlike := _unlike(answers):
+        notes.insert(1, f"models ran over different images that are called {', '.join(unlike)}: not paired there")
     if front:
         notes.insert(0, front_note(fronted, ranking.rows, front))
         if len(placed) > len(fronted):
@@ -161,12 +174,24 @@ def rank_intervals(
     return replace(ranking, notes=notes), placed
 
 
-def told_apart(scores: NDArray[np.float64], quba: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unlike(answers: Sequence[Answer]) -> list[str]:
+    """Names of datasets that stand for different images in one role of several models."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in answers:
+        found.setdefault((one.role, one.dataset), set()).add(one.dataset_id)
+    return sorted({dataset for (_, dataset), ids in found.items() if len(ids) > 1})
+
+
+def told_apart(
+    scores: NDArray[np.float64], quba: NDArray[np.float64], crossed: Sequence[Mapping[str, Crossed]] = ()
+) -> NDArray[np.float64]:
     """p-values of every two models' difference, Holm-corrected over all pairs.
 
     Args:
         scores: (n,) scores.
         quba: (n_resamples, n) their resamples.
+        crossed: Of every model, how its score varies with images that cross two kinds of parts, by dimension; then that
+            is not in the resamples.
 
     Returns:
         (n, n) symmetric; 1 on the diagonal, and for models whose difference is 0.
@@ -179,16 +204,32 @@ def told_apart(scores: NDArray[np.float64], quba: NDArray[np.float64]) -> NDArra
 
     n = len(scores)
     pairs = list(itertools.combinations(range(n), 2))
-    raw = [p_value(float(scores[one] - scores[other]), quba[:, one] - quba[:, other]) for one, other in pairs]
+    raw = []
+    for one, other in pairs:
+        spreads = _spreads(crossed[one], crossed[other]) if crossed else ()
+        raw.append(p_value(float(scores[one] - scores[other]), quba[:, one] - quba[:, other], spreads))
     p = np.ones((n, n))
     for (one, other), value in zip(pairs, holm(raw), strict=True):
         p[one, other] = p[other, one] = value
     return p
 
 
-def tie_groups(scores: NDArray[np.float64], quba: NDArray[np.float64], alpha: float) -> list[int]:
+def _spreads(one: Mapping[str, Crossed], other: Mapping[str, Crossed]) -> list[Spread]:
+    """How the difference of two scores varies with crossed images, by dimension."""
+    return [
+        one[name].spread_apart(other[name]) if name in one and name in other else (one.get(name) or other[name]).spread
+        for name in dict.fromkeys([*one, *other])
+    ]
+
+
+def tie_groups(
+    scores: NDArray[np.float64],
+    quba: NDArray[np.float64],
+    alpha: float,
+    crossed: Sequence[Mapping[str, Crossed]] = (),
+) -> list[int]:
     """The group of each of n models, best first: a group ends before the first that is told apart from its first."""
-    p = told_apart(scores, quba)
+    p = told_apart(scores, quba, crossed)
     groups: list[int] = []
     leader = 0
     for number in range(len(scores)):
@@ -196,28 +237,6 @@ def tie_groups(scores: NDArray[np.float64], quba: NDArray[np.float64], alpha: fl
             leader = number
         groups.append(groups[-1] + (leader == number) if groups else 1)
     return groups
-
-
-def _scores(
-    scale: Mapping[str, tuple[float, float, float]],
-    found: Mapping[str, Estimate],
-    weights: Mapping[str, float],
-    resamples: int,
-) -> NDArray[np.float64]:
-    """QUBA of a model in every resample, (n_resamples,)."""
-    import numpy as np
-
-    total = np.zeros(resamples)
-    weight = 0.0
-    for dimension in DIMENSIONS:
-        if dimension.name not in scale:
-            continue
-        mine, (value, mean, std) = weights[dimension.name], scale[dimension.name]
-        values = found[dimension.name].resamples if dimension.name in found else np.full(resamples, value)
-        sign = 1 if dimension.better == "up" else -1
-        total += mine * sign * ((values - mean) / std if std > 0 else np.zeros(resamples))
-        weight += mine
-    return total / weight
 
 
 def _front_shares(

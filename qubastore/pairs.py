@@ -47,6 +47,28 @@ def pair(store: Store, a: str, b: str, *, dataset: str | None = None) -> Pair:
     return Pair(name_a, name_b, chosen)
 
 
+def left_out(store: Store, runs: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
+    """What two models' runs over the same images must leave out, so that both keep the samples that both have.
+
+    Args:
+        store: An open store.
+        runs: Ids of runs of the one and the other.
+
+    Returns:
+        Run -> samples that the other run lacks and it has; without runs that lack the same.
+    """
+    ids = list({run for pair in runs for run in pair})
+    failed: dict[str, set[int]] = {run: set() for run in ids}
+    for run, sample in store.rows("select run_id, sample_id from failures where list_contains(?, run_id)", [ids]):
+        failed[run].add(sample)
+    found = {}
+    for pair in runs:
+        for one, other in (pair, pair[::-1]):
+            if more := failed[other] - failed[one]:
+                found[one] = sorted(more)
+    return found
+
+
 _COUNTS = """
     select
         count(*) as n,

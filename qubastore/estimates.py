@@ -1,0 +1,123 @@
+"""A figure and what it is in many resamples: its interval, and the difference of two with its test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qubastore.crossed import Crossed, Spread
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its resamples.
+
+    Attributes:
+        value: The figure.
+        resamples: (n_resamples,) float64, shifted so that their mean is `value`, but for shares over images that cross
+            two kinds of parts; NaN where a resample has no such figure (no image of it was right on the clean set).
+        crossed: The part of the resamples' deviations that comes from images which cross two kinds of parts; None where
+            no such images are in the figure.
+    """
+
+    value: float
+    resamples: NDArray[np.float64]
+    crossed: Crossed | None = None
+
+    @classmethod
+    def of(cls, value: float, resamples: NDArray[np.float64], crossed: Crossed | None = None) -> Estimate:
+        """A figure, what resamples make of it, and how it varies with crossed images, which stood still in them."""
+        import numpy as np
+
+        there = resamples[~np.isnan(resamples)]
+        shifted = resamples - (there.mean() - value if len(there) else math.nan)
+        return cls(value, shifted if crossed is None else shifted + crossed.deviations, crossed)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """The middle part of the resamples: (low, high), interpolated linearly between them."""
+        import numpy as np
+
+        if np.isnan(self.resamples).all():
+            return math.nan, math.nan
+        low, high = np.nanquantile(self.resamples, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    @property
+    def rest(self) -> NDArray[np.float64]:
+        """The resamples without what comes from crossed images."""
+        return self.resamples if self.crossed is None else self.resamples - self.crossed.deviations
+
+    def minus(self, other: Estimate) -> Difference:
+        """The difference of two figures over the same resamples."""
+        value = self.value - other.value
+        if self.crossed is None and other.crossed is None:
+            apart = self.resamples - other.resamples
+            return Difference(value, apart, apart, ())
+        rest = self.rest - other.rest
+        if self.crossed is not None and other.crossed is not None:
+            deviations, spread = self.crossed.minus(other.crossed)
+        elif self.crossed is not None:
+            deviations, spread = self.crossed.deviations, self.crossed.spread
+        else:
+            assert other.crossed is not None
+            deviations, spread = -other.crossed.deviations, other.crossed.spread
+        return Difference(value, rest + deviations, rest, (spread,))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of two figures and its resamples.
+
+    Attributes:
+        value: The difference.
+        resamples: (n_resamples,) float64.
+        rest: The same without what comes from crossed images.
+        spreads: How the difference varies with them.
+    """
+
+    value: float
+    resamples: NDArray[np.float64]
+    rest: NDArray[np.float64]
+    spreads: tuple[Spread, ...]
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """As that of an estimate."""
+        return Estimate(self.value, self.resamples).interval(level)
+
+    def p_value(self) -> float:
+        """Against no difference, two-sided."""
+        return p_value(self.value, self.rest, self.spreads)
+
+
+def p_value(difference: float, resamples: NDArray[np.float64], spreads: Sequence[Spread] = ()) -> float:
+    """Two-sided, of a difference over its standard error.
+
+    Args:
+        difference: The difference.
+        resamples: Of it: their sample standard deviation is the standard error, and the distribution the normal one.
+        spreads: Independent parts of its variance that are not in the resamples, which add up; the distribution is then
+            Student's t, with degrees of freedom after Satterthwaite.
+    """
+    import numpy as np
+    from scipy import stats
+
+    # What rounding leaves of two figures that are one is no difference.
+    if abs(difference) <= 1e-12:
+        return 1.0
+    error = float(np.nanstd(resamples, ddof=1))
+    if not spreads:
+        return 2 * float(stats.norm.sf(abs(difference) / error)) if error > 0 else 0.0
+    variance = error**2 + sum(each.variance for each in spreads)
+    if variance <= 0:
+        return 0.0
+    loss = sum(each.variance**2 / each.freedom for each in spreads)
+    t = abs(difference) / math.sqrt(variance)
+    return 2 * float(stats.t.sf(t, variance**2 / loss) if loss > 0 else stats.norm.sf(t))
