@@ -21,8 +21,10 @@ whatever else reaches a user as a traceback is a bug of qubastore.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import sys
 from collections.abc import Collection, Iterable
 
 
@@ -117,8 +119,16 @@ def check_text(what: str, text: str) -> str:
         UsageError: showing the bytes.
     """
     if any("\ud800" <= character <= "\udfff" for character in text):
+        data = os.fsencode(text)
+        with contextlib.suppress(UnicodeDecodeError):
+            raise UsageError(
+                f"{what} cannot be read in this locale: {data.decode()!r}",
+                expected="a locale whose encoding is UTF-8",
+                found=sys.getfilesystemencoding(),
+                hint="export PYTHONUTF8=1",
+            )
         raise UsageError(
-            f"{what} is not UTF-8: {os.fsencode(text)!r}",
+            f"{what} is not UTF-8: {data!r}",
             expected="a path, name or query in UTF-8: it is stored as text",
             hint="rename the file or folder, or give another path to it, such as a symbolic link",
         )

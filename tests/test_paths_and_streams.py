@@ -168,7 +168,12 @@ def test_a_reader_that_leaves_is_no_failure(store, format_):
 )
 def test_a_screen_that_is_not_utf8(store, locale):
     """What it cannot show becomes a question mark; nothing fails."""
-    for words in (["rank", "--top", "3"], ["sql", "select '日本 →' as a"], ["show", "metrics"], ["--help"]):
+    for words in (
+        ["rank", "--top", "3"],
+        ["sql", "select chr(26085) || chr(8594) as a"],
+        ["show", "metrics"],
+        ["--help"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "qubastore.cli.main", *words],
             capture_output=True,
@@ -176,6 +181,18 @@ def test_a_screen_that_is_not_utf8(store, locale):
         )
         assert done.returncode == 0, done.stderr
         assert b"Traceback" not in done.stderr
+
+
+def test_a_locale_that_cannot_read_what_was_typed(store):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "qubastore.cli.main", "sql", "select '日本' as a"],
+        capture_output=True,
+        env={**os.environ, **locale},
+    )
+    assert done.returncode == 2
+    assert b"cannot be read in this locale" in done.stderr
+    assert b"export PYTHONUTF8=1" in done.stderr
 
 
 def test_wide_letters_take_two_cells(capsys):
