@@ -6,6 +6,7 @@ import errno
 import importlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -117,10 +118,25 @@ def main() -> NoReturn:
             _reader_left()
         raise
     except OSError as error:
-        if error.errno != errno.EPIPE:
+        if error.errno == errno.EPIPE:
+            _reader_left()
+        if error.filename is None:
             raise
-        _reader_left()
+        report(_of_system(error))
+        sys.exit(1)
     sys.exit(0)
+
+
+def _of_system(error: OSError) -> QubastoreError:
+    """What the system says of a path, as an error of ours: a name that is too long, a folder that may not be read."""
+    path = os.fsdecode(error.filename)
+    shown = path if len(path) <= 120 else f"{path[:100]}... ({len(path)} characters)"
+    hints = {
+        errno.ENAMETOOLONG: "give a shorter name, or a path through a shorter symbolic link",
+        errno.ENOSPC: "free some space, then run the same command again",
+    }
+    hint = hints.get(error.errno or 0, f"ls -ld {shlex.quote(path)}")
+    return QubastoreError(f"{shown} cannot be used", found=error.strerror, hint=hint)
 
 
 def _reader_left() -> NoReturn:

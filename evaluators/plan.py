@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from qubastore import registry
 from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets import Dataset
 from qubastore.errors import ModelError, QubastoreError, UsageError
-from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
+from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, ModelSource, describe
+from qubastore.evaluators.loaders.checkpoints import RULES
 from qubastore.fingerprints import Fingerprint
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
@@ -304,12 +306,23 @@ def _identify(
         + (" (this runs the code in its file)" if runs_code else "")
     )
     loaded = source.load()
-    for note in loaded.notes:
-        report(note)
     found = recognise(store.rows, describe(loaded))
-    for note in found.notes:
+    for note in (*loaded.notes, *_earlier_weights(store, loaded, revision), *found.notes):
         report(note)
     return PlannedModel(found.model, found.model.model_id, source), revision
+
+
+def _earlier_weights(store: Store, loaded: LoadedModel, revision: str | None) -> Iterator[str]:
+    """Tell where a checkpoint's raw weights were run by a release that knew of no others, and the EMA is taken now."""
+    file = re.search(r"\b[0-9a-f]{64}\b", revision or "")
+    if loaded.taken != "ema" or file is None:
+        return
+    query = """
+        select distinct model from model_revisions join model_names using (model_id)
+        where not starts_with(revision, ?) and contains(revision, ?)
+    """
+    for (model,) in store.rows(query, [f"{RULES}|", file[0]]):
+        yield f"the earlier run of this checkpoint, {model}, took the raw weights: weights=raw means that model"
 
 
 def _stored_model(store: Store, model_id: str) -> Model:

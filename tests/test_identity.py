@@ -287,6 +287,30 @@ def test_a_release_that_computes_something_else_is_told(store):
     assert other.model.model_id != model_of().model_id
 
 
+def test_a_spec_that_takes_other_weights_now_says_so(store, tmp_path, images):
+    """A release before took the raw weights of a checkpoint that holds both."""
+    import timm
+
+    from qubastore.evaluators.loaders.checkpoints import file_hash
+    from qubastore.evaluators.plan import _earlier_weights
+
+    torch.manual_seed(0)
+    raw = timm.create_model("resnet10t", num_classes=3).state_dict()
+    path = tmp_path / "both.pth"
+    torch.save(
+        {"state_dict": raw, "state_dict_ema": {k: v + 1 if v.is_floating_point() else v for k, v in raw.items()}}, path
+    )
+    source = ModelSource.of(ModelSpec.parse(f"timm:resnet10t,num_classes=3,checkpoint={path}"))
+    old = model_of("timm:resnet10t,num_classes=3,checkpoint=both.pth", None)
+    revision = f"timm|1.0|resnet10t|3||||{file_hash(str(path))}"
+    store.write(lambda c: register_model(c, old, revision))
+    assert store.rows("select 1 from model_revisions where revision = ?", [source.revision()]) == []
+    said = list(_earlier_weights(store, source.load(), source.revision()))
+    assert said == [
+        f"the earlier run of this checkpoint, {old.name}, took the raw weights: weights=raw means that model"
+    ]
+
+
 def test_two_specs_of_one_model_are_told(store, net, images):
     said = []
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import qubastore
 from qubastore.cli.grid import Column, aligned, cells_of, print_grid
-from qubastore.cli.main import cli
+from qubastore.cli.main import cli, main
 from qubastore.engine import literal_path
 from qubastore.errors import UsageError, check_text
 from qubastore.evaluators.cluster import cluster
@@ -148,6 +148,36 @@ def test_a_byte_order_mark_in_a_file_of_prompts_is_no_prompt(tmp_path):
         (tmp_path / name).write_bytes(start + b"a photo of a {}.\n")
         texts.append(read_source(ModelSpec.parse(f"open_clip:ViT-B-16/openai,templates={tmp_path / name}")).text)
     assert texts[0] == texts[1]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "--store", LONG),
+        ("sql", "select 1", "--store", LONG),
+        ("copy", LONG, "target"),
+        ("attach", LONG),
+        ("export", LONG),
+        ("import", "human", LONG),
+        ("ingest", "--model", "timm:resnet10t", "--dataset", f"a={LONG}", "--dry-run"),
+        ("ingest", "--model", "timm:resnet10t", "--suite", "quba", "--data-root", LONG, "--dry-run"),
+        ("ingest", "--config", LONG),
+        ("report", "-o", f"{LONG}.html"),
+        ("sql", "select 1", "-o", LONG),
+    ],
+)
+def test_a_name_that_is_too_long_is_one_error(arguments, store, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUBASTORE_STORE", str(store.path))
+    monkeypatch.setattr(sys, "argv", ["qubastore", *arguments])
+    add_run(store, np.eye(4) * 3, [0, 1, 2, 0])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code in (1, 2)
+    assert "File name too long" in capsys.readouterr().err
 
 
 # Screens and pipes --------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ class LoadedModel:
         parameters: Number of parameters, where not every parameter of the module counts.
         texts: For a zero-shot model, what makes its head; the module's head is empty until it is set.
         notes: What its user should know of how it was loaded.
+        taken: `raw` or `ema`, of a checkpoint that holds both.
     """
 
     name: str
@@ -79,6 +80,7 @@ class LoadedModel:
     parameters: int | None = None
     texts: ZeroShotTexts | None = None
     notes: tuple[str, ...] = ()
+    taken: str | None = None
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None
     # Another release of a library may build, prepare or compute what bears the same name in another way: then the model
     # is loaded once more, and its fingerprint compared with the one that is recorded.
     packages = (f"{package} {release}" for package, release in sorted(package_versions(spec.loader).items()))
-    return "|".join([_RULES, spec.loader, *packages, name, *chosen, weights])
+    return "|".join([RULES, spec.loader, *packages, name, *chosen, weights])
 
 
 _DECIDING = ("num_classes", "name", "output_type", "preprocess", "weights")
 """Options that decide which model a checkpoint makes."""
-_RULES = "2"
+RULES = "2"
 """Raised when the same spec comes to mean another model, so that what it meant before is not taken for it: 2 takes the
 EMA weights where a checkpoint holds both."""
 
@@ -118,11 +118,11 @@ def cached_commit(repository: str) -> str | None:
     return reference.read_text().strip() if reference.is_file() else None
 
 
-def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str, ...]:
+def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str | None, tuple[str, ...]]:
     """Load the checkpoint of a spec strictly: every tensor of the module, and no other.
 
     Returns:
-        What the user should know: which weights were taken, where the file holds several.
+        Which weights were taken where the file holds several (`raw` or `ema`), and what the user should know of it.
 
     Raises:
         ModelError: where the file cannot be read as tensors, or a name or shape does not fit.
@@ -133,12 +133,13 @@ def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str, ...]:
     weights = read_weights(Path(local_file(path, where)), where, spec.options.get("weights"))
     load_weights(module, weights, path, where)
     if weights.taken is None:
-        return ()
+        return None, ()
     other, text = ("raw", "the EMA ones") if weights.taken == "ema" else ("ema", "the raw ones")
-    return (
+    note = (
         f"{path} holds raw weights and EMA weights: {text} are taken, from {weights.entry};"
-        f" weights={other} takes the others",
+        f" weights={other} takes the others"
     )
+    return weights.taken, (note,)
 
 
 def file_hash(path: str) -> str:

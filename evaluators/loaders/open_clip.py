@@ -57,11 +57,12 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         )
     wanted = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     quick = bool(wanted.get("quick_gelu", False))
+    taken: str | None = None
     notes: tuple[str, ...] = ()
     if spec.options.get("checkpoint"):
         with _quiet():
             clip = open_clip.create_model(architecture, pretrained=None, force_quick_gelu=quick)
-        notes = load_into(clip, spec)
+        taken, notes = load_into(clip, spec)
     else:
         clip = fetched(
             lambda: open_clip.create_model(
@@ -96,6 +97,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         parameters=sum(parameter.numel() for parameter in clip.parameters()),
         texts=texts,
         notes=notes,
+        taken=taken,
     )
 
 

@@ -30,10 +30,11 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     options: dict[str, Any] = {}
     if "num_classes" in spec.options:
         options["num_classes"] = int(spec.options["num_classes"])
+    taken: str | None = None
     notes: tuple[str, ...] = ()
     if spec.options.get("checkpoint"):
         module = timm.create_model(name, pretrained=False, **options)
-        notes = load_into(module, spec)
+        taken, notes = load_into(module, spec)
     else:
         hint = f"copy them here and type {spec.loader}:{name},checkpoint=FILE.safetensors"
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
@@ -42,7 +43,7 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     prepare = Preprocessing.from_timm(config, where)
     if pinned := spec.options.get("preprocess"):
         prepare = Preprocessing.pinned(pinned, where, prepare)
-    return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture, notes=notes)
+    return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture, notes=notes, taken=taken)
 
 
 def resolve(spec: ModelSpec) -> str:

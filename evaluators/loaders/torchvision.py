@@ -25,12 +25,13 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     options: dict[str, Any] = {}
     if "num_classes" in spec.options:
         options["num_classes"] = int(spec.options["num_classes"])
+    taken: str | None = None
     notes: tuple[str, ...] = ()
     if spec.options.get("checkpoint"):
         # Some constructors draw random weights for long and warn: all of them are about to be replaced.
         quiet = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
         module = get_model(architecture, weights=None, **options, **quiet)
-        notes = load_into(module, spec)
+        taken, notes = load_into(module, spec)
     else:
         hint = f"fetch {weights.url} and type {spec},checkpoint=FILE.pth"
         module = fetched(lambda: get_model(architecture, weights=weights, progress=False, **options), where, hint)
@@ -38,7 +39,7 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     if pinned := spec.options.get("preprocess"):
         prepare = Preprocessing.pinned(pinned, where, prepare)
     described = {"torchvision": architecture, **options}
-    return LoadedModel(spec.display(), "torchvision", module.eval(), prepare, described, notes=notes)
+    return LoadedModel(spec.display(), "torchvision", module.eval(), prepare, described, notes=notes, taken=taken)
 
 
 def resolve(spec: ModelSpec) -> Any:
