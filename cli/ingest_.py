@@ -234,7 +234,7 @@ def _print_plan(store: Store, report: IngestReport) -> None:
         seconds = planned.n_images / speed if speed else None
         rows.append(
             (
-                planned.model.model.name,
+                planned.model.title,
                 planned.place,
                 f"{planned.n_images}/{len(planned.dataset.samples)}",
                 f"{planned.n_images * bytes_per_image / 1e6:.1f}",

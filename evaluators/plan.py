@@ -20,7 +20,7 @@ from qubastore.fingerprints import Fingerprint
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
 from qubastore.outputs import DEFAULT_KEEP, KINDS
-from qubastore.recognition import recognise
+from qubastore.recognition import NAME_LENGTH, recognise
 from qubastore.runs import Run, default_shard_size, place
 from qubastore.store import Store
 from qubastore.suites import Suite
@@ -69,11 +69,24 @@ def tasks_of(
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A model whose identity is known, and how to load it."""
+    """A model whose identity is known, and how to load it.
+
+    Attributes:
+        model: Its row.
+        model_id: Its id.
+        source: How to load it.
+        shown: What tables will call it: its name, and the start of its id where another model has that name too.
+    """
 
     model: Model
     model_id: str
     source: ModelSource
+    shown: str = ""
+
+    @property
+    def title(self) -> str:
+        """What people are shown."""
+        return self.shown or self.model.name
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -203,18 +216,18 @@ def plan(
         except Exception as error:  # a library's own: the other models go on
             text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             errors.append((asked, "every dataset", ModelError(f"{asked} cannot be loaded", found=text[:300])))
-    planned = _distinct([model for model, _ in identified], report)
+    planned = _told_apart(store, _distinct([model for model, _ in identified], report))
     pairs = []
     noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
     for model, task in itertools.product(planned, tasks):
         if (model.model_id, str(task.condition)) in noted:
-            report(f"left out: {model.model.name} cannot be run under {task.condition}, as was noted before")
+            report(f"left out: {model.title} cannot be run under {task.condition}, as was noted before")
             continue
         try:
             _check_fit(model, task, keep or task.dataset.keep or ())
             pairs.append((model, task))
         except QubastoreError as error:
-            errors.append((model.model.name, task.dataset.name, error))
+            errors.append((model.title, task.dataset.name, error))
     # With nothing left to do, what was asked for was wrong; else the others go on.
     if not pairs and errors:
         raise errors[0][2]
@@ -290,6 +303,21 @@ def _distinct(models: Sequence[PlannedModel], report: Callable[[str], None]) -> 
     return list(found.values())
 
 
+def _told_apart(store: Store, models: Sequence[PlannedModel]) -> list[PlannedModel]:
+    """Models with what the view `model_names` will call them once all are in the store."""
+    ids: dict[str, set[str]] = {}
+    for model_id, name in store.rows("select model_id, name from models"):
+        ids.setdefault(name, set()).add(model_id)
+    for model in models:
+        ids.setdefault(model.model.name, set()).add(model.model_id)
+    return [
+        replace(model, shown=f"{model.model.name}@{model.model_id[:NAME_LENGTH]}")
+        if len(ids[model.model.name]) > 1
+        else model
+        for model in models
+    ]
+
+
 def _identify(
     store: Store, spec: ModelSpec | InMemoryModel, *, report: Callable[[str], None]
 ) -> tuple[PlannedModel, str | None]:
@@ -345,7 +373,7 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
     classes = space.n_outputs or len(dataset.classes)
     if space.rule != "none" and model.model.num_classes != classes:
         raise ModelError(
-            f"{model.model.name} does not fit the dataset {dataset.name}",
+            f"{model.title} does not fit the dataset {dataset.name}",
             expected=f"{classes} classes, those of the label space {dataset.label_space}",
             found=f"{model.model.num_classes} classes",
             hint="choose a model trained on these classes",
@@ -357,22 +385,22 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
         )
     if condition.is_attack and model.preprocessing is None:
         raise ModelError(
-            f"{model.model.name} prepares its images itself, so {condition} has no pixels to alter",
+            f"{model.title} prepares its images itself, so {condition} has no pixels to alter",
             expected="a timm data config: attacks work on pixels in [0, 1], with the normalisation inside the model",
         )
     if condition.is_transformation and model.preprocessing is None:
         raise ModelError(
-            f"{model.model.name} prepares its images itself, so {condition} cannot come before its crop",
+            f"{model.title} prepares its images itself, so {condition} cannot come before its crop",
             hint="return a timm data config instead of a function",
         )
     if task.framing != "model" and model.preprocessing is None:
         raise ModelError(
-            f"{model.model.name} prepares its images itself, so {dataset.name} cannot be framed as {task.framing}",
+            f"{model.title} prepares its images itself, so {dataset.name} cannot be framed as {task.framing}",
             hint="return a timm data config instead of a function, or --framing model",
         )
     if "features" in keep and model.model.feature_width is None:
         raise ModelError(
-            f"features of {model.model.name} cannot be told",
+            f"features of {model.title} cannot be told",
             expected="a linear layer that takes one vector per image and whose output is the network's",
             found="none that does",
             hint="--keep outputs,logits",

@@ -228,7 +228,7 @@ class Scheduler:
             if _key(planned) not in self._dead | self._begun:
                 self._begun.add(_key(planned))
                 total = len(planned.dataset.samples)
-                name = title(planned.model.model.name, planned.place)
+                name = title(planned.model.title, planned.place)
                 self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
 
     def _depth(self, job: _Job, evaluators: int) -> int:
@@ -338,11 +338,11 @@ class Scheduler:
                 self._store.write(
                     lambda c: note_unsupported(c, planned.model.model_id, planned.run.condition, str(error))
                 )
-                self._report.unsupported.append((planned.model.model.name, planned.place))
+                self._report.unsupported.append((planned.model.title, planned.place))
                 self._display.say(f"{error}: noted, and left out")
                 return
-            self._report.errors.append((planned.model.model.name, planned.place, error))
-            self._display.say(f"{planned.model.model.name} on {planned.place}: given up\n{error}")
+            self._report.errors.append((planned.model.title, planned.place, error))
+            self._display.say(f"{planned.model.title} on {planned.place}: given up\n{error}")
 
 
 def _jobs(group: list[PlannedRun]) -> list[_Job]:

@@ -62,11 +62,20 @@ def ranking_notes(
     )
     for model, role in ambiguous:
         notes.append(f"{model}: several runs could be its {role} run, so none is: remove one (qubastore rm run ID)")
+    if "measured" in sources and (unverified := _unverified(store, rows, columns)):
+        notes.append(f"identity unverified: {', '.join(unverified)}: recorded by the text of a file; ingest it again")
     if len(sources) > 1:
         notes.append(_mixed(set(origins.values())))
     if "measured" not in sources and (models := store.rows("select count(*) from models")[0][0]):
         notes.append(f"measured, but not in it: {models}; qubastore show dimensions --model NAME; or --suite NAME")
     return notes + attached_notes(store, source, sources)
+
+
+def _unverified(store: Store, rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> list[str]:
+    """The measured models of a ranking that are known by less than what decides their outputs."""
+    found = {row[0] for row in store.rows("select model from model_names where identity <> ''")}
+    model, source = columns.index("model"), columns.index("source")
+    return sorted(row[model] for row in rows if row[source] == "measured" and row[model] in found)
 
 
 def ranking_faults(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:

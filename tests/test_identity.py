@@ -240,6 +240,8 @@ def test_a_changed_network_stands_beside_the_old_one(store, net, images):
     ingest(store, [spec], {"noise": images}, limit=8)
     kept = store.rows("select model, accuracy, run_id from accuracy")
     write(net, temperature=10.0)
+    planned = ingest(store, [spec], {"noise": images}, limit=8, dry_run=True).plan.runs[0].model
+    assert planned.title == f"python:net.py:net@{planned.model_id[:6]}", "told apart on the screen too"
     report = ingest(store, [spec], {"noise": images}, limit=8, force=True)
     assert report.images == 8
     names = [row[0] for row in store.rows("select model from model_names order by model")]

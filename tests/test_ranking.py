@@ -16,6 +16,7 @@ from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.errors import QubastoreError, QueryError, UsageError
 from qubastore.ranking import final_weights, rank
 from qubastore.registry import insert
+from tests.runs import add_tiny_suite
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +270,15 @@ def test_the_macro_keeps_the_studys_constants_to_its_suite(store):
 def test_weights_that_add_up_to_infinity():
     with pytest.raises(UsageError, match="infinity"):
         final_weights({"accuracy": 1e308, "parameters": 1e308})
+
+
+def test_models_of_unverified_identity_are_named(store):
+    """A `python:` model recorded by the text of its file, beside one that is known by what it computes."""
+    add_tiny_suite(store)
+    found = rank(store, suite="tiny", source="measured")
+    assert not [note for note in found.notes if "unverified" in note]
+    store.write(
+        lambda c: c.execute("""update models set architecture = '{"python":"net","source":"a1"}' where name = 'fair'""")
+    )
+    found = rank(store, suite="tiny", source="measured")
+    assert "identity unverified: fair: recorded by the text of a file; ingest it again" in found.notes
