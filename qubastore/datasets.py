@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError, check_text
 from qubastore.identity import content_hash, identifier
-from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, check_classes, implied_space, order_note
+from qubastore.labels import IMAGENET_1K, LABEL_SPACES, OWN_CLASSES, check_classes, implied_space, own_order_notes
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
 
@@ -157,6 +158,8 @@ def image_folder(
 
 SPLITS = ("val", "validation", "valid", "test", "testing", "dev", "eval", "train", "training")
 """What folders of the splits of a dataset are called, in the order in which one of them is suggested."""
+_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(?:[-_ ]?(?:set|split|data|images?|\d+))?", re.IGNORECASE)
+"""The same with what is often added, as in val2017 and test_set."""
 
 
 def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
@@ -165,8 +168,8 @@ def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
     Raises:
         DatasetError: naming them and the split that may be meant.
     """
-    called = {folder.lower(): folder for folder in folders}
-    splits = [called[split] for split in SPLITS if split in called]
+    matches = [(match[1].lower(), folder) for folder in folders if (match := _SPLIT.fullmatch(folder))]
+    splits = [folder for _, folder in sorted(matches, key=lambda found: SPLITS.index(found[0]))]
     alone = len(splits) == 1 == len(folders) and any((root / splits[0]).glob("*/"))
     if len(splits) < 2 and not alone:
         return
@@ -233,11 +236,10 @@ def _read_image_folder(
             expected="one folder of images per class, as in tench/001.jpg",
             found="only files" if any(root.iterdir()) else "an empty folder",
         )
-    notes = []
+    notes: list[str] = []
     if space is None:
         space, classes = implied_space(folders, where, order)
-        if space == OWN_CLASSES and order is None and (note := order_note(classes)) is not None:
-            notes.append(note)
+        notes += own_order_notes(space, classes, order)
     else:
         classes = LABEL_SPACES[space].classes
         check_classes(folders, classes, where, f"only folders of the label space {space}, such as {classes[0]!r}")

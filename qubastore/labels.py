@@ -187,18 +187,21 @@ def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces], name
 
 
-def order_note(classes: Sequence[str]) -> str | None:
-    """What users should know of classes of their own in code-point order; None where timm's order is the same."""
+def own_order_notes(space: str, classes: Sequence[str], order: str | None) -> tuple[str, ...]:
+    """What users should know of the order of classes of their own, where they chose none and timm's is another."""
+    if space != OWN_CLASSES or order is not None:
+        return ()
     other = in_order(classes, NATURAL)
     first = next((place for place, pair in enumerate(zip(classes, other, strict=True)) if pair[0] != pair[1]), None)
     if first is None:
-        return None
+        return ()
     shown = slice(max(0, first - 1), first + 3)
-    return (
+    note = (
         f"its classes are in the order of torchvision, by code points (... {', '.join(classes[shown])} ...); timm's"
         f" order is another (... {', '.join(other[shown])} ...). A model's outputs must be in the same order:"
         f" order={NATURAL} chooses timm's, order={CODE_POINT} confirms this one"
     )
+    return (note,)
 
 
 def check_classes(folders: Sequence[str], classes: Sequence[str], where: str, expected: str) -> None:

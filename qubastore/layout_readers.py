@@ -27,7 +27,7 @@ from qubastore.datasets import (
 from qubastore.devkit import FOLDER as DEVKIT
 from qubastore.devkit import ground_truth
 from qubastore.errors import DatasetError
-from qubastore.labels import CODE_POINT, LABEL_SPACES, TRANSFER, check_classes, implied_space
+from qubastore.labels import CODE_POINT, LABEL_SPACES, TRANSFER, check_classes, implied_space, own_order_notes
 
 
 def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str] | None = None) -> Dataset:
@@ -173,7 +173,7 @@ def read_backgrounds(name: str, folder: Path, space: str) -> Dataset:
     return listed(name, folder, samples, classes, space)
 
 
-def cue_conflict(name: str, folder: Path, space: str | None) -> Dataset:
+def cue_conflict(name: str, folder: Path, space: str | None, order: str | None = None) -> Dataset:
     """Images with the shape of one class and the texture of another, named `<shape>N-<texture>M`.
 
     They lie in one folder per shape, or in one folder as model-vs-human names them (`..._<shape>_00_<shape>N-...`).
@@ -182,6 +182,7 @@ def cue_conflict(name: str, folder: Path, space: str | None) -> Dataset:
         name: Name of the dataset.
         folder: Its folder.
         space: Label space of shapes and textures; None means that the folders name the classes.
+        order: Of these, as in `datasets.image_folder`.
 
     Raises:
         DatasetError: on a file name that does not say both classes.
@@ -190,7 +191,8 @@ def cue_conflict(name: str, folder: Path, space: str | None) -> Dataset:
     with readable(name):
         folders, found = class_folders(folder), sorted(images_below(folder, ""))
     where = f"dataset {name}: {folder}"
-    space, classes = (space, LABEL_SPACES[space].classes) if space else implied_space(folders, where)
+    space, classes = (space, LABEL_SPACES[space].classes) if space else implied_space(folders, where, order)
+    notes = own_order_notes(space, classes, order)
     if not found:
         raise DatasetError(f"{where} has no images", expected="<shape>/<shape>N-<texture>M.png")
     samples = []
@@ -206,7 +208,7 @@ def cue_conflict(name: str, folder: Path, space: str | None) -> Dataset:
         ((shape, texture),) = cues
         factors = {"shape": shape, "texture": texture}
         samples.append(Sample(_cue_key(key, shape), size, classes.index(shape), factors, path=key))
-    return listed(name, folder, samples, classes, space)
+    return replace(listed(name, folder, samples, classes, space), notes=notes)
 
 
 def _cues(key: str, classes: Sequence[str]) -> list[tuple[str, str]]:
@@ -228,12 +230,12 @@ def _cue_key(key: str, shape: str) -> str:
     return f"{shape}/{found[1] if found else name}"
 
 
-def class_layout(name: str, folder: Path) -> list[Dataset]:
+def class_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
     """Class folders, whatever they are called."""
-    return [image_folder(name, folder, may_be_splits=True)]
+    return [image_folder(name, folder, order=order, may_be_splits=True)]
 
 
-def corruption_layout(name: str, folder: Path) -> list[Dataset]:
+def corruption_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
     """One dataset per corruption and severity: `NAME/corruption/severity`."""
     check_folder(name, folder, expected="folders corruption/severity/class")
     with readable(name):
@@ -242,13 +244,16 @@ def corruption_layout(name: str, folder: Path) -> list[Dataset]:
         raise DatasetError(
             f"dataset {name}: {folder} is not laid out as corruption/severity/class", expected="as in fog/3/cat/1.png"
         )
-    return [image_folder(f"{name}/{c}/{s}", folder / c / s, factors={"corruption": c, "severity": s}) for c, s in cells]
+    return [
+        image_folder(f"{name}/{c}/{s}", folder / c / s, factors={"corruption": c, "severity": s}, order=order)
+        for c, s in cells
+    ]
 
 
 SPLITS = ("train", "val", "test")
 
 
-def splits_layout(name: str, folder: Path) -> list[Dataset]:
+def splits_layout(name: str, folder: Path, _: str | None = None) -> list[Dataset]:
     """`NAME/train`, `NAME/val` (if it is there) and `NAME/test`, each in class folders, for probes of features.
 
     Raises:
@@ -279,6 +284,6 @@ def splits_layout(name: str, folder: Path) -> list[Dataset]:
     return found
 
 
-def shape_texture_layout(name: str, folder: Path) -> list[Dataset]:
+def shape_texture_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
     """Images with two cues, in folders that name the classes."""
-    return [cue_conflict(name, folder, None)]
+    return [cue_conflict(name, folder, None, order)]

@@ -281,15 +281,14 @@ def own_datasets(
         check_name("framing", framing, FRAMINGS)
     if order is not None:
         check_name("order", order, ORDERS)
-        if layout not in (None, "class") or name in LAYOUTS or len(expand(name)) > 1:
+        if layout == "splits" or (layout is None and len({*expand(name)} & {*LAYOUTS}) > 0):
             raise UsageError(
                 f"dataset {name}: an order is for class folders of one's own",
                 found=f"the layout {layout}" if layout else f"the known dataset {name}",
                 hint="leave order= out",
             )
-        found = [image_folder(name, path, order=order, may_be_splits=layout == "class")]
-    elif layout is not None:
-        found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path))
+    if layout is not None:
+        found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path), order)
     elif name in LAYOUTS:
         found = [read_layout(LAYOUTS[name], Path(path))]
     elif len(expand(name)) > 1:
@@ -306,11 +305,11 @@ def own_datasets(
                 missing.append((cell.name, error))
         _say_missing(found, missing, say)
     else:
-        found = [image_folder(name, path)]
+        found = [image_folder(name, path, order=order)]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found
 
 
-OWN_LAYOUTS: dict[str, Callable[[str, Path], list[Dataset]]] = {
+OWN_LAYOUTS: dict[str, Callable[[str, Path, str | None], list[Dataset]]] = {
     "class": class_layout,
     "corruption/severity/class": corruption_layout,
     "shape-texture": shape_texture_layout,

@@ -174,6 +174,22 @@ def test_the_order_of_class_folders(tmp_path, folders, code_point, natural):
     assert [s.label for s in timms.samples] == [natural.index(s.key.partition("/")[0]) for s in timms.samples]
 
 
+def test_an_order_for_every_layout_of_class_folders(tmp_path):
+    from qubastore.layouts import own_datasets
+
+    names = ["Apple", "banana", "Cherry"]
+    make(tmp_path, *(f"c/fog/1/{name}/a.png" for name in names))
+    make(tmp_path, *(f"cue/{a}/{a}1-{b}2.png" for a in names for b in names))
+    for layout, folder in (("corruption/severity/class", "c"), ("shape-texture", "cue"), ("class", "c/fog/1")):
+        (plain,) = own_datasets("x", tmp_path / folder, layout)
+        (natural,) = own_datasets("x", tmp_path / folder, layout, order="natural")
+        assert plain.classes == ("Apple", "Cherry", "banana")
+        assert any("order=natural" in note for note in plain.notes)
+        assert natural.classes == tuple(names)
+    with pytest.raises(UsageError, match="an order is for class folders"):
+        own_datasets("imagenet-val", tmp_path, order="natural")
+
+
 def test_synsets_have_an_order_of_their_own(tmp_path):
     make(tmp_path, "n01440764/a.png")
     with pytest.raises(UsageError, match="synsets, which have an order of their own"):
@@ -188,6 +204,8 @@ def test_synsets_have_an_order_of_their_own(tmp_path):
         (["train", "valid", "annotations"], "valid"),
         (["train", "test"], "test"),
         (["val"], "val"),
+        (["train2017", "val2017"], "val2017"),
+        (["training_set", "test_set"], "test_set"),
     ],
 )
 @pytest.mark.parametrize("name", ["pets", "imagenet-val", "mixed_same", "imagenet-v2/top-images"])
