@@ -591,9 +591,11 @@ def test_files_that_are_none_or_mean_others(store, tmp_path):
     (folder / "manifest.json").write_text('{"made by": "another program"}')
     attach(store, str(folder))
     assert store.rows("from lab.good") == [("A", 0.5)]
+    # A name that is a pattern means its own file, not the neighbours that the pattern finds.
     (tmp_path / "x*.csv").write_text("model,accuracy\nA,0.5\n")
-    with pytest.raises(StoreError, match="one of"):
-        attach(store, str(tmp_path / "x*.csv"), "stars")
+    (tmp_path / "xy.csv").write_text("model,accuracy\nstranger,0.5\n")
+    attach(store, str(tmp_path / "x*.csv"), "stars")
+    assert store.rows("select model from rankable where source = 'stars'") == [("A",)]
     (tmp_path / "bad.parquet").write_bytes(b"")
     with pytest.raises(StoreError, match=r"bad.parquet cannot be read"):
         attach(store, str(tmp_path / "bad.parquet"), "bad")
