@@ -118,7 +118,7 @@ def check_text(what: str, text: str) -> str:
     Raises:
         UsageError: showing the bytes.
     """
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         data = os.fsencode(text)
         with contextlib.suppress(UnicodeDecodeError):
             raise UsageError(

@@ -281,8 +281,8 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
 
     Args:
         loaded: The model, on the CPU.
-        thorough: Whether to count its MACs and activations too, and to see that it answers alike each time: once for a
-            model that nobody has seen yet.
+        thorough: Whether to count its MACs and activations too, to find the layer whose input is its features, and to
+            see that it answers alike each time: once for a model that nobody has seen yet.
 
     Raises:
         ModelError: where the network cannot take its own input, returns no (1, n_classes) tensor, or answers
@@ -318,9 +318,10 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
         raise ModelError(f"{loaded.name} returned no matrix of logits", expected="(batch, n_classes)", found=found)
+    head = None
     if thorough:
         check_repeatable(loaded)
-    head = find_classifier(loaded)
+        head = find_classifier(loaded)
     return Model(
         name=loaded.name,
         loader=loaded.loader,
