@@ -118,16 +118,18 @@ def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision
     model_id = model.model_id
     if not exists(connection, "models", "model_id", model_id):
         insert(connection, "models", [(model_id, *model.row(), datetime.now(UTC), model.macs, model.activations)])
-    elif model.fingerprint is not None:
+    else:
         if model.macs is not None:
             connection.execute(
                 "update models set macs = ?, activations = ? where model_id = ? and macs is null",
                 [model.macs, model.activations, model_id],
             )
-        connection.execute(
-            "update models set feature_width = ? where model_id = ? and feature_width is distinct from ?",
-            [model.feature_width, model_id, model.feature_width],
-        )
+        if model.macs is not None and model.fingerprint is not None:
+            # A release before may have taken another layer for the classifier.
+            connection.execute(
+                "update models set feature_width = ? where model_id = ? and feature_width is distinct from ?",
+                [model.feature_width, model_id, model.feature_width],
+            )
     if model.fingerprint is not None and not exists(connection, "fingerprints", "model_id", model_id):
         found = model.fingerprint
         row = (model_id, found.precision, found.version, found.values, list(found.packages), datetime.now(UTC))
