@@ -94,16 +94,10 @@ def command(store_path: str | None, watch: float | None, format_: str, output: s
         time.sleep(watch)
 
 
-def dead_drivers(store: Store) -> list[str]:
-    """Ids of the ingests on this machine that were killed and left their note."""
-    from qubastore.drivers import is_alive
-
-    noted = store.rows("select driver_id, host, process_id from drivers")
-    return [driver_id for driver_id, host, process_id in noted if is_alive(host, process_id) is False]
-
-
 def _runs(store: Store, *, human: bool) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    rows = store.rows(RUNS, [dead_drivers(store)])
+    from qubastore.drivers import NOTED, killed
+
+    rows = store.rows(RUNS, [killed(store.rows(NOTED))])
     columns = ("model", "dataset", "condition", "precision", "images", "failed", "images_s", "state", "seconds_left")
     if not human:
         return columns, rows

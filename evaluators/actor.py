@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from qubastore import outputs
 from qubastore.commit import Failure, Shard
 from qubastore.conditions import COMPILED, SIGNIFICANT_BITS, Condition
-from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError
+from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError, in_one_line
 from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.batch_size import LARGEST, Sizes, largest_that_fits, work_of
 from qubastore.evaluators.images import Decoded, open_image
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
-from qubastore.evaluators.loaders.features import find_classifier, first_tensor
+from qubastore.evaluators.loaders.features import find_classifier, first_tensor, no_features
 from qubastore.evaluators.loaders.fixed_images import not_repeatable
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.resolution import at_resolution
@@ -64,12 +64,7 @@ class _Held:
             return
         layer = find_classifier(self.loaded)
         if layer is None:
-            raise ModelError(
-                f"features of {self.loaded.name} cannot be told",
-                expected="a linear layer that takes one vector per image and whose output is the network's",
-                found="none that does",
-                hint="--keep outputs,logits",
-            )
+            raise no_features(self.loaded.name)
 
         def capture(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self.capturing:
@@ -284,7 +279,7 @@ class Evaluator:
         """Why a model cannot go on; the others of its group do."""
         if isinstance(error, QubastoreError):
             return error
-        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        text = in_one_line(error)
         return OutputError(
             f"{self._models[model_id].loaded.name} failed in its forward pass",
             found=text[:300],

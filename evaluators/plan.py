@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from qubastore import registry
 from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets import Dataset
-from qubastore.errors import ModelError, QubastoreError, UsageError
+from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, ModelSource, describe
 from qubastore.evaluators.loaders.checkpoints import RULES
+from qubastore.evaluators.loaders.features import no_features
 from qubastore.fingerprints import Fingerprint
 from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
@@ -214,7 +215,7 @@ def plan(
         except QubastoreError as error:
             errors.append((asked, "every dataset", error))
         except Exception as error:  # a library's own: the other models go on
-            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            text = in_one_line(error)
             errors.append((asked, "every dataset", ModelError(f"{asked} cannot be loaded", found=text[:300])))
     planned = _told_apart(store, _distinct([model for model, _ in identified], report))
     pairs = []
@@ -399,9 +400,4 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
             hint="return a timm data config instead of a function, or --framing model",
         )
     if "features" in keep and model.model.feature_width is None:
-        raise ModelError(
-            f"features of {model.title} cannot be told",
-            expected="a linear layer that takes one vector per image and whose output is the network's",
-            found="none that does",
-            hint="--keep outputs,logits",
-        )
+        raise no_features(model.title)

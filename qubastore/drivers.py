@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +64,18 @@ def _answers(process_id: int) -> bool:
     return True
 
 
+NOTED = "select driver_id, host, process_id from drivers"
+"""The ingests that noted themselves, for `killed`."""
+
+
+def killed(noted: Iterable[tuple[str, str, int]]) -> list[str]:
+    """Ids of the ingests, among the rows of `NOTED`, that were killed on this machine and left their note."""
+    return [driver_id for driver_id, host, process_id in noted if is_alive(host, process_id) is False]
+
+
 def forget_dead(connection: duckdb.DuckDBPyConnection) -> int:
     """Remove the notes of ingests on this machine that were killed; return how many."""
-    rows = connection.execute("select driver_id, host, process_id from drivers").fetchall()
-    dead = [driver_id for driver_id, host, process_id in rows if is_alive(host, process_id) is False]
+    dead = killed(connection.execute(NOTED).fetchall())
     if dead:
         connection.execute("delete from drivers where list_contains(?, driver_id)", [dead])
     return len(dead)

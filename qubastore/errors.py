@@ -135,6 +135,15 @@ def check_text(what: str, text: str) -> str:
     return text
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error of another library, for `found`: its kind and the first line of its text.
+
+    >>> in_one_line(ValueError("no luck\\nand more"))
+    'ValueError: no luck'
+    """
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str | None:
     """A hint that names the known names nearest to `name`, or None where nothing is near.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.errors import ModelError, QubastoreError, check_name
+from qubastore.errors import ModelError, QubastoreError, check_name, in_one_line
 from qubastore.evaluators.cost import forward_cost
 from qubastore.models import OUTPUT_TYPES, Model, ModelSpec, Preprocessing
 
@@ -312,7 +312,7 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
     except Exception as error:
         raise ModelError(
             f"{loaded.name} fails on a blank image of {size[0]} x {size[1]} pixels",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            found=in_one_line(error),
             hint="check the input_size of its preprocessing",
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qubastore.errors import ModelError
+from qubastore.errors import ModelError, in_one_line
 from qubastore.evaluators.loaders.fixed_images import package_versions
 from qubastore.models import ModelSpec
 
@@ -68,7 +68,7 @@ def fetched(build: Callable[[], T], where: str, hint: str) -> T:
     except Exception as error:
         raise ModelError(
             f"the weights of {where} could not be fetched",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+            found=in_one_line(error)[:300],
             hint=hint,
         ) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qubastore.errors import ModelError
 from qubastore.evaluators.loaders.fixed_images import fixed_inputs
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ def find_classifier(loaded: LoadedModel) -> torch.nn.Linear | None:
     found = [layer for layer, uses in seen.items() if len(uses) == 1 and _is_answer(*uses[0], answers)]
     named = _named_by_library(loaded)
     return named if named in found else found[-1] if found else None
+
+
+def no_features(name: str) -> ModelError:
+    """The error about a model whose features are asked for, and whose classifier cannot be shown."""
+    return ModelError(
+        f"features of {name} cannot be told",
+        expected="a linear layer that takes one vector per image and whose output is the network's",
+        found="none that does",
+        hint="--keep outputs,logits",
+    )
 
 
 def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:

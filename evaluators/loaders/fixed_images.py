@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.errors import ModelError, QubastoreError
+from qubastore.errors import ModelError, QubastoreError, in_one_line
 from qubastore.fingerprints import DOUBLE, SINGLE, VERSION, Fingerprint, same_answers
 from qubastore.models import Preprocessing
 
@@ -182,6 +182,6 @@ def _run(work: Callable[[], NDArray[np.float64]], loaded: LoadedModel) -> NDArra
     except Exception as error:
         raise ModelError(
             f"{loaded.name} fails on a batch of four images, though one blank image passes",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+            found=in_one_line(error)[:300],
             hint="a network must take batches of any size: (n, 3, height, width)",
         ) from error

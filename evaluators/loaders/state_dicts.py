@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qubastore.errors import ModelError
+from qubastore.errors import ModelError, in_one_line
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +159,7 @@ def _read(path: Path, where: str) -> Any:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        found = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+        found = in_one_line(error)[:300]
         hint = 'save it again with torch.save(model.state_dict(), "weights.pth")'
         if named := re.search(
             r"GLOBAL ([\w.]+) was not an allowed|Unsupported (?:global|class)\W+(?:GLOBAL )?([\w.]+)", str(error)
