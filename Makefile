@@ -8,13 +8,13 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-cluster test-browser check format lint types docs docs-check bench clean
+.PHONY: demo test test-cluster test-browser check format lint imports types docs docs-check bench hooks clean
 
 demo: $(INSTALLED)  ## Train four small networks, ingest them, ask, rank. Offline after the installation.
 	examples/digits/demo.sh
 
-test: $(INSTALLED)  ## All tests.
-	python -m pytest
+test: $(INSTALLED)  ## All tests, and how much of the code they run.
+	python -m pytest --cov --cov-report=term:skip-covered
 
 test-cluster: $(INSTALLED)  ## Tests of PostgreSQL, S3 and several nodes; installs PostgreSQL (as root) and a server of S3.
 	test -n "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb)" || \
@@ -28,7 +28,7 @@ test-browser: $(INSTALLED)  ## Tests of the report in a real browser; installs C
 	$(BIN)/python -m pip install --quiet --editable '.[dev,test-browser]'
 	python -m pytest -m browser
 
-check: lint types docs-check test  ## Format, lint, types, docs, tests: what must hold before a commit.
+check: lint imports types docs-check test  ## Format, lint, imports, types, docs, tests: what must hold before a commit.
 
 format: $(INSTALLED)
 	ruff format .
@@ -38,6 +38,9 @@ lint: $(INSTALLED)
 	ruff format --check .
 	ruff check .
 
+imports: $(INSTALLED)  ## Who may import whom, as pyproject.toml says.
+	lint-imports --no-logo
+
 types: $(INSTALLED)
 	mypy
 
@@ -46,6 +49,9 @@ docs: $(INSTALLED)  ## Write help texts and example output into README.md and do
 
 docs-check: $(INSTALLED)
 	python -m cogapp --check README.md docs/*.md
+
+hooks: $(INSTALLED)  ## Run the quick checks before every commit of this clone.
+	pre-commit install
 
 bench: $(INSTALLED)  ## Measure, and write benchmarks/RESULTS.md; GPU=1 adds the GPU rows. Passes need ../shared.
 	GPU=$(GPU) python -m benchmarks
