@@ -107,7 +107,7 @@ def _photographs() -> list[Path]:
 def ingested(folder: Path, models: list[str], images: Path, precision: str = "fp32") -> tuple[float, float, float]:
     """Seconds from the first image to the end, decode share of CPU time, and whole seconds of an ingest."""
     import qubastore as package
-    from qubastore.datasets import image_folder
+    from qubastore.datasets.image_folder import image_folder
     from qubastore.evaluators import ingest
 
     store_path = folder / "ingested"
@@ -246,7 +246,7 @@ MEMORY = """
 import os, sys, threading, time
 from pathlib import Path
 import qubastore
-from qubastore.datasets import image_folder
+from qubastore.datasets.image_folder import image_folder
 from qubastore.evaluators import ingest
 
 def anonymous(pid):
@@ -439,7 +439,7 @@ RESULT = {"seconds": time.perf_counter() - started, "passes": passes}
 def protocol(folder: Path) -> Iterator[Row]:
     """All that the nine dimensions need of one model, on the same images: a clean set, two attacks, five other sets."""
     import qubastore as package
-    from qubastore.datasets import image_folder
+    from qubastore.datasets.image_folder import image_folder
     from qubastore.evaluators import ingest
     from qubastore.evaluators.actor import cpu_environment
 

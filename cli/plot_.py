@@ -70,8 +70,8 @@ def _check_classes(name: str, run: RunName) -> None:
     Raises:
         UsageError: saying so.
     """
+    from qubastore.datasets.label_spaces import label_space
     from qubastore.errors import UsageError
-    from qubastore.labels import label_space
 
     if label_space(run.label_space).rule == "none":
         raise UsageError(

@@ -57,7 +57,7 @@ def _steady(text: str) -> str:
 
 def datasets() -> str:
     """The datasets that are known by name, as a Markdown table."""
-    from qubastore.layouts import LAYOUTS
+    from qubastore.datasets.catalogue import LAYOUTS
 
     rows = [
         "| name | what | images | label space | framing | looked for in | get | size | licence |",
@@ -83,7 +83,7 @@ def datasets() -> str:
 
 def label_spaces() -> str:
     """The label spaces, as a Markdown table."""
-    from qubastore.labels import LABEL_SPACES
+    from qubastore.datasets.label_spaces import LABEL_SPACES
 
     rows = ["| name | rule | meaning | source |", "|---|---|---|---|"]
     rows += [f"| {s.name} | {s.rule} | {s.meaning} | {s.source or '-'} |" for s in LABEL_SPACES.values()]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qubastore import outputs
 from qubastore.commit import Failure, Shard
 from qubastore.conditions import COMPILED, SIGNIFICANT_BITS, Condition
+from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError, in_one_line
 from qubastore.evaluators.attacks import fgsm, pgd
 from qubastore.evaluators.batch_size import LARGEST, Sizes, largest_that_fits, work_of
@@ -28,8 +29,7 @@ from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.resolution import at_resolution
 from qubastore.files import DataFiles
 from qubastore.fingerprints import same_answers
-from qubastore.identity import canonical_json
-from qubastore.labels import label_space
+from qubastore.hashing import canonical_json
 from qubastore.models import Model, Preprocessing
 
 if TYPE_CHECKING:

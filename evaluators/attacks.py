@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from qubastore.errors import OutputError
-from qubastore.identity import identifier
+from qubastore.hashing import identifier
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qubastore.conditions import PRECISIONS
-from qubastore.datasets import Dataset
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
 from qubastore.errors import UsageError, did_you_mean
-from qubastore.layouts import OWN_LAYOUTS, own_datasets
 from qubastore.models import OPTIONS, ModelSpec
 from qubastore.suites import Suite, suite_from_table
 from qubastore.zoo import PREFIX

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from qubastore.completion import complete_runs
 from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
-from qubastore.datasets import Dataset
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.locating import left_out, own_datasets
 from qubastore.drivers import at_work
 from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
 from qubastore.evaluators.batch_size import AUTO, CPU_DEFAULT
@@ -21,7 +22,6 @@ from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.schedule import IngestReport, Scheduler
 from qubastore.evaluators.sources import find_suite
-from qubastore.layouts import left_out, own_datasets
 from qubastore.models import ModelSpec
 from qubastore.outputs import KINDS
 from qubastore.store import Store
@@ -59,7 +59,7 @@ def ingest(
         datasets: Datasets, or name -> folder of class folders.
         suite: A suite or the name of one: its conditions and framings are run on its datasets. Those that are not
             given are looked for under `data_root`; what is missing is reported, and the rest goes on.
-        data_root: Folder that holds datasets in the layouts of `qubastore.layouts`.
+        data_root: Folder that holds datasets in the layouts of `qubastore.datasets.catalogue`.
         conditions: How inputs are altered, each for every model and dataset: `clean`, `fgsm`, `pgd(steps=20)`. None
             means what the suite says, else `clean`.
         framing: `model` or `whole`, for every dataset. None means what the suite says, else each dataset's own.

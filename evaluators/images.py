@@ -19,10 +19,10 @@ from PIL import Image
 
 from qubastore.commit import Failure
 from qubastore.conditions import Shift
+from qubastore.datasets.parquet import read_image
 from qubastore.errors import DatasetError
-from qubastore.identity import content_hash
+from qubastore.hashing import content_hash
 from qubastore.models import Preprocessing
-from qubastore.parquet import read_image
 
 READ_ATTEMPTS = 4
 _FILTERS = {

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
 from qubastore.conditions import CLEAN, Condition
-from qubastore.datasets import Dataset
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, ModelSource, describe
 from qubastore.evaluators.loaders.checkpoints import RULES
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.fingerprints import Fingerprint
-from qubastore.labels import label_space
 from qubastore.models import Model, ModelSpec, Preprocessing
 from qubastore.outputs import DEFAULT_KEEP, KINDS
 from qubastore.recognition import NAME_LENGTH, recognise

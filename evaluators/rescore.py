@@ -22,7 +22,7 @@ from qubastore.derived import Recipe, derive
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
-from qubastore.identity import canonical_json
+from qubastore.hashing import canonical_json
 from qubastore.models import Model, ModelSpec
 from qubastore.recognition import recognise
 from qubastore.store import Store

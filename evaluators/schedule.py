@@ -14,7 +14,8 @@ from typing import Any
 
 from qubastore.commit import check_contents, commit_shards, known_contents
 from qubastore.conditions import Condition
-from qubastore.datasets import Dataset
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import DatasetError, QubastoreError, ResolutionError
 from qubastore.evaluators.attacks import sample_seed
 from qubastore.evaluators.cluster import Resources
@@ -24,7 +25,6 @@ from qubastore.evaluators.plan import Plan, PlannedRun
 from qubastore.evaluators.preflight import token
 from qubastore.evaluators.progress import Display, title
 from qubastore.evaluators.staff import POLL_SECONDS, Hired, Staff, cause_of
-from qubastore.labels import label_space
 from qubastore.outputs import label_matrix
 from qubastore.registry import forget_unsupported, note_unsupported
 from qubastore.store import Store

@@ -1,4 +1,4 @@
-"""Datasets as users name them: known ones and users' own (`qubastore.layouts`), and the tasks of VTAB, to
+"""Datasets as users name them: known ones and users' own (`qubastore.datasets.catalogue`), and the tasks of VTAB, to
 probe features on.
 """
 
@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qubastore import layouts
-from qubastore.datasets import Dataset
+from qubastore.datasets import locating
+from qubastore.datasets.dataset import Dataset
 from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError
 
 VTAB = "vtab/"
@@ -18,14 +18,14 @@ VTAB = "vtab/"
 def find_datasets(
     text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
-    """Read what `layouts.parse_dataset` reads, and `vtab/TASK` or `vtab/TASK/SPLIT` under a data root.
+    """Read what `locating.parse_dataset` reads, and `vtab/TASK` or `vtab/TASK/SPLIT` under a data root.
 
     Raises:
         UsageError: on an unknown name, or where there is no data root to look in.
         DatasetError: where what is found does not fit.
     """
     if not text.startswith(VTAB) or "=" in text:
-        return layouts.parse_dataset(text, data_root, say)
+        return locating.parse_dataset(text, data_root, say)
     from qubastore.evaluators.vtab import read_task
 
     _, task, *split = text.split("/")
@@ -41,13 +41,13 @@ def find_datasets(
 def find_suite(
     names: Sequence[str], given: Sequence[str], data_root: str | os.PathLike[str] | None
 ) -> tuple[list[Dataset], list[tuple[str, QubastoreError]]]:
-    """What `layouts.locate_suite` gives, the tasks of VTAB among it, each read once.
+    """What `locating.locate_suite` gives, the tasks of VTAB among it, each read once.
 
     Raises:
         DatasetNotFoundError: where the folder itself is not there.
     """
     wanted = [name for name in names if name not in given]
-    found, missing = layouts.locate_suite([name for name in wanted if not name.startswith(VTAB)], [], data_root)
+    found, missing = locating.locate_suite([name for name in wanted if not name.startswith(VTAB)], [], data_root)
     splits = [name for name in wanted if name.startswith(VTAB)]
     for task in dict.fromkeys(name.rpartition("/")[0] for name in splits):
         asked = [name for name in splits if name.startswith(f"{task}/")]

@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qubastore.datasets import Dataset, Sample, check_folder, class_folders, images_below, listed, readable
+from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.datasets.folders import check_folder, class_folders, images_below, listed, readable
+from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.errors import DatasetError, DatasetNotFoundError, check_name
-from qubastore.labels import TRANSFER
 
 N_TRAIN, N_VAL = 800, 200
 """Images to fit a probe, and to choose between probes: VTAB-1k's numbers."""

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from qubastore import registry
 from qubastore.completion import complete_runs
+from qubastore.datasets.label_spaces import label_space
 from qubastore.derived import Recipe, check_unchanged, derive, read_vectors, states
 from qubastore.errors import UsageError
-from qubastore.identity import part_of
-from qubastore.labels import label_space
+from qubastore.hashing import part_of
 from qubastore.models import Model
 from qubastore.naming import RunName, complete_runs_of, named_model, named_run, run_text
 from qubastore.outputs import log_sum, project

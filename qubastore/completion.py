@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
-from qubastore.labels import IMAGENET_1K, LabelSpace, label_space
+from qubastore.datasets.label_spaces import IMAGENET_1K, LabelSpace, label_space
 from qubastore.metrics import METRICS, Metric
 from qubastore.run_grain import RunGrain
 from qubastore.store import Store

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from qubastore import outputs, registry
 from qubastore.commit import Failure, Shard, commit_shard
 from qubastore.conditions import SIGNIFICANT_BITS
+from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import StoreError
-from qubastore.identity import identifier
-from qubastore.labels import label_space
+from qubastore.hashing import identifier
 from qubastore.models import Model
 from qubastore.runs import Run
 from qubastore.store import Store

@@ -19,7 +19,7 @@ from qubastore.boundary import translated
 from qubastore.completion import complete_runs
 from qubastore.drivers import forget_dead, is_alive
 from qubastore.files import DataFiles
-from qubastore.identity import checksum
+from qubastore.hashing import checksum
 from qubastore.outputs import KINDS
 from qubastore.store import Store
 

@@ -28,7 +28,7 @@ from qubastore.dimensions import DIMENSIONS
 from qubastore.engine import quote
 from qubastore.errors import StoreError, UsageError
 from qubastore.files import DataFiles
-from qubastore.identity import checksum
+from qubastore.hashing import checksum
 from qubastore.metrics import METRICS
 from qubastore.naming import named_model
 from qubastore.run_grain import OF_RUNS, RunGrain

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
-from qubastore.csv_files import read_csv
+from qubastore.datasets.csv_files import read_csv
+from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ImportDataError, did_you_mean
-from qubastore.labels import label_space
 from qubastore.store import Store
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore import registry
-from qubastore.csv_files import read_csv
+from qubastore.datasets.csv_files import read_csv
+from qubastore.datasets.label_spaces import VALIDATION_FILE
 from qubastore.errors import ImportDataError
-from qubastore.labels import VALIDATION_FILE
 from qubastore.store import Store
 
 if TYPE_CHECKING:

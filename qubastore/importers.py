@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from qubastore import outputs, registry
 from qubastore.commit import Shard, commit_shard
 from qubastore.completion import complete_runs
-from qubastore.csv_files import read_csv
-from qubastore.datasets import Dataset, Sample
+from qubastore.datasets.csv_files import read_csv
+from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.datasets.label_spaces import IMAGENET_1K, imagenet_synsets
 from qubastore.errors import ImportDataError, UsageError
-from qubastore.identity import content_hash
-from qubastore.labels import IMAGENET_1K, imagenet_synsets
+from qubastore.hashing import content_hash
 from qubastore.models import Model
 from qubastore.runs import Run
 from qubastore.store import Store

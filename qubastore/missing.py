@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from qubastore.datasets.catalogue import LAYOUTS
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
-from qubastore.layouts import LAYOUTS
 from qubastore.naming import named_model
 from qubastore.runs import place
 from qubastore.store import Store

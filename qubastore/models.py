@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.conditions import FILTERS, Condition
 from qubastore.errors import ModelError, UsageError, check_name, check_text, did_you_mean
-from qubastore.identity import canonical_json, identifier
+from qubastore.hashing import canonical_json, identifier
 
 if TYPE_CHECKING:
     from qubastore.fingerprints import Fingerprint

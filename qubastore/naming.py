@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import UsageError, did_you_mean
-from qubastore.labels import label_space
 from qubastore.runs import place
 from qubastore.store import Store
 from qubastore.zoo import PREFIX, in_group

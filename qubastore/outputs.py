@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qubastore.datasets.label_spaces import LabelSpace
 from qubastore.errors import OutputError
 from qubastore.files import DataFiles
-from qubastore.identity import checksum
-from qubastore.labels import LabelSpace
+from qubastore.hashing import checksum
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qubastore import registry
 from qubastore.derived import check_unchanged, read_labels, read_vectors, states
 from qubastore.errors import UsageError, check_name
-from qubastore.identity import identifier, part_of
+from qubastore.hashing import identifier, part_of
 from qubastore.naming import RunName, complete_runs_of, named_model, named_run
 from qubastore.store import Store
 

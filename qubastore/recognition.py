@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qubastore.fingerprints import Fingerprint
-from qubastore.identity import canonical_json
+from qubastore.hashing import canonical_json
 from qubastore.models import Model
 
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from qubastore.datasets import Dataset
-from qubastore.labels import IMAGENET_1K, VALIDATION_FILE, real_labels
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.label_spaces import IMAGENET_1K, VALIDATION_FILE, real_labels
 from qubastore.models import Model
 from qubastore.outputs import KINDS
 from qubastore.runs import Run

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qubastore.conditions import CLEAN
-from qubastore.identity import identifier
+from qubastore.hashing import identifier
 
 OUTPUT_SCHEMA = 1
 """Raised when the meaning of stored outputs changes, so that old and new ones are never taken for one another."""

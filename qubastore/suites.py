@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qubastore.conditions import FRAMINGS, Condition
+from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.errors import UsageError, check_name, did_you_mean
-from qubastore.labels import TRANSFER
-from qubastore.layouts import LAYOUTS
 
 ROLES = {
     "clean": "one",

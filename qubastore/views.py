@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.engine import quote
-from qubastore.identity import identifier
+from qubastore.hashing import identifier
 from qubastore.metrics import METRICS
 from qubastore.published.faults import difference_causes, known_differences
 from qubastore.study_pairs import read_pairs

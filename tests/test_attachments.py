@@ -28,7 +28,7 @@ from qubastore.errors import (
     UsageError,
 )
 from qubastore.exporting import export
-from qubastore.identity import checksum
+from qubastore.hashing import checksum
 from qubastore.intervals import rank_intervals
 from qubastore.ranking import rank
 from tests.runs import CLASSES, SETS, add_run, dataset_of, made

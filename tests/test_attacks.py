@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qubastore.conditions import Condition
-from qubastore.datasets import image_folder
+from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import ModelError, OutputError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.attacks import fgsm, pgd, sample_seed

@@ -283,7 +283,7 @@ def test_a_node_that_does_not_see_the_files_is_named_at_once(postgres, two_nodes
 UNSEEN = """
 import sys, dataclasses
 import qubastore
-from qubastore.datasets import image_folder
+from qubastore.datasets.image_folder import image_folder
 from qubastore.evaluators import ingest
 from qubastore.errors import IngestError
 url, address, model, images = sys.argv[1:]

@@ -18,7 +18,7 @@ from qubastore.bootstrap import Draws, resample, shares
 from qubastore.commit import Failure, commit_shard
 from qubastore.completion import complete_runs
 from qubastore.crossed import Crossed, Multipliers, jackknife, spread, wilson
-from qubastore.datasets import Dataset, Sample
+from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
 from qubastore.estimates import Estimate

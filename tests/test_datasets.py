@@ -7,10 +7,11 @@ import os
 import pytest
 from PIL import Image
 
-from qubastore.datasets import image_folder, images_in_memory
+from qubastore.datasets.dataset import images_in_memory
+from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.label_spaces import IMAGENET_1K, OWN_CLASSES, imagenet_synsets
+from qubastore.datasets.locating import parse_dataset
 from qubastore.errors import DatasetError, UsageError
-from qubastore.labels import IMAGENET_1K, OWN_CLASSES, imagenet_synsets
-from qubastore.layouts import parse_dataset
 
 
 def make(root, *files):
@@ -175,7 +176,7 @@ def test_the_order_of_class_folders(tmp_path, folders, code_point, natural):
 
 
 def test_an_order_for_every_layout_of_class_folders(tmp_path):
-    from qubastore.layouts import own_datasets
+    from qubastore.datasets.locating import own_datasets
 
     names = ["Apple", "banana", "Cherry"]
     make(tmp_path, *(f"c/fog/1/{name}/a.png" for name in names))
@@ -210,7 +211,7 @@ def test_synsets_have_an_order_of_their_own(tmp_path):
 )
 @pytest.mark.parametrize("name", ["pets", "imagenet-val", "mixed_same", "imagenet-v2/top-images"])
 def test_splits_are_not_taken_for_classes(tmp_path, folders, split, name):
-    from qubastore.layouts import own_datasets
+    from qubastore.datasets.locating import own_datasets
 
     make(tmp_path, *(f"{folder}/cat/{n}.png" for folder in folders for n in range(2)))
     with pytest.raises(DatasetError, match="holds splits in place of classes") as caught:
@@ -220,7 +221,7 @@ def test_splits_are_not_taken_for_classes(tmp_path, folders, split, name):
 
 
 def test_a_class_may_be_called_train(tmp_path):
-    from qubastore.layouts import own_datasets
+    from qubastore.datasets.locating import own_datasets
 
     make(tmp_path, "train/a.png", "bus/a.png")
     assert image_folder("vehicles", tmp_path).classes == ("bus", "train")

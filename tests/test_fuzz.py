@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from qubastore.cli.rank_ import parse_weights
 from qubastore.conditions import Condition
+from qubastore.datasets.locating import parse_dataset
 from qubastore.errors import QubastoreError
 from qubastore.evaluators.configuration import read_configuration
 from qubastore.human import import_human
 from qubastore.importers import import_predictions
-from qubastore.layouts import parse_dataset
 from qubastore.location import locate
 from qubastore.models import ModelSpec
 from qubastore.naming import named_model

@@ -15,7 +15,7 @@ from PIL import Image
 from timm.data import create_transform
 from torchvision.models import get_model_weights, list_models
 
-from qubastore.datasets import image_folder
+from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, ModelError
 from qubastore.evaluators import images
 from qubastore.evaluators.images import SampleFile, decode, open_image, prepare

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 import qubastore
-from qubastore.datasets import image_folder, images_in_memory
+from qubastore.datasets.dataset import images_in_memory
+from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, IngestError, ModelError, OutputError, StoreError, UsageError
 from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders import ModelSource

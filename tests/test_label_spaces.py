@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from qubastore.labels import LabelSpace, label_space
+from qubastore.datasets.label_spaces import LabelSpace, label_space
 from qubastore.outputs import output_columns, project
 from qubastore.transforms.matched_accuracy import compute
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qubastore.datasets import image_folder
+from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.label_spaces import imagenet_synsets, label_space
+from qubastore.datasets.locating import expand, locate, locate_suite, own_datasets, parse_dataset
 from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
 from qubastore.evaluators.images import SampleFile, decode
-from qubastore.labels import imagenet_synsets, label_space
-from qubastore.layouts import LAYOUTS, expand, locate, locate_suite, own_datasets, parse_dataset
 from qubastore.suites import QUBA
 from tests import data_root
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from qubastore.datasets import image_folder
+from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.images import prepare
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.evaluators.loaders.open_clip import Texts, load, preprocessing, read_source, read_templates, resolve
 from qubastore.evaluators.rescore import rescore
-from qubastore.labels import imagenet_synsets
 from qubastore.models import ModelSpec
 from tests.conftest import write_images
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import qubastore
 from qubastore.cli.main import cli
-from qubastore.datasets import Dataset, Sample
+from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.errors import UsageError
 from qubastore.pairs import agreement, classes, factors, flips, pair
 from tests.runs import add_run

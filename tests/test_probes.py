@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from qubastore import registry
+from qubastore.datasets.locating import own_datasets
 from qubastore.errors import DatasetError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.layouts import own_datasets
 from qubastore.probes import METHODS, probe, probe_tasks
 from tests.conftest import write_images
 

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 import qubastore
-from qubastore.datasets import image_folder
+from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.locating import own_datasets
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders import ModelSource
-from qubastore.layouts import own_datasets
 from qubastore.models import ModelSpec
 from qubastore.transforms import adaptive_calibration
 from tests.conftest import shared
@@ -207,7 +207,7 @@ def test_shape_bias_is_that_of_a_plain_loop(real):
 def test_a_corrupted_set_is_read_whole(real, cell):
     files = sorted(cell.joinpath(*CELL).glob("*/*.png"))
     predictions = predicted(files).argmax(1)
-    from qubastore.labels import imagenet_synsets
+    from qubastore.datasets.label_spaces import imagenet_synsets
 
     right = [imagenet_synsets()[p] == file.parent.name for p, file in zip(predictions, files, strict=True)]
     found = real.rows("select corruption, severity, n_outputs, accuracy, subset from corruption_accuracy")

@@ -21,12 +21,12 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.calibrate import calibrate
 from qubastore.cli.main import cli
-from qubastore.datasets import Dataset, Sample
+from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.datasets.label_spaces import imagenet_synsets, real_labels
 from qubastore.errors import ImportDataError
 from qubastore.human import EXPERIMENTS, image_id, import_human
 from qubastore.imagenet_x import FACTORS, METACLASSES, import_imagenet_x
 from qubastore.importers import import_predictions, import_real_labels
-from qubastore.labels import imagenet_synsets, real_labels
 from qubastore.outputs import label_matrix, output_columns
 from qubastore.suites import BEYOND_IMAGENET, VTAB_TASKS
 from qubastore.zoo import expand_models, in_group

@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
+from qubastore.datasets.catalogue import PUG_FILE, PUG_SETS
+from qubastore.datasets.label_spaces import imagenet_synsets, label_space
+from qubastore.datasets.locating import locate, own_datasets
 from qubastore.errors import DatasetError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.sources import find_datasets, find_suite
-from qubastore.labels import imagenet_synsets, label_space
-from qubastore.layouts import PUG_FILE, PUG_SETS, locate, own_datasets
 from qubastore.outputs import output_columns
 from qubastore.suites import BEYOND_IMAGENET
 from tests import data_root

@@ -24,7 +24,7 @@ from qubastore import schema
 from qubastore import store as store_module
 from qubastore.commit import Failure, Shard, commit_shard
 from qubastore.completion import complete_runs
-from qubastore.datasets import Dataset, Sample
+from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.engine import connect, quote
 from qubastore.errors import (
     DatasetError,

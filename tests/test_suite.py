@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from qubastore.cli.main import cli
+from qubastore.datasets.catalogue import CORRUPTIONS
+from qubastore.datasets.locating import locate_suite
 from qubastore.errors import DatasetNotFoundError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.configuration import read_configuration
 from qubastore.evaluators.driver import stored_suite
 from qubastore.evaluators.plan import tasks_of
-from qubastore.layouts import CORRUPTIONS, locate_suite
 from qubastore.missing import dimension_states
 from qubastore.registry import replace_suite
 from qubastore.suites import QUBA, Suite, suite_from_table

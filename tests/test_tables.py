@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from qubastore.conditions import FRAMINGS, SIGNIFICANT_BITS
+from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.label_spaces import LABEL_SPACES, imagenet_synsets, label_space
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
-from qubastore.labels import LABEL_SPACES, imagenet_synsets, label_space
-from qubastore.layouts import LAYOUTS
 from qubastore.metrics import METRICS
 from qubastore.models import LOADERS
 from qubastore.suites import QUBA, QUBA_REFERENCE, ROLES

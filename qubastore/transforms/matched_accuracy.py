@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.labels import LabelSpace
+from qubastore.datasets.label_spaces import LabelSpace
 from qubastore.outputs import project
 
 _ROWS = 4096

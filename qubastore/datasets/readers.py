@@ -10,24 +10,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from qubastore.csv_files import read_csv
-from qubastore.datasets import (
-    Dataset,
-    Sample,
+from qubastore.datasets.csv_files import read_csv
+from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.datasets.devkit import FOLDER as DEVKIT
+from qubastore.datasets.devkit import ground_truth
+from qubastore.datasets.folders import (
     check_folder,
     check_no_splits,
     class_folders,
-    image_folder,
     images_below,
     images_beside,
     left_out_notes,
     listed,
     readable,
 )
-from qubastore.devkit import FOLDER as DEVKIT
-from qubastore.devkit import ground_truth
+from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.label_spaces import (
+    CODE_POINT,
+    LABEL_SPACES,
+    TRANSFER,
+    check_classes,
+    implied_space,
+    own_order_notes,
+)
 from qubastore.errors import DatasetError
-from qubastore.labels import CODE_POINT, LABEL_SPACES, TRANSFER, check_classes, implied_space, own_order_notes
 
 
 def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str] | None = None) -> Dataset:

@@ -20,20 +20,27 @@ from qubastore.errors import DatasetError, UsageError, check_name, did_you_mean
 IMAGENET_1K = "imagenet-1k"
 """The 1,000 classes of ILSVRC 2012, in the order of their synsets."""
 
+
 OWN_CLASSES = "own-classes"
 """Class folders in an order of `ORDERS`; the model's outputs are in the same order."""
 
+
 CODE_POINT, NATURAL = "code-point", "natural"
+
+
 ORDERS = (CODE_POINT, NATURAL)
 """How class folders are ordered: by the code points of their names, as torchvision's ImageFolder does (img10 before
 img2, Zebra before apple); or numbers in names by value and upper case as lower, as timm does. Folders named 0 to N - 1
 are numbers in either."""
 
+
 TRANSFER = "transfer"
 """Classes of another task: a model's outputs mean none of them, its features are what is of use."""
 
+
 VALIDATION_FILE = re.compile(r"(?:^|/)ILSVRC2012_val_(\d{8})\.[^/]+$")
 """The name of an official validation image of ImageNet, and its number from 1."""
+
 
 _SYNSET = re.compile(r"n\d{8}")
 
@@ -114,7 +121,7 @@ def _members(name: str) -> dict[str, tuple[int, ...]]:
     if LABEL_SPACES[name].rule == "subset":
         synsets = imagenet_synsets()
         return {synsets[int(index)]: (int(index),) for index in _timm_listing(f"{name.replace('-', '_')}_indices.txt")}
-    listed = json.loads(files("qubastore.mappings").joinpath(f"{name}.json").read_text("utf-8"))
+    listed = json.loads(files("qubastore.datasets.mappings").joinpath(f"{name}.json").read_text("utf-8"))
     return {category: tuple(indices) for category, indices in listed.items()}
 
 

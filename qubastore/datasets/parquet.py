@@ -14,9 +14,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from qubastore.datasets import Dataset, Sample, listed
+from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.datasets.folders import listed
+from qubastore.datasets.label_spaces import IMAGENET_1K, LABEL_SPACES, NATURAL, OWN_CLASSES, implied_space, in_order
 from qubastore.errors import DatasetError
-from qubastore.labels import IMAGENET_1K, LABEL_SPACES, NATURAL, OWN_CLASSES, implied_space, in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa

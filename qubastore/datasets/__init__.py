@@ -1,0 +1,1 @@
+"""Datasets: lists of samples, where they come from, which classes they mean, and which are known by name."""

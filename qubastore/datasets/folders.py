@@ -1,0 +1,195 @@
+"""Folders of images: which are class folders, which are splits, what is left out of a listing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+
+from qubastore.datasets.dataset import NOTHING, Dataset, Sample
+from qubastore.errors import DatasetError, DatasetNotFoundError, check_text
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
+
+
+SPLITS = ("val", "validation", "valid", "test", "testing", "dev", "eval", "train", "training")
+"""What folders of the splits of a dataset are called, in the order in which one of them is suggested."""
+
+
+_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(?:[-_ ]?(?:set|split|data|images?|\d+))?", re.IGNORECASE)
+"""The same with what is often added, as in val2017 and test_set."""
+
+
+def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
+    """Refuse a root that holds the splits of a dataset in place of class folders.
+
+    Raises:
+        DatasetError: naming them and the split that may be meant.
+    """
+    matches = [(match[1].lower(), folder) for folder in folders if (match := _SPLIT.fullmatch(folder))]
+    splits = [folder for _, folder in sorted(matches, key=lambda found: SPLITS.index(found[0]))]
+    alone = len(splits) == 1 == len(folders) and any((root / splits[0]).glob("*/"))
+    if len(splits) < 2 and not alone:
+        return
+    found = [folder for folder in folders if folder in splits]
+    fits = {"train", "test"} <= set(folders)
+    raise DatasetError(
+        f"dataset {name}: {root} holds splits in place of classes",
+        expected="one split: a folder with one folder of images per class",
+        found=f"the folders {', '.join(found)}",
+        hint=f"--dataset {shlex.quote(f'{name}={root / splits[0]}')}"
+        + (f"; {name}={root},layout=splits, to fit probes" if fits else "")
+        + "; layout=class, if these are the names of classes",
+    )
+
+
+def check_folder(name: str, root: Path, *, expected: str = "a folder with one folder of images per class") -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        DatasetNotFoundError: naming the path that was tried.
+    """
+    if "\0" in str(root):
+        raise DatasetNotFoundError(f"dataset {name}: the path {str(root)!r} has a zero byte in it", expected=expected)
+    check_text(f"dataset {name}: its path", str(root.resolve()))
+    if not root.is_dir():
+        raise DatasetNotFoundError(
+            f"dataset {name}: {root} is {'no folder' if root.exists() else 'not there'}",
+            expected=expected,
+            hint=f"ls {shlex.quote(str(_nearest_parent(root)))}",
+        )
+
+
+@contextlib.contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn the system's errors while a dataset is listed into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"dataset {name}: {error.filename} cannot be read",
+            found=error.strerror,
+            hint=f"ls -l {shlex.quote(str(error.filename))}",
+        ) from None
+
+
+def class_folders(root: Path) -> list[str]:
+    """The folders in a folder, sorted, hidden ones left out."""
+    with os.scandir(root) as scan:
+        return sorted(entry.name for entry in scan if entry.is_dir() and not _hidden(entry.name))
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there is an image in a folder, at any depth."""
+    return next(images_below(folder, ""), None) is not None
+
+
+LOOKED_INTO = 2_000
+"""Files without an image's ending that are looked into, at most: whether an image is inside."""
+
+
+def left_out_notes(root: Path, skipped: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
+    """Lines about images that are left out.
+
+    Args:
+        root: The dataset's folder.
+        skipped: Files in class folders whose names do not end as an image's, relative to it.
+        beside: Images beside the class folders.
+    """
+    notes = []
+    inside = sorted(key for key in skipped[:LOOKED_INTO] if _holds_image(root / key))
+    if inside:
+        endings = ", ".join(sorted({PurePath(key).suffix or "no ending" for key in inside}))
+        more = "at least " if len(skipped) > LOOKED_INTO else ""
+        notes.append(
+            f"{more}{len(inside)} files left out: an image is inside, but their names do not end as an image's"
+            f" ({endings}; {inside[0]} for one); rename them to take them in"
+        )
+    if beside:
+        are = "images lie" if len(beside) > 1 else "image lies"
+        notes.append(f"{len(beside)} {are} beside the class folders, left out ({sorted(beside)[0]} for one)")
+    return notes
+
+
+def images_beside(root: Path) -> list[str]:
+    """The images that lie in a folder itself."""
+    with os.scandir(root) as scan:
+        return [
+            entry.name
+            for entry in scan
+            if PurePath(entry.name).suffix.lower() in EXTENSIONS and not _hidden(entry.name) and entry.is_file()
+        ]
+
+
+def _holds_image(path: Path) -> bool:
+    """Whether Pillow knows what is in a file by its first bytes."""
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # whatever it is, no image
+        return False
+
+
+def listed(
+    name: str,
+    root: Path,
+    samples: Iterable[Sample],
+    classes: Sequence[str],
+    space: str,
+    *,
+    factors: Mapping[str, str] = NOTHING,
+) -> Dataset:
+    """A dataset of samples in the order of their keys.
+
+    Raises:
+        DatasetError: where a key is not UTF-8, or stands twice.
+    """
+    ordered = tuple(sorted(samples, key=lambda sample: sample.key))
+    for sample in ordered:
+        if not sample.key.isprintable() and _undecodable(sample.key):
+            raise DatasetError(
+                f"dataset {name}: the file name {sample.key.encode(errors='surrogateescape')!r} is not UTF-8",
+                hint="rename it: keys are stored as text",
+            )
+    for one, other in itertools.pairwise(ordered):
+        if one.key == other.key:
+            raise DatasetError(
+                f"dataset {name}: two images are called {one.key}", expected="a key of its own for every image"
+            )
+    return Dataset(name, ordered, tuple(classes), space, str(root.resolve()), factors=dict(factors))
+
+
+def _undecodable(key: str) -> bool:
+    """Whether a file name holds bytes that are no UTF-8: Python marks them with lone surrogates."""
+    return any("\ud800" <= character <= "\udfff" for character in key)
+
+
+def images_below(folder: Path, prefix: str, skipped: list[str] | None = None) -> Iterator[tuple[str, int]]:
+    """Key and size of every image in a folder, at any depth; `prefix` takes the folder's place in the keys.
+
+    Keys of files whose names do not end as an image's go into `skipped`.
+    """
+    with os.scandir(folder) as scan:
+        entries = [entry for entry in scan if not _hidden(entry.name)]
+    for entry in entries:
+        key = f"{prefix}/{entry.name}" if prefix else entry.name
+        if entry.is_dir():
+            yield from images_below(Path(entry.path), key, skipped)
+        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - a Path per image doubles the time
+            yield key, entry.stat().st_size
+        elif skipped is not None:
+            skipped.append(key)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _nearest_parent(path: Path) -> Path:
+    return next(parent for parent in path.resolve().parents if parent.is_dir())

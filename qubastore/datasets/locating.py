@@ -1,0 +1,249 @@
+"""Finding datasets: those known by name under a data root, and the user's own folders.
+
+Every path that is not there is named in the error, with what was expected at it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from qubastore.conditions import FRAMINGS
+from qubastore.datasets.catalogue import LAYOUTS, Layout
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.folders import check_folder
+from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.label_spaces import ORDERS
+from qubastore.datasets.readers import class_layout, corruption_layout, shape_texture_layout, splits_layout
+from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
+
+
+def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
+    """A dataset that is known by name, found under a folder.
+
+    Raises:
+        UsageError: on an unknown name.
+        DatasetNotFoundError: naming every path that was tried.
+        DatasetError: where it lies in another layout.
+    """
+    layout = LAYOUTS[check_name("dataset", name, LAYOUTS)]
+    root = Path(data_root)
+    check_folder(name, root, expected="the folder that holds the datasets")
+    tried = [root / place for place in layout.places]
+    found = next((place for place in tried if place.is_dir()), None)
+    if found is None:
+        raise DatasetNotFoundError(
+            f"dataset {name}: {tried[0]} is not there",
+            expected=f"{layout.about} ({layout.get})",
+            found=f"none of {', '.join(map(str, tried[1:]))} either" if tried[1:] else None,
+            hint=f"--dataset {name}=PATH, if it lies elsewhere; see docs/datasets.md",
+        )
+    return read_layout(layout, found)
+
+
+def read_layout(layout: Layout, folder: Path) -> Dataset:
+    """A known dataset from the folder that holds it.
+
+    Raises:
+        DatasetError: where it lies in another layout, or its images have another size.
+    """
+    dataset = layout.read(layout.name, folder, layout.label_space)
+    if layout.image_size is not None:
+        _check_size(dataset, layout.image_size)
+    return replace(
+        dataset, framing=layout.framing, image_size=layout.image_size, factors=dict(layout.factors), keep=layout.keep
+    )
+
+
+def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
+    """Look at the first image; the others are checked when they are decoded."""
+    from PIL import Image
+
+    first = dataset.samples[0]
+    path = f"{dataset.root}/{first.path or first.key}"
+    if first.row is not None:
+        return
+    try:
+        with Image.open(path) as image:
+            found = image.size
+    except Exception:  # an image that cannot be decoded is recorded when its turn comes
+        return
+    if found != expected:
+        raise DatasetError(
+            f"dataset {dataset.name}: {path} has another size than the set that its authors distribute",
+            expected=f"{expected[0]} x {expected[1]} pixels",
+            found=f"{found[0]} x {found[1]}",
+            hint=f"for images of your own choose another name than {dataset.name}",
+        )
+
+
+def locate_suite(
+    names: Sequence[str], given: Sequence[str], data_root: str | os.PathLike[str] | None
+) -> tuple[list[Dataset], list[tuple[str, QubastoreError]]]:
+    """The datasets of a suite that are not given, looked for under a folder.
+
+    Args:
+        names: Names of the suite's datasets.
+        given: Names of those that need not be looked for.
+        data_root: The folder.
+
+    Returns:
+        What was found, and (name, error) for the others.
+
+    Raises:
+        DatasetNotFoundError: where the folder itself is not there.
+    """
+    if data_root is not None:
+        check_folder("root", Path(data_root), expected="the folder that holds the datasets")
+    found: list[Dataset] = []
+    missing: list[tuple[str, QubastoreError]] = []
+    for name in names:
+        if name in given:
+            continue
+        try:
+            if data_root is None or name not in LAYOUTS:
+                raise DatasetNotFoundError(
+                    f"dataset {name}: no path was given",
+                    expected=f"--dataset {name}=PATH" + (", or --data-root DIR" if name in LAYOUTS else ""),
+                )
+            found.append(locate(name, data_root))
+        except DatasetError as error:
+            missing.append((name, error))
+    return found, missing
+
+
+def expand(name: str) -> list[str]:
+    """The names of the datasets that a name means: `imagenet-c` means its 75 cells, `pug` its ten factor sets."""
+    cells = [each for each in LAYOUTS if each.startswith(f"{name}/")]
+    return cells or [name]
+
+
+def parse_dataset(
+    text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Dataset]:
+    """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING][,order=ORDER]`, or a known `NAME` under `data_root`.
+
+    Of `imagenet-c`, parts that are missing are said, and the rest goes on.
+
+    Raises:
+        UsageError: where a name without a path is none of the known ones, or there is no data root.
+        DatasetError: as `locate` and `own_datasets`.
+    """
+    head, *pairs = re.split(r",(?=(?:layout|framing|order)=)", text)
+    options = dict(pair.split("=", 1) for pair in pairs)
+    name, equals, path = head.partition("=")
+    if not name or (equals and not path):
+        raise UsageError(
+            f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
+        )
+    if equals:
+        return own_datasets(name, path, options.get("layout"), options.get("framing"), say, order=options.get("order"))
+    for option in ("layout", "order"):
+        if option in options:
+            raise UsageError(
+                f"{text!r} gives the option {option}, but no path",
+                hint=f"--dataset {name}=PATH,{option}={options[option]}",
+            )
+    if "framing" in options:
+        check_name("framing", options["framing"], FRAMINGS)
+    known = {each.partition("/")[0] for each in LAYOUTS} | set(LAYOUTS)
+    if name not in known:
+        check_name("dataset", name, sorted(each for each in known if "/" not in each))
+    if data_root is None:
+        raise UsageError(
+            f"{text!r} says no path, and there is no --data-root to look in",
+            expected="NAME=PATH, or a known NAME with --data-root DIR",
+            hint=f"--dataset {name} --data-root /data",
+        )
+    found, missing = locate_suite(expand(name), [], data_root)
+    _say_missing(found, missing, say)
+    return [replace(dataset, framing=options.get("framing", dataset.framing)) for dataset in found]
+
+
+def _say_missing(
+    found: Sequence[Dataset], missing: Sequence[tuple[str, QubastoreError]], say: Callable[[str], None]
+) -> None:
+    """Name what is missing of a set.
+
+    Raises:
+        DatasetError: where nothing was found, or a part cannot be read.
+    """
+    unreadable = [error for _, error in missing if not isinstance(error, DatasetNotFoundError)]
+    if missing and (unreadable or not found):
+        raise (unreadable or [missing[0][1]])[0]
+    if missing:
+        say(left_out([error for _, error in missing], len(missing) + len(found)))
+
+
+def left_out(missing: Sequence[QubastoreError], n_parts: int) -> str:
+    """The line that names what is missing of a set of `n_parts`: the first with its path, the others counted."""
+    more = f", and {len(missing) - 1} more of its {n_parts} parts" if len(missing) > 1 else ""
+    return f"left out: {missing[0].what}{more}"
+
+
+def own_datasets(
+    name: str,
+    path: str | os.PathLike[str],
+    layout: str | None = None,
+    framing: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    order: str | None = None,
+) -> list[Dataset]:
+    """The dataset, or the datasets, of a folder.
+
+    Args:
+        name: Its name. A name of `LAYOUTS` is read as that dataset, unless `layout` says otherwise.
+        path: Its folder.
+        layout: A name of `OWN_LAYOUTS`; None means class folders.
+        framing: How its images become inputs; None means `model`, or what is usual for a known dataset.
+        say: Takes a line about parts of `imagenet-c` that are missing.
+        order: Of class folders of one's own, one of `labels.ORDERS`; None means by code points.
+
+    Raises:
+        UsageError: on an unknown layout, framing or order, or an order for a layout without classes of one's own.
+        DatasetError: where the folder does not hold what the layout says.
+    """
+    if framing is not None:
+        check_name("framing", framing, FRAMINGS)
+    if order is not None:
+        check_name("order", order, ORDERS)
+        if layout == "splits" or (layout is None and len({*expand(name)} & {*LAYOUTS}) > 0):
+            raise UsageError(
+                f"dataset {name}: an order is for class folders of one's own",
+                found=f"the layout {layout}" if layout else f"the known dataset {name}",
+                hint="leave order= out",
+            )
+    if layout is not None:
+        found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path), order)
+    elif name in LAYOUTS:
+        found = [read_layout(LAYOUTS[name], Path(path))]
+    elif len(expand(name)) > 1:
+        found = []
+        missing: list[tuple[str, QubastoreError]] = []
+        check_folder(name, Path(path))
+        for cell in map(LAYOUTS.__getitem__, expand(name)):
+            places = [Path(path, each) for each in cell.parts]
+            place = next((each for each in places if each.is_dir()), places[0])
+            try:
+                check_folder(cell.name, place)
+                found.append(read_layout(cell, place))
+            except DatasetError as error:
+                missing.append((cell.name, error))
+        _say_missing(found, missing, say)
+    else:
+        found = [image_folder(name, path, order=order)]
+    return [replace(dataset, framing=framing) for dataset in found] if framing else found
+
+
+OWN_LAYOUTS: dict[str, Callable[[str, Path, str | None], list[Dataset]]] = {
+    "class": class_layout,
+    "corruption/severity/class": corruption_layout,
+    "shape-texture": shape_texture_layout,
+    "splits": splits_layout,
+}
+"""Layouts for datasets of one's own: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`;
+train, val and test of another task, for probes."""
