@@ -38,7 +38,7 @@ class Bench:
         from qubastore.evaluators.actor import Evaluator
         from qubastore.evaluators.loaders import ModelSource, describe
         from qubastore.evaluators.messages import Settings
-        from qubastore.models import ModelSpec
+        from qubastore.models.spec import ModelSpec
 
         source = ModelSource.of(ModelSpec.parse(f"python:{file}:{name}"))
         model = describe(source.load())

@@ -330,7 +330,7 @@ def decoding(folder: Path) -> Iterator[Row]:
     from torchvision.transforms import v2
 
     from qubastore.evaluators.images import open_image, prepare
-    from qubastore.models import Preprocessing
+    from qubastore.models.preprocessing import Preprocessing
 
     del folder
     torch.set_num_threads(1)

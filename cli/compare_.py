@@ -123,7 +123,7 @@ def _write_comparisons(tables: Sequence[tuple[str, str, Table]], format_: str, o
 
 def _are_models(store: Store, names: tuple[str, ...]) -> bool:
     """Whether the names mean models: one is of the store, of a loader or of the zoo; a slip in another is told then."""
-    from qubastore.models import LOADERS
+    from qubastore.models.spec import LOADERS
 
     known = {row[0] for row in store.rows("select model from model_names union select name from models")}
     return any(name in known or name.startswith(("zoo:", *(f"{loader}:" for loader in LOADERS))) for name in names)

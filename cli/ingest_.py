@@ -124,8 +124,8 @@ def command(
     """
     from qubastore.evaluators.configuration import read_configuration
     from qubastore.evaluators.sources import find_datasets
+    from qubastore.models.zoo import expand_models
     from qubastore.store import open_store
-    from qubastore.zoo import expand_models
 
     asked = read_configuration(config)
     asked.options.update(

@@ -149,7 +149,7 @@ def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, outp
 def _show_zoo(group: str | None, format_: str, output: str | None) -> None:
     """The study's models and what they are today; they come from the package, so no store is needed."""
     from qubastore.cli.present import write_rows
-    from qubastore.zoo import REFERENCE_SUITES, in_group, whole_zoo
+    from qubastore.models.zoo import REFERENCE_SUITES, in_group, whole_zoo
 
     entries = whole_zoo() if group is None else in_group(group)
     studies = {entry.study for entry in entries if entry.study_preprocess}

@@ -28,9 +28,10 @@ from qubastore.evaluators.loaders.fixed_images import not_repeatable
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.resolution import at_resolution
 from qubastore.files import DataFiles
-from qubastore.fingerprints import same_answers
 from qubastore.hashing import canonical_json
-from qubastore.models import Model, Preprocessing
+from qubastore.models.fingerprints import same_answers
+from qubastore.models.model import Model
+from qubastore.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

@@ -22,11 +22,11 @@ from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.schedule import IngestReport, Scheduler
 from qubastore.evaluators.sources import find_suite
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
+from qubastore.models.zoo import expand_models
 from qubastore.outputs import KINDS
 from qubastore.store import Store
 from qubastore.suites import Role, Suite
-from qubastore.zoo import expand_models
 
 
 def ingest(

@@ -22,7 +22,7 @@ from qubastore.conditions import Shift
 from qubastore.datasets.parquet import read_image
 from qubastore.errors import DatasetError
 from qubastore.hashing import content_hash
-from qubastore.models import Preprocessing
+from qubastore.models.preprocessing import Preprocessing
 
 READ_ATTEMPTS = 4
 _FILTERS = {

@@ -18,10 +18,12 @@ from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, ModelSource, describe
 from qubastore.evaluators.loaders.checkpoints import RULES
 from qubastore.evaluators.loaders.features import no_features
-from qubastore.fingerprints import Fingerprint
-from qubastore.models import Model, ModelSpec, Preprocessing
+from qubastore.models.fingerprints import Fingerprint
+from qubastore.models.model import Model
+from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.recognition import NAME_LENGTH, recognise
+from qubastore.models.spec import ModelSpec
 from qubastore.outputs import DEFAULT_KEEP, KINDS
-from qubastore.recognition import NAME_LENGTH, recognise
 from qubastore.runs import Run, default_shard_size, place
 from qubastore.store import Store
 from qubastore.suites import Suite

@@ -23,8 +23,9 @@ from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
 from qubastore.hashing import canonical_json
-from qubastore.models import Model, ModelSpec
-from qubastore.recognition import recognise
+from qubastore.models.model import Model
+from qubastore.models.recognition import recognise
+from qubastore.models.spec import ModelSpec
 from qubastore.store import Store
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.engine import quote
 from qubastore.errors import UsageError, check_name
+from qubastore.models.zoo import TUNINGS, read_zoo
 from qubastore.ranking import check_condition, choose_pool, of_source
 from qubastore.store import Store
 from qubastore.study_pairs import COMPARISONS, read_pairs
 from qubastore.suites import QUBA
-from qubastore.zoo import TUNINGS, read_zoo
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from qubastore.datasets.label_spaces import label_space
 from qubastore.derived import Recipe, check_unchanged, derive, read_vectors, states
 from qubastore.errors import UsageError
 from qubastore.hashing import part_of
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.naming import RunName, complete_runs_of, named_model, named_run, run_text
 from qubastore.outputs import log_sum, project
 from qubastore.store import Store

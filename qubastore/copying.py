@@ -15,7 +15,7 @@ from qubastore import outputs
 from qubastore.commit import Failure, Shard, commit_shards
 from qubastore.completion import complete_runs
 from qubastore.errors import StoreError
-from qubastore.fingerprints import Fingerprint
+from qubastore.models.fingerprints import Fingerprint
 from qubastore.naming import named_model
 from qubastore.store import Store
 

@@ -21,7 +21,7 @@ from qubastore.conditions import SIGNIFICANT_BITS
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import StoreError
 from qubastore.hashing import identifier
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.runs import Run
 from qubastore.store import Store
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qubastore.completion import complete_runs
 from qubastore.derived import Recipe, derive
 from qubastore.errors import UsageError, check_name
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.naming import complete_runs_of, named_model
 from qubastore.store import Store
 

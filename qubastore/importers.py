@@ -17,7 +17,7 @@ from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.datasets.label_spaces import IMAGENET_1K, imagenet_synsets
 from qubastore.errors import ImportDataError, UsageError
 from qubastore.hashing import content_hash
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.runs import Run
 from qubastore.store import Store
 

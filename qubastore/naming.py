@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import UsageError, did_you_mean
+from qubastore.models.zoo import PREFIX, in_group
 from qubastore.runs import place
 from qubastore.store import Store
-from qubastore.zoo import PREFIX, in_group
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import IMAGENET_1K, VALIDATION_FILE, real_labels
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.outputs import KINDS
 from qubastore.runs import Run
 from qubastore.suites import Suite

@@ -21,9 +21,11 @@ from qubastore import engine, fence, schema, views
 from qubastore.attachments import Attachment, Beside
 from qubastore.attachments import noted as noted_attachments
 from qubastore.boundary import translated, uninterrupted
+from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import StoreError, StoreNotFoundError, UsageError
 from qubastore.files import PATIENCE, DataFiles
 from qubastore.location import Location, locate
+from qubastore.published import SOURCE, read_table
 from qubastore.turns import LOCK_TIMEOUT, STANDING_STILL, AdvisoryTurn, FileTurn, Turn
 
 if TYPE_CHECKING:
@@ -415,7 +417,6 @@ def _init_postgres(location: Location) -> Store:
 
 def _fill(store: Store) -> None:
     """Schema, views, published table: all of it, or nothing."""
-    from qubastore.published import load_published
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         schema.migrate(connection, schema.migrations(), since=0)
@@ -425,6 +426,21 @@ def _fill(store: Store) -> None:
     with translated():
         store._connection.execute(f"call {engine.CATALOG}.set_option('data_inlining_row_limit', {engine.INLINE_ROWS})")
     store.write(work)
+
+
+def load_published(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put the published rows into a new store."""
+    from qubastore.registry import insert
+
+    columns = ("model", "label", "architecture", "pretraining", "paradigm", "paper", "loader", "loader_id")
+    table = read_table(SOURCE)
+    insert(connection, "published_models", [(SOURCE, *(row[column] for column in columns)) for row in table])
+    results = [
+        (SOURCE, row["model"], dimension.name, float(row[dimension.column]))
+        for row in table
+        for dimension in DIMENSIONS
+    ]
+    insert(connection, "published_results", results)
 
 
 def _is_store(store: Store) -> bool:

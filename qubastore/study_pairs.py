@@ -7,10 +7,10 @@ else differs between the two.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from qubastore.published import read_table
 
 COMPARISONS = {
     "adversarial-training": ("supervised", "adversarially trained"),
@@ -54,5 +54,4 @@ class StudyPair:
 @cache
 def read_pairs() -> tuple[StudyPair, ...]:
     """Every pair, comparison by comparison."""
-    with files("qubastore.published").joinpath("pairs.csv").open(encoding="utf-8") as file:
-        return tuple(StudyPair(**row) for row in csv.DictReader(file))
+    return tuple(StudyPair(**row) for row in read_table("pairs"))

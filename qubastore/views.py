@@ -2,7 +2,7 @@
 
 The order in which they are made is derived from the SQL. `metrics`, `dimensions`, `dimension_names`, `suites` and
 others are views too, made from the tables in `qubastore.metrics`, `qubastore.dimensions`, `qubastore.suites`,
-`qubastore.zoo` and `qubastore.published`, so that a name or a unit stands in one place.
+`qubastore.models.zoo` and `qubastore.published`, so that a name or a unit stands in one place.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.engine import quote
 from qubastore.hashing import identifier
 from qubastore.metrics import METRICS
+from qubastore.models.zoo import whole_zoo
 from qubastore.published.faults import difference_causes, known_differences
 from qubastore.study_pairs import read_pairs
 from qubastore.suites import BUILT_IN
-from qubastore.zoo import whole_zoo
 
 if TYPE_CHECKING:
     import duckdb
@@ -189,7 +189,7 @@ def _table_views() -> list[View]:
         ),
         _values_view(
             "zoo",
-            "The models of both studies and what they are called once they are measured (qubastore/zoo.py).",
+            "The models of both studies and what they are called once they are measured (qubastore/models/zoo.py).",
             "One row per study and model.",
             {
                 "study": "hesse2025 (the published table has it) or vishniakov2023",

@@ -8,7 +8,7 @@ from qubastore import outputs, registry
 from qubastore.commit import Shard, commit_shard
 from qubastore.completion import complete_runs
 from qubastore.datasets.dataset import Dataset, Sample
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.runs import Run
 from qubastore.store import Store
 

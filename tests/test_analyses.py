@@ -16,9 +16,9 @@ from qubastore.analyses import _pairs, comparison, correlations, holm, study_com
 from qubastore.cli.main import cli
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import QueryError, UsageError
+from qubastore.models.zoo import read_zoo
 from qubastore.ranking import explain, rank
 from qubastore.study_pairs import COMPARISONS, read_pairs
-from qubastore.zoo import read_zoo
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def real():
         module, config = importlib.import_module(path.stem).lite0()
     finally:
         sys.path.remove(str(path.parent))
-    from qubastore.models import Preprocessing
+    from qubastore.models.preprocessing import Preprocessing
 
     prepare = Preprocessing.from_timm(config, "lite0")
     folder = image_folder("imagenet-val", shared("data", "imagenet-500")).limited(12)
@@ -167,7 +167,7 @@ def test_ingest_under_attacks(store, tiny_models, images):
     assert ingest(store, [spec], {"noise": images}, conditions=conditions).images == 3 * 22
     assert store.rows(query) == before
     from qubastore.evaluators.loaders import ModelSource
-    from qubastore.models import ModelSpec
+    from qubastore.models.spec import ModelSpec
 
     loaded = ModelSource.of(ModelSpec.parse(spec)).load()
     folder = image_folder("noise", images)

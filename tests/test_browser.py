@@ -17,10 +17,10 @@ import qubastore
 from qubastore.attachments import attach
 from qubastore.cli.main import cli
 from qubastore.intervals import rank_intervals
+from qubastore.models.zoo import read_zoo
 from qubastore.published.faults import known_faults
 from qubastore.report.collect import collect
 from qubastore.report.page import render
-from qubastore.zoo import read_zoo
 from tests.runs import add_tiny_suite
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]

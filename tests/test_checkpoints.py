@@ -14,7 +14,7 @@ import torch
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.evaluators.loaders.state_dicts import load_weights, read_weights
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 
 
 def network():

@@ -10,7 +10,7 @@ from torch import nn
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, describe
 from qubastore.evaluators.loaders.features import find_classifier
-from qubastore.models import Preprocessing
+from qubastore.models.preprocessing import Preprocessing
 
 CONFIG = {"input_size": (3, 8, 8)}
 

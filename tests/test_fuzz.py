@@ -22,7 +22,7 @@ from qubastore.evaluators.configuration import read_configuration
 from qubastore.human import import_human
 from qubastore.importers import import_predictions
 from qubastore.location import locate
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 from qubastore.naming import named_model
 from qubastore.ranking import final_weights, rank
 from qubastore.suites import suite_from_table

@@ -16,9 +16,10 @@ from qubastore.errors import ModelError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
 from qubastore.evaluators.loaders.fixed_images import check_repeatable, fixed_pixels
-from qubastore.fingerprints import DOUBLE, SINGLE, TOLERANCES, Fingerprint, same_answers
-from qubastore.models import Model, ModelSpec
-from qubastore.recognition import is_unverified, recognise
+from qubastore.models.fingerprints import DOUBLE, SINGLE, TOLERANCES, Fingerprint, same_answers
+from qubastore.models.model import Model
+from qubastore.models.recognition import is_unverified, recognise
+from qubastore.models.spec import ModelSpec
 from qubastore.registry import register_model
 
 NET = """
@@ -337,5 +338,5 @@ def test_two_specs_of_one_model_are_told(store, net, images):
 
 
 def test_importing_fingerprints_needs_no_torch():
-    code = "import qubastore.fingerprints, qubastore.recognition, sys; print('torch' in sys.modules)"
+    code = "import qubastore.fingerprints, qubastore.models.recognition, sys; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -20,7 +20,7 @@ from qubastore.errors import DatasetError, ModelError
 from qubastore.evaluators import images
 from qubastore.evaluators.images import SampleFile, decode, open_image, prepare
 from qubastore.evaluators.loaders.torchvision import preprocessing
-from qubastore.models import Preprocessing
+from qubastore.models.preprocessing import Preprocessing
 from tests.conftest import shared
 
 

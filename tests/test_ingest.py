@@ -23,7 +23,7 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, IngestError, ModelError, OutputError, StoreError, UsageError
 from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders import ModelSource
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 from qubastore.outputs import output_columns
 from tests.conftest import TINY_MODELS, write_images
 

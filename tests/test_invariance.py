@@ -12,7 +12,7 @@ from qubastore.errors import ResolutionError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.images import SampleFile, decode, prepare, shifted
 from qubastore.evaluators.resolution import at_resolution
-from qubastore.models import Preprocessing
+from qubastore.models.preprocessing import Preprocessing
 from tests.conftest import write_images
 from tests.test_images import noise
 

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from qubastore.errors import ModelError, OutputError, QubastoreError, UsageError
 from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe, weights_hash
-from qubastore.models import ModelSpec, Preprocessing
+from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.spec import ModelSpec
 
 
 def load(text):

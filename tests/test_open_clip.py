@@ -14,7 +14,7 @@ from qubastore.evaluators.images import prepare
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.evaluators.loaders.open_clip import Texts, load, preprocessing, read_source, read_templates, resolve
 from qubastore.evaluators.rescore import rescore
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 from tests.conftest import write_images
 
 ARCHITECTURE = "ViT-S-32-alt"

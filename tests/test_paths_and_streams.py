@@ -19,7 +19,7 @@ from qubastore.errors import UsageError, check_text
 from qubastore.evaluators.cluster import cluster
 from qubastore.evaluators.loaders.open_clip import read_source
 from qubastore.location import locate
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 from tests.runs import add_run
 
 ODD = "we ird*?[x]'q\",é日"

@@ -338,8 +338,8 @@ def test_two_copies_at_once_copy_everything_once(url, store):
 
 KILLED_INIT = """
 import os, signal, sys
-from qubastore import published, store
-published.load_published = lambda connection: os.kill(os.getpid(), signal.SIGKILL)
+from qubastore import store
+store.load_published = lambda connection: os.kill(os.getpid(), signal.SIGKILL)
 store.init(sys.argv[1])
 """
 

@@ -21,7 +21,7 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.locating import own_datasets
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders import ModelSource
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 from qubastore.transforms import adaptive_calibration
 from tests.conftest import shared
 from tests.test_ingest import everything, plain_loop
@@ -220,7 +220,7 @@ def test_invariance_is_that_of_a_plain_loop(real, photographs):
     """Accuracy, probability of the right class and consistency, from torchvision's transforms over the same images."""
     from torchvision.transforms import v2
 
-    from qubastore.models import Preprocessing
+    from qubastore.models.preprocessing import Preprocessing
 
     loaded = ModelSource.of(ModelSpec.parse(lite0())).load()
     own = loaded.preprocessing

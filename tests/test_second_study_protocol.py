@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 
 from qubastore.conditions import Condition
 from qubastore.evaluators.images import SampleFile, decode
-from qubastore.models import Preprocessing
+from qubastore.models.preprocessing import Preprocessing
 from qubastore.suites import BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE
 from tests.conftest import SHARED
 

@@ -38,7 +38,7 @@ from qubastore.errors import (
 )
 from qubastore.location import locate
 from qubastore.metrics import METRICS
-from qubastore.models import Model
+from qubastore.models.model import Model
 from qubastore.registry import insert, register_dataset, register_model, remove_model, remove_run
 from tests.runs import add_run, write_shard
 

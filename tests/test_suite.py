@@ -262,7 +262,7 @@ def test_show_dimensions_of_a_model(store, root, counting):
     ingest(store, [counting], suite="quba", data_root=root, dry_run=True)
     from qubastore import registry
     from qubastore.evaluators.loaders import ModelSource, describe
-    from qubastore.models import ModelSpec
+    from qubastore.models.spec import ModelSpec
 
     model = describe(ModelSource.of(ModelSpec.parse(counting)).load())
     store.write(lambda connection: registry.register_model(connection, model))

@@ -14,7 +14,7 @@ from qubastore.datasets.catalogue import LAYOUTS
 from qubastore.datasets.label_spaces import LABEL_SPACES, imagenet_synsets, label_space
 from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.metrics import METRICS
-from qubastore.models import LOADERS
+from qubastore.models.spec import LOADERS
 from qubastore.suites import QUBA, QUBA_REFERENCE, ROLES
 from tests.conftest import shared
 

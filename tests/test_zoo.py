@@ -7,9 +7,10 @@ import re
 import pytest
 
 from qubastore.errors import ModelError, UsageError
-from qubastore.models import ModelSpec, Preprocessing
+from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.spec import ModelSpec
+from qubastore.models.zoo import expand_models, groups, in_group, read_zoo
 from qubastore.naming import named_model
-from qubastore.zoo import expand_models, groups, in_group, read_zoo
 from tests.runs import add_run
 
 EXACT = [entry for entry in read_zoo() if entry.is_exact]

@@ -1,4 +1,4 @@
-"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `qubastore.models` names them.
+"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `models/spec.py` names them.
 
 A loader never returns another model than the one asked for: what cannot be had is an error with the nearest names.
 """
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from qubastore.errors import ModelError, QubastoreError, check_name, in_one_line
 from qubastore.evaluators.cost import forward_cost
-from qubastore.models import OUTPUT_TYPES, Model, ModelSpec, Preprocessing
+from qubastore.models.model import Model
+from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.spec import OUTPUT_TYPES, ModelSpec
 
 if TYPE_CHECKING:
     import torch

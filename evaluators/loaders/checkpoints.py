@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qubastore.errors import ModelError, in_one_line
 from qubastore.evaluators.loaders.fixed_images import package_versions
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch

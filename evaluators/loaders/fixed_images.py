@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.errors import ModelError, QubastoreError, in_one_line
-from qubastore.fingerprints import DOUBLE, SINGLE, VERSION, Fingerprint, same_answers
-from qubastore.models import Preprocessing
+from qubastore.models.fingerprints import DOUBLE, SINGLE, VERSION, Fingerprint, same_answers
+from qubastore.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.evaluators.loaders import Head, LoadedModel, SourceFile, weights_hash
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
-from qubastore.models import ModelSpec, Preprocessing
+from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from qubastore.errors import ModelError, UsageError, check_text, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile, check_module, read_preprocessing
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
 
 
 def revision(spec: ModelSpec) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from qubastore.errors import ModelError, did_you_mean
 from qubastore.evaluators.loaders import LoadedModel, SourceFile
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
-from qubastore.models import ModelSpec, Preprocessing
+from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.spec import ModelSpec
 
 
 def revision(spec: ModelSpec) -> str | None:

@@ -6,13 +6,12 @@ and the evidence for it; docs/published.md has the rules that mark rows. The vie
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 from qubastore.dimensions import DIMENSIONS
+from qubastore.published import read_table
 
 FAULT = "fault"
 PROTOCOL = "protocol"
@@ -83,7 +82,7 @@ def difference_causes() -> dict[str, Cause]:
     """Every kind of difference, by its short name."""
     return {
         row["what"]: Cause(row["what"], row["kind"], row["divisor"] == "yes", row["says"], row["evidence"])
-        for row in _read("difference_causes.csv")
+        for row in read_table("difference_causes")
     }
 
 
@@ -100,7 +99,7 @@ def known_differences() -> tuple[Difference, ...]:
             row["detail"],
             tuple(row["reproduced_in"].split()),
         )
-        for row in _read("known_differences.csv")
+        for row in read_table("known_differences")
     )
 
 
@@ -129,8 +128,3 @@ def reasons(differences: Iterable[Difference]) -> dict[str, str]:
         before = found.get(each.dimension)
         found[each.dimension] = f"{before}; {each.reason}" if before else each.reason
     return found
-
-
-def _read(name: str) -> list[dict[str, str]]:
-    with files("qubastore.published").joinpath(name).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))

@@ -1,4 +1,4 @@
--- What tells networks apart that weights and descriptions do not (qubastore/fingerprints.py). Models recorded before have
+-- What tells networks apart that weights and descriptions do not (qubastore/models/fingerprints.py). Models recorded before have
 -- no row here until they are loaded again.
 
 create table fingerprints (

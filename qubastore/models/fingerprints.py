@@ -18,10 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 DOUBLE, SINGLE = "float64", "float32"
+
+
 TOLERANCES = {DOUBLE: 1e-6, SINGLE: 1e-4}
 """Largest difference of two answers that are the same, relative to the largest of all answers."""
+
+
 _DIGEST_BITS = {DOUBLE: 24, SINGLE: 15}
 """Bits of the largest answer that a digest keeps: steps of at most 1.2e-7 and 6.1e-5 of it, below the tolerance."""
+
+
 VERSION = 1
 """Raised when the images change: fingerprints of different versions say nothing about one another."""
 

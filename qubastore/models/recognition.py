@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qubastore.fingerprints import Fingerprint
 from qubastore.hashing import canonical_json
-from qubastore.models import Model
+from qubastore.models.fingerprints import Fingerprint
+from qubastore.models.model import Model
 
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """`Store.rows`."""
+
 
 NAME_LENGTH = 6
 """Digits of a model's id that follow its name where several models share the name."""

@@ -8,19 +8,20 @@ that, any other suite the model's own (docs/decisions/0020).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
-from qubastore.models import ModelSpec
+from qubastore.models.spec import ModelSpec
+from qubastore.published import SOURCE, read_table
 
 PREFIX = "zoo:"
 
+
 REFERENCE_SUITES = {"quba-reference": "hesse2025", "beyond-imagenet-reference": "vishniakov2023"}
 """Suite that follows a study's protocol -> the study whose models it takes with the study's preprocessing."""
+
 
 TUNINGS = ("supervised", "fine-tuned", "linear probe", "zero-shot")
 """How a model came to ImageNet's classes: trained on ImageNet-1k's labels alone; pretrained on something else
@@ -98,8 +99,13 @@ class ZooEntry:
 BEYOND_IMAGENET = "beyond-imagenet"
 """The group of the second study's models."""
 
+
 _SUPERVISED = {"study": "vishniakov2023", "study_preprocess": "224/0.875/bilinear", "tuning": "fine-tuned"}
+
+
 _CLIP = {"study": "vishniakov2023", "tuning": "zero-shot"}
+
+
 _SECOND_STUDY = (
     ZooEntry(
         "deit3-base-21k",
@@ -148,22 +154,20 @@ def whole_zoo() -> tuple[ZooEntry, ...]:
 @cache
 def read_zoo() -> tuple[ZooEntry, ...]:
     """The 326 of the QUBA study, in the order of the published table."""
-    folder = files("qubastore.published")
-    with folder.joinpath("hesse2025.csv").open(encoding="utf-8") as table, folder.joinpath("zoo.csv").open() as specs:
-        loadable = {row["model"]: row for row in csv.DictReader(specs)}
-        return tuple(
-            ZooEntry(
-                row["model"],
-                row["architecture"],
-                row["pretraining"],
-                row["paradigm"],
-                loadable[row["model"]]["spec"],
-                loadable[row["model"]]["needs"],
-                study_preprocess=loadable[row["model"]]["study_preprocess"],
-                tuning=loadable[row["model"]]["tuning"],
-            )
-            for row in csv.DictReader(table)
+    loadable = {row["model"]: row for row in read_table("zoo")}
+    return tuple(
+        ZooEntry(
+            row["model"],
+            row["architecture"],
+            row["pretraining"],
+            row["paradigm"],
+            loadable[row["model"]]["spec"],
+            loadable[row["model"]]["needs"],
+            study_preprocess=loadable[row["model"]]["study_preprocess"],
+            tuning=loadable[row["model"]]["tuning"],
         )
+        for row in read_table(SOURCE)
+    )
 
 
 def groups() -> list[str]:

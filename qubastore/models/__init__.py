@@ -1,0 +1,1 @@
+"""Models: how users name them, how images become their inputs, what tells one from another, and the zoo."""

@@ -1,0 +1,108 @@
+"""How a user names a model: `loader:name[,option=value...]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from qubastore.errors import UsageError, check_name, check_text, did_you_mean
+from qubastore.models.preprocessing import Preprocessing
+
+LOADERS = ("timm", "torchvision", "open_clip", "python")
+
+
+OPTIONS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
+
+
+OUTPUT_TYPES = ("logits", "probabilities")
+
+
+WEIGHTS = ("ema", "raw")
+"""What a checkpoint may hold both of: weights as training left them, and their exponential moving average."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How a user names a model: `loader:name[,option=value...]`.
+
+    Attributes:
+        loader: One of `LOADERS`.
+        target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
+        options: `checkpoint` (a local file, or an address whose file name ends in its hash), `weights` (`ema` or `raw`,
+            of a checkpoint that holds both; EMA without it), `num_classes`, `name` (a name of one's own), `output_type`
+            (`probabilities` for a network that ends in a softmax); for all but `python`, `preprocess`
+            (`224/0.95/bicubic`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
+            `temperature` (divides the logits).
+    """
+
+    loader: str
+    target: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        """Read `loader:name,option=value`.
+
+        Raises:
+            UsageError: on an unknown loader or option.
+        """
+        head, *pairs = re.split(r",(?=\w+=)", check_text("the model", text))
+        loader, colon, target = head.partition(":")
+        if loader not in LOADERS or not colon or not target:
+            raise UsageError(
+                f"{text!r} names no model",
+                expected=f"LOADER:NAME with a loader of {', '.join(LOADERS)}, as in timm:resnet50.a1_in1k",
+                hint=did_you_mean(loader, LOADERS) or f"timm:{head}" if not colon else did_you_mean(loader, LOADERS),
+            )
+        options = dict(pair.split("=", 1) for pair in pairs)
+        for option in options:
+            if option not in OPTIONS:
+                raise UsageError(
+                    f"{text!r}: unknown option {option!r}",
+                    expected=f"one of {', '.join(OPTIONS)}",
+                    hint=did_you_mean(option, OPTIONS),
+                )
+        if "num_classes" in options and not (options["num_classes"].isdecimal() and int(options["num_classes"]) > 0):
+            raise UsageError(
+                f"{text!r}: num_classes is {options['num_classes']!r}", expected="a whole number from 1 up"
+            )
+        if "output_type" in options:
+            check_name("output_type", options["output_type"], OUTPUT_TYPES)
+        if "weights" in options:
+            check_name("weights", options["weights"], WEIGHTS)
+            if "checkpoint" not in options:
+                raise UsageError(f"{text!r}: weights is for a checkpoint that holds raw and EMA weights")
+        for option in ("checkpoint", "num_classes"):
+            if option in options and loader == "python":
+                raise UsageError(
+                    f"{text!r}: {option} is for loaders that build the network themselves",
+                    hint="let the function in the file load its weights",
+                )
+        if "preprocess" in options:
+            if loader == "python":
+                raise UsageError(
+                    f"{text!r}: preprocess is for {', '.join(LOADERS[:-1])}",
+                    expected="the preprocessing that the factory returns",
+                )
+            Preprocessing.pinned(options["preprocess"], repr(text))
+        for option in ("templates", "temperature"):
+            if option in options and loader != "open_clip":
+                raise UsageError(f"{text!r}: {option} is for open_clip models, which have a text side")
+        return cls(loader, target, options)
+
+    def display(self, target: str | None = None) -> str:
+        """How the model is called in the store: `name=` if given, else loader, target and what changes the model.
+
+        Args:
+            target: The target in full, where the user may have typed a part of it.
+        """
+        if "name" in self.options:
+            return self.options["name"]
+        files = ("checkpoint", "templates")
+        parts = [f"{key}={PurePath(value).name if key in files else value}" for key, value in self.options.items()]
+        return ",".join([f"{self.loader}:{target or self.target}", *parts])
+
+    def __str__(self) -> str:
+        return ",".join([f"{self.loader}:{self.target}", *(f"{key}={value}" for key, value in self.options.items())])
