@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from qubastore.crossed import Crossed, Multipliers
-from qubastore.estimates import Estimate
-from qubastore.sampling_units import Units
+from qubastore.statistics.crossed import Crossed, Multipliers
+from qubastore.statistics.estimates import Estimate
+from qubastore.statistics.sampling_units import Units
 
 DESIGNS = ((200, 63, 19), (200, 160, 48), (1200, 160, 48))
 """Images, shape images, textures: a sixth of cue-conflict's images, with parts to scale or all, and all."""

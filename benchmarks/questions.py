@@ -243,7 +243,7 @@ def _storage(folder: Path, logits: np.ndarray, kept: int) -> Row:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from qubastore.outputs import round_significant
+    from qubastore.statistics.scores import round_significant
 
     flat = pa.array(logits.reshape(-1))
     column = pa.ListArray.from_arrays(pa.array(np.arange(len(logits) + 1, dtype=np.int32) * 1000), flat)
@@ -270,7 +270,7 @@ def _storage(folder: Path, logits: np.ndarray, kept: int) -> Row:
 
 def bootstrap(folder: Path) -> Iterator[Row]:
     """1,000 resamples of 50,000 samples: accuracy, ECE, class balance."""
-    from qubastore.bootstrap import Draws, resample
+    from qubastore.statistics.bootstrap import Draws, resample
 
     del folder
 

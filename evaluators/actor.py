@@ -32,6 +32,7 @@ from qubastore.hashing import canonical_json
 from qubastore.models.fingerprints import same_answers
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
+from qubastore.statistics import scores
 
 if TYPE_CHECKING:
     import torch
@@ -345,9 +346,9 @@ class Evaluator:
                 if held.capturing:
                     held.watch_features()
                 logits, features = self._forward(held, inputs, request.condition, first_labels, seeds)
-                outputs.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
+                scores.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
                 seconds = time.perf_counter() - started
-                columns = outputs.output_columns(logits, labels, label_space(request.label_space))
+                columns = scores.output_columns(logits, labels, label_space(request.label_space))
                 collected[model_id].add(sample_ids, logits, features, columns, seconds)
             except Exception as error:  # whatever one model does, the others go on
                 result.errors[model_id] = self._failure(model_id, error)
@@ -446,10 +447,10 @@ class Evaluator:
             ids = np.asarray(collected.sample_ids, np.int32)
             tables = {"outputs": outputs.outputs_table(run_id, ids, collected.columns())}
             if "logits" in keep:
-                rounded = outputs.round_significant(np.concatenate(collected.logits), bits)
+                rounded = scores.round_significant(np.concatenate(collected.logits), bits)
                 tables["logits"] = outputs.vectors_table(run_id, ids, rounded)
             if "features" in keep:
-                rounded = outputs.round_significant(np.concatenate(collected.features), bits)
+                rounded = scores.round_significant(np.concatenate(collected.features), bits)
                 tables["features"] = outputs.vectors_table(run_id, ids, rounded)
             written = outputs.write_shard(DataFiles(self._settings.data_path), run_id, request.shard, tables)
         return Shard(

@@ -25,8 +25,8 @@ from qubastore.evaluators.plan import Plan, PlannedRun
 from qubastore.evaluators.preflight import token
 from qubastore.evaluators.progress import Display, title
 from qubastore.evaluators.staff import POLL_SECONDS, Hired, Staff, cause_of
-from qubastore.outputs import label_matrix
 from qubastore.registry import forget_unsupported, note_unsupported
+from qubastore.statistics.scores import label_matrix
 from qubastore.store import Store
 
 DECODE_CHUNK = 32

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from qubastore.analyses import Table
-from qubastore.bootstrap import RESAMPLES
 from qubastore.differences import checked_level, of_resamples
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
@@ -24,6 +23,7 @@ from qubastore.published.faults import (
 )
 from qubastore.resampling import LEVEL, Resampler
 from qubastore.run_grain import RunGrain
+from qubastore.statistics.bootstrap import RESAMPLES
 from qubastore.store import Store
 from qubastore.suites import QUBA, QUBA_REFERENCE
 

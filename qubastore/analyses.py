@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +17,23 @@ from qubastore.engine import quote
 from qubastore.errors import UsageError, check_name
 from qubastore.models.zoo import TUNINGS, read_zoo
 from qubastore.ranking import check_condition, choose_pool, of_source
+from qubastore.statistics.tests import holm, signed_rank, spearman
 from qubastore.store import Store
 from qubastore.study_pairs import COMPARISONS, read_pairs
 from qubastore.suites import QUBA
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
+
 
 MIN_MODELS = 3
 """Models that a correlation is over, at least."""
+
+
 TUNING = "tuning"
 """A column of the zoo that models can be grouped by beside those of `rankable`."""
+
+
 MIN_PAIRS = 5
 """Pairs that a paired test is over, at least."""
 
@@ -86,7 +90,7 @@ def correlations(
         ]
         rho = p = None
         if len(pairs) >= MIN_MODELS and all(len(set(values)) > 1 for values in zip(*pairs, strict=True)):
-            rho, p = _spearman(*np.array(pairs).T)
+            rho, p = spearman(*np.array(pairs).T)
         rows.append((one.name, other.name, rho, p, len(pairs)))
     notes = [f"{len(models)} {used} models; Spearman's rho, two-sided p"]
     sources = sorted({model["source"] for model in models})
@@ -227,41 +231,6 @@ def _comparison(
     return Table(columns, [(*row, p) for row, p in zip(rows, corrected, strict=True)], notes + _faults(used))
 
 
-def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Spearman's rho and its two-sided p from the t approximation, as scipy.stats.spearmanr has them.
-
-    Importing scipy.stats alone takes a third of a second, which a command that only asks should not.
-    """
-    import numpy as np
-    from scipy.special import stdtr
-
-    ranks: list[NDArray[np.float64]] = []
-    for values in (x, y):
-        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-        # Equal values share the mean of their ranks.
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
-    rho = float(np.clip(np.corrcoef(ranks[0], ranks[1])[0, 1], -1, 1))
-    freedom = len(x) - 2
-    if abs(rho) == 1:
-        return rho, 0.0
-    return rho, float(2 * stdtr(freedom, -abs(rho) * np.sqrt(freedom / ((1 + rho) * (1 - rho)))))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction; tests without a p-value count for nothing.
-
-    >>> holm([0.01, None, 0.04, 0.03])
-    [0.03, None, 0.06, 0.06]
-    """
-    order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, index) in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p))
-        corrected[index] = highest
-    return corrected
-
-
 def _compare(
     dimension: Dimension,
     a: Sequence[dict[str, Any]],
@@ -282,7 +251,7 @@ def _compare(
     p: float | None
     if pairs:
         differences = np.array([x - y for x, y in both])
-        effect, p = _signed_rank(differences) if len(both) >= MIN_PAIRS else (None, None)
+        effect, p = signed_rank(differences) if len(both) >= MIN_PAIRS else (None, None)
         test = "wilcoxon" if len(both) >= MIN_PAIRS else None
         if both:
             of_pairs = (*(statistics.median(side) for side in zip(*both, strict=True)), float(np.median(differences)))
@@ -292,22 +261,6 @@ def _compare(
         test = "mann-whitney"
     figures = (*medians, medians[0] - medians[1], effect, test, len(both), *of_pairs, p)
     return (dimension.name, dimension.better, len(left), len(right), *figures)
-
-
-def _signed_rank(differences: Any) -> tuple[float, float]:
-    """Matched-pairs rank-biserial correlation and Wilcoxon's p; pairs without a difference are left out."""
-    import numpy as np
-    from scipy import stats
-
-    kept = differences[differences != 0]
-    if not len(kept):
-        return 0.0, 1.0
-    ranks = stats.rankdata(np.abs(kept))
-    effect = float((ranks[kept > 0].sum() - ranks[kept < 0].sum()) / ranks.sum())
-    with warnings.catch_warnings():
-        # Ties make SciPy fall back from the exact distribution to the normal approximation, and say so.
-        warnings.simplefilter("ignore")
-        return effect, float(stats.wilcoxon(kept).pvalue)
 
 
 def _pairs(

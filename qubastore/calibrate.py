@@ -22,7 +22,7 @@ from qubastore.errors import UsageError
 from qubastore.hashing import part_of
 from qubastore.models.model import Model
 from qubastore.naming import RunName, complete_runs_of, named_model, named_run, run_text
-from qubastore.outputs import log_sum, project
+from qubastore.statistics.scores import log_sum, project
 from qubastore.store import Store
 
 if TYPE_CHECKING:

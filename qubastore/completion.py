@@ -19,6 +19,8 @@ from qubastore import registry
 from qubastore.datasets.label_spaces import IMAGENET_1K, LabelSpace, label_space
 from qubastore.metrics import METRICS, Metric
 from qubastore.run_grain import RunGrain
+from qubastore.statistics.bins import bin_rows, class_rows
+from qubastore.statistics.class_logits import class_logits
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-N_BINS = 15
-"""Confidence bins of equal width."""
+
 _RUNS_AT_ONCE = 64
 """Runs that are summed up in one transaction."""
 
@@ -56,6 +57,7 @@ _CUE_COUNTS = """
     order by category
 """
 """Decisions for shape and for texture, where the two differ; counts, so their order does not matter."""
+
 
 _WITH_CUES = """
     select distinct runs.run_id from runs join samples using (dataset_id)
@@ -170,39 +172,6 @@ def _sums(store: Store, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
     )
 
 
-def class_rows(
-    label: NDArray[np.int32], correct: NDArray[np.bool_], truth: NDArray[np.float64] | None
-) -> list[tuple[Any, ...]]:
-    """Per class: class, n, n_correct, mean and population std of the probability of the truth (None without)."""
-    import numpy as np
-
-    if not len(label):
-        return []
-    order = np.argsort(label, kind="stable")
-    classes, starts = np.unique(label[order], return_index=True)
-    rows: list[tuple[Any, ...]] = []
-    for value, members in zip(classes, np.split(order, starts[1:]), strict=True):
-        mean = std = None
-        if truth is not None:
-            mean = math.fsum(truth[members]) / len(members)
-            std = math.sqrt(math.fsum((truth[members] - mean) ** 2) / len(members))
-        rows.append((int(value), len(members), int(correct[members].sum()), mean, std))
-    return rows
-
-
-def bin_rows(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[tuple[Any, ...]]:
-    """Per confidence bin that has samples: bin 1..15, n, n_correct, summed confidence; (lo, hi], 0 in the first."""
-    import numpy as np
-
-    edges = np.linspace(0, 1, N_BINS + 1)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left"), 1, N_BINS)
-    return [
-        (number, int(inside.sum()), int(correct[inside].sum()), math.fsum(confidence[inside]))
-        for number in range(1, N_BINS + 1)
-        if (inside := bins == number).any()
-    ]
-
-
 def _store_metrics(store: Store) -> None:
     """Compute the metrics that complete runs lack, in this release's versions: transforms first, views next.
 
@@ -301,20 +270,6 @@ def kept_logits(store: Store, run_id: str) -> tuple[NDArray[np.float32], NDArray
     return matrix, labels, label_space(space)
 
 
-def own_logits(logits: NDArray[np.float32], space: LabelSpace) -> NDArray[np.float32] | None:
-    """Logits whose softmax are the probabilities of the classes of a label space; None where none are."""
-    import numpy as np
-
-    from qubastore.outputs import project
-
-    if space.rule == "identity":
-        return logits
-    # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
-    if space.rule in ("argmax", "none") or not len(logits):
-        return None
-    return project(logits, space).astype(np.float32)
-
-
 def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
     """Transform metrics of a run from its kept logits, which are read once."""
     matrix, labels, space = kept_logits(store, run_id)
@@ -325,7 +280,7 @@ def _transformed(store: Store, metrics: Sequence[Metric], run_id: str) -> list[M
         if metric.label_space:
             if space.name == IMAGENET_1K and len(labels):
                 value = float(compute(matrix, labels, label_space(metric.label_space)))
-        elif (own := own_logits(matrix, space)) is not None:
+        elif (own := class_logits(matrix, space)) is not None:
             value = float(compute(own, labels))
         rows.append((run_id, metric.name, metric.version, value if math.isfinite(value) else None))
     return rows

@@ -23,6 +23,7 @@ from qubastore.errors import StoreError
 from qubastore.hashing import identifier
 from qubastore.models.model import Model
 from qubastore.runs import Run
+from qubastore.statistics import scores
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ def _shard(store: Store, run: Run, number: int, recipe: Recipe, space: str) -> S
     if len(ids):
         logits = recipe.compute(ids, vectors)
         labels = read_labels(store, run.dataset_id, first, end)[ids - first]
-        columns = outputs.output_columns(logits, labels, label_space(space))
-        rounded = outputs.round_significant(logits, SIGNIFICANT_BITS[run.precision])
+        columns = scores.output_columns(logits, labels, label_space(space))
+        rounded = scores.round_significant(logits, SIGNIFICANT_BITS[run.precision])
         tables = {
             "outputs": outputs.outputs_table(run.run_id, ids, columns),
             "logits": outputs.vectors_table(run.run_id, ids, rounded),
@@ -205,13 +206,13 @@ def read_vectors(
 
 
 def read_labels(store: Store, dataset_id: str, first: int, end: int) -> NDArray[np.int32]:
-    """The right classes of the samples of a range, as `outputs.label_matrix`."""
+    """The right classes of the samples of a range, as `scores.label_matrix`."""
     rows = store.rows(
         "select labels from label_sets where dataset_id = ? and label_set = ? and sample_id >= ? and sample_id < ?"
         " order by sample_id",
         [dataset_id, registry.DATASET_LABELS, first, end],
     )
-    return outputs.label_matrix([row[0] for row in rows])
+    return scores.label_matrix([row[0] for row in rows])
 
 
 def _failures(store: Store, runs: Sequence[str], first: int, end: int) -> tuple[Failure, ...]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qubastore.analyses import Table, holm
-from qubastore.bootstrap import RESAMPLES
+from qubastore.analyses import Table
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.naming import RunName, complete_runs_of, named_model
 from qubastore.pairs import Pair, left_out
 from qubastore.resampling import LEVEL, Answer, Estimate, Resampler
+from qubastore.statistics.bootstrap import RESAMPLES
+from qubastore.statistics.tests import holm
 from qubastore.store import Store
 from qubastore.suites import QUBA
 

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qubastore.bootstrap import Draws
-from qubastore.sampling_units import Units, units_of
+from qubastore.statistics.bootstrap import Draws
+from qubastore.statistics.sampling_units import Units, units_of
 from qubastore.store import Store
 
 if TYPE_CHECKING:

@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qubastore.answers import Answer
-from qubastore.bootstrap import RESAMPLES
 from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
-from qubastore.estimates import LEVEL, Estimate, p_value
 from qubastore.naming import named_model
 from qubastore.ranking import Ranking, contributions, front_note, pareto_front, rank
 from qubastore.resampling import Resampler
 from qubastore.scores import score
 from qubastore.stability import ranks
+from qubastore.statistics.bootstrap import RESAMPLES
+from qubastore.statistics.estimates import LEVEL, Estimate, p_value
 from qubastore.store import Store
 from qubastore.suites import QUBA
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qubastore.crossed import Crossed, Spread
+    from qubastore.statistics.crossed import Crossed, Spread
 
 MEASURED = "measured"
 
@@ -200,7 +200,7 @@ def told_apart(
 
     import numpy as np
 
-    from qubastore.analyses import holm
+    from qubastore.statistics.tests import holm
 
     n = len(scores)
     pairs = list(itertools.combinations(range(n), 2))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qubastore.analyses import Table, holm
+from qubastore.analyses import Table
 from qubastore.errors import UsageError
 from qubastore.naming import RunName, complete_runs_of, named_model
+from qubastore.statistics.tests import holm
 from qubastore.store import Store
 
 

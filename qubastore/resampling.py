@@ -20,13 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qubastore.answers import Answer, Without, answers_of, kept, of_shares
-from qubastore.bootstrap import RESAMPLES, Draws, resample, shares
-from qubastore.completion import kept_logits, own_logits
-from qubastore.crossed import Crossed, Multipliers, jackknife
+from qubastore.completion import kept_logits
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
-from qubastore.estimates import LEVEL, Difference, Estimate, p_value
 from qubastore.image_sets import ImageSets
+from qubastore.statistics.bootstrap import RESAMPLES, Draws, resample, shares
+from qubastore.statistics.class_logits import class_logits
+from qubastore.statistics.crossed import Crossed, Multipliers, jackknife
+from qubastore.statistics.estimates import LEVEL, Difference, Estimate, p_value
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class Resampler:
         own: NDArray[np.float32] | None = None
         if with_logits:
             logits, labels, space = kept_logits(self._store, run.run_id)
-            vectors = own_logits(logits, space)
+            vectors = class_logits(logits, space)
             assert vectors is not None, "a run without logits has no calibration error"
             if len(columns["label"]) < len(labels):
                 everything = self._outputs(run, "label", None)

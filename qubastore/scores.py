@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qubastore.dimensions import DIMENSIONS
-from qubastore.estimates import Estimate
+from qubastore.statistics.estimates import Estimate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qubastore.crossed import Crossed
+    from qubastore.statistics.crossed import Crossed
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from qubastore.completion import complete_runs
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.models.model import Model
 from qubastore.runs import Run
+from qubastore.statistics import scores
 from qubastore.store import Store
 
 
@@ -97,9 +98,9 @@ def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "
     """The files of a shard, not committed."""
     logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int32)
     ids = np.arange(first, first + len(labels), dtype=np.int32)
-    tables = {"outputs": outputs.outputs_table(run_id, ids, outputs.output_columns(logits, labels))}
+    tables = {"outputs": outputs.outputs_table(run_id, ids, scores.output_columns(logits, labels))}
     if "logits" in keep:
-        tables["logits"] = outputs.vectors_table(run_id, ids, outputs.round_significant(logits, bits))
+        tables["logits"] = outputs.vectors_table(run_id, ids, scores.round_significant(logits, bits))
     written = outputs.write_shard(store.files, run_id, number, tables)
     return Shard(
         run_id,

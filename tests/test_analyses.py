@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from scipy import stats
 
 import qubastore
-from qubastore.analyses import _pairs, comparison, correlations, holm, study_comparison
+from qubastore.analyses import _pairs, comparison, correlations, study_comparison
 from qubastore.cli.main import cli
 from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import QueryError, UsageError
 from qubastore.models.zoo import read_zoo
 from qubastore.ranking import explain, rank
+from qubastore.statistics.tests import holm
 from qubastore.study_pairs import COMPARISONS, read_pairs
 
 

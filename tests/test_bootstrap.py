@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qubastore.bootstrap import Draws, resample, shares
+from qubastore.statistics.bootstrap import Draws, resample, shares
 
 N, C = 400, 7
 

@@ -14,17 +14,17 @@ from scipy import stats
 import qubastore
 from benchmarks.coverage import EFFECTS, coverage, design
 from qubastore import registry
-from qubastore.bootstrap import Draws, resample, shares
 from qubastore.commit import Failure, commit_shard
 from qubastore.completion import complete_runs
-from qubastore.crossed import Crossed, Multipliers, jackknife, spread, wilson
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
-from qubastore.estimates import Estimate
 from qubastore.intervals import rank_intervals
 from qubastore.resampling import Resampler
-from qubastore.sampling_units import Units, units_of
+from qubastore.statistics.bootstrap import Draws, resample, shares
+from qubastore.statistics.crossed import Crossed, Multipliers, jackknife, spread, wilson
+from qubastore.statistics.estimates import Estimate
+from qubastore.statistics.sampling_units import Units, units_of
 from tests.conftest import shared
 from tests.runs import add_run, write_shard
 

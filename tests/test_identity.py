@@ -338,5 +338,5 @@ def test_two_specs_of_one_model_are_told(store, net, images):
 
 
 def test_importing_fingerprints_needs_no_torch():
-    code = "import qubastore.fingerprints, qubastore.models.recognition, sys; print('torch' in sys.modules)"
+    code = "import qubastore.models.fingerprints, qubastore.models.recognition, sys; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -24,7 +24,7 @@ from qubastore.errors import DatasetError, IngestError, ModelError, OutputError,
 from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders import ModelSource
 from qubastore.models.spec import ModelSpec
-from qubastore.outputs import output_columns
+from qubastore.statistics.scores import output_columns
 from tests.conftest import TINY_MODELS, write_images
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from qubastore.bootstrap import Draws, resample
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.intervals import rank_intervals, tie_groups, told_apart
 from qubastore.resampling import Estimate, Resampler
+from qubastore.statistics.bootstrap import Draws, resample
 from qubastore.transforms import adaptive_calibration
 from tests.runs import CLASSES, SETS, made
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from qubastore.datasets.label_spaces import LabelSpace, label_space
-from qubastore.outputs import output_columns, project
+from qubastore.statistics.scores import output_columns, project
 from qubastore.transforms.matched_accuracy import compute
 
 

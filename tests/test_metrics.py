@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from qubastore.completion import bin_rows
-from qubastore.outputs import round_significant
+from qubastore.statistics.bins import bin_rows
+from qubastore.statistics.scores import round_significant
 from qubastore.transforms import adaptive_calibration
 from tests.runs import add_run
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qubastore.errors import OutputError
-from qubastore.outputs import check_logits, output_columns, parquet_bytes, round_significant, vectors_table
+from qubastore.outputs import parquet_bytes, vectors_table
+from qubastore.statistics.scores import check_logits, output_columns, round_significant
 
 anything = arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32))
 

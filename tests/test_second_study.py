@@ -28,7 +28,7 @@ from qubastore.human import EXPERIMENTS, image_id, import_human
 from qubastore.imagenet_x import FACTORS, METACLASSES, import_imagenet_x
 from qubastore.importers import import_predictions, import_real_labels
 from qubastore.models.zoo import expand_models, in_group
-from qubastore.outputs import label_matrix, output_columns
+from qubastore.statistics.scores import label_matrix, output_columns
 from qubastore.suites import BEYOND_IMAGENET, VTAB_TASKS
 from tests.conftest import shared
 from tests.runs import add_run

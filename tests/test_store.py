@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import qubastore
-from qubastore import schema
+from qubastore import completion, schema
 from qubastore import store as store_module
 from qubastore.commit import Failure, Shard, commit_shard
 from qubastore.completion import complete_runs
@@ -606,12 +606,12 @@ def test_a_store_made_by_a_relative_path_can_be_moved(tmp_path, empty_store, mon
 @pytest.mark.parametrize("meanwhile", ["remove", "replace"])
 def test_sums_over_rows_that_changed_meanwhile_are_not_stored(store, monkeypatch, meanwhile):
     """Another process removes or replaces the run between reading its rows and storing their sums."""
-    from qubastore import completion
+    from qubastore.statistics import bins
 
     run_id = add_run(store, np.eye(4), [0, 1, 2, 3], complete=False)
     dataset_id = store.rows("select dataset_id from datasets")[0][0]
     shard = write_shard(store, run_id, 0, 0, np.eye(4)[::-1], [0, 1, 2, 3])
-    real = completion.class_rows
+    real = bins.class_rows
 
     def change(*arguments):
         monkeypatch.setattr(completion, "class_rows", real)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from qubastore.bootstrap import Draws
+    from qubastore.statistics.bootstrap import Draws
 
 BINS = 15
 _ROWS = 4096

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.datasets.label_spaces import LabelSpace
-from qubastore.outputs import project
+from qubastore.statistics.scores import project
 
 _ROWS = 4096
 

@@ -48,13 +48,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.sampling_units import Units
+from qubastore.statistics.sampling_units import Units
 
 if TYPE_CHECKING:
-    from qubastore.bootstrap import Draws
+    from qubastore.statistics.bootstrap import Draws
 
 
 _LEFT_OUT_AT_ONCE = 1000
+
+
 _FEWEST = 8
 """Degrees of freedom that a kurtosis leaves at least."""
 
@@ -239,7 +241,7 @@ def jackknife(figures: Callable[[Draws], dict[str, NDArray[np.float64]]], n: int
 
     Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 11.
     """
-    from qubastore.bootstrap import Draws
+    from qubastore.statistics.bootstrap import Draws
 
     parts = []
     for first in range(0, n, _LEFT_OUT_AT_ONCE):

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.completion import N_BINS
+from qubastore.statistics.bins import N_BINS
 
 if TYPE_CHECKING:
     from scipy import sparse
 
+
 RESAMPLES = 1000
+
+
 _BLOCK = 64
 
 

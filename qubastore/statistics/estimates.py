@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qubastore.crossed import Crossed, Spread
+    from qubastore.statistics.crossed import Crossed, Spread
+
 
 LEVEL = 0.95
 

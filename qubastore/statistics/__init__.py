@@ -1,0 +1,1 @@
+"""Statistics: pure functions over arrays, which know no store."""

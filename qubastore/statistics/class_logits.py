@@ -1,0 +1,25 @@
+"""Logits of a dataset's own classes, from those that the model gave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qubastore.datasets.label_spaces import LabelSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def class_logits(logits: NDArray[np.float32], space: LabelSpace) -> NDArray[np.float32] | None:
+    """Logits whose softmax are the probabilities of the classes of a label space; None where none are."""
+    import numpy as np
+
+    from qubastore.statistics.scores import project
+
+    if space.rule == "identity":
+        return logits
+    # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
+    if space.rule in ("argmax", "none") or not len(logits):
+        return None
+    return project(logits, space).astype(np.float32)
