@@ -70,7 +70,7 @@ class Bench:
         """Images per second of shards of decoded images in memory: forward passes, narrow columns, files."""
         from qubastore.conditions import Condition
         from qubastore.evaluators.messages import ShardRequest
-        from qubastore.files import DataFiles
+        from qubastore.lake.object_storage import DataFiles
 
         condition = Condition.parse("clean")
         self.evaluator.size(self.model_id, [condition], {})

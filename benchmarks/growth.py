@@ -41,8 +41,8 @@ class Line:
 def completing(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: int) -> Line:
     """Summing up a run and computing its metrics, logits read from the store; sizes are (samples, classes)."""
     import qubastore as package
-    from qubastore.completion import complete_runs
-    from qubastore.registry import SUMMARY_TABLES
+    from qubastore.runs.publish import complete_runs
+    from qubastore.runs.removal import SUMMARY_TABLES
     from tests.runs import add_run
 
     line = Line(what)

@@ -103,7 +103,7 @@ def planning(folder: Path) -> Iterator[Row]:
 def commits(folder: Path) -> Iterator[Row]:
     """A shard of 1,024 samples, its files written: the transaction alone."""
     import qubastore as package
-    from qubastore.commit import commit_shard
+    from qubastore.runs.commit import commit_shard
     from tests.runs import add_run, write_shard
 
     generator = np.random.default_rng(0)
@@ -144,8 +144,8 @@ logits[np.arange(n), labels] += 7
 OURS = """
 import sys, time
 import numpy as np, qubastore
-from qubastore.completion import bin_rows
-from qubastore.transforms import adaptive_calibration
+from qubastore.runs.summaries import bin_rows
+from qubastore.metrics.transforms import adaptive_calibration
 with qubastore.open(sys.argv[1]) as store:
     run = store.rows("select run_id from runs")[0][0]
     started = time.perf_counter()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import qubastore
-from qubastore.metrics import METRICS
+from qubastore.metrics.catalogue import METRICS
+from qubastore.metrics.suites import QUBA
 from qubastore.store import Store
-from qubastore.suites import QUBA
 
 N_MODELS = 326
 

@@ -10,7 +10,7 @@ import click
 from qubastore.cli.options import store_option
 
 if TYPE_CHECKING:
-    from qubastore.attachments import Attachment
+    from qubastore.attachments.attached import Attachment
     from qubastore.store import Store
 
 
@@ -57,7 +57,7 @@ def command(
       qubastore rank --source measured,lab2
       qubastore sql "select model, accuracy from lab2.dimensions"
     """
-    from qubastore.attachments import attach
+    from qubastore.attachments.attach import attach
     from qubastore.store import open_store
 
     given = _parsed(columns)
@@ -79,8 +79,9 @@ def _parsed(columns: tuple[str, ...]) -> dict[str, str]:
 
 def _said(store: Store, made: Attachment) -> list[str]:
     """What was attached, what of it is ranked, and what to type next."""
-    from qubastore.beside import ROWS, tables_at
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.attachments.connect import tables_at
+    from qubastore.attachments.gather import ROWS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     tables = tables_at(store, made)
     lacks = " or ".join(f"{d.column} is null" for d in DIMENSIONS)
@@ -91,7 +92,7 @@ def _said(store: Store, made: Attachment) -> list[str]:
     lines = [f"attached {made.name}: {what} at {made.location}, read where it is"]
     if made.kind == "tables":
         lines += [f"  {made.name}.{table}" for table in list(tables)[:12]]
-    lines += [f"note: {text}" for source, text in store.beside.notes if source == made.name]
+    lines += [f"note: {text}" for source, text in store.at_hand.notes if source == made.name]
     if not counts:
         lines.append("nothing of it is ranked: it has no figures of a suite")
         if made.kind == "tables":

@@ -31,8 +31,8 @@ def command(
       qubastore calibrate --model timm:resnet50.a1_in1k --fit-on imagenet-val --apply-to imagenet-r
       qubastore sql "select model, dataset, ece from calibration order by dataset, ece"
     """
-    from qubastore.calibrate import calibrate
     from qubastore.cli.present import write_rows
+    from qubastore.derived.temperature import calibrate
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:

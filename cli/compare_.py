@@ -71,8 +71,8 @@ def command(
 
     from qubastore.analyses import comparison, study_comparison, values_of
     from qubastore.errors import check_name
+    from qubastore.metrics.study_pairs import COMPARISONS
     from qubastore.store import open_store
-    from qubastore.study_pairs import COMPARISONS
 
     if groups is not None and (names or by or dataset is not None or show != "agreement"):
         raise click.UsageError("--groups is a comparison of its own: give no models, groups, --by, --dataset or --show")

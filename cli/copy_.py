@@ -22,8 +22,8 @@ def command(source: str, target: str, models: tuple[str, ...]) -> None:
       qubastore copy store 'postgres://ann@db/quba?data=s3://bucket/quba'
       qubastore copy 'postgres://ann@db/quba' laptop --model timm:resnet50.a1_in1k
     """
-    from qubastore.copying import copy_store
     from qubastore.errors import StoreNotFoundError
+    from qubastore.maintenance.copy import copy_store
     from qubastore.store import init, open_store
 
     try:

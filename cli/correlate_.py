@@ -55,7 +55,7 @@ def print_heat_map(table: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     console = Console(highlight=False)
     if not console.is_terminal:

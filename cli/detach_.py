@@ -19,7 +19,7 @@ def command(name: str, store_path: str | None) -> None:
     Example:
       qubastore detach lab2
     """
-    from qubastore.attachments import detach
+    from qubastore.attachments.attach import detach
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:

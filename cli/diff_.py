@@ -70,8 +70,8 @@ def command(
     from qubastore import differences
     from qubastore.against_published import against_published
     from qubastore.cli.present import say_resampling, write_rows
+    from qubastore.metrics.suites import QUBA
     from qubastore.store import open_store
-    from qubastore.suites import QUBA
 
     drawn: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
     if against is not None:
@@ -149,7 +149,7 @@ def _print_figures(rows: list[dict[str, Any]]) -> None:
 def _print_published(rows: list[dict[str, Any]]) -> None:
     """Measured and published, model by model."""
     from qubastore.cli.grid import Column, print_grid, styled
-    from qubastore.suites import QUBA_REFERENCE
+    from qubastore.metrics.suites import QUBA_REFERENCE
 
     columns = [Column("dimension"), Column("measured", right=True), Column("interval", right=True)]
     columns += [Column("published", right=True), Column("", folds=True)]

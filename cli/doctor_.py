@@ -10,7 +10,7 @@ import click
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
-    from qubastore.doctor import Fault
+    from qubastore.maintenance.doctor import Fault
 
 COLUMNS = ("check", "run", "found", "mend")
 HARMLESS = ("unfinished_runs", "orphans", "dead_ingests")
@@ -35,8 +35,8 @@ def command(store_path: str | None, deep: bool, repair: bool, format_: str, outp
       qubastore doctor --deep --repair
     """
     from qubastore.cli.present import write_rows
-    from qubastore.doctor import examine
-    from qubastore.doctor import repair as mend
+    from qubastore.maintenance.doctor import examine
+    from qubastore.maintenance.doctor import repair as mend
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=not repair) as store:

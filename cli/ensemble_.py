@@ -37,7 +37,7 @@ def command(
       qubastore sql "select model, accuracy from accuracy where dataset = 'imagenet-val' order by accuracy"
     """
     from qubastore.cli.present import write_rows
-    from qubastore.ensemble import ensemble
+    from qubastore.derived.ensemble import ensemble
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:

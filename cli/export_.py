@@ -25,7 +25,7 @@ def command(folder: str, models: tuple[str, ...], store_path: str | None) -> Non
       qubastore export lab2-export
       qubastore export two-models -m timm:resnet50.a1_in1k -m timm:vit_base_patch16_224.augreg_in1k
     """
-    from qubastore.exporting import export
+    from qubastore.attachments.export import export
     from qubastore.store import open_store
 
     with open_store(store_path) as store:

@@ -31,7 +31,7 @@ def command(store_path: str | None, keep_days: float, older_than: float, dry_run
       qubastore gc --dry-run
       qubastore gc --keep-days 30
     """
-    from qubastore.garbage import collect
+    from qubastore.maintenance.gc import collect
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:

@@ -29,7 +29,7 @@ def predictions(file: str, model: str, dataset: str, labels: str | None, store_p
     Example:
       qubastore import predictions resnet50.csv --model ResNet50 --dataset imagenet-val --labels labels.csv
     """
-    from qubastore.importers import import_predictions
+    from qubastore.importers.predictions import import_predictions
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
@@ -55,7 +55,7 @@ def human(folder: str, store_path: str | None) -> None:
     """
     from pathlib import Path
 
-    from qubastore.human import import_human
+    from qubastore.importers.people import import_human
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
@@ -91,7 +91,7 @@ def imagenet_x(annotations: str | None, store_path: str | None) -> None:
     """
     from pathlib import Path
 
-    from qubastore.imagenet_x import import_imagenet_x
+    from qubastore.importers.imagenet_x import import_imagenet_x
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
@@ -111,7 +111,7 @@ def real(store_path: str | None) -> None:
       qubastore import real
       qubastore sql "select model, n, accuracy from label_set_accuracy where label_set = 'real'"
     """
-    from qubastore.importers import import_real_labels
+    from qubastore.importers.predictions import import_real_labels
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:

@@ -145,7 +145,7 @@ def command(
     with open_store(store_path, read_only=False) as store:
         sets = [*asked.datasets, *(found for text in datasets for found in find_datasets(text, data_root, _say))]
         if asked.suite is not None and not dry_run:
-            from qubastore.registry import replace_suite
+            from qubastore.runs.records import replace_suite
 
             own = asked.suite
             store.write(lambda connection: replace_suite(connection, own))

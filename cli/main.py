@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import click
 
-from qubastore import __version__
 from qubastore.errors import QubastoreError, check_text
+from qubastore.version import __version__
 
 COMMANDS = {
     "init": "Make a store.",

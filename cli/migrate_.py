@@ -18,7 +18,7 @@ def command(store_path: str | None) -> None:
     Example:
       qubastore migrate --store results
     """
-    from qubastore.store import migrate
+    from qubastore.lake.creation import migrate
 
     before, after = migrate(store_path)
     if before == after:

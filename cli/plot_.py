@@ -13,7 +13,7 @@ import click
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
-    from qubastore.naming import RunName
+    from qubastore.runs.lookup import RunName
     from qubastore.store import Store
 
 MAX_BAR, MIN_BAR = 60, 10
@@ -48,7 +48,7 @@ def reliability(model: str, dataset: str | None, store_path: str | None, format_
       qubastore plot reliability --model A --format csv
     """
     from qubastore.cli.present import write_rows
-    from qubastore.naming import complete_runs_of, named_model, named_run
+    from qubastore.runs.lookup import complete_runs_of, named_model, named_run
     from qubastore.store import open_store
 
     with open_store(store_path) as store:

@@ -54,8 +54,8 @@ def command(
       qubastore sql "select model, task, method, test_accuracy from probe_accuracy"
     """
     from qubastore.cli.present import write_rows
-    from qubastore.naming import complete_runs_of, named_model
-    from qubastore.probes import probe, probe_tasks
+    from qubastore.derived.probes import probe, probe_tasks
+    from qubastore.runs.lookup import complete_runs_of, named_model
     from qubastore.store import open_store
 
     if (train is None) != (test is None) or (val and not train):

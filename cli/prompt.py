@@ -97,7 +97,7 @@ def run_prompt(store: Store, answer: Callable[[str], None]) -> None:
         if text == ".help":
             click.echo(HELP)
         elif text == ".views":
-            from qubastore.views import all_views
+            from qubastore.lake.views import all_views
 
             for view in sorted(all_views(), key=lambda view: view.name):
                 click.echo(f"{click.style(view.name, bold=True)}  {view.summary}")
@@ -116,7 +116,7 @@ def is_whole(text: str) -> bool:
 
 def completions(store: Store) -> list[str]:
     """Words to complete: tables, views, their columns, macros, SQL keywords."""
-    from qubastore.views import all_views
+    from qubastore.lake.views import all_views
 
     columns = store.rows("select distinct column_name from duckdb_columns() where not internal")
     tables = store.rows("select table_name from duckdb_tables() where not internal")

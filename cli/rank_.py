@@ -9,7 +9,7 @@ import click
 from qubastore.cli.options import output_options, refuse_without, store_option
 
 if TYPE_CHECKING:
-    from qubastore.dimensions import Dimension
+    from qubastore.metrics.dimensions import Dimension
     from qubastore.ranking import Explanation, Ranking
     from qubastore.store import Store
 
@@ -258,7 +258,7 @@ def parse_weights(texts: tuple[str, ...]) -> dict[str, float]:
 def print_table(ranking: Ranking) -> None:
     """The ranking as a table that fits the terminal, best value of each dimension marked."""
     from qubastore.cli.grid import Column, print_grid, print_note
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     index = {name: position for position, name in enumerate(ranking.columns)}
     shown = [d for d in DIMENSIONS if any(row[index[d.name]] is not None for row in ranking.rows)]
@@ -294,7 +294,7 @@ def print_explanation(model: str, explanation: Explanation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     console = Console(highlight=False)
     by_name = {d.name: d for d in DIMENSIONS}
@@ -352,6 +352,6 @@ def _best(dimension: Dimension, values: list[Any]) -> Any:
 
 
 def _reweighted(ranking: Ranking) -> list[Dimension]:
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     return [d for d in DIMENSIONS if ranking.weights[d.name] != d.default_weight]

@@ -26,8 +26,8 @@ def show_intervals(
 ) -> None:
     """Rank with intervals, and print or write that."""
     from qubastore.cli.present import say_resampling, write_rows
-    from qubastore.dimensions import DIMENSIONS
     from qubastore.intervals import rank_intervals
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     ranking, placed = rank_intervals(store, weights, progress=say_resampling, **options)
     placed = placed[:top]
@@ -55,7 +55,7 @@ def _row(each: Placed, fronted: bool) -> list[Any]:
 def _print(ranking: Ranking, placed: Sequence[Placed]) -> None:
     from qubastore.cli.grid import Column, print_grid, print_note
     from qubastore.cli.rank_ import cell, heading
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     mixed = ranking.mixed
     fronted = any(each.on_front is not None for each in placed)

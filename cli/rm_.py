@@ -23,11 +23,12 @@ def run(run: str, yes: bool, store_path: str | None) -> None:
     Example:
       qubastore rm run 1b7b81c2
     """
-    from qubastore.registry import remove_run
+    from qubastore.runs import lookup
+    from qubastore.runs.removal import remove_run
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
-        run_id = store.run_id(run)
+        run_id = lookup.run_id(store, run)
         query = "select model, dataset, condition, precision from run_details where run_id = ?"
         model, dataset, condition, precision = store.rows(query, [run_id])[0]
         title = f"run {run_id}: {model} on {dataset}, {condition}, {precision}"
@@ -49,7 +50,7 @@ def model(model: str, yes: bool, store_path: str | None) -> None:
       qubastore rm model timm:resnet18.a1_in1k
     """
     from qubastore.errors import UsageError, did_you_mean
-    from qubastore.registry import remove_model
+    from qubastore.runs.removal import remove_model
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:

@@ -107,8 +107,8 @@ def command(
 def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, output: str | None) -> None:
     """Each dimension's value, or the runs that lack and the command for each."""
     from qubastore.cli.present import write_rows
+    from qubastore.metrics.suites import BUILT_IN
     from qubastore.missing import collapsed, dimension_states, spec_text
-    from qubastore.suites import BUILT_IN
 
     states = dimension_states(store, model, suite)
     if format_ != "table" or output is not None:
@@ -185,7 +185,7 @@ def _show_views(name: str | None, format_: str, output: str | None) -> None:
     """Views come from the package: they are the same in every store that this release opens."""
     from qubastore.cli.present import write_rows
     from qubastore.errors import UsageError, did_you_mean
-    from qubastore.views import all_views
+    from qubastore.lake.views import all_views
 
     views = {view.name: view for view in sorted(all_views(), key=lambda view: view.name)}
     if name is None and format_ == "table":

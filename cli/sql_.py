@@ -54,13 +54,13 @@ def command(
     if query is None and not prompts:
         query = sys.stdin.read()
     with open_store(store_path, read_only=not write) as store:
-        # What is attached must be at hand before the fence is up.
+        # What is attached must be at hand before the store is restricted.
         if prompts:
-            _reach_all(store)
+            _prepare_all(store)
         else:
-            store.reach(str(query))
+            store.prepare(str(query))
         if not allow_files:
-            store.fence()
+            store.restrict()
         if prompts:
             from qubastore.cli.prompt import run_prompt
 
@@ -69,25 +69,25 @@ def command(
         answer(store, str(query), format_, output)
 
 
-def _reach_all(store: Store) -> None:
+def _prepare_all(store: Store) -> None:
     """Have everything attached at hand; what cannot be had is said, and the prompt goes on."""
     from qubastore.cli.main import report
 
     if store.attachments:
-        from qubastore.beside import reach_all
+        from qubastore.attachments.gather import prepare_all
 
-        for error in reach_all(store):
+        for error in prepare_all(store):
             report(error)
 
 
 def answer(store: Store, query: str, format_: str, output: str | None) -> None:
     """Run the statements of `query` and print the rows of the last."""
-    from qubastore.boundary import translated
     from qubastore.cli.present import write_rows
     from qubastore.errors import UsageError
+    from qubastore.lake.duckdb_errors import translate_errors
 
     connection = store._connection
-    with translated(query):
+    with translate_errors(query):
         statements = connection.extract_statements(query)
         if not statements:
             raise UsageError("there is no query", hint='qubastore sql "from accuracy"')

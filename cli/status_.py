@@ -95,7 +95,7 @@ def command(store_path: str | None, watch: float | None, format_: str, output: s
 
 
 def _runs(store: Store, *, human: bool) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    from qubastore.drivers import NOTED, killed
+    from qubastore.runs.sessions import NOTED, killed
 
     rows = store.rows(RUNS, [killed(store.rows(NOTED))])
     columns = ("model", "dataset", "condition", "precision", "images", "failed", "images_s", "state", "seconds_left")
@@ -105,7 +105,7 @@ def _runs(store: Store, *, human: bool) -> tuple[tuple[str, ...], list[tuple[obj
 
 
 def _drivers(store: Store) -> None:
-    from qubastore.drivers import is_alive
+    from qubastore.runs.sessions import is_alive
 
     for host, process_id, cluster, runs, n_done, n_images, speed, started, silent in store.rows(DRIVERS):
         alive = is_alive(host, process_id)

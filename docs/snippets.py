@@ -92,7 +92,7 @@ def label_spaces() -> str:
 
 def known_differences() -> str:
     """What is known of the published table, as a Markdown table: how many rows each difference marks in a dimension."""
-    from qubastore.published.faults import known_differences
+    from qubastore.metrics.known_differences import known_differences
 
     counts: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
     for each in known_differences():

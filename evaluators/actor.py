@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore import outputs
-from qubastore.commit import Failure, Shard
 from qubastore.conditions import COMPILED, SIGNIFICANT_BITS, Condition
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import IngestError, ModelError, OutputError, QubastoreError, in_one_line
@@ -27,11 +25,13 @@ from qubastore.evaluators.loaders.features import find_classifier, first_tensor,
 from qubastore.evaluators.loaders.fixed_images import not_repeatable
 from qubastore.evaluators.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.resolution import at_resolution
-from qubastore.files import DataFiles
 from qubastore.hashing import canonical_json
+from qubastore.lake.object_storage import DataFiles
 from qubastore.models.fingerprints import same_answers
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
+from qubastore.runs import outputs
+from qubastore.runs.shard import Failure, Shard
 from qubastore.statistics import scores
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from qubastore.conditions import PRECISIONS
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
 from qubastore.errors import UsageError, did_you_mean
+from qubastore.metrics.suite_files import suite_from_table
+from qubastore.metrics.suites import Suite
 from qubastore.models.spec import OPTIONS, ModelSpec
 from qubastore.models.zoo import PREFIX
-from qubastore.suites import Suite, suite_from_table
 
 _OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "conditions": (list, 'a list such as ["clean", "fgsm"]'),

@@ -9,11 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qubastore.completion import complete_runs
 from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import left_out, own_datasets
-from qubastore.drivers import at_work
 from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
 from qubastore.evaluators.batch_size import AUTO, CPU_DEFAULT
 from qubastore.evaluators.cluster import cluster, describe
@@ -22,11 +20,13 @@ from qubastore.evaluators.plan import plan, tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.schedule import IngestReport, Scheduler
 from qubastore.evaluators.sources import find_suite
+from qubastore.metrics.suites import Role, Suite
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models
-from qubastore.outputs import KINDS
+from qubastore.runs.outputs import KINDS
+from qubastore.runs.publish import complete_runs
+from qubastore.runs.sessions import active_session
 from qubastore.store import Store
-from qubastore.suites import Role, Suite
 
 
 def ingest(
@@ -141,7 +141,7 @@ def ingest(
             report.seconds = time.monotonic() - started
             return report
         todo = planned.todo
-        note = at_work(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), address)
+        note = active_session(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), address)
         with note as driver:
             with cluster(address, num_gpus, num_cpus, evaluators_per_gpu) as resources:
                 display.say(f"evaluating on {describe(resources)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qubastore.evaluators.loaders import Head
-from qubastore.registry import exists, insert
+from qubastore.lake.rows import exists, insert
 from qubastore.store import Store
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qubastore.commit import Failure
 from qubastore.conditions import Shift
 from qubastore.datasets.parquet import read_image
 from qubastore.errors import DatasetError
 from qubastore.hashing import content_hash
 from qubastore.models.preprocessing import Preprocessing
+from qubastore.runs.shard import Failure
 
 READ_ATTEMPTS = 4
 _FILTERS = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.commit import Shard
 from qubastore.conditions import CLEAN, Condition
 from qubastore.errors import QubastoreError
+from qubastore.runs.shard import Shard
 
 
 @dataclass(frozen=True)

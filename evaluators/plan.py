@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from qubastore import registry
 from qubastore.conditions import CLEAN, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import label_space
@@ -18,15 +17,16 @@ from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, ModelSource, describe
 from qubastore.evaluators.loaders.checkpoints import RULES
 from qubastore.evaluators.loaders.features import no_features
+from qubastore.metrics.suites import Suite
 from qubastore.models.fingerprints import Fingerprint
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.recognition import NAME_LENGTH, recognise
 from qubastore.models.spec import ModelSpec
-from qubastore.outputs import DEFAULT_KEEP, KINDS
-from qubastore.runs import Run, default_shard_size, place
+from qubastore.runs import records
+from qubastore.runs.outputs import DEFAULT_KEEP, KINDS
+from qubastore.runs.run import Run, default_shard_size, place
 from qubastore.store import Store
-from qubastore.suites import Suite
 
 if TYPE_CHECKING:
     import duckdb
@@ -282,11 +282,11 @@ def _register(
     runs: Iterable[PlannedRun],
 ) -> None:
     for model, revision in identified:
-        registry.register_model(connection, model.model, revision)
+        records.register_model(connection, model.model, revision)
     for dataset in datasets:
-        registry.register_dataset(connection, dataset)
+        records.register_dataset(connection, dataset)
     for planned in runs:
-        registry.register_run(connection, planned.run)
+        records.register_run(connection, planned.run)
 
 
 def _committed(store: Store) -> dict[str, dict[int, set[str]]]:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from qubastore import __version__
 from qubastore.errors import IngestError, QubastoreError
 from qubastore.evaluators.cluster import is_alive
-from qubastore.files import DataFiles
+from qubastore.lake.object_storage import DataFiles
 from qubastore.store import Store
+from qubastore.version import __version__
 
 PATIENCE = 120.0
 """Seconds that a node may take to answer."""

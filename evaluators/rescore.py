@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore import registry
-from qubastore.completion import complete_runs
-from qubastore.derived import Recipe, derive
+from qubastore.derived.recipe import Recipe, derive
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.heads import read_head, store_head
 from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
@@ -26,6 +24,8 @@ from qubastore.hashing import canonical_json
 from qubastore.models.model import Model
 from qubastore.models.recognition import recognise
 from qubastore.models.spec import ModelSpec
+from qubastore.runs import records
+from qubastore.runs.publish import complete_runs
 from qubastore.store import Store
 
 
@@ -188,7 +188,7 @@ def _head(store: Store, new: _New, source_id: str, say: Callable[[str], None]) -
         if torch.cuda.is_available():
             new.loaded.module.cuda()
         head = texts.encode()
-    store.write(lambda connection: registry.register_model(connection, new.model))
+    store.write(lambda connection: records.register_model(connection, new.model))
     store_head(store, new.model.model_id, head)
     return head
 

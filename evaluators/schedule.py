@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from qubastore.commit import check_contents, commit_shards, known_contents
 from qubastore.conditions import Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import label_space
@@ -25,7 +24,8 @@ from qubastore.evaluators.plan import Plan, PlannedRun
 from qubastore.evaluators.preflight import token
 from qubastore.evaluators.progress import Display, title
 from qubastore.evaluators.staff import POLL_SECONDS, Hired, Staff, cause_of
-from qubastore.registry import forget_unsupported, note_unsupported
+from qubastore.runs.commit import check_contents, commit_shards, known_contents
+from qubastore.runs.records import forget_unsupported, note_unsupported
 from qubastore.statistics.scores import label_matrix
 from qubastore.store import Store
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from qubastore.analyses import Table
 from qubastore.differences import checked_level, of_resamples
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
-from qubastore.naming import named_model
-from qubastore.published import SOURCE
-from qubastore.published.faults import (
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.known_differences import (
     FAULT,
     FRAMING,
     PREPROCESSING,
@@ -21,11 +20,12 @@ from qubastore.published.faults import (
     differences_of,
     reasons,
 )
+from qubastore.metrics.suites import QUBA, QUBA_REFERENCE
+from qubastore.published import SOURCE
 from qubastore.resampling import LEVEL, Resampler
-from qubastore.run_grain import RunGrain
+from qubastore.runs.lookup import named_model
 from qubastore.statistics.bootstrap import RESAMPLES
 from qubastore.store import Store
-from qubastore.suites import QUBA, QUBA_REFERENCE
 
 ROUNDING = {"parameters": 0.05}
 """Half of the last digit of a published figure, where it is not the usual one."""
@@ -118,7 +118,7 @@ class _Studied:
 
 def _studied(store: Store, chosen: Sequence[str], suites: Sequence[str]) -> list[_Studied]:
     columns = ", ".join(f"any_value(studied.{d.column})" for d in DIMENSIONS)
-    with RunGrain(store, ["rankable", "studied_models"], source="published") as copy:
+    with Snapshot(store, ["rankable", "studied_models"]) as copy:
         rows = copy.rows(
             f"""
             select stored.stored_as, stored.model, stored.preprocessing, list(distinct measured.suite), {columns}

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
-from qubastore.engine import quote
 from qubastore.errors import UsageError, check_name
+from qubastore.lake.ducklake import quote
+from qubastore.metrics.dimensions import DIMENSIONS, Dimension, named_dimensions
+from qubastore.metrics.study_pairs import COMPARISONS, read_pairs
+from qubastore.metrics.suites import QUBA
 from qubastore.models.zoo import TUNINGS, read_zoo
 from qubastore.ranking import check_condition, choose_pool, of_source
 from qubastore.statistics.tests import holm, signed_rank, spearman
 from qubastore.store import Store
-from qubastore.study_pairs import COMPARISONS, read_pairs
-from qubastore.suites import QUBA
 
 if TYPE_CHECKING:
     pass
@@ -110,9 +110,9 @@ def comparison(
 ) -> Table:
     """Two groups of models, dimension by dimension.
 
-    Models pair up where the list of pairs (`qubastore.study_pairs`) has one in either group. With at least five pairs
-    that take in half of the smaller group, the test is Wilcoxon's signed-rank test over the pairs, else Mann-Whitney's
-    U test. p-values are two-sided and Holm-corrected over the dimensions.
+    Models pair up where the list of pairs (`qubastore.metrics.study_pairs`) has one in either group. With at least five
+    pairs that take in half of the smaller group, the test is Wilcoxon's signed-rank test over the pairs, else
+    Mann-Whitney's U test. p-values are two-sided and Holm-corrected over the dimensions.
 
     Args:
         store: An open store.
@@ -156,7 +156,7 @@ def comparison(
 
 
 def study_comparison(store: Store, name: str, *, suite: str = QUBA.name, source: str = "auto") -> Table:
-    """One of the study's comparisons, over the pairs that `qubastore.study_pairs` lists.
+    """One of the study's comparisons, over the pairs that `qubastore.metrics.study_pairs` lists.
 
     Args:
         store: An open store.

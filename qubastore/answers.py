@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qubastore.dimensions import DIMENSIONS
-from qubastore.run_grain import RunGrain
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def answers_of(store: Store, suite: str) -> dict[str, tuple[dict[str, float], li
     One question for all models, asked of a copy in memory.
     """
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
-    with RunGrain(store, ["measured_dimensions", "dimension_runs"]) as copy:
+    with Snapshot(store, ["measured_dimensions", "dimension_runs"]) as copy:
         rows = copy.rows(f"select model_id, {columns} from measured_dimensions where suite = ?", [suite])
         answers = copy.rows(
             """

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qubastore.analyses import Table
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError, check_name, did_you_mean
-from qubastore.naming import RunName, complete_runs_of, named_model
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.suites import QUBA
 from qubastore.pairs import Pair, left_out
 from qubastore.resampling import LEVEL, Answer, Estimate, Resampler
+from qubastore.runs.lookup import RunName, complete_runs_of, named_model
 from qubastore.statistics.bootstrap import RESAMPLES
 from qubastore.statistics.tests import holm
 from qubastore.store import Store
-from qubastore.suites import QUBA
 
 COLUMNS = (
     *("figure", "a", "a_low", "a_high", "b", "b_low", "b_high"),

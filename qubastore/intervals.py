@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qubastore.answers import Answer
-from qubastore.dimensions import DIMENSIONS, Dimension, named_dimensions
 from qubastore.errors import UsageError
-from qubastore.naming import named_model
+from qubastore.metrics.dimensions import DIMENSIONS, Dimension, named_dimensions
+from qubastore.metrics.suites import QUBA
 from qubastore.ranking import Ranking, contributions, front_note, pareto_front, rank
 from qubastore.resampling import Resampler
+from qubastore.runs.lookup import named_model
 from qubastore.scores import score
 from qubastore.stability import ranks
 from qubastore.statistics.bootstrap import RESAMPLES
 from qubastore.statistics.estimates import LEVEL, Estimate, p_value
 from qubastore.store import Store
-from qubastore.suites import QUBA
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qubastore.datasets.catalogue import LAYOUTS
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
-from qubastore.naming import named_model
-from qubastore.runs import place
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.runs.lookup import named_model
+from qubastore.runs.run import place
 from qubastore.store import Store
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qubastore.analyses import Table
 from qubastore.errors import UsageError
-from qubastore.naming import RunName, complete_runs_of, named_model
+from qubastore.runs.lookup import RunName, complete_runs_of, named_model
 from qubastore.statistics.tests import holm
 from qubastore.store import Store
 

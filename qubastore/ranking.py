@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qubastore import fence
-from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
-from qubastore.engine import quote
+from qubastore.attachments.attached import AttachedDatabase
+from qubastore.attachments.gather import GATHERED, gather
 from qubastore.errors import QueryError, UsageError, check_name, did_you_mean
-from qubastore.published.faults import known_faults
+from qubastore.lake import sandbox
+from qubastore.lake.ducklake import quote
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
+from qubastore.metrics.known_differences import known_faults
+from qubastore.metrics.suites import QUBA, has_study_constants
 from qubastore.ranking_notes import (
     WITH_FAULTS,
     attached_notes,
@@ -21,9 +25,6 @@ from qubastore.ranking_notes import (
     ranking_notes,
     roles_text,
 )
-from qubastore.run_grain import RunGrain
-from qubastore.store import Store
-from qubastore.suites import QUBA, has_study_constants
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,7 +86,7 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
 
 
 def rank(
-    store: Store,
+    store: AttachedDatabase,
     weights: Mapping[str, float] | None = None,
     *,
     suite: str = QUBA.name,
@@ -180,7 +181,7 @@ class Explanation:
 
 
 def explain(
-    store: Store,
+    store: AttachedDatabase,
     model: str,
     weights: Mapping[str, float] | None = None,
     *,
@@ -242,7 +243,7 @@ def not_ranked(model: str, names: Sequence[str]) -> UsageError:
 
 
 def contributions(
-    store: Store,
+    store: AttachedDatabase,
     ranking: Ranking,
     *,
     suite: str = QUBA.name,
@@ -264,7 +265,7 @@ def contributions(
 
 
 def choose_pool(
-    store: Store, where: str | None, suite: str, source: str = "auto", *, without_known_faults: bool = False
+    store: AttachedDatabase, where: str | None, suite: str, source: str = "auto", *, without_known_faults: bool = False
 ) -> None:
     """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
 
@@ -283,7 +284,8 @@ def choose_pool(
     names = source.split(",")
     if len(names) > 1 and {"auto", "all"} & {*names}:
         raise UsageError(f"--source {source}: auto and all stand alone", hint="--source all, or sources by name")
-    with RunGrain(store, ["rankable", "suites"], source=source) as copy:
+    gather(store, source)
+    with Snapshot(store, ["rankable", "suites"], replaced=GATHERED) as copy:
         suites = copy.rows("select suite from suites union select suite from rankable order by suite")
         check_name("suite", suite, [row[0] for row in suites])
         found = copy.rows("select distinct source from rankable where origin = 'published'")
@@ -386,7 +388,7 @@ def _check_choices(suite: str, normalize: str) -> None:
         )
 
 
-def check_condition(store: Store, where: str) -> None:
+def check_condition(store: AttachedDatabase, where: str) -> None:
     """Refuse what is no single condition, and what reads more than the store: the text goes into a query.
 
     Raises:
@@ -398,11 +400,11 @@ def check_condition(store: Store, where: str) -> None:
         "expected": 'a condition over the columns of rankable, as in "accuracy > 0.8 and parameters_m < 30"',
         "hint": "qubastore show views rankable",
     }
-    store.ask(lambda connection: fence.check_condition(connection, where, **words))
+    store.ask(lambda connection: sandbox.check_condition(connection, where, **words))
 
 
 def _nothing_to_rank(
-    store: Store, suite: str, source: str, weights: Mapping[str, float], where: str | None, *, partial: bool
+    store: AttachedDatabase, suite: str, source: str, weights: Mapping[str, float], where: str | None, *, partial: bool
 ) -> UsageError:
     counts = ", ".join(f"count({d.column})" for d in needed_dimensions(weights))
     condition = of_source(source)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from qubastore.attachments import TABLES
-from qubastore.dimensions import DIMENSIONS, Dimension
-from qubastore.engine import quote
+from qubastore.attachments.attached import TABLES, AttachedDatabase
+from qubastore.lake.ducklake import quote
+from qubastore.metrics.dimensions import DIMENSIONS, Dimension
+from qubastore.metrics.known_differences import known_faults
 from qubastore.published import SOURCE
-from qubastore.published.faults import known_faults
-from qubastore.store import Store
 
 WITH_FAULTS = "rankable_with_faults"
 """The pool as it was before figures with a known fault were left out."""
@@ -24,7 +23,7 @@ def needed_dimensions(weights: Mapping[str, float]) -> list[Dimension]:
 
 
 def ranking_notes(
-    store: Store,
+    store: AttachedDatabase,
     rows: Sequence[tuple[Any, ...]],
     columns: Sequence[str],
     weights: Mapping[str, float],
@@ -71,7 +70,7 @@ def ranking_notes(
     return notes + attached_notes(store, source, sources)
 
 
-def _unverified(store: Store, rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> list[str]:
+def _unverified(store: AttachedDatabase, rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> list[str]:
     """The measured models of a ranking that are known by less than what decides their outputs."""
     found = {row[0] for row in store.rows("select model from model_names where identity <> ''")}
     model, source = columns.index("model"), columns.index("source")
@@ -86,7 +85,7 @@ def ranking_faults(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> d
 
 
 def left_out_notes(
-    store: Store,
+    store: AttachedDatabase,
     rows: Sequence[tuple[Any, ...]],
     columns: Sequence[str],
     before: Sequence[tuple[int, str, str]],
@@ -130,10 +129,10 @@ def left_out_notes(
     return [left_out, note]
 
 
-def attached_notes(store: Store, source: str, sources: Sequence[str]) -> list[str]:
+def attached_notes(store: AttachedDatabase, source: str, sources: Sequence[str]) -> list[str]:
     """What a reader must know of the attachments that were asked for."""
     asked = {*source.split(","), *sources}
-    notes = [text for name, text in store.beside.notes if asked & {"all", "attached", name}]
+    notes = [text for name, text in store.at_hand.notes if asked & {"all", "attached", name}]
     unknown = [each.name for each in store.attachments if each.kind == TABLES and each.name in sources]
     if unknown:
         notes.append(f"{', '.join(unknown)}: figures as the tables say; how they were measured is not known here")
@@ -146,7 +145,7 @@ def _mixed(origins: Collection[str]) -> str:
     return "sources are mixed: their figures compare as far as they were measured alike"
 
 
-def roles_text(store: Store, suite: str) -> str:
+def roles_text(store: AttachedDatabase, suite: str) -> str:
     """What a suite asks for: `imagenet-val (50,000 images), 75 parts of imagenet-c (50,000 images)`."""
     rows = store.rows("select distinct dataset, n_samples from suites where suite = ? order by all", [suite])
     sets: dict[str, list[int | None]] = {}

@@ -20,10 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qubastore.answers import Answer, Without, answers_of, kept, of_shares
-from qubastore.completion import kept_logits
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
 from qubastore.image_sets import ImageSets
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.runs.vectors import kept_logits
 from qubastore.statistics.bootstrap import RESAMPLES, Draws, resample, shares
 from qubastore.statistics.class_logits import class_logits
 from qubastore.statistics.crossed import Crossed, Multipliers, jackknife
@@ -234,7 +234,7 @@ class Resampler:
         """The samples of a run, and what makes figures of draws of them."""
         import numpy as np
 
-        from qubastore.transforms import adaptive_calibration
+        from qubastore.metrics.transforms import adaptive_calibration
 
         columns = self._outputs(run, "prediction = label as hit, confidence, label, label_probability", without)
         own: NDArray[np.float32] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qubastore.dimensions import DIMENSIONS
+from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.statistics.estimates import Estimate
 
 if TYPE_CHECKING:

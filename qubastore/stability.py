@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import UsageError
+from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking import Ranking, contributions, not_ranked, rank
 from qubastore.store import Store
 

@@ -1,4 +1,4 @@
 """SQL as data: `schema/` (numbered migrations), `views/` and `macros/` (one SELECT a file, named as what it makes).
 
-`qubastore.schema` applies the first, `qubastore.views` the others.
+`qubastore.lake.migrations` applies the first, `qubastore.lake.views` the others.
 """

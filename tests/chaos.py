@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import qubastore
-from qubastore.doctor import examine
+from qubastore.maintenance.doctor import examine
 from tests.services import S3, Postgres
 from tests.test_cluster import Nodes, numbers, of_cluster, start
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
 
-from qubastore import outputs, registry
-from qubastore.commit import Shard, commit_shard
-from qubastore.completion import complete_runs
+import numpy as np
+import pytest
+
 from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.lake.rows import insert
 from qubastore.models.model import Model
-from qubastore.runs import Run
+from qubastore.runs import outputs, records
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
+from qubastore.runs.run import Run
+from qubastore.runs.shard import Shard
 from qubastore.statistics import scores
 from qubastore.store import Store
 
@@ -80,9 +85,9 @@ def add_run(
     )
 
     def register(connection):
-        registry.register_dataset(connection, data)
-        registry.register_model(connection, model)
-        registry.register_run(connection, run)
+        records.register_dataset(connection, data)
+        records.register_model(connection, model)
+        records.register_run(connection, run)
 
     store.write(register)
     for number in range(run.n_shards):
@@ -130,6 +135,19 @@ SETS = {
     ("random", "clean"): ("random_background", 70),
     ("cues", "clean"): ("cue_conflict", 90),
 }
+
+
+def pretend_schema(patch: pytest.MonkeyPatch, steps: Mapping[int, str]) -> None:
+    """Have stores made with these migrations alone, and without views, as a release before did."""
+    from qubastore.attachments import attached
+    from qubastore.lake import creation, database, migrations
+
+    patch.setattr(migrations, "migrations", lambda: steps)
+    for module in (creation, database):
+        patch.setattr(module, "refresh_views", lambda connection: None)
+    patch.setattr(attached, "noted", lambda connection: ())
+
+
 SKILL = {"good": 2.0, "fair": 1.9, "poor": 0.6}
 
 
@@ -145,7 +163,7 @@ def made(name, dataset, condition, n):
 def add_tiny_suite(store, names=None) -> None:
     """A suite `tiny` with every role, and three models that have all its runs; `names` are what they are called."""
     rows = [("tiny", role, ds, condition, "model", n, "") for (ds, condition), (role, n) in SETS.items()]
-    store.write(lambda c: registry.insert(c, "own_suites", rows))
+    store.write(lambda c: insert(c, "own_suites", rows))
     for number, skill in enumerate(SKILL):
         for (dataset, condition), (role, n) in SETS.items():
             logits, labels = made(skill, dataset, condition, n)

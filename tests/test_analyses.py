@@ -14,12 +14,12 @@ from scipy import stats
 import qubastore
 from qubastore.analyses import _pairs, comparison, correlations, study_comparison
 from qubastore.cli.main import cli
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import QueryError, UsageError
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.study_pairs import COMPARISONS, read_pairs
 from qubastore.models.zoo import read_zoo
 from qubastore.ranking import explain, rank
 from qubastore.statistics.tests import holm
-from qubastore.study_pairs import COMPARISONS, read_pairs
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import qubastore
-from qubastore import exporting
-from qubastore.attachments import attach, detach
+from qubastore.attachments import export as export_module
+from qubastore.attachments.attach import attach, detach
+from qubastore.attachments.export import export
 from qubastore.cli.main import cli
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import (
     ImportDataError,
     QueryError,
@@ -27,11 +27,11 @@ from qubastore.errors import (
     StoreVersionError,
     UsageError,
 )
-from qubastore.exporting import export
 from qubastore.hashing import checksum
 from qubastore.intervals import rank_intervals
+from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking import rank
-from tests.runs import CLASSES, SETS, add_run, dataset_of, made
+from tests.runs import CLASSES, SETS, add_run, dataset_of, made, pretend_schema
 
 NAMES = [d.name for d in DIMENSIONS]
 TIMM = """\
@@ -239,14 +239,14 @@ def test_what_is_gone_is_an_error_where_it_is_asked_for_and_nowhere_else(tiny_su
 
 
 def test_a_prompt_goes_on_without_what_is_gone(tiny_suite, store, tmp_path, timm):
-    from qubastore.beside import reach_all
+    from qubastore.attachments.gather import prepare_all
 
     shutil.copytree(tiny_suite.path, tmp_path / "other")
     attach(store, str(tmp_path / "other"), "lab")
     attach(store, str(timm))
     (tmp_path / "other").rename(tmp_path / "moved")
     with qubastore.open(store.path) as again:
-        assert [error.what.split(",")[0] for error in reach_all(again)] == ["lab"]
+        assert [error.what.split(",")[0] for error in prepare_all(again)] == ["lab"]
         again.fence()
         assert again.rows("select source, count(*) from rankable where origin = 'attached' group by all") == [
             ("timm", 2)
@@ -401,7 +401,7 @@ def test_an_export_is_whole_or_not_there(tiny_suite, tmp_path, monkeypatch):
     def broken(copy):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "_protocol", broken)
+    monkeypatch.setattr(export_module, "_protocol", broken)
     with pytest.raises(KeyboardInterrupt):
         export(tiny_suite, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -660,7 +660,7 @@ def test_a_name_is_taken_once(timm, store, tiny_suite):
     ],
 )
 def test_a_name_from_a_place(path, name):
-    from qubastore.attachments import _name_of
+    from qubastore.attachments.attach import _name_of
 
     assert _name_of(path) == name
 
@@ -741,18 +741,15 @@ def test_a_report_has_attached_rows(tiny_suite, store):
 
 
 def test_a_store_that_is_migrated_has_no_attachments(tmp_path):
-    from qubastore import schema
-    from qubastore import store as store_module
+    from qubastore.lake import creation, migrations
 
-    before = {number: sql for number, sql in schema.migrations().items() if number < 5}
+    before = {number: sql for number, sql in migrations.migrations().items() if number < 5}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "migrations", lambda: before)
-        patch.setattr(store_module, "_refresh_views", lambda connection: None)
-        patch.setattr(store_module, "noted_attachments", lambda connection: ())
+        pretend_schema(patch, before)
         qubastore.init(tmp_path / "store").close()
     with pytest.raises(StoreVersionError, match="qubastore migrate"):
         qubastore.open(tmp_path / "store")
-    store_module.migrate(tmp_path / "store")
+    creation.migrate(tmp_path / "store")
     with qubastore.open(tmp_path / "store") as migrated:
         assert migrated.attachments == ()
 

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 import qubastore
-from qubastore.attachments import attach
+from qubastore.attachments.attach import attach
 from qubastore.cli.main import cli
 from qubastore.intervals import rank_intervals
+from qubastore.metrics.known_differences import known_faults
 from qubastore.models.zoo import read_zoo
-from qubastore.published.faults import known_faults
 from qubastore.report.collect import collect
 from qubastore.report.page import render
 from tests.runs import add_tiny_suite
@@ -315,7 +315,7 @@ def test_all_weights_zero_is_said(page, published):
 
 
 def page_dimensions():
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     return [dimension.name for dimension in DIMENSIONS]
 

@@ -419,7 +419,7 @@ def test_a_configuration_that_is_not_there(tmp_path):
 
 def test_what_cannot_be_said_of_another_tasks_classes(store):
     """calibrate and plot on a transfer set: the reason, no empty plot."""
-    from qubastore.calibrate import calibrate
+    from qubastore.derived.temperature import calibrate
     from tests.runs import dataset_of
 
     data = dataclasses.replace(dataset_of([0, 1, 2, 0], ["a", "b", "c", "d"], "t"), label_space="transfer")
@@ -442,7 +442,7 @@ def test_status_does_not_call_a_killed_ingest_at_work(store):
     """Its note stays when it is killed; the table says the same as the line."""
     import socket
 
-    from qubastore.drivers import is_alive
+    from qubastore.runs.sessions import is_alive
 
     run_id = add_run(store, np.eye(4), [0, 1, 2, 0], shard_size=2, complete=False, name="other")
     store.write(lambda c: c.execute("delete from shards where shard = 1"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import qubastore
-from qubastore.doctor import examine
+from qubastore.maintenance.doctor import examine
 from tests.conftest import write_images
 
 pytestmark = [

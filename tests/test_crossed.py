@@ -13,14 +13,15 @@ from scipy import stats
 
 import qubastore
 from benchmarks.coverage import EFFECTS, coverage, design
-from qubastore import registry
-from qubastore.commit import Failure, commit_shard
-from qubastore.completion import complete_runs
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
 from qubastore.intervals import rank_intervals
+from qubastore.lake.rows import insert
 from qubastore.resampling import Resampler
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
+from qubastore.runs.shard import Failure
 from qubastore.statistics.bootstrap import Draws, resample, shares
 from qubastore.statistics.crossed import Crossed, Multipliers, jackknife, spread, wilson
 from qubastore.statistics.estimates import Estimate
@@ -251,7 +252,7 @@ def store(tmp_path_factory):
     roles = (("clean", "pets"), ("same_background", "same"), ("random_background", "rand"), ("cue_conflict", "cues"))
     with qubastore.init(tmp_path_factory.mktemp("crossed") / "store") as made:
         rows = [("parts", role, name, "clean", "model", None, "") for role, name in roles]
-        made.write(lambda c: registry.insert(c, "own_suites", rows))
+        made.write(lambda c: insert(c, "own_suites", rows))
         for name, skill in (("good", 1.5), ("poor", 0.8)):
             generator = np.random.default_rng(len(name) + ord(name[0]))
             for data in (None, backgrounds("same", 3), backgrounds("rand", 5), cues()):
@@ -353,7 +354,7 @@ def test_models_over_different_images_are_not_paired(tmp_path):
         rows = [
             ("mine", role, name, "clean", "model", None, "") for role, name in (("clean", "pets"), ("shifted", "x"))
         ]
-        store.write(lambda c: registry.insert(c, "own_suites", rows))
+        store.write(lambda c: insert(c, "own_suites", rows))
         for name, n, n_shifted in (("a", 30, 20), ("b", 30, 24), ("c", 33, 24)):
             for dataset, size in (("pets", n), ("x", n_shifted)):
                 labels = [i % 3 for i in range(size)]
@@ -381,7 +382,7 @@ def test_what_both_could_decode_counts(tmp_path):
     a, b = (generator.normal(size=(30, 3)) + np.eye(3)[labels] for _ in range(2))
     a[29] = np.eye(3)[labels[29]] * 9
     with qubastore.init(tmp_path / "store") as store:
-        store.write(lambda c: registry.insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "")]))
+        store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "")]))
         one = add_run(store, a, labels, name="a")
         run_id = _run_with_a_failure(store, b, labels)
         table = of_runs(store, *named_pair(store, one, run_id), resamples=20)

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qubastore
-from qubastore import registry
-from qubastore.calibrate import ALL, FOLDS, calibrate, fit_temperature, fold_of
-from qubastore.commit import commit_shard
-from qubastore.completion import complete_runs
-from qubastore.derived import states as derived_states
-from qubastore.ensemble import average, ensemble
+from qubastore.derived.ensemble import average, ensemble
+from qubastore.derived.recipe import states as derived_states
+from qubastore.derived.temperature import ALL, FOLDS, calibrate, fit_temperature, fold_of
 from qubastore.errors import StoreError, UsageError
+from qubastore.lake.rows import insert
+from qubastore.runs import removal
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
 from tests.runs import add_run, write_shard
 
 N, C = 400, 5
@@ -226,7 +227,7 @@ def test_a_changed_source_empties_what_came_from_it(store, two, data):
     assert not any(states(store).values())
     assert store.rows("select count(*) from accuracy where model = 'both'") == [(0,)]
     derived = [row[0] for row in store.rows("select run_id from derived_runs")]
-    for table in registry.RUN_TABLES:
+    for table in removal.RUN_TABLES:
         if table != "derivations":
             assert store.rows(f"select count(*) from {table} where list_contains(?, run_id)", [derived]) == [(0,)]
     commands = [row[0] for row in store.rows("select command from derived_runs where model = 'both'")]
@@ -244,17 +245,17 @@ def test_a_changed_source_empties_what_came_from_it(store, two, data):
 
 def test_a_removed_source_empties_what_came_from_it(store, two):
     ensemble(store, ["a", "b"], name="both")
-    store.write(lambda c: registry.remove_run(c, two[1]))
+    store.write(lambda c: removal.remove_run(c, two[1]))
     assert states(store) == {"both pets": False}
     assert store.rows("select count(*) from outputs where run_id not in (?, ?)", [two[0], two[2]]) == [(0,)]
 
 
 def test_a_source_that_changes_meanwhile_is_noticed(store, two, data, monkeypatch):
     """Between the read of a shard and its commit: the transaction itself looks."""
-    from qubastore import derived
+    from qubastore.derived import recipe
 
     (_, b), labels = data
-    real = derived._shard
+    real = recipe._shard
 
     def slow(opened, run, number, recipe, space):
         shard = real(opened, run, number, recipe, space)
@@ -262,7 +263,7 @@ def test_a_source_that_changes_meanwhile_is_noticed(store, two, data, monkeypatc
             replace_shard(store, two[0], 0, b[:100], labels[:100])
         return shard
 
-    monkeypatch.setattr(derived, "_shard", slow)
+    monkeypatch.setattr(recipe, "_shard", slow)
     with pytest.raises(StoreError, match="changed meanwhile"):
         ensemble(store, ["a", "b"], name="both")
     monkeypatch.undo()
@@ -275,16 +276,16 @@ def test_a_source_that_changes_meanwhile_is_noticed(store, two, data, monkeypatc
 
 def test_half_a_derived_run_is_finished(store, two, monkeypatch):
     """A kill between two shards: the same command goes on, and nothing is there twice."""
-    from qubastore import derived
+    from qubastore.derived import recipe
 
-    real = derived._shard
+    real = recipe._shard
 
     def killed(opened, run, number, recipe, space):
         if number == 2:
             raise KeyboardInterrupt
         return real(opened, run, number, recipe, space)
 
-    monkeypatch.setattr(derived, "_shard", killed)
+    monkeypatch.setattr(recipe, "_shard", killed)
     with pytest.raises(KeyboardInterrupt):
         ensemble(store, ["a", "b"])
     monkeypatch.undo()
@@ -302,9 +303,9 @@ def test_what_was_read_does_not_depend_on_the_time_zone(store, two):
 
 def test_temperatures_go_with_what_they_were_fitted_on(store, two):
     calibrate(store, "a", fit_on="pets")
-    store.write(lambda c: registry.remove_run(c, two[1]))
+    store.write(lambda c: removal.remove_run(c, two[1]))
     assert store.rows("select count(*) from temperatures") == [(FOLDS + 1,)]
-    store.write(lambda c: registry.remove_run(c, two[0]))
+    store.write(lambda c: removal.remove_run(c, two[0]))
     assert store.rows("select count(*) from temperatures") == [(0,)]
 
 
@@ -324,7 +325,7 @@ def test_a_shard_without_one_decodable_image(store, two):
     store.write(lambda c: c.execute("delete from logits where run_id = ? and sample_id < 100", [two[0]]))
     store.write(lambda c: c.execute("delete from outputs where run_id = ? and sample_id < 100", [two[0]]))
     failures = [(two[0], i, f"k{i}", "broken") for i in range(100)]
-    store.write(lambda c: registry.insert(c, "failures", failures))
+    store.write(lambda c: insert(c, "failures", failures))
     ((_, run),) = ensemble(store, ["a", "b"], datasets=["pets"]).runs
     assert store.rows("select count(*), min(sample_id) from outputs where run_id = ?", [run]) == [(300, 100)]
     assert store.rows("select count(*) from failures where run_id = ?", [run]) == [(100,)]

@@ -14,7 +14,7 @@ from qubastore.against_published import OTHER_INPUT, against_published
 from qubastore.cli.main import cli
 from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
-from qubastore.registry import insert
+from qubastore.lake.rows import insert
 from qubastore.resampling import Resampler
 from qubastore.statistics.bootstrap import Draws
 from qubastore.statistics.tests import holm

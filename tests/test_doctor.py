@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 import qubastore
 from qubastore.cli.main import cli
-from qubastore.commit import commit_shard
-from qubastore.completion import complete_runs
-from qubastore.copying import copy_store
-from qubastore.doctor import DEEP, QUICK, checks, examine, known_files, orphans, repair
-from qubastore.drivers import at_work, is_alive
 from qubastore.errors import StoreError
-from qubastore.garbage import collect
+from qubastore.maintenance.copy import copy_store
+from qubastore.maintenance.doctor import DEEP, QUICK, checks, examine, known_files, orphans, repair
+from qubastore.maintenance.gc import collect
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
+from qubastore.runs.sessions import active_session, is_alive
 from tests.runs import add_run, write_shard
 
 LABELS = np.arange(12) % 4
@@ -278,7 +278,7 @@ def test_the_command_says_where_and_ends_with_1(store, run):
 
 
 def test_who_is_at_work_shows_while_it_lasts(store, run):
-    with at_work(store, [run], 12, None) as driver:
+    with active_session(store, [run], 12, None) as driver:
         assert store.rows("select driver_id, run_ids from drivers") == [(driver, [run])]
         shown = CliRunner().invoke(cli, ["status", "--store", str(store.path)]).output
         assert f"ingest {os.getpid()} on {socket.gethostname()} (its own Ray)" in shown

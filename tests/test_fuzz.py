@@ -19,13 +19,13 @@ from qubastore.conditions import Condition
 from qubastore.datasets.locating import parse_dataset
 from qubastore.errors import QubastoreError
 from qubastore.evaluators.configuration import read_configuration
-from qubastore.human import import_human
-from qubastore.importers import import_predictions
-from qubastore.location import locate
+from qubastore.importers.people import import_human
+from qubastore.importers.predictions import import_predictions
+from qubastore.lake.location import locate
+from qubastore.metrics.suite_files import suite_from_table
 from qubastore.models.spec import ModelSpec
-from qubastore.naming import named_model
 from qubastore.ranking import final_weights, rank
-from qubastore.suites import suite_from_table
+from qubastore.runs.lookup import named_model
 
 N = int(os.environ.get("QUBASTORE_FUZZ", "1"))
 many = settings(max_examples=200 * N, deadline=None, suppress_health_check=list(HealthCheck))
@@ -229,7 +229,7 @@ def test_imported_predictions(tmp_path_factory, empty_store, head, rows, label_h
         except QubastoreError:
             run = None
         if run is not None:
-            from qubastore.registry import remove_model
+            from qubastore.runs.removal import remove_model
 
             (model_id,) = store.rows("select model_id from runs where run_id = ?", [run])[0]
             store.write(lambda c: remove_model(c, model_id))

@@ -20,7 +20,7 @@ from qubastore.models.fingerprints import DOUBLE, SINGLE, TOLERANCES, Fingerprin
 from qubastore.models.model import Model
 from qubastore.models.recognition import is_unverified, recognise
 from qubastore.models.spec import ModelSpec
-from qubastore.registry import register_model
+from qubastore.runs.records import register_model
 
 NET = """
 import json, pathlib, torch

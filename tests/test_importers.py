@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qubastore.errors import QubastoreError
-from qubastore.importers import import_predictions
-from qubastore.registry import register_dataset
+from qubastore.importers.predictions import import_predictions
+from qubastore.runs.records import register_dataset
 from tests.conftest import shared
 from tests.runs import dataset_of
 

@@ -12,9 +12,9 @@ from scipy import stats
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.intervals import rank_intervals, tie_groups, told_apart
+from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.resampling import Estimate, Resampler
 from qubastore.statistics.bootstrap import Draws, resample
-from qubastore.transforms import adaptive_calibration
 from tests.runs import CLASSES, SETS, made
 
 RESAMPLES = 40

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from qubastore.datasets.label_spaces import LabelSpace, label_space
+from qubastore.metrics.transforms.matched_accuracy import compute
 from qubastore.statistics.scores import output_columns, project
-from qubastore.transforms.matched_accuracy import compute
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qubastore.errors import UsageError
-from qubastore.location import locate
+from qubastore.lake.location import locate
 
 
 def test_a_folder(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.statistics.bins import bin_rows
 from qubastore.statistics.scores import round_significant
-from qubastore.transforms import adaptive_calibration
 from tests.runs import add_run
 
 N, C = 3000, 20
@@ -198,12 +198,12 @@ def test_a_run_without_logits_has_no_ace(store):
 def test_a_metric_of_a_new_version_is_computed_anew(store, data, monkeypatch):
     import dataclasses
 
-    from qubastore import completion
+    from qubastore.runs import metrics, publish
 
     add_run(store, *data)
-    raised = tuple(dataclasses.replace(m, version=2) if m.name == "ece" else m for m in completion.METRICS)
-    monkeypatch.setattr(completion, "METRICS", raised)
+    raised = tuple(dataclasses.replace(m, version=2) if m.name == "ece" else m for m in metrics.METRICS)
+    monkeypatch.setattr(metrics, "METRICS", raised)
     store.write(lambda c: c.execute("update run_metrics set value = 99 where metric = 'ece'"))
-    assert completion.complete_runs(store) == []
+    assert publish.complete_runs(store) == []
     assert store.rows("select metric_version, round(value) from run_metrics where metric = 'ece'") == [(2, 0.0)]
     assert store.rows("select count(*) from run_metrics") == [(sum(m.over == "run" for m in raised),)]

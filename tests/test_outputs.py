@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qubastore.errors import OutputError
-from qubastore.outputs import parquet_bytes, vectors_table
+from qubastore.runs.outputs import parquet_bytes, vectors_table
 from qubastore.statistics.scores import check_logits, output_columns, round_significant
 
 anything = arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32))

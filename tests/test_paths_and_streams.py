@@ -14,11 +14,11 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.grid import Column, aligned, cells_of, print_grid
 from qubastore.cli.main import cli, main
-from qubastore.engine import literal_path
 from qubastore.errors import UsageError, check_text
 from qubastore.evaluators.cluster import cluster
 from qubastore.evaluators.loaders.open_clip import read_source
-from qubastore.location import locate
+from qubastore.lake.ducklake import literal_path
+from qubastore.lake.location import locate
 from qubastore.models.spec import ModelSpec
 from tests.runs import add_run
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import qubastore
-from qubastore.attachments import attach
-from qubastore.commit import commit_shard
-from qubastore.completion import complete_runs
-from qubastore.copying import copy_store
-from qubastore.doctor import examine
+from qubastore.attachments.attach import attach
+from qubastore.attachments.export import export
 from qubastore.errors import StoreBusyError, StoreError, StoreNotFoundError
-from qubastore.exporting import export
-from qubastore.files import DataFiles
-from qubastore.garbage import collect
+from qubastore.lake.object_storage import DataFiles
+from qubastore.maintenance.copy import copy_store
+from qubastore.maintenance.doctor import examine
+from qubastore.maintenance.gc import collect
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
 from tests.runs import add_run, write_shard
 from tests.test_doctor import LABELS, logits, tables
 
@@ -280,31 +280,31 @@ def test_who_comes_second_waits_until_the_first_has_committed(url):
 
 
 def test_a_turn_that_never_ends_is_told_with_its_holder(url, monkeypatch):
-    from qubastore import store as module
+    from qubastore.lake import database
 
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
-        monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.5)
-        with first._take_turn().held(time.monotonic() + 9), pytest.raises(StoreBusyError, match=r"PID \d+ from 127"):
+        monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.5)
+        with first._writer_lock().held(time.monotonic() + 9), pytest.raises(StoreBusyError, match=r"PID \d+ from 127"):
             second.write(lambda c: None)
         second.write(lambda c: None)
 
 
-def test_who_stands_still_inside_a_transaction_keeps_others_out_without_the_turn(url, postgres, monkeypatch):
+def test_who_stands_still_inside_a_transaction_keeps_others_out_without_the_lock(url, postgres, monkeypatch):
     """An operator ends the session with the first lock; the second lives in the transaction itself."""
-    from qubastore import store as module
+    from qubastore.lake import database
 
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
         run = planned_run(first)
         mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
         won = {}
         thread, go = stand_still(first, mine, won)
-        key = first._take_turn()._key
+        key = first._writer_lock()._key
         second.rows(
             "from postgres_query('__ducklake_metadata_store', 'select pg_terminate_backend(pid) from pg_locks"
             f" where locktype = ''advisory'' and (classid::bigint << 32 | objid::bigint) = {key}')"
         )
         with monkeypatch.context() as hurry:
-            hurry.setattr(module, "LOCK_TIMEOUT", 2.0)
+            hurry.setattr(database, "LOCK_TIMEOUT", 2.0)
             with pytest.raises(StoreError):
                 commit_shard(second, theirs, dataset_id="x")
         go.set()
@@ -338,9 +338,9 @@ def test_two_copies_at_once_copy_everything_once(url, store):
 
 KILLED_INIT = """
 import os, signal, sys
-from qubastore import store
-store.load_published = lambda connection: os.kill(os.getpid(), signal.SIGKILL)
-store.init(sys.argv[1])
+from qubastore.lake import creation
+creation.load_published = lambda connection: os.kill(os.getpid(), signal.SIGKILL)
+creation.create(sys.argv[1])
 """
 
 

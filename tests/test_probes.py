@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qubastore import registry
 from qubastore.datasets.locating import own_datasets
+from qubastore.derived.probes import METHODS, probe, probe_tasks
 from qubastore.errors import DatasetError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.probes import METHODS, probe, probe_tasks
+from qubastore.runs import removal
 from tests.conftest import write_images
 
 NET = '''
@@ -158,7 +158,7 @@ def test_the_same_probe_is_not_fitted_again(store, monkeypatch):
 def test_probes_go_with_the_features_that_they_were_fitted_on(store):
     probe(store, MODEL, train="digits/train", val="digits/val", test="digits/test")
     (run,) = store.rows("select run_id from run_details where dataset = 'digits/val'")
-    store.write(lambda c: registry.remove_run(c, run[0]))
+    store.write(lambda c: removal.remove_run(c, run[0]))
     assert store.rows("select count(*) from probes") == [(0,)]
 
 

@@ -12,10 +12,11 @@ from click.testing import CliRunner
 
 import qubastore
 from qubastore.cli.main import cli
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import QubastoreError, UsageError
 from qubastore.intervals import rank_intervals
-from qubastore.published.faults import (
+from qubastore.lake.rows import insert
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.known_differences import (
     FAULT,
     PROTOCOL,
     difference_causes,
@@ -23,11 +24,10 @@ from qubastore.published.faults import (
     known_differences,
     known_faults,
 )
+from qubastore.metrics.suites import BUILT_IN, has_study_constants
 from qubastore.ranking import explain, rank
-from qubastore.registry import insert
 from qubastore.report.collect import collect
 from qubastore.stability import flips, sensitivity
-from qubastore.suites import BUILT_IN, has_study_constants
 
 AFTER_ACCURACY = [d.name for d in DIMENSIONS if d.name not in ("accuracy", "parameters")]
 HIERA = {"Hiera-T", "Hiera-S", "Hiera-B", "Hiera-B-Plus", "Hiera-L"}

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qubastore
-from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.errors import QubastoreError, QueryError, UsageError
+from qubastore.lake.rows import insert
+from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.ranking import final_weights, rank
-from qubastore.registry import insert
 from tests.runs import add_tiny_suite
 
 

@@ -21,8 +21,8 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.locating import own_datasets
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders import ModelSource
+from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.models.spec import ModelSpec
-from qubastore.transforms import adaptive_calibration
 from tests.conftest import shared
 from tests.test_ingest import everything, plain_loop
 from tests.test_metrics import plain_ace, plain_ece

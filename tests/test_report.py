@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import QueryError, StoreError, UsageError
-from qubastore.published.faults import known_faults
+from qubastore.metrics.known_differences import known_faults
 from qubastore.ranking import rank
 from qubastore.report.collect import collect, split_names
 from qubastore.report.page import render

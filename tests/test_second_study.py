@@ -19,17 +19,17 @@ import pytest
 from click.testing import CliRunner
 
 import qubastore
-from qubastore.calibrate import calibrate
 from qubastore.cli.main import cli
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.datasets.label_spaces import imagenet_synsets, real_labels
+from qubastore.derived.temperature import calibrate
 from qubastore.errors import ImportDataError
-from qubastore.human import EXPERIMENTS, image_id, import_human
-from qubastore.imagenet_x import FACTORS, METACLASSES, import_imagenet_x
-from qubastore.importers import import_predictions, import_real_labels
+from qubastore.importers.imagenet_x import FACTORS, METACLASSES, import_imagenet_x
+from qubastore.importers.people import EXPERIMENTS, image_id, import_human
+from qubastore.importers.predictions import import_predictions, import_real_labels
+from qubastore.metrics.suites import BEYOND_IMAGENET, VTAB_TASKS
 from qubastore.models.zoo import expand_models, in_group
 from qubastore.statistics.scores import label_matrix, output_columns
-from qubastore.suites import BEYOND_IMAGENET, VTAB_TASKS
 from tests.conftest import shared
 from tests.runs import add_run
 

@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional
 
 from qubastore.conditions import Condition
 from qubastore.evaluators.images import SampleFile, decode
+from qubastore.metrics.suites import BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.suites import BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE
 from tests.conftest import SHARED
 
 SUPERVISED = Preprocessing.pinned("224/0.875/bilinear", "supervised")

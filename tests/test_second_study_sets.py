@@ -13,8 +13,8 @@ from qubastore.datasets.locating import locate, own_datasets
 from qubastore.errors import DatasetError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.sources import find_datasets, find_suite
+from qubastore.metrics.suites import BEYOND_IMAGENET
 from qubastore.statistics.scores import output_columns
-from qubastore.suites import BEYOND_IMAGENET
 from tests import data_root
 from tests.test_vtab import write_lists
 

@@ -69,7 +69,7 @@ def test_sensitivity_is_a_plain_loop_over_rankings(published):
     ranking, standings = sensitivity(
         published, {"robustness": 0}, draws=4, concentration=20, seed=3, source="published"
     )
-    from qubastore.dimensions import DIMENSIONS
+    from qubastore.metrics.dimensions import DIMENSIONS
 
     w = np.array([ranking.weights[dimension.name] for dimension in DIMENSIONS])
     drawn = np.random.default_rng(3).dirichlet(20 * w[w > 0] / w.sum(), 4)

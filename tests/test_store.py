@@ -20,12 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import qubastore
-from qubastore import completion, schema
-from qubastore import store as store_module
-from qubastore.commit import Failure, Shard, commit_shard
-from qubastore.completion import complete_runs
 from qubastore.datasets.dataset import Dataset, Sample
-from qubastore.engine import connect, quote
 from qubastore.errors import (
     DatasetError,
     QubastoreError,
@@ -36,11 +31,19 @@ from qubastore.errors import (
     StoreVersionError,
     UsageError,
 )
-from qubastore.location import locate
-from qubastore.metrics import METRICS
+from qubastore.lake import creation, database, migrations, views
+from qubastore.lake.ducklake import connect, quote
+from qubastore.lake.location import locate
+from qubastore.lake.rows import insert
+from qubastore.metrics.catalogue import METRICS
 from qubastore.models.model import Model
-from qubastore.registry import insert, register_dataset, register_model, remove_model, remove_run
-from tests.runs import add_run, write_shard
+from qubastore.runs import summaries
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
+from qubastore.runs.records import register_dataset, register_model
+from qubastore.runs.removal import remove_model, remove_run
+from qubastore.runs.shard import Failure, Shard
+from tests.runs import add_run, pretend_schema, write_shard
 
 
 def test_a_new_store_holds_the_published_table(store):
@@ -65,7 +68,7 @@ def test_init_leaves_nothing_when_it_fails(tmp_path, monkeypatch):
     def fail(connection):
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(store_module.views, "create_views", fail)
+    monkeypatch.setattr(views, "create_views", fail)
     with pytest.raises(RuntimeError):
         qubastore.init(tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
@@ -121,29 +124,32 @@ def test_a_newer_store_is_refused(store):
         qubastore.open(store.path)
     assert "pip install --upgrade qubastore" in str(caught.value)
     with pytest.raises(StoreVersionError, match="newer qubastore"):
-        store_module.migrate(store.path)
+        creation.migrate(store.path)
 
 
 def test_an_older_store_is_migrated_once_asked(store, monkeypatch):
-    latest = max(schema.migrations())
-    steps = {**schema.migrations(), latest + 1: "alter table runs add column note varchar; create table extra (a int);"}
-    monkeypatch.setattr(schema, "migrations", lambda: steps)
+    latest = max(migrations.migrations())
+    steps = {
+        **migrations.migrations(),
+        latest + 1: "alter table runs add column note varchar; create table extra (a int);",
+    }
+    monkeypatch.setattr(migrations, "migrations", lambda: steps)
     with pytest.raises(StoreVersionError, match=f"qubastore migrate --store {store.path}"):
         qubastore.open(store.path)
-    assert store_module.migrate(store.path) == (latest, latest + 1)
-    assert store_module.migrate(store.path) == (latest + 1, latest + 1)
+    assert creation.migrate(store.path) == (latest, latest + 1)
+    assert creation.migrate(store.path) == (latest + 1, latest + 1)
     with qubastore.open(store.path) as migrated:
         assert "note" in migrated.sql("from runs").columns
         assert migrated.rows("select count(*) from published_models") == [(326,)]
 
 
 def test_a_migration_that_fails_changes_nothing(store, monkeypatch):
-    latest = max(schema.migrations())
-    steps = {**schema.migrations(), latest + 1: "create table extra (a int); select nonsense;"}
+    latest = max(migrations.migrations())
+    steps = {**migrations.migrations(), latest + 1: "create table extra (a int); select nonsense;"}
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "migrations", lambda: steps)
+        patch.setattr(migrations, "migrations", lambda: steps)
         with pytest.raises(StoreError):
-            store_module.migrate(store.path)
+            creation.migrate(store.path)
     with qubastore.open(store.path) as still:
         assert still.rows("select count(*) from duckdb_tables() where table_name = 'extra'") == [(0,)]
 
@@ -305,7 +311,7 @@ def test_a_catalog_locked_from_outside_is_retried(store):
 def test_a_store_that_stays_locked(store, monkeypatch):
     import fcntl
 
-    monkeypatch.setattr(store_module, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.2)
     with (store.path / "commit.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StoreBusyError, match="locked for"):
@@ -317,11 +323,9 @@ def test_a_store_of_the_first_schema(tmp_path, monkeypatch):
     """Its own suites and its rows stay, the release's suite moves into the view; nothing else asks for attention."""
     import dataclasses
 
-    first = {1: schema.migrations()[1]}
+    first = {1: migrations.migrations()[1]}
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "migrations", lambda: first)
-        patch.setattr(store_module, "_refresh_views", lambda connection: None)
-        patch.setattr(store_module, "noted_attachments", lambda connection: ())
+        pretend_schema(patch, first)
         with qubastore.init(tmp_path / "store") as old:
             for suite, dataset in (("quba", "imagenet-val"), ("mine", "p")):
                 values = f"('{suite}', 'clean', '{dataset}', 'clean', 'model', 4)"
@@ -332,7 +336,7 @@ def test_a_store_of_the_first_schema(tmp_path, monkeypatch):
             old.write(lambda c: c.execute(f"insert into models values ({cells})"))
     with pytest.raises(StoreVersionError, match="qubastore migrate"):
         qubastore.open(tmp_path / "store")
-    assert store_module.migrate(tmp_path / "store") == (1, max(schema.migrations()))
+    assert creation.migrate(tmp_path / "store") == (1, max(migrations.migrations()))
     with qubastore.open(tmp_path / "store", read_only=False) as store:
         assert store.rows("select suite, dataset, label_space from own_suites") == [("mine", "p", None)]
         assert store.rows("select count(*) from suites where suite = 'quba'") == [(86,)]
@@ -499,7 +503,7 @@ CONNECTION = connect(locate("store"))
 def test_vectors_of_any_value_come_back_through_the_store(store):
     values = np.array([[np.inf, -np.inf, np.nan], [0.0, -0.0, 1e-45], [3.4e38, -3.4e38, 1.0]], np.float32)
     run_id = add_run(store, np.eye(3), [0, 1, 2], keep=("outputs",))
-    from qubastore import outputs
+    from qubastore.runs import outputs
 
     table = outputs.vectors_table(run_id, np.arange(3, dtype=np.int32), values)
     path = outputs.write_shard(store.files, run_id, 0, {"features": table}).files["features"]
@@ -614,14 +618,14 @@ def test_sums_over_rows_that_changed_meanwhile_are_not_stored(store, monkeypatch
     real = bins.class_rows
 
     def change(*arguments):
-        monkeypatch.setattr(completion, "class_rows", real)
+        monkeypatch.setattr(summaries, "class_rows", real)
         if meanwhile == "remove":
             store.write(lambda c: remove_run(c, run_id))
         else:
             commit_shard(store, shard, dataset_id=dataset_id, replace=True)
         return real(*arguments)
 
-    monkeypatch.setattr(completion, "class_rows", change)
+    monkeypatch.setattr(summaries, "class_rows", change)
     complete_runs(store)
     assert store.rows("select count(*) from run_summary") == [(0,)]
     complete_runs(store)

@@ -18,9 +18,10 @@ from qubastore.evaluators import ingest
 from qubastore.evaluators.configuration import read_configuration
 from qubastore.evaluators.driver import stored_suite
 from qubastore.evaluators.plan import tasks_of
+from qubastore.metrics.suite_files import suite_from_table
+from qubastore.metrics.suites import QUBA, Suite
 from qubastore.missing import dimension_states
-from qubastore.registry import replace_suite
-from qubastore.suites import QUBA, Suite, suite_from_table
+from qubastore.runs.records import replace_suite
 from tests import data_root
 
 COUNTING = '''
@@ -260,12 +261,12 @@ def test_an_attack_needs_the_models_own_classes(store, root, counting):
 def test_show_dimensions_of_a_model(store, root, counting):
     """What lacks stands beside the command that makes it."""
     ingest(store, [counting], suite="quba", data_root=root, dry_run=True)
-    from qubastore import registry
     from qubastore.evaluators.loaders import ModelSource, describe
     from qubastore.models.spec import ModelSpec
+    from qubastore.runs import records
 
     model = describe(ModelSource.of(ModelSpec.parse(counting)).load())
-    store.write(lambda connection: registry.register_model(connection, model))
+    store.write(lambda connection: records.register_model(connection, model))
     shown = CliRunner().invoke(cli, ["show", "dimensions", "--model", model.name, "--store", str(store.path)])
     assert shown.exit_code == 0, shown.output
     assert "parameters             0.148" in shown.output

@@ -12,10 +12,10 @@ import pytest
 from qubastore.conditions import FRAMINGS, SIGNIFICANT_BITS
 from qubastore.datasets.catalogue import LAYOUTS
 from qubastore.datasets.label_spaces import LABEL_SPACES, imagenet_synsets, label_space
-from qubastore.dimensions import DIMENSION_NAMES, DIMENSIONS
-from qubastore.metrics import METRICS
+from qubastore.metrics.catalogue import METRICS
+from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
+from qubastore.metrics.suites import QUBA, QUBA_REFERENCE, ROLES
 from qubastore.models.spec import LOADERS
-from qubastore.suites import QUBA, QUBA_REFERENCE, ROLES
 from tests.conftest import shared
 
 
@@ -32,7 +32,7 @@ def test_metric(metric, store):
         assert metric.over in ("run", "suite", "view")
         assert {"run": "run_id", "suite": "suite"}.get(metric.over, columns[0]) in columns
     else:
-        assert callable(importlib.import_module(f"qubastore.transforms.{metric.transform}").compute)
+        assert callable(importlib.import_module(f"qubastore.metrics.transforms.{metric.transform}").compute)
 
 
 def test_transforms_come_before_views():

@@ -10,7 +10,7 @@ from qubastore.errors import ModelError, UsageError
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models, groups, in_group, read_zoo
-from qubastore.naming import named_model
+from qubastore.runs.lookup import named_model
 from tests.runs import add_run
 
 EXACT = [entry for entry in read_zoo() if entry.is_exact]

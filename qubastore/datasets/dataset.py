@@ -57,7 +57,7 @@ class Dataset:
         framing: How its images become inputs: `model`, or `whole` for sets that come already cropped.
         factors: What all samples share: corruption and severity of a cell of a corruption set.
         image_size: Width and height that every image must have, pixels; None where they vary.
-        keep: What is kept of its runs unless another choice is made; None means `qubastore.outputs.DEFAULT_KEEP`.
+        keep: What is kept of its runs unless another choice is made; None means `qubastore.runs.outputs.DEFAULT_KEEP`.
         listed_factors: Whether the samples' factors come from a list of their own, so that keys do not imply them.
         notes: What users should know of how it was read: files left out, the order of its classes.
     """

@@ -1,7 +1,7 @@
 """Label spaces: what a dataset's classes are, and which outputs of a model mean which of them.
 
 A model with 1,000 ImageNet outputs answers datasets with other classes too. How it does is a row of `LABEL_SPACES`;
-`qubastore.outputs` applies it once, in the evaluator, so that predictions are stored in the dataset's own classes.
+`qubastore.runs.outputs` applies it once, in the evaluator, so that predictions are stored in the dataset's own classes.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore.analyses import correlations
-from qubastore.dimensions import DIMENSIONS
 from qubastore.errors import StoreError, UsageError
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.suites import QUBA
 from qubastore.ranking import Ranking, rank
 from qubastore.report.collect import check_models, only_models
 from qubastore.store import Store
-from qubastore.suites import QUBA
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -113,7 +113,7 @@ def resample(
         label_probability: (n,) probability of the label, 0 to 1.
         draws: Of these n samples.
 
-    Source: Efron, Annals of Statistics 7(1), 1979; the metrics as in `qubastore.metrics`.
+    Source: Efron, Annals of Statistics 7(1), 1979; the metrics as in `qubastore.metrics.catalogue`.
     """
     _, of_class = np.unique(label, return_inverse=True)
     of_bin = np.clip(np.searchsorted(np.linspace(0, 1, N_BINS + 1), confidence, side="left"), 1, N_BINS) - 1

@@ -1,5 +1,5 @@
 -- The first schema. DuckLake has no keys and no constraints: what is unique is kept so by the transactions that write
--- (qubastore/registry.py, qubastore/commit.py). Comments on columns say what a reader of the data needs.
+-- (qubastore/runs/records.py, qubastore/runs/commit.py). Comments on columns say what a reader of the data needs.
 
 create table store_info (key varchar, value varchar);
 comment on table store_info is 'Facts about the store itself: schema_version, views_hash.';

@@ -1,4 +1,4 @@
--- What else a store is asked with: other stores and tables, read where they are (qubastore/attachments.py).
+-- What else a store is asked with: other stores and tables, read where they are (qubastore/attachments/attach.py).
 
 create table attachments (
     name varchar, kind varchar, location varchar, suite varchar, ranked_table varchar, columns map(varchar, varchar),

@@ -1,5 +1,5 @@
 -- The quality dimensions of models in attached stores, exports and tables. Where something is attached, every connection
--- that asks for them has a temporary table in this view's place, filled from what is attached (qubastore/attachments.py);
+-- that asks for them has a temporary table in this view's place, filled from what is attached (qubastore/attachments/attach.py);
 -- without attachments it is empty.
 --
 -- Grain: One row per suite, source and model.

@@ -1,0 +1,173 @@
+"""How a connection asks what is attached: stores as they are, tables as views, and the figures of all in rankings.
+
+A catalog of DuckDB stands for each attachment, so `lab.accuracy` is a view of the attached store and `lab.results` a
+file. For rankings, the figures of every attachment come together in `memory.main.attached_rows`; the views that rank
+see them through temporary views of this connection. Figures of stores and exports are computed by this release's views,
+whatever release wrote them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from qubastore.attachments import manifest
+from qubastore.attachments.attached import TABLES, AttachedDatabase, Attachment, noted
+from qubastore.attachments.columns import COLUMNS, KINDS
+from qubastore.attachments.connect import connect, named
+from qubastore.attachments.rows import add_rows
+from qubastore.errors import QubastoreError
+from qubastore.lake.duckdb_errors import translate_errors
+from qubastore.lake.ducklake import quote
+from qubastore.lake.snapshot import Snapshot
+from qubastore.lake.view import View
+from qubastore.lake.views import all_views
+
+ROWS = "memory.main.attached_rows"
+"""The figures of all attachments: the rows that the view `attached_dimensions` stands for."""
+
+
+VIEW = "attached_dimensions"
+
+GATHERED = {VIEW: f"from {ROWS}"}
+"""What stands for the view in a snapshot, once figures were gathered: `Snapshot(..., replaced=GATHERED)`."""
+
+
+def prepare(store: AttachedDatabase, query: str) -> None:
+    """Have ready what a query names: attachments (`NAME.table`), and the views that rank.
+
+    Raises:
+        StoreError: where an attachment cannot be read.
+    """
+    words = set(re.findall(r"\w+", query.lower()))
+    # A macro that is told its pool ranks nothing else.
+    has_pool = re.search(r"\bpool\s*:=", query)
+    if words & {VIEW, *(view.name for view in _ranking_views() if view.parameters is None or not has_pool)}:
+        gather(store)
+        _let_views_see(store)
+    for attachment in store.attachments:
+        if attachment.name in words and re.search(rf'\b{attachment.name}"?\s*\.', query, re.IGNORECASE):
+            connect(store, attachment)
+
+
+def prepare_all(store: AttachedDatabase) -> Iterator[QubastoreError]:
+    """Have everything ready that can be; the errors of what cannot."""
+    gather(store, "auto")
+    _let_views_see(store)
+    yield from store.at_hand.errors
+
+
+def _let_views_see(store: AttachedDatabase) -> None:
+    if store.at_hand.in_views:
+        return
+    with translate_errors():
+        store._connection.execute(f"create or replace temp view {VIEW} as from {ROWS}")
+        for view in _ranking_views():
+            view.create(store._connection, temporary=True)
+    store.at_hand.in_views = True
+
+
+def gather(
+    store: AttachedDatabase, source: str = "all", *, only: Attachment | None = None, thorough: bool = False
+) -> None:
+    """Bring the figures of attachments together in `memory.main.attached_rows`, as they are now.
+
+    Args:
+        store: An open store. A restricted one keeps what was gathered before.
+        source: Which attachments, as in `ranking.rank`; with `auto`, one that cannot be read is left out with a note.
+        only: One that is not noted in the store.
+        thorough: Check the files of exports against the hashes in their manifests, not their sizes alone.
+
+    Raises:
+        StoreError: where an attachment cannot be read, or its figures are impossible.
+    """
+    at_hand = store.at_hand
+    if store.is_restricted and at_hand.in_views:
+        return
+    if only is None:
+        store.attachments = noted(store._connection)
+    names = set(source.split(","))
+    everything = bool(names & {"all", "attached", "auto"})
+    at_hand.notes.clear()
+    at_hand.errors.clear()
+    at_hand.suites.clear()
+    listed = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    with translate_errors(), contextlib.closing(store.cursor()) as cursor:
+        cursor.execute(f"create or replace table {ROWS} ({listed})")
+    for attachment in [only] if only else store.attachments:
+        if not (only or everything or attachment.name in names):
+            continue
+        try:
+            connect(store, attachment, thorough=thorough)
+            with named(attachment):
+                if attachment.kind == TABLES:
+                    add_rows(store, attachment, ROWS)
+                else:
+                    _add_measured(store, attachment)
+        except QubastoreError as error:
+            if source != "auto":
+                raise
+            with translate_errors(), contextlib.closing(store.cursor()) as cursor:
+                cursor.execute(f"delete from {ROWS} where source = ?", [attachment.name])
+            at_hand.errors.append(error)
+            at_hand.notes.append(
+                ("auto", f"{attachment.name} cannot be read, so it is left out: --source all says why")
+            )
+
+
+@cache
+def _ranking_views() -> tuple[View, ...]:
+    """The views and macros that read `attached_dimensions`, each after those that it reads."""
+    found: dict[str, View] = {}
+    for view in all_views():
+        if view.reads & {VIEW, *found}:
+            found[view.name] = view
+    return tuple(found.values())
+
+
+def _add_measured(store: AttachedDatabase, attachment: Attachment) -> None:
+    """The measured dimensions of a store or an export, as this release's views compute them."""
+    name = attachment.name
+    with Snapshot(store, ["measured_dimensions", "dimension_runs"], catalog=name) as copy:
+        outdated = manifest.outdated_metrics(copy)
+        if outdated:
+            _note(store, name, f"{name} was computed by another release: left out are {', '.join(outdated)}")
+            copy.forget_metrics(outdated)
+        datasets = copy.rows(
+            "select distinct datasets.name, datasets.dataset_id from dimension_runs"
+            " join runs using (run_id) join datasets using (dataset_id) order by all"
+        )
+        unknown = {"source": f"{quote(name)} as source", **{c: f"null as {c}" for c in KINDS}}
+        columns = ", ".join(unknown.get(column, column) for column in COLUMNS)
+        copy.keep("attached_of_one", f"select {columns} from measured_dimensions")
+        suites = copy.rows("select * from own_suites")
+    known = {"this store": _by_suite(store.rows("from store.main.own_suites")), **store.at_hand.suites}
+    left_out = []
+    for suite, roles in sorted(_by_suite(suites).items()):
+        owner = next((owner for owner, theirs in known.items() if theirs.get(suite, roles) != roles), None)
+        if owner is None:
+            store.at_hand.suites.setdefault(name, {})[suite] = roles
+        else:
+            _note(store, name, f"{name} is left out of suite {suite}: its roles are other ones than in {owner}")
+            left_out.append(suite)
+    own = dict(store.rows("select name, list(dataset_id) from store.main.datasets group by name"))
+    if other_images := sorted({dataset for dataset, key in datasets if dataset in own and key not in own[dataset]}):
+        _note(store, name, f"{name} measured other images of {', '.join(other_images[:3])} than this store has")
+    with translate_errors(), contextlib.closing(store.cursor()) as cursor:
+        query = f"insert into {ROWS} from memory.main.attached_of_one where not list_contains(?, suite)"
+        cursor.execute(query, [left_out])
+        cursor.execute("drop table memory.main.attached_of_one")
+
+
+def _by_suite(rows: Sequence[tuple[Any, ...]]) -> dict[str, set[tuple[Any, ...]]]:
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for suite, *rest in rows:
+        found.setdefault(suite, set()).add(tuple(rest))
+    return found
+
+
+def _note(store: AttachedDatabase, source: str, text: str) -> None:
+    store.at_hand.notes.append((source, text))

@@ -1,0 +1,89 @@
+"""Rows of attached tables for rankings, and whether their values can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qubastore.attachments.columns import COLUMNS, FIGURES
+from qubastore.errors import ImportDataError, QueryError
+from qubastore.lake.duckdb_errors import translate_errors
+from qubastore.lake.ducklake import quote
+from qubastore.metrics.dimensions import DIMENSIONS, Dimension
+
+if TYPE_CHECKING:
+    from qubastore.attachments.attached import Attachment
+    from qubastore.lake.database import Database
+
+
+_RANGES = {
+    "0 to 1": ("between 0 and 1", "0 to 1"),
+    # Relative to clean accuracy: a model that is ten times as good there is a figure in per cent.
+    "0 and up": ("between 0 and 10", "a ratio, 0 to 10"),
+    "up to 1": ("between -10 and 2", "a ratio, near 1"),
+    "millions": ("between 1e-9 and 1e6", "millions"),
+}
+
+
+def add_rows(store: Database, attachment: Attachment, target: str) -> None:
+    """Append the rows of the ranked table of an attachment to a table.
+
+    Args:
+        store: A store with the attachment at hand.
+        attachment: Whose table.
+        target: The table, with the columns `COLUMNS`.
+
+    Raises:
+        ImportDataError: where a figure is no number or out of its range, or a model has no name or comes twice.
+    """
+    if attachment.ranked_table is None:
+        return
+    expressions = {**attachment.columns, "source": quote(attachment.name)}
+    expressions["suite"] = (
+        f"coalesce(nullif(({expressions.get('suite', 'null')}\n)::varchar, ''), {quote(attachment.suite)})"
+    )
+    parts = []
+    for name in COLUMNS:
+        text = expressions.get(name, "null")
+        if name in FIGURES and name in expressions:
+            # A NaN is what some programs write for a value that is not there.
+            parts.append(f"case when not isnan(({text}\n)::double) then ({text}\n)::double end")
+        else:
+            parts.append(f"({text}\n)::varchar")
+    place = f"{attachment.name}.{attachment.ranked_table}"
+    try:
+        with translate_errors(place):
+            store._connection.execute(
+                f"insert into {target} select {', '.join(parts)}"
+                f' from {attachment.name}.main."{attachment.ranked_table}"'
+            )
+    except QueryError as error:
+        raise ImportDataError(
+            f"the rows of {place} cannot be ranked",
+            found=error.what.splitlines()[0],
+            hint="qubastore attach, with --column for what its columns are",
+        ) from None
+    mine = f"from {target} where source = {quote(attachment.name)}"
+    for suite, model, n in store.rows(
+        f"select suite, model, count(*) {mine} group by all order by count(*) desc limit 1"
+    ):
+        if n > 1:
+            raise ImportDataError(f"{place} has {n} rows for {model} in suite {suite}", expected="one for each model")
+    if store.rows(f"select 1 {mine} and coalesce(model, '') = '' limit 1"):
+        raise ImportDataError(f"{place} has a row without a name of the model")
+    for dimension in DIMENSIONS:
+        condition, meaning = _RANGES[dimension.unit]
+        wrong = store.rows(f"select model, {dimension.column} {mine} and {dimension.column} not {condition} limit 1")
+        for model, value in wrong:
+            raise ImportDataError(
+                f"{place}: {dimension.column} of {model}",
+                expected=meaning,
+                found=f"{value:g}",
+                hint=_rescaled(dimension),
+            )
+
+
+def _rescaled(dimension: Dimension) -> str:
+    name, other = dimension.column, dimension.name
+    if dimension.unit == "millions":
+        return f"--column {name}={other}/1e6, if it counts them one by one"
+    return f"--column {name}={name}/100, if it is in per cent"

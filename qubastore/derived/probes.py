@@ -1,0 +1,347 @@
+"""Probes: classifiers fitted on a model's kept features of one split and tested on another. Transfer without inference.
+
+What is free (the inverse regularisation of the linear probe, the number of neighbours) is chosen on a validation split,
+never on the test split; the chosen probe is then fitted on training and validation samples together and tested once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.derived.recipe import check_unchanged, read_labels, read_vectors, states
+from qubastore.errors import UsageError, check_name
+from qubastore.hashing import identifier, part_of
+from qubastore.lake.database import Database
+from qubastore.lake.rows import exists, insert
+from qubastore.runs.lookup import RunName, complete_runs_of, named_model, named_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+HELD_OUT = 5
+"""Without a validation split, one sample in this many of the training split validates."""
+
+
+def _linear(candidate: float) -> Any:
+    """Multinomial logistic regression by L-BFGS on features of mean 0 and standard deviation 1; C = candidate."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=candidate, max_iter=1000))
+
+
+def _knn(candidate: float) -> Any:
+    """The majority of the nearest by cosine similarity; on a tie the lowest class."""
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+
+    # Among vectors of length 1 the nearest by distance are the nearest by cosine.
+    return make_pipeline(Normalizer(), KNeighborsClassifier(int(candidate), algorithm="brute"))
+
+
+METHODS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
+    "linear": (_linear, (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)),
+    "knn": (_knn, (1, 3, 5, 10, 20, 50)),
+}
+"""Method -> how a probe is made (scikit-learn), and the values that validation chooses from; of equals the first."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    Attributes:
+        model: Name of the model.
+        task: What the splits have in common.
+        method: `linear` or `knn`.
+        chosen: What validation chose.
+        candidates: What was tried -> accuracy on the validation split.
+        train_accuracy: Accuracy on the samples fitted on at last.
+        val_accuracy: Accuracy of the chosen one on the validation split.
+        test_accuracy: Accuracy on the test split.
+        n_train: Samples fitted on at last, validation included.
+        n_val: Samples that validated.
+        n_test: Samples tested.
+        n_classes: Classes.
+        is_new: False where the store had the very probe.
+    """
+
+    model: str
+    task: str
+    method: str
+    chosen: float
+    candidates: dict[float, float]
+    train_accuracy: float
+    val_accuracy: float
+    test_accuracy: float
+    n_train: int
+    n_val: int
+    n_test: int
+    n_classes: int
+    is_new: bool = True
+
+
+def probe(
+    store: Database,
+    model: str,
+    *,
+    train: str,
+    test: str,
+    val: str | None = None,
+    method: str = "linear",
+    say: Callable[[str], None] = lambda _: None,
+) -> Probe:
+    """Fit a probe on the kept features of a model's runs, test it, and store what came out.
+
+    Args:
+        store: A store open for writing.
+        model: Name of the model.
+        train: Dataset of a complete run of it with kept features, or the start of the run's id.
+        test: The same for the test split.
+        val: The same for the validation split; None holds a fifth of the training split out, by the samples' keys.
+        method: One of `METHODS`.
+        say: Takes lines for the user.
+
+    Returns:
+        The probe; the stored one where these runs were probed before and have not changed since.
+
+    Raises:
+        UsageError: where a run is missing or kept no features, classes differ, there is one class only, splits share
+            images to more than half, or the runs differ in precision, condition or framing.
+    """
+    make, candidates = METHODS[check_name("method", method, METHODS)]
+    name, model_id = named_model(store, model)
+    texts = {"train": train, "test": test} | ({"val": val} if val else {})
+    complete = complete_runs_of(store, model_id)
+    runs = {split: named_run(store, name, complete, text) for split, text in texts.items()}
+    _check(store, name, runs)
+    before = states(store, [run.run_id for run in runs.values()])
+    task = _task(runs)
+    probe_id = identifier("probe", method, list(candidates), sorted(before.items()), [runs[s].run_id for s in runs])
+    if (stored := _stored(store, probe_id, name)) is not None:
+        return stored
+    say(f"{name} on {task}: {method} probe of kept features")
+    data, dropped = _without_test_images(store, runs, {split: _read(store, run) for split, run in runs.items()})
+    if dropped:
+        say(f"left out of training and validation: {dropped} images that another split has too")
+    if "val" not in data:
+        data["train"], data["val"] = _held_out(data["train"])
+    classes = np.unique(data["train"].labels)
+    if len(classes) < 2:
+        raise UsageError(
+            f"the training split {runs['train'].dataset} has one class only", expected="two classes at least"
+        )
+    tried = {
+        value: _accuracy(_fit(make(value), data["train"]), data["val"]) for value in _usable(candidates, method, data)
+    }
+    # max keeps the first of equals: the strongest regularisation, the fewest neighbours.
+    chosen = max(tried, key=lambda value: tried[value])
+    whole = data["train"].joined(data["val"])
+    fitted = _fit(make(chosen), whole)
+    result = Probe(
+        name,
+        task,
+        method,
+        chosen,
+        tried,
+        _accuracy(fitted, whole),
+        tried[chosen],
+        _accuracy(fitted, data["test"]),
+        len(whole.labels),
+        len(data["val"].labels),
+        len(data["test"].labels),
+        len(np.unique(whole.labels)),
+    )
+    _store_probe(store, probe_id, model_id, runs, result, before)
+    return result
+
+
+def _stored(store: Database, probe_id: str, name: str) -> Probe | None:
+    rows = store.rows(
+        "select task, method, chosen, candidates, train_accuracy, val_accuracy, test_accuracy, n_train, n_val, n_test,"
+        " n_classes from probes where probe_id = ?",
+        [probe_id],
+    )
+    return replace(Probe(name, *rows[0]), is_new=False) if rows else None
+
+
+def probe_tasks(store: Database, model: str) -> list[str]:
+    """Tasks of which a model has complete runs with features on NAME/train and NAME/test."""
+    _, model_id = named_model(store, model)
+    kept = {run.dataset for run in complete_runs_of(store, model_id) if "features" in run.kept}
+    return sorted(
+        name.removesuffix("/train")
+        for name in kept
+        if name.endswith("/train") and f"{name.removesuffix('/train')}/test" in kept
+    )
+
+
+@dataclass(frozen=True)
+class _Split:
+    features: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    keys: NDArray[Any]
+
+    def joined(self, other: _Split) -> _Split:
+        return _Split(
+            np.concatenate([self.features, other.features]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.keys, other.keys]),
+        )
+
+    def part(self, inside: NDArray[np.bool_]) -> _Split:
+        return _Split(self.features[inside], self.labels[inside], self.keys[inside])
+
+
+def _read(store: Database, run: RunName) -> _Split:
+    n = store.rows("select n_samples from datasets where dataset_id = ?", [run.dataset_id])[0][0]
+    ids, (features,) = read_vectors(store, "features", [run.run_id], 0, n)
+    keys = store.rows("select key from samples where dataset_id = ? order by sample_id", [run.dataset_id])
+    if not len(ids):
+        raise UsageError(f"the run on {run.place} has no samples: no image could be decoded")
+    labels = read_labels(store, run.dataset_id, 0, n)[ids]
+    return _Split(features, labels[:, 0], np.array([row[0] for row in keys], object)[ids])
+
+
+def _held_out(whole: _Split) -> tuple[_Split, _Split]:
+    chosen = np.array([part_of("probe", key, HELD_OUT) == 0 for key in whole.keys])
+    if chosen.all() or not chosen.any():
+        raise UsageError(
+            f"{len(chosen)} training samples are too few to hold some out", hint="name a validation split: --val NAME"
+        )
+    return whole.part(~chosen), whole.part(chosen)
+
+
+def _fit(model: Any, split: _Split) -> Any:
+    with warnings.catch_warnings():
+        # A probe that is hardly regularised may not converge; validation decides whether it is any good.
+        warnings.simplefilter("ignore")
+        return model.fit(split.features.astype(np.float64), split.labels)
+
+
+def _accuracy(model: Any, split: _Split) -> float:
+    return float((model.predict(split.features.astype(np.float64)) == split.labels).mean())
+
+
+def _usable(candidates: Sequence[float], method: str, data: dict[str, _Split]) -> list[float]:
+    """Candidates that the training split allows: no more neighbours than samples."""
+    return [value for value in candidates if method != "knn" or value <= len(data["train"].labels)]
+
+
+def _task(runs: dict[str, RunName]) -> str:
+    train, test = runs["train"].dataset, runs["test"].dataset
+    stem = train.removesuffix("/train")
+    return stem if train.endswith("/train") and test == f"{stem}/test" else f"{train} to {test}"
+
+
+def _check(store: Database, name: str, runs: dict[str, RunName]) -> None:
+    if len({run.run_id for run in runs.values()}) < len(runs):
+        raise UsageError("a split is named twice", expected="one run each for training, validation and test")
+    for run in runs.values():
+        if "features" not in run.kept:
+            raise UsageError(
+                f"the run of {name} on {run.place} kept no features",
+                hint=f"qubastore ingest --model {shlex.quote(name)} --dataset {shlex.quote(run.dataset)}=PATH"
+                " --keep outputs,features",
+            )
+    unlike = {run.task[1:] for run in runs.values()}
+    if len(unlike) > 1:
+        raise UsageError(
+            "the splits were run in unlike ways",
+            expected="one framing, condition and precision",
+            found="; ".join(f"{run.place}, {run.precision}" for run in runs.values()),
+            hint="name the runs by the start of their ids: qubastore show runs",
+        )
+    ids = [run.dataset_id for run in runs.values()]
+    classes = dict(store.rows("select dataset_id, classes from datasets where list_contains(?, dataset_id)", [ids]))
+    for run in runs.values():
+        if classes[run.dataset_id] != classes[runs["train"].dataset_id]:
+            raise UsageError(
+                f"{run.dataset} has other classes than {runs['train'].dataset}",
+                expected=", ".join(classes[runs["train"].dataset_id][:5]),
+                found=", ".join(classes[run.dataset_id][:5]),
+            )
+
+
+def _without_test_images(
+    store: Database, runs: dict[str, RunName], data: dict[str, _Split]
+) -> tuple[dict[str, _Split], int]:
+    """Training and validation without images that the test split has too (and training without those of validation).
+
+    Sets have twins across splits: CIFAR-100, or dSprites, whose first and last angle are one. A split that is mostly
+    another's is a slip.
+
+    Raises:
+        UsageError: where more than half of a split's images are in another.
+    """
+    hashes = {
+        split: dict(
+            store.rows(
+                "select samples.key, content_hash from sample_contents join samples using (dataset_id, sample_id)"
+                " where dataset_id = ?",
+                [run.dataset_id],
+            )
+        )
+        for split, run in runs.items()
+    }
+    seen: set[str] = set()
+    kept: dict[str, _Split] = {}
+    dropped = 0
+    for split in ("test", "val", "train"):
+        if split not in data:
+            continue
+        own = [hashes[split].get(key) for key in data[split].keys]
+        fresh = np.array([each is None or each not in seen for each in own], bool)
+        if (n := int((~fresh).sum())) * 2 > len(own):
+            raise UsageError(
+                f"{n} of the {len(own)} images of {runs[split].dataset} are in another split too",
+                expected="splits without common images: a probe tested on what it was fitted on proves nothing",
+            )
+        kept[split] = data[split].part(fresh)
+        dropped += n
+        seen |= {each for each in own if each is not None}
+    return kept, dropped
+
+
+def _store_probe(
+    store: Database, probe_id: str, model_id: str, runs: dict[str, RunName], made: Probe, before: dict[str, str]
+) -> None:
+    row = (
+        probe_id,
+        model_id,
+        made.task,
+        made.method,
+        runs["train"].run_id,
+        runs["val"].run_id if "val" in runs else None,
+        runs["test"].run_id,
+        made.n_train,
+        made.n_val,
+        made.n_test,
+        made.n_classes,
+        made.chosen,
+        made.train_accuracy,
+        made.val_accuracy,
+        made.test_accuracy,
+        list(made.candidates.items()),
+        [(package, version(package)) for package in ("scikit-learn", "numpy")],
+        datetime.now(UTC),
+    )
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        check_unchanged(connection, before, f"the probe of {made.model}")
+        if not exists(connection, "probes", "probe_id", probe_id):
+            insert(connection, "probes", [row])
+
+    store.write(work)

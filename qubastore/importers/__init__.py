@@ -1,0 +1,1 @@
+"""Importers: results made elsewhere, people's answers, annotations."""

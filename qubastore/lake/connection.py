@@ -1,0 +1,175 @@
+"""Connections to stores: attaching the catalog at a location, and seeing that it is a store of this release."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qubastore.errors import StoreError, StoreNotFoundError
+from qubastore.lake import ducklake, migrations, views
+from qubastore.lake.duckdb_errors import translate_errors
+from qubastore.lake.location import Location
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A connection to a store of this release's schema.
+
+    Attributes:
+        location: Where the store and its files are.
+        connection: The connection; the store is its default catalog.
+        has_old_views: Whether the store's views are of another release, so that a writer must refresh them.
+    """
+
+    location: Location
+    connection: duckdb.DuckDBPyConnection
+    has_old_views: bool
+
+
+def open_connection(location: Location, *, read_only: bool) -> Opened:
+    """Connect to a store; a reader of one with other views than this release's has temporary ones instead.
+
+    Raises:
+        StoreNotFoundError: where there is none.
+        StoreVersionError: where it was written with another schema.
+    """
+    location, connection = attach(location, read_only=read_only)
+    try:
+        with translate_errors():
+            if location.is_postgres and not is_store(connection):
+                raise StoreNotFoundError(
+                    f"there is no store at {location}",
+                    found="a catalog without tables: an init that was stopped",
+                    hint=f"qubastore init --store {shlex.quote(str(location))}",
+                )
+            facts = migrations.store_facts(connection)
+            migrations.check_version(migrations.schema_version(facts), migrations.migrations(), str(location))
+            has_old_views = facts.get("views_hash") != views.views_hash()
+            if has_old_views and read_only:
+                views.create_views(connection, temporary=True)
+    except BaseException:
+        ducklake.close(connection, location)
+        raise
+    return Opened(location, connection, has_old_views)
+
+
+def is_store(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the attached catalog has the tables of a store."""
+    query = "select count(*) from duckdb_tables() where database_name = ? and table_name = 'store_info'"
+    row = connection.execute(query, [ducklake.CATALOG]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def attach(location: Location, *, read_only: bool, fresh: bool = False) -> tuple[Location, duckdb.DuckDBPyConnection]:
+    """A connection with the catalog at a location attached, and where its files are.
+
+    Args:
+        location: Where it is.
+        read_only: Whether it is never written.
+        fresh: For a catalog in PostgreSQL: make it where there is none yet.
+
+    Raises:
+        StoreNotFoundError: where there is none.
+        StoreError: where it cannot be reached.
+    """
+    _check_there(location)
+    connection = ducklake.connect(location)
+    try:
+        if location.is_postgres:
+            location = _attach_postgres(connection, location, read_only=read_only, fresh=fresh)
+        else:
+            with translate_errors():
+                if not read_only:
+                    lock_file(location).open("a").close()
+                ducklake.attach(connection, location, read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return location, connection
+
+
+def attach_another(connection: duckdb.DuckDBPyConnection, location: Location, name: str) -> Location:
+    """Attach another store under a name, for reading only; return where it and its files are.
+
+    Raises:
+        StoreNotFoundError: where there is none.
+        StoreVersionError: where its schema is not this release's.
+    """
+    _check_there(location)
+    ducklake.load(connection, ducklake.needed(location))
+    if location.is_postgres:
+        location = _attach_postgres(connection, location, read_only=True, fresh=False, name=name)
+    else:
+        ducklake.attach(connection, location, read_only=True, name=name)
+    facts = migrations.store_facts(connection, name)
+    migrations.check_version(migrations.schema_version(facts), migrations.migrations(), str(location))
+    return location
+
+
+def _check_there(location: Location) -> None:
+    if not location.is_postgres and not location.catalog_file.is_file():
+        raise StoreNotFoundError(
+            f"there is no store at {location}",
+            expected="a folder with catalog.sqlite in it",
+            hint=f"qubastore init --store {shlex.quote(str(location))}",
+        )
+
+
+def _attach_postgres(
+    connection: duckdb.DuckDBPyConnection,
+    location: Location,
+    *,
+    read_only: bool,
+    fresh: bool,
+    name: str = ducklake.CATALOG,
+) -> Location:
+    import duckdb
+
+    # To look, and never to make: DuckLake makes a catalog where it finds none.
+    options = "" if fresh else "create_if_not_exists false"
+    try:
+        ducklake.attach(connection, location, read_only=read_only, options=options, name=name)
+    except duckdb.Error as error:
+        message = ducklake.plain(error)
+        if ducklake.is_lost(error):
+            raise StoreError(
+                f"the PostgreSQL server of {location} cannot be reached",
+                found=message,
+                hint="is it up? pg_isready -h HOST",
+            ) from None
+        if "authentication failed" in message or "no password" in message:
+            raise StoreError(
+                f"PostgreSQL does not let you in to {location}",
+                found=message,
+                hint="the password belongs in PGPASSWORD or ~/.pgpass",
+            ) from None
+        if "does not exist" in message:
+            hint = f"qubastore init --store {shlex.quote(str(location))}"
+            raise StoreNotFoundError(f"there is no store at {location}", found=message, hint=hint) from None
+        if "DATA_PATH" in message.upper():
+            raise StoreError(
+                f"the files of the store {location} lie elsewhere",
+                found=message,
+                hint="leave data= out: the catalog says where they are",
+            ) from None
+        raise StoreError(f"the store {location} cannot be opened", found=message) from None
+    noted = ducklake.noted_data(connection, name)
+    return location.with_data(noted)
+
+
+def lock_file(location: Location) -> Path:
+    """The file that writers of a store in a folder lock."""
+    assert location.folder is not None
+    return location.folder / "commit.lock"
+
+
+def refresh_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put this release's views into the store, inside the caller's transaction."""
+    views.create_views(connection)
+    connection.execute("delete from store_info where key = 'views_hash'")
+    connection.execute("insert into store_info values ('views_hash', ?)", [views.views_hash()])

@@ -1,0 +1,168 @@
+"""New stores, and old ones brought to this release's schema."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qubastore.errors import StoreError, UsageError
+from qubastore.lake import ducklake, migrations
+from qubastore.lake.connection import attach, is_store, refresh_views
+from qubastore.lake.database import Database
+from qubastore.lake.duckdb_errors import translate_errors
+from qubastore.lake.location import Location, locate
+from qubastore.lake.object_storage import DataFiles
+from qubastore.lake.rows import insert
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.published import SOURCE, read_table
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "lustre", "beegfs", "gpfs", "ceph")
+
+
+def create(path: str | os.PathLike[str] | None = None) -> Location:
+    """Make a store: schema, views and the published table of the QUBA study.
+
+    A folder is made under another name in the same place and renamed when it is whole; a catalog in PostgreSQL is
+    filled in one transaction, before which it is no store.
+
+    Args:
+        path: Folder that is to become the store, or a URL; None means QUBASTORE_STORE or ./store.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        StoreError: where there is something already, or the place cannot be written.
+    """
+    where = locate(path)
+    if where.is_postgres:
+        _create_in_postgres(where)
+    else:
+        _create_folder(where)
+    return where
+
+
+def _create_folder(location: Location) -> None:
+    where = location.folder
+    assert where is not None
+    if location.catalog_file.exists():
+        hint = f"qubastore show runs --store {shlex.quote(str(where))}"
+        raise StoreError(f"there is a store at {where} already", hint=hint)
+    if where.exists() and (not where.is_dir() or any(where.iterdir())):
+        raise StoreError(f"{where} is not empty", expected="a new or empty folder", hint="choose another path")
+    with translate_errors():
+        where.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_network_file_system(where.parent.resolve())
+        new = Path(tempfile.mkdtemp(prefix=f".{where.name}-", dir=where.parent)).resolve()
+    try:
+        with translate_errors():
+            (new / "data").mkdir()
+            new.chmod(0o777 & ~_umask())
+            made = locate(new)
+            connection = ducklake.connect(made)
+            ducklake.attach(connection, made, read_only=False)
+            # In the default journal a reader with an unfetched result makes a writer's commit fail.
+            with contextlib.closing(sqlite3.connect(made.catalog_file)) as catalog:
+                catalog.execute("pragma journal_mode=wal")
+            with Database(made, connection, read_only=False) as database:
+                _fill(database)
+            new.rename(where)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _create_in_postgres(location: Location) -> None:
+    if not location.data:
+        raise UsageError(
+            "a new store in PostgreSQL needs a place for its files",
+            expected="&data=s3://BUCKET/FOLDER or &data=/shared/folder in its URL",
+            found=str(location),
+        )
+    if not location.is_s3:
+        with translate_errors():
+            Path(location.data).mkdir(parents=True, exist_ok=True)
+    DataFiles(location.data).check()
+    with Database(*attach(location, read_only=False, fresh=True), read_only=False) as database:
+        if database.ask(is_store):
+            raise StoreError(
+                f"there is a store at {location} already",
+                hint=f"qubastore show runs --store {shlex.quote(str(location))}",
+            )
+        if database.files.sizes():
+            raise StoreError(f"{location.data} is not empty", expected="a new or empty place for the files of a store")
+        _fill(database)
+
+
+def _fill(database: Database) -> None:
+    """Schema, views, published table: all of it, or nothing."""
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        migrations.migrate(connection, migrations.migrations(), since=0)
+        refresh_views(connection)
+        load_published(connection)
+
+    with translate_errors():
+        option = f"call {ducklake.CATALOG}.set_option('data_inlining_row_limit', {ducklake.INLINE_ROWS})"
+        database.ask(lambda connection: connection.execute(option))
+    database.write(work)
+
+
+def load_published(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put the published rows into a new store."""
+    columns = ("model", "label", "architecture", "pretraining", "paradigm", "paper", "loader", "loader_id")
+    table = read_table(SOURCE)
+    insert(connection, "published_models", [(SOURCE, *(row[column] for column in columns)) for row in table])
+    results = [
+        (SOURCE, row["model"], dimension.name, float(row[dimension.column]))
+        for row in table
+        for dimension in DIMENSIONS
+    ]
+    insert(connection, "published_results", results)
+
+
+def migrate(path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
+    """Bring a store's schema to this release's version, in one transaction; return the versions before and after."""
+    with Database(*attach(locate(path), read_only=False), read_only=False) as database:
+        steps = migrations.migrations()
+        before = migrations.schema_version(database.ask(migrations.store_facts))
+        if before > max(steps):
+            migrations.check_version(before, steps, str(database.location))
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            return migrations.migrate(connection, steps, since=before)
+
+        after = database.write(work) if before < max(steps) else before
+        database.write(refresh_views)
+        return before, after
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _refuse_network_file_system(path: Path) -> None:
+    """SQLite's locks cannot be trusted on network file systems."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return
+    fields = [line.split() for line in mounts.read_text().splitlines()]
+    inside = [(point, kind) for _, point, kind, *_ in fields if path.is_relative_to(point)]
+    kind = max(inside, key=lambda mount: len(mount[0]))[1] if inside else ""
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        raise StoreError(
+            f"{path} lies on a network file system ({kind})",
+            expected="a local disk: the SQLite catalog needs locks that network file systems do not keep",
+            hint="qubastore init --store /local/path",
+        )

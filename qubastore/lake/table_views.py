@@ -1,0 +1,195 @@
+"""Views that are made from tables in the code: metrics, dimensions, suites, the zoo, faults of published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qubastore.lake.ducklake import quote
+from qubastore.lake.view import View
+from qubastore.metrics.catalogue import METRICS
+from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
+from qubastore.metrics.known_differences import difference_causes, known_differences
+from qubastore.metrics.study_pairs import read_pairs
+from qubastore.metrics.suites import BUILT_IN
+from qubastore.models.zoo import whole_zoo
+
+
+def table_views() -> list[View]:
+    """Every view whose rows stand in the code."""
+    metrics = [(m.name, m.unit, m.better, m.over, m.view, m.meaning, m.reference, m.version) for m in METRICS]
+    dimensions = [
+        (d.name, d.better, d.default_weight, d.published_mean, d.published_std, ", ".join(d.roles), d.unit, d.meaning)
+        for d in DIMENSIONS
+    ]
+    names = [(name, dimension) for name, means in DIMENSION_NAMES.items() for dimension in means]
+    roles = [
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space)
+        for suite in BUILT_IN.values()
+        for r in suite.roles
+    ]
+    causes = [
+        (cause.what, cause.kind, cause.divisor, cause.says, cause.evidence) for cause in difference_causes().values()
+    ]
+    differences = [
+        (each.model, each.dimension, each.cause.what, each.certainty, each.detail, " ".join(each.reproduced_in))
+        for each in known_differences()
+    ]
+    return [
+        _values_view(
+            "metrics",
+            "Every scalar metric, from qubastore/metrics/catalogue.py.",
+            "One row per metric.",
+            {
+                "metric": "name of the metric",
+                "unit": "unit or range",
+                "better": "up or down; empty where neither is better",
+                "over": "run: one number per run; suite: one per model and suite; view: one per row of its view",
+                "view": "the view that holds it; empty for those that are stored alone, see metric_values",
+                "meaning": "definition in a sentence",
+                "reference": "the paper that defines it",
+                "metric_version": "version of the definition",
+            },
+            metrics,
+        ),
+        _values_view(
+            "dimensions",
+            "The nine quality dimensions, from qubastore/metrics/dimensions.py.",
+            "One row per dimension.",
+            {
+                "dimension": "name of the dimension",
+                "better": "up or down",
+                "default_weight": "weight in QUBA before factors",
+                "published_mean": "mean that the study normalises with, in the dimension's unit",
+                "published_std": "standard deviation that the study normalises with, in the dimension's unit",
+                "roles": "roles in the suite whose runs give the value",
+                "unit": "unit or range",
+                "meaning": "definition in a sentence",
+            },
+            dimensions,
+        ),
+        _values_view(
+            "dimension_names",
+            "Every name that a weight may use: dimensions, aliases and groups.",
+            "One row per name and dimension that it means.",
+            {"name": "a dimension, an alias or a group", "dimension": "dimension that it means"},
+            names,
+        ),
+        _values_view(
+            "zoo",
+            "The models of both studies and what they are called once they are measured (qubastore/models/zoo.py).",
+            "One row per study and model.",
+            {
+                "study": "hesse2025 (the published table has it) or vishniakov2023",
+                "model": "its name in the study",
+                "stored_as": "its name when it is measured, prepared in its own way; empty where nothing here loads it",
+                "stored_as_reference": "the same, prepared in the study's way; stored_as where that is its own way",
+                "status": "exact: the study's own weights; else what it needs",
+                "tuning": "supervised (on ImageNet-1k's labels alone), fine-tuned, linear probe or zero-shot",
+            },
+            [(e.study, e.name, e.stored_as, e.stored_as_reference, e.status, e.tuning) for e in whole_zoo()],
+        ),
+        _values_view(
+            "study_pairs",
+            "The pairs of published models that compare --groups is over (qubastore/metrics/study_pairs.py).",
+            "One row per comparison and pair.",
+            {
+                "comparison": "what is compared, as in adversarial-training",
+                "model_a": "name of the first in the published table",
+                "model_b": "name of the second",
+                "backbone": "what they share",
+                "differs": "what differs beside what is compared; empty where nothing is known to",
+            },
+            [(pair.comparison, pair.model_a, pair.model_b, pair.backbone, pair.differs) for pair in read_pairs()],
+        ),
+        _values_view(
+            "suites",
+            "Which dataset and condition plays which role: built-in ones (qubastore/metrics/suites.py) and one's own.",
+            "One row per suite, role, dataset and condition.",
+            {
+                "suite": "name of the suite",
+                "role": "what the run is for, as in clean",
+                "dataset": "name of the dataset",
+                "condition": "how the inputs are altered",
+                "framing": "how an image becomes the input",
+                "n_samples": "the full number of samples; a run over fewer counts in no dimension; null: any will do",
+                "label_space": "the label space that the dataset must be in; null or empty where any will do",
+            },
+            roles,
+            "from own_suites union all ",
+        ),
+        _values_view(
+            "study_suites",
+            "The suites that have the QUBA study's nine dimensions, so that its constants normalise their scores"
+            " (qubastore/metrics/suites.py).",
+            "One row per suite.",
+            {"suite": "name of the suite"},
+            [(suite.name,) for suite in BUILT_IN.values() if suite.study_constants],
+        ),
+        _values_view(
+            "difference_causes",
+            "Why figures of the published table differ from what is measured here (qubastore/published).",
+            "One row per kind of difference.",
+            {
+                "what": "short name of the difference",
+                "kind": "fault (a wrong number) or protocol (another procedure)",
+                "divisor": "whether the clean accuracy that relative figures are divided by is off too",
+                "says": "what it is, in a line",
+                "evidence": "where it is seen in the study's released code and its figures",
+            },
+            causes,
+        ),
+        _text_view(
+            "known_differences",
+            "Which figures of the published table differ, as qubastore/published/known_differences.csv has it; the view"
+            " published_differences says why.",
+            "One row per model, dimension and difference.",
+            {
+                "model": "name of the model in the published table",
+                "dimension": "the dimension whose figure differs",
+                "what": "short name of the difference",
+                "certainty": "shown (code and figure agree) or likely",
+                "detail": "how large it is, or which of several; empty where that is not known",
+                "reproduced_in": "suites here that do as the study did, with a space between them",
+            },
+            differences,
+        ),
+    ]
+
+
+def _text_view(name: str, summary: str, grain: str, columns: dict[str, str], rows: Sequence[tuple[str, ...]]) -> View:
+    """A view over many rows of texts: DuckDB binds 2,000 rows of VALUES in 100 ms, and one text that it splits in 1."""
+    header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
+    text = "\n".join("\t".join(row) for row in rows)
+    cells = ", ".join(f"cells[{number}] as {column}" for number, column in enumerate(columns, start=1))
+    split = (
+        f"select string_split(line, chr(9)) as cells from (select unnest(string_split({quote(text)}, chr(10))) as line)"
+    )
+    return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", f"select {cells} from ({split})")
+
+
+def _values_view(
+    name: str,
+    summary: str,
+    grain: str,
+    columns: dict[str, str],
+    rows: Sequence[tuple[str | float | None, ...]],
+    more: str = "",
+) -> View:
+    header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
+    # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
+    spelled = [
+        ", ".join(
+            quote(v)
+            if isinstance(v, str)
+            else f"'{v!r}'::double"
+            if isinstance(v, float)
+            else "null"
+            if v is None
+            else str(v)
+            for v in row
+        )
+        for row in rows
+    ]
+    values = ",\n    ".join(f"({row})" for row in spelled)
+    select = f"{more}select * from (values\n    {values}\n) as listed({', '.join(columns)})"
+    return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", select)

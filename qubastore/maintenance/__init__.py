@@ -1,0 +1,1 @@
+"""Maintenance: looking for faults and repairing them, removing what nothing refers to, copying."""

@@ -1,0 +1,294 @@
+"""Copying a store, or some of its models, into another: laptop to cluster and back. Killed, it goes on where it was.
+
+Rows are read and written anew, shard by shard, through the same commit as an ingest's, so the copy is a store like any
+other; then both sides are compared, row for row.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qubastore.errors import StoreError
+from qubastore.lake.database import Database
+from qubastore.models.fingerprints import Fingerprint
+from qubastore.runs import outputs
+from qubastore.runs.commit import commit_shards
+from qubastore.runs.lookup import named_model
+from qubastore.runs.publish import complete_runs
+from qubastore.runs.shard import Failure, Shard
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+KEYS = {
+    "models": ("model_id",),
+    "model_revisions": ("revision",),
+    "fingerprints": ("model_id",),
+    "heads": ("model_id",),
+    "head_vectors": ("model_id", "class"),
+    "unsupported": ("model_id", "condition"),
+    "temperatures": ("model_id", "fold"),
+    "batch_sizes": ("model_id", "device", "precision", "work"),
+    "probes": ("probe_id",),
+    "datasets": ("dataset_id",),
+    "samples": ("dataset_id", "sample_id"),
+    "sample_contents": ("dataset_id", "sample_id"),
+    "label_sets": ("dataset_id", "label_set", "sample_id"),
+    "runs": ("run_id",),
+    "derivations": ("run_id", "source_run_id"),
+    "own_suites": ("suite", "role", "dataset", "condition", "framing"),
+    "annotations": ("scheme", "file_name"),
+    "human_trials": ("experiment", "subject", "session", "trial"),
+}
+"""Table -> what tells its rows apart. Rows are copied whose key the target does not have."""
+
+
+OF_MODEL = (
+    *("models", "model_revisions", "fingerprints", "heads", "head_vectors"),
+    *("unsupported", "temperatures", "batch_sizes"),
+)
+
+
+OF_DATASET = ("datasets", "samples", "sample_contents", "label_sets")
+
+
+OF_RUN = ("runs", "derivations")
+
+
+OF_STORE = ("own_suites", "annotations", "human_trials")
+"""Tables that are of no model: copied with a whole store."""
+
+
+@dataclass
+class Copied:
+    """What was copied.
+
+    Attributes:
+        models: Models, new to the target.
+        runs: Runs that the selection has.
+        shards: Shards that the target lacked.
+        rows: Rows of outputs, logits and features that were compared on both sides.
+    """
+
+    models: int = 0
+    runs: int = 0
+    shards: int = 0
+    rows: int = 0
+
+
+def copy_store(
+    source: Database,
+    target: Database,
+    models: Sequence[str] = (),
+    *,
+    report: Callable[[str, int, int], None] = lambda *_: None,
+) -> Copied:
+    """Copy what the target lacks, and compare.
+
+    Args:
+        source: The store to read.
+        target: A store open for writing.
+        models: Names of models; none means all, and what is of no model.
+        report: Told of every run: its name, shards done, shards in all.
+
+    Raises:
+        UsageError: on an unknown model.
+        StoreError: where the two sides differ afterwards: a run there is another one than here.
+    """
+    chosen = [named_model(source, name)[1] for name in models]
+    of_models = "list_contains(?, model_id)" if chosen else "true"
+    values = [chosen] if chosen else []
+    runs = source.rows(
+        f"select run_id, model_id, dataset_id from runs where {of_models} order by created_at, run_id", values
+    )
+    model_ids = [row[0] for row in source.rows(f"select model_id from models where {of_models}", values)]
+    dataset_ids = sorted({row[2] for row in runs})
+    run_ids = [row[0] for row in runs]
+    done = Copied(runs=len(runs))
+    there = {row[0] for row in target.rows("select model_id from models")}
+    done.models = len(set(model_ids) - there)
+    _check_models(source, target, sorted(set(model_ids) & there))
+    parts = [(table, "model_id", model_ids) for table in OF_MODEL]
+    parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]
+    parts += [(table, "run_id", run_ids) for table in OF_RUN]
+    parts += [(table, "", []) for table in OF_STORE if not chosen]
+    for part in parts:
+        _copy_rows(source, target, *part)
+    for run_id, _, dataset_id in runs:
+        done.shards += _copy_run(source, target, run_id, dataset_id, report)
+    complete_runs(target)
+    # Probes go with the runs that they were fitted on.
+    parts.append(("probes", "model_id", model_ids))
+    _copy_rows(source, target, *parts[-1])
+    for part in parts:
+        _check_rows(source, target, *part)
+    for run_id in run_ids:
+        done.rows += _compare(source, target, run_id)
+    return done
+
+
+def _check_models(source: Database, target: Database, model_ids: Sequence[str]) -> None:
+    """Refuse a model that computes one thing here and another there: ids from before fingerprints do not tell.
+
+    Raises:
+        StoreError: naming the model.
+    """
+    query = "select model_id, values, precision, version from fingerprints where list_contains(?, model_id)"
+    here, there = (
+        {model_id: Fingerprint.of(*known) for model_id, *known in store.rows(query, [list(model_ids)])}
+        for store in (source, target)
+    )
+    for model_id in sorted(here.keys() & there.keys()):
+        if here[model_id].agrees(there[model_id]) is False:
+            ((name,),) = source.rows("select name from models where model_id = ?", [model_id])
+            raise StoreError(
+                f"{name} ({model_id}) computes something else in {source.location} than in {target.location}",
+                expected="the same answers to the fixed images under one id",
+                found="the same weights and other answers: another release of a library, say",
+                hint=f"qubastore rm model {shlex.quote(name)} in one of the two, and ingest it again",
+            )
+
+
+def _rows_of(store: Database, table: str, column: str, ids: Sequence[str]) -> pa.Table:
+    where = f" where list_contains(?, {column})" if column else ""
+    return store.sql(f"from {table}{where}", [list(ids)] if column else []).to_arrow_table()
+
+
+def _copy_rows(source: Database, target: Database, table: str, column: str, ids: Sequence[str]) -> None:
+    """Copy the rows whose key the target does not have: looked for and inserted in one transaction."""
+    rows = _rows_of(source, table, column, ids)
+    if not len(rows):
+        return
+    names, key = ", ".join(rows.column_names), KEYS[table]
+    same = " and ".join(f"there.{name} is not distinct from copied.{name}" for name in key)
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.register("copied_rows", rows)
+        try:
+            connection.execute(
+                f"insert into {table} ({names})"
+                f" select distinct on ({', '.join(key)}) {names} from copied_rows as copied"
+                f" where not exists (select 1 from {table} as there where {same})"
+            )
+        finally:
+            connection.unregister("copied_rows")
+
+    target.write(work, repeatable=True)
+
+
+def _check_rows(source: Database, target: Database, table: str, column: str, ids: Sequence[str]) -> None:
+    """See that the target has every key of the source, once.
+
+    Raises:
+        StoreError: naming the table that lacks some, or has some twice.
+    """
+    key = KEYS[table]
+    found = []
+    for store in (source, target):
+        rows = _rows_of(store, table, column, ids).select(list(key))
+        found.append(list(zip(*(rows.column(name).to_pylist() for name in key), strict=True)))
+    want, got = set(found[0]), found[1]
+    if not want <= set(got) or len(set(got)) < len(got):
+        raise StoreError(
+            f"{table} in {target.location} is not what {source.location} has",
+            expected=f"{len(want):,} rows, each once",
+            found=f"{len(want & set(got)):,} of them, {len(got) - len(set(got)):,} more than once",
+            hint="does another process write to it? Copy again when it is done",
+        )
+
+
+def _copy_run(
+    source: Database, target: Database, run_id: str, dataset_id: str, report: Callable[[str, int, int], None]
+) -> int:
+    have = dict(target.rows("select shard, kept from shards where run_id = ?", [run_id]))
+    shards = source.rows(
+        "select shard, first_sample, n_samples, kept, batch_size, device, seconds, committed_at from shards"
+        " where run_id = ? order by shard",
+        [run_id],
+    )
+    name = source.rows("select model || ' on ' || dataset from run_details where run_id = ?", [run_id])
+    copied = 0
+    for number, (shard, first, n_samples, kept, batch_size, device, seconds, at) in enumerate(shards):
+        report(name[0][0] if name else run_id, number, len(shards))
+        if set(kept) <= set(have.get(shard, ())):
+            continue
+        tables = {kind: table for kind, table in _rows(source, run_id, first, first + n_samples) if len(table)}
+        written = outputs.write_shard(target.files, run_id, shard, tables)
+        failures = source.rows(
+            "select sample_id, key, error from failures where run_id = ? and sample_id >= ? and sample_id < ?"
+            " order by sample_id",
+            [run_id, first, first + n_samples],
+        )
+        made = Shard(
+            run_id,
+            shard,
+            first,
+            n_samples,
+            written.files,
+            tuple(Failure(*row) for row in failures),
+            batch_size,
+            device,
+            seconds,
+            tuple(kept),
+            written.checksums,
+            at,
+        )
+        commit_shards(target, [made], dataset_id=dataset_id)
+        copied += 1
+    report(name[0][0] if name else run_id, len(shards), len(shards))
+    return copied
+
+
+def _rows(store: Database, run_id: str, first: int, end: int) -> Iterator[tuple[str, pa.Table]]:
+    """Kind of output -> the rows of a range of samples, as an evaluator writes them."""
+    import pyarrow as pa
+
+    for kind in outputs.KINDS:
+        table = store.sql(
+            f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id",
+            [run_id, first, end],
+        ).to_arrow_table()
+        yield kind, pa.table({name: table.column(name).combine_chunks() for name in table.column_names})
+
+
+def _compare(source: Database, target: Database, run_id: str) -> int:
+    """Compare a run on both sides, row for row; return how many rows.
+
+    Raises:
+        StoreError: naming the run and the table that differ.
+    """
+    total = 0
+    # Of a run that an ingest works on, what was there when the copy began.
+    shards = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
+    for table in (*outputs.KINDS, "failures", "class_summary", "bin_summary", "cue_summary"):
+        found = [_fingerprint(store, table, run_id, shards) for store in (source, target)]
+        if table.endswith("summary") and not (found[0][0] and found[1][0]):
+            # Not complete on one side yet, or by an older release.
+            continue
+        if found[0] != found[1]:
+            raise StoreError(
+                f"{table} of run {run_id} differ between {source.location} and {target.location}",
+                expected=f"{found[0][0]:,} rows, the same on both sides",
+                found=f"{found[1][0]:,} rows, or other values: the target had the run before, and another one",
+                hint=f"qubastore rm run {run_id} --store {shlex.quote(str(target.location))}, then copy again",
+            )
+        if table in outputs.KINDS:
+            total += found[0][0]
+    return total
+
+
+def _fingerprint(store: Database, table: str, run_id: str, shards: Sequence[int]) -> tuple[int, Any]:
+    """How many rows a run has, and a hash of them in which their order does not matter."""
+    query = f"select count(*), bit_xor(hash(t)) from {table} as t where run_id = ?"
+    values: list[Any] = [run_id]
+    if not table.endswith("summary"):
+        size = store.rows("select shard_size from runs where run_id = ?", [run_id])[0][0]
+        query += f" and list_contains(?, sample_id // {int(size)})"
+        values.append(list(shards))
+    row = store.rows(query, values)[0]
+    return row[0], row[1]

@@ -1,0 +1,202 @@
+"""Suites: which dataset and condition plays which role, and how many samples make it whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from qubastore.conditions import Condition
+from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.label_spaces import TRANSFER
+
+ROLES = {
+    "clean": "one",
+    "adversarial": "several",
+    "corrupted": "several",
+    "shifted": "several",
+    "same_background": "one",
+    "random_background": "one",
+    "cue_conflict": "one",
+    "robustness": "several",
+    "transformed": "several",
+    "synthetic": "several",
+    "transfer": "several",
+}
+"""The roles of runs, and whether one run plays each or several do. The last four are part of no dimension: questions
+about robustness, invariance, synthetic images and transfer are asked of their runs."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A dataset under a condition, in a role of a suite.
+
+    Attributes:
+        role: One of `ROLES`.
+        dataset: Name of the dataset.
+        n_samples: The full number of samples; a run over fewer counts in no dimension. None where any number will do.
+        condition: Canonical condition.
+        framing: How an image becomes the input.
+        label_space: The label space that its dataset must be in; empty where any will do.
+    """
+
+    role: str
+    dataset: str
+    n_samples: int | None
+    condition: str = "clean"
+    framing: str = "model"
+    label_space: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named set of roles.
+
+    Attributes:
+        name: Its name.
+        roles: What plays which role.
+        study_constants: Whether scores in it are normalised with the constants of the QUBA study: its datasets, in the
+            roles of its nine dimensions. Everything that normalises, or says how, asks this.
+    """
+
+    name: str
+    roles: tuple[Role, ...]
+    study_constants: bool = False
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names of its datasets, each once."""
+        return list(dict.fromkeys(role.dataset for role in self.roles))
+
+
+VTAB_TASKS = {
+    "vtab/caltech101": 6_084,
+    "vtab/cifar100": 10_000,
+    "vtab/dtd": 1_880,
+    "vtab/oxford_flowers102": 6_149,
+    "vtab/oxford_iiit_pet": 3_669,
+    "vtab/svhn": 26_032,
+    "vtab/sun397": 21_750,
+    "vtab/patch_camelyon": 32_768,
+    "vtab/eurosat": 5_400,
+    "vtab/resisc45": 6_300,
+    "vtab/diabetic_retinopathy": 42_670,
+    "vtab/clevr_count": 15_000,
+    "vtab/clevr_distance": 15_000,
+    "vtab/dmlab": 22_735,
+    "vtab/kitti_distance": 711,
+    "vtab/dsprites_location": 73_728,
+    "vtab/dsprites_orientation": 73_728,
+    "vtab/smallnorb_azimuth": 12_150,
+    "vtab/smallnorb_elevation": 12_150,
+}
+"""The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867), which `qubastore.evaluators.vtab` reads, and the images of
+each one's test split. Features are probed on them; the second study fine-tunes its networks on them."""
+
+
+_PLAYED = {
+    "clean": ("imagenet-val",),
+    "adversarial": ("imagenet-val",),
+    "corrupted": tuple(name for name in LAYOUTS if name.startswith("imagenet-c/")),
+    "shifted": ("imagenet-r", "sketch", "stylized", "edge", "silhouette"),
+    "same_background": ("mixed_same",),
+    "random_background": ("mixed_rand",),
+    "cue_conflict": ("cue-conflict",),
+}
+
+
+QUBA = Suite(
+    "quba",
+    tuple(
+        Role(
+            role,
+            name,
+            LAYOUTS[name].n_samples,
+            str(Condition.parse(condition)),
+            LAYOUTS[name].framing,
+            LAYOUTS[name].label_space,
+        )
+        for role, names in _PLAYED.items()
+        for name in names
+        for condition in (("fgsm", "pgd") if role == "adversarial" else ("clean",))
+    ),
+    study_constants=True,
+)
+"""The suite of the QUBA study; the published table belongs to it."""
+
+
+QUBA_REFERENCE = Suite(
+    "quba-reference", tuple(replace(role, framing="model") for role in QUBA.roles), study_constants=True
+)
+"""The same with every image through the model's own resize and crop, as the study's code has it: `--framing model`."""
+
+
+TRANSFORMATIONS = (
+    "scale(1.25, 1.5, 2, 3)",
+    "shift(5, 30, 75, 100)",
+    "resolution(112, 224, 336, 512, 640)",
+)
+"""What the second study does to images; a factor of 1 and a shift of 0 are the clean run."""
+
+
+def _known(role: str, names: Sequence[str], conditions: Sequence[str] = ("clean",)) -> list[Role]:
+    """Datasets that are known by name, as they are usually read."""
+    return [
+        Role(role, name, known.n_samples, str(condition), known.framing, known.label_space)
+        for name in names
+        for known in (LAYOUTS[name],)
+        for text in conditions
+        for condition in Condition.parse_all(text)
+    ]
+
+
+BEYOND_IMAGENET = Suite(
+    "beyond-imagenet",
+    (
+        *_known("clean", ["imagenet-val"]),
+        *_known("corrupted", _PLAYED["corrupted"]),
+        *_known("robustness", ["imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-hard"]),
+        *_known("robustness", [name for name in LAYOUTS if name.startswith("imagenet-v2/")]),
+        *_known("cue_conflict", _PLAYED["cue_conflict"]),
+        *_known("transformed", ["imagenet-val"], TRANSFORMATIONS),
+        *_known("synthetic", [name for name in LAYOUTS if name.startswith("pug/")]),
+        *(
+            Role("transfer", f"{task}/{split}", n_samples, label_space=TRANSFER)
+            for task, n_test in VTAB_TASKS.items()
+            for split, n_samples in (("train", 800), ("val", 200), ("test", n_test))
+        ),
+    ),
+)
+"""All that the second study measures (Vishniakov et al., arXiv 2311.09215)."""
+
+
+REFERENCE_TRANSFORMATIONS = (
+    "scale(1, 1.25, 1.5, 2, 3, interpolation=bilinear)",
+    "shift(0, 5, 30, 75, 100, order=crop-first, interpolation=bilinear)",
+    "resolution(112, 224, 336, 512, 640)",
+)
+"""The same as that study's code does it: bilinear for every model, and a shift that crops the original's pixels."""
+
+
+BEYOND_IMAGENET_REFERENCE = Suite(
+    "beyond-imagenet-reference",
+    (
+        *(
+            # Cue-conflict images go in as they are there, 224 x 224 pixels; everything else is cropped.
+            role if role.role == "cue_conflict" else replace(role, framing="model")
+            for role in BEYOND_IMAGENET.roles
+            if role.role not in ("transformed", "transfer")
+        ),
+        *_known("transformed", ["imagenet-val"], REFERENCE_TRANSFORMATIONS),
+    ),
+)
+"""The same as that study's code has it, without VTAB, where it fine-tunes: images framed and altered as there
+(docs/second-study.md lists what differs still)."""
+
+
+BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE, BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE)}
+"""The suites that come with this release."""
+
+
+def has_study_constants(name: str) -> bool:
+    """Whether the suite of that name is normalised with the study's constants; users' own suites never are."""
+    return name in BUILT_IN and BUILT_IN[name].study_constants

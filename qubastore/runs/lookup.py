@@ -1,0 +1,175 @@
+"""What users call models and runs, and which of the store's they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from qubastore.datasets.label_spaces import label_space
+from qubastore.errors import UsageError, did_you_mean
+from qubastore.lake.database import Database
+from qubastore.models.zoo import PREFIX, in_group
+from qubastore.runs.run import place
+
+
+@dataclass(frozen=True)
+class RunName:
+    """A complete run and where it belongs.
+
+    Attributes:
+        run_id: Its id.
+        dataset_id: Its dataset.
+        dataset: The dataset's name.
+        framing: How images became inputs.
+        condition: How inputs were altered.
+        precision: Of the forward passes.
+        label_space: How the model's outputs became the dataset's classes.
+        kept: Kinds of output that every shard kept.
+    """
+
+    run_id: str
+    dataset_id: str
+    dataset: str
+    framing: str
+    condition: str
+    precision: str
+    label_space: str
+    kept: frozenset[str]
+
+    @property
+    def place(self) -> str:
+        """The dataset, and what is unusual about the run."""
+        return place(self.dataset, self.framing, self.condition)
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether it kept logits that mean the dataset's classes."""
+        return "logits" in self.kept and label_space(self.label_space).rule != "none"
+
+    @property
+    def task(self) -> tuple[str, str, str, str]:
+        """What runs of several models must share to be compared image by image."""
+        return self.dataset_id, self.framing, self.condition, self.precision
+
+
+def named_model(store: Database, text: str, suite: str | None = None) -> tuple[str, str]:
+    """Name and id of a model of the store; `zoo:NAME` means the study's model as it is measured.
+
+    Args:
+        store: An open store.
+        text: Its name as `qubastore show models` has it, or `zoo:NAME`.
+        suite: Where it is asked for a suite: which of a zoo's models is meant, the one with its own preprocessing or
+            the one with the study's. Without a suite, or where that one is not there, it is the one that is there.
+
+    Raises:
+        UsageError: where there is none, with the nearest names, or `zoo:NAME` could mean two.
+    """
+    names = dict(store.rows("select model, model_id from model_names"))
+    if text not in names and text.startswith(PREFIX):
+        found = _of_zoo(text, names, suite)
+        if len(found) == 1:
+            return found[0], names[found[0]]
+        if len(found) > 1:
+            raise UsageError(
+                f"{text} means {len(found)} models of the store",
+                expected="one of them, by its name",
+                found=" and ".join(found),
+                hint=f"type {found[0]}",
+            )
+    if text not in names:
+        raise UsageError(
+            f"there is no measured model {text!r}", hint=did_you_mean(text, names) or "qubastore show models"
+        )
+    return text, names[text]
+
+
+def _of_zoo(text: str, names: Collection[str], suite: str | None) -> list[str]:
+    """The stored models that a model of the zoo is, as it was prepared."""
+    entries = in_group(text.removeprefix(PREFIX))
+    if len(entries) != 1:
+        return [entry.stored_as for entry in entries if entry.stored_as in names]
+    own, reference = entries[0].stored_as, entries[0].stored_as_reference
+    if suite is not None:
+        meant = reference if entries[0].under(suite) == entries[0].reference else own
+        if meant in names:
+            return [meant]
+    return [name for name in dict.fromkeys((own, reference)) if name in names]
+
+
+def run_id(store: Database, start: str) -> str:
+    """The id of the one run whose id begins with `start`.
+
+    Raises:
+        UsageError: where none does, or several do.
+    """
+    found = [row[0] for row in store.rows("select run_id from runs where starts_with(run_id, ?)", [start])]
+    if len(found) != 1:
+        raise UsageError(
+            f"{len(found)} runs have an id that begins with {start!r}",
+            expected="the id of one run, or the start of it",
+            found=", ".join(found[:5]) or None,
+            hint="qubastore show runs",
+        )
+    return str(found[0])
+
+
+def complete_runs_of(store: Database, model_id: str) -> list[RunName]:
+    """Every complete run of a model, by dataset, condition, framing and precision."""
+    rows = store.rows(
+        """
+        with kinds as (select run_id, unnest(kept) as kind from shards),
+        counted as (select run_id, kind, count(*) as n from kinds group by run_id, kind),
+        kept_everywhere as (
+            select counted.run_id, list(counted.kind) as kept
+            from counted join runs on runs.run_id = counted.run_id and runs.n_shards = counted.n
+            group by counted.run_id
+        )
+        select run.run_id, run.dataset_id, run.dataset, run.framing, run.condition, run.precision,
+            run.label_space, kept
+        from run_details as run join kept_everywhere using (run_id)
+        where run.model_id = ? and run.complete
+        order by run.dataset, run.condition, run.framing, run.precision, run.run_id
+        """,
+        [model_id],
+    )
+    return [RunName(*row[:7], frozenset(row[7] or ())) for row in rows]  # type: ignore[call-arg]
+
+
+def run_text(runs: Sequence[RunName], run: RunName) -> str:
+    """What `named_run` takes for a run: the dataset's name where that means this run, else its id."""
+    return run.dataset if _meant(runs, run.dataset) == [run] else run.run_id
+
+
+def _meant(runs: Sequence[RunName], text: str) -> list[RunName]:
+    found = [run for run in runs if run.dataset == text] or [run for run in runs if run.run_id.startswith(text)]
+    usual = [run for run in found if (run.condition, run.precision) == ("clean", "fp32")]
+    return usual if len(found) > 1 and usual else found
+
+
+def named_run(store: Database, model: str, runs: Sequence[RunName], text: str) -> RunName:
+    """The run of a model, among its complete ones, that is meant by a dataset's name or by the start of a run's id.
+
+    Where several runs over the dataset could be meant, the one on unaltered images in fp32 is.
+
+    Raises:
+        UsageError: where none or several are left.
+    """
+    found = _meant(runs, text)
+    if not found and (
+        others := store.rows("select run_id, model from run_details where starts_with(run_id, ?)", [text])
+    ):
+        raise UsageError(
+            f"run {others[0][0]} is of {others[0][1]}",
+            expected=f"a complete run of {model}",
+            hint="qubastore show runs",
+        )
+    if len(found) != 1:
+        known = sorted({run.dataset for run in runs})
+        raise UsageError(
+            f"{len(found) or 'no'} complete runs of {model} are on {text}",
+            expected="one: the name of a dataset, or the start of a run's id",
+            found=", ".join(f"{run.run_id} ({run.place}, {run.precision})" for run in found)
+            or f"runs on {', '.join(known) or 'nothing'}",
+            hint="qubastore show runs",
+        )
+    return found[0]

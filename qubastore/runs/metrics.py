@@ -1,0 +1,116 @@
+"""Metrics of complete runs: those that this release has and the store lacks are computed and stored."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qubastore.datasets.label_spaces import IMAGENET_1K, label_space
+from qubastore.lake.database import Database
+from qubastore.lake.rows import insert
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.catalogue import METRICS, Metric
+from qubastore.runs.summaries import RUNS_AT_ONCE
+from qubastore.runs.vectors import kept_logits, with_logits
+from qubastore.statistics.class_logits import class_logits
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def store_metrics(store: Database) -> None:
+    """Compute the metrics that complete runs lack, in this release's versions: transforms first, views next.
+
+    A metric that a run cannot have (no logits were kept) is stored as null: looked for, and not there.
+    """
+    current = {(metric.name, metric.version) for metric in METRICS if metric.over == "run"}
+    lacking = store.rows(
+        """
+        select run_summary.run_id, run_summary.computed_at, present.metrics
+        from run_summary
+        left join (
+            select run_id, list(metric || ' ' || metric_version) as metrics,
+                count(*) filter (where list_contains(?, metric || ' ' || metric_version)) as n
+            from run_metrics group by run_id
+        ) as present using (run_id)
+        where coalesce(present.n, 0) < ?
+        order by run_summary.run_id
+        """,
+        [[f"{name} {version}" for name, version in current], len(current)],
+    )
+    for first in range(0, len(lacking), RUNS_AT_ONCE):
+        part = lacking[first : first + RUNS_AT_ONCE]
+        todo = {
+            run_id: [m for m in METRICS if m.over == "run" and f"{m.name} {m.version}" not in (present or ())]
+            for run_id, _, present in part
+        }
+        _replace(store, _metrics(store, todo), {run_id: computed_at for run_id, computed_at, _ in part})
+
+
+MetricRow = tuple[str, str, int, float | None]
+"""Run, metric, version, value."""
+
+
+def _metrics(store: Database, todo: Mapping[str, Sequence[Metric]]) -> list[MetricRow]:
+    """The metrics of runs: run -> metrics that it lacks."""
+    able = set(with_logits(store, [run for run, metrics in todo.items() if any(m.transform for m in metrics)]))
+    rows: list[MetricRow] = []
+    for run_id, metrics in todo.items():
+        transforms = [metric for metric in metrics if metric.transform]
+        if run_id in able:
+            rows += _transformed(store, transforms, run_id)
+        else:
+            rows += [(run_id, metric.name, metric.version, None) for metric in transforms]
+    by_view: dict[str, list[Metric]] = defaultdict(list)
+    for metric in {metric.name: metric for metrics in todo.values() for metric in metrics if metric.view}.values():
+        by_view[metric.view].append(metric)
+    with Snapshot(store, list(by_view), list(todo)) as copy:
+        copy.add_metrics(rows)
+        for view, metrics in by_view.items():
+            names = ", ".join(metric.name for metric in metrics)
+            values = {row[0]: row[1:] for row in copy.rows(f"select run_id, {names} from {view}")}
+            nothing = (None,) * len(metrics)
+            rows += [
+                (run_id, metric.name, metric.version, value)
+                for run_id, wanted in todo.items()
+                for metric, value in zip(metrics, values.get(run_id, nothing), strict=True)
+                if metric in wanted
+            ]
+    return rows
+
+
+def _transformed(store: Database, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
+    """Transform metrics of a run from its kept logits, which are read once."""
+    matrix, labels, space = kept_logits(store, run_id)
+    rows = []
+    for metric in metrics:
+        compute = importlib.import_module(f"qubastore.metrics.transforms.{metric.transform}").compute
+        value = math.nan
+        if metric.label_space:
+            if space.name == IMAGENET_1K and len(labels):
+                value = float(compute(matrix, labels, label_space(metric.label_space)))
+        elif (own := class_logits(matrix, space)) is not None:
+            value = float(compute(own, labels))
+        rows.append((run_id, metric.name, metric.version, value if math.isfinite(value) else None))
+    return rows
+
+
+def _replace(store: Database, rows: Sequence[MetricRow], summed_up: Mapping[str, datetime]) -> None:
+    """Store metrics in place of those of the same runs and names, for runs summed up when `summed_up` says."""
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        # Only where there is something to delete: a delete that finds nothing costs as much as one that does.
+        runs = sorted({row[0] for row in rows})
+        query = "select distinct metric from run_metrics where list_contains(?, run_id)"
+        for (metric,) in connection.execute(query, [runs]).fetchall():
+            stale = [row[0] for row in rows if row[1] == metric]
+            connection.execute("delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric, stale])
+        # A run may have been removed, or summed up anew, since its metrics were computed.
+        now = dict(connection.execute("select run_id, computed_at from run_summary").fetchall())
+        insert(connection, "run_metrics", [row for row in rows if now.get(row[0]) == summed_up[row[0]]])
+
+    store.write(work, repeatable=True)

@@ -1,0 +1,130 @@
+"""From logits to what is stored: the narrow row of each sample, rounded vectors, Parquet files.
+
+Everything is NumPy on the host, in float64, from the model's float32 logits, before any rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.hashing import checksum
+from qubastore.lake.object_storage import DataFiles
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+KINDS = ("outputs", "logits", "features")
+"""What a run can keep; `outputs` always is."""
+
+
+DEFAULT_KEEP = ("outputs", "logits")
+
+
+_OUTPUT_COLUMNS = {
+    "label": "int32",
+    "prediction": "int32",
+    "confidence": "float64",
+    "label_probability": "float64",
+    "label_logit": "float32",
+    "logsumexp": "float64",
+    "sum_squared_probability": "float64",
+    "top5_class": "int32",
+    "top5_logit": "float32",
+}
+"""Columns of the table `outputs` after run_id and sample_id -> Arrow type, of the elements for the top five."""
+
+
+def outputs_table(run_id: str, sample_ids: NDArray[np.int32], columns: dict[str, NDArray[np.generic]]) -> pa.Table:
+    """The rows of the table `outputs` as Arrow; columns that are not given are null."""
+    import pyarrow as pa
+
+    n = len(sample_ids)
+    filled = {"run_id": _constant(run_id, n), "sample_id": pa.array(sample_ids, pa.int32())}
+    for name, kind in _OUTPUT_COLUMNS.items():
+        values, type_ = columns.get(name), pa.type_for_alias(kind)
+        if name.startswith("top5"):
+            filled[name] = pa.nulls(n, pa.list_(type_)) if values is None else _list_array(values, type_)
+        else:
+            filled[name] = pa.nulls(n, type_) if values is None else pa.array(values, type_)
+    return pa.table(filled)
+
+
+def vectors_table(run_id: str, sample_ids: NDArray[np.int32], vectors: NDArray[np.float32]) -> pa.Table:
+    """The rows of the tables `logits` and `features` as Arrow: one float32 list a row."""
+    import pyarrow as pa
+
+    values = _list_array(vectors, pa.float32())
+    return pa.table({"run_id": _constant(run_id, len(sample_ids)), "sample_id": sample_ids, "values": values})
+
+
+def partition(table: str, run_id: str) -> tuple[str, ...]:
+    """Folders below the data path in which the files of a run lie: partitioned tables keep them under `key=value/`."""
+    return ("main", table, f"run_id={run_id}")
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files of a shard, by kind of output: where they lie, and the checksum of each."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_shard(data: DataFiles, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> Written:
+    """Write the files of a shard, one per kind of output, under names of their own: all of them, or none."""
+    name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
+    files: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    try:
+        for kind, table in tables.items():
+            files[kind] = data.path(*partition(kind, run_id), name)
+            content = parquet_bytes(table)
+            checksums[kind] = checksum(content)
+            data.write(files[kind], content)
+    except BaseException:
+        for written in files.values():
+            # What cannot be removed either is an orphan, for gc; why the writing failed is what people must hear.
+            with contextlib.suppress(OSError):
+                data.remove(written)
+        raise
+    return Written(files, checksums)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table of outputs, logits or features as a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = "values" in table.column_names
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
+        use_dictionary=["run_id"],
+        use_byte_stream_split=["values.list.element"] if vectors else False,
+    )
+    return bytes(sink.getvalue())
+
+
+def _constant(value: str, length: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([value] * length, pa.string())
+
+
+def _list_array(matrix: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    rows, width = matrix.shape
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(matrix).reshape(-1), kind))

@@ -1,0 +1,153 @@
+"""Rows that say what there is: models, datasets, runs, suites. Each function runs inside a caller's transaction.
+
+DuckLake has no keys: every function looks before it inserts, and `Store.write` makes writers take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.label_spaces import IMAGENET_1K, VALIDATION_FILE, real_labels
+from qubastore.lake.rows import exists, insert
+from qubastore.metrics.suites import Suite
+from qubastore.models.model import Model
+from qubastore.runs.run import Run
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+DATASET_LABELS = "dataset"
+"""Name of the label set that a dataset comes with."""
+
+
+REAL_LABELS = "real"
+"""Name of the label set ReaL of ImageNet-val (Beyer et al., arXiv 2006.07159)."""
+
+
+def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> bool:
+    """Store a dataset with its samples and labels, unless it is there; return whether it was new."""
+    if exists(connection, "datasets", "dataset_id", dataset.dataset_id):
+        return False
+    now, identity = datetime.now(UTC), dataset.dataset_id
+    size = len(dataset.samples)
+    space, classes = dataset.label_space, list(dataset.classes)
+    insert(
+        connection,
+        "datasets",
+        [(identity, dataset.name, size, space, classes, dataset.root, now, list(dataset.factors.items()))],
+    )
+    insert(
+        connection,
+        "samples",
+        [(identity, index, s.key, s.size, list(s.factors.items())) for index, s in enumerate(dataset.samples)],
+    )
+    insert(
+        connection,
+        "label_sets",
+        [(identity, DATASET_LABELS, index, list(s.labels)) for index, s in enumerate(dataset.samples)],
+    )
+    if space == IMAGENET_1K:
+        add_real_labels(connection, identity, [sample.key for sample in dataset.samples])
+    return True
+
+
+def add_real_labels(connection: duckdb.DuckDBPyConnection, dataset_id: str, keys: Sequence[str]) -> bool:
+    """Store the ReaL labels of a dataset all of whose images are official validation images; return whether it is one.
+
+    An image without ReaL labels has an empty list.
+    """
+    numbers = [VALIDATION_FILE.search(key) for key in keys]
+    if not all(numbers) or not keys:
+        return False
+    labels = real_labels()
+    rows = [
+        (dataset_id, REAL_LABELS, index, list(labels[int(number[1]) - 1]))
+        for index, number in enumerate(numbers)
+        if number is not None
+    ]
+    connection.execute("delete from label_sets where dataset_id = ? and label_set = ?", [dataset_id, REAL_LABELS])
+    insert(connection, "label_sets", rows)
+    return True
+
+
+def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
+    """Store a model, unless it is there, its fingerprint, and the checkpoint revision that leads to it.
+
+    Of a model that is there, what was not known of it before is added: costs, width of its features, fingerprint.
+    """
+    model_id = model.model_id
+    if not exists(connection, "models", "model_id", model_id):
+        insert(connection, "models", [(model_id, *model.row(), datetime.now(UTC), model.macs, model.activations)])
+    else:
+        if model.macs is not None:
+            connection.execute(
+                "update models set macs = ?, activations = ? where model_id = ? and macs is null",
+                [model.macs, model.activations, model_id],
+            )
+        if model.macs is not None and model.fingerprint is not None:
+            # A release before may have taken another layer for the classifier.
+            connection.execute(
+                "update models set feature_width = ? where model_id = ? and feature_width is distinct from ?",
+                [model.feature_width, model_id, model.feature_width],
+            )
+    if model.fingerprint is not None and not exists(connection, "fingerprints", "model_id", model_id):
+        found = model.fingerprint
+        row = (model_id, found.precision, found.version, found.values, list(found.packages), datetime.now(UTC))
+        insert(connection, "fingerprints", [row])
+    if revision is not None and not exists(connection, "model_revisions", "revision", revision):
+        insert(connection, "model_revisions", [(revision, model_id)])
+
+
+def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Store a run, unless it is there."""
+    if exists(connection, "runs", "run_id", run.run_id):
+        return
+    row = (
+        run.run_id,
+        run.model_id,
+        run.dataset_id,
+        run.framing,
+        run.condition,
+        run.precision,
+        run.output_schema,
+        run.origin,
+        run.shard_size,
+        run.n_shards,
+        list(run.versions.items()),
+        datetime.now(UTC),
+    )
+    insert(connection, "runs", [row])
+
+
+def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Store a run in place of its row, with the versions of today."""
+    connection.execute("delete from runs where run_id = ?", [run.run_id])
+    register_run(connection, run)
+
+
+def note_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str, reason: str) -> None:
+    """Note that a network cannot be run under a condition."""
+    forget_unsupported(connection, model_id, condition)
+    planned = "select run_id from runs where model_id = ? and condition = ?"
+    # A run that cannot be made is no unfinished one.
+    connection.execute(
+        f"delete from runs where run_id in ({planned}) and run_id not in (select run_id from shards)",
+        [model_id, condition],
+    )
+    insert(connection, "unsupported", [(model_id, condition, reason, datetime.now(UTC))])
+
+
+def forget_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str) -> None:
+    """Take back what was noted: the network was run under the condition after all."""
+    connection.execute("delete from unsupported where model_id = ? and condition = ?", [model_id, condition])
+
+
+def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
+    """Store a suite in place of one of the same name."""
+    connection.execute("delete from own_suites where suite = ?", [suite.name])
+    rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space) for r in suite.roles]
+    insert(connection, "own_suites", rows)

@@ -1,0 +1,84 @@
+"""Removing models, runs and shards with all that was computed from them, inside a caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qubastore.runs.outputs import KINDS
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+RUN_TABLES = (
+    "outputs",
+    "logits",
+    "features",
+    "failures",
+    "shards",
+    "run_summary",
+    "class_summary",
+    "bin_summary",
+    "cue_summary",
+    "run_metrics",
+    "derivations",
+)
+"""Every table with rows of a run, but for `runs` itself."""
+
+
+SUMMARY_TABLES = ("run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
+"""What completing a run writes."""
+
+
+def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Take back all that was computed from the outputs of a run, in the transaction that changes them.
+
+    Derived runs (and those derived from them) stay as unfinished runs, with the command that makes them anew; probes
+    of its features go.
+    """
+    connection.execute("delete from probes where list_contains([train_run_id, val_run_id, test_run_id], ?)", [run_id])
+    # What was fitted on the run's logits; the model's architecture says on which run.
+    fitted = "select model_id from models where loader = 'derived' and contains(architecture, ?)"
+    connection.execute(f"delete from temperatures where model_id in ({fitted})", [f'"fit_on":"{run_id}"'])
+    query = "select distinct run_id from derivations where source_run_id = ?"
+    for (derived,) in connection.execute(query, [run_id]).fetchall():
+        for table in RUN_TABLES:
+            if table != "derivations":
+                connection.execute(f"delete from {table} where run_id = ?", [derived])
+        empty_derived(connection, derived)
+
+
+def forget_sums(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
+    """Take back what was summed up over the rows of runs: they are complete again once they are summed up anew."""
+    for table in SUMMARY_TABLES:
+        connection.execute(f"delete from {table} where list_contains(?, run_id)", [list(runs)])
+
+
+def invalidate_shard(connection: duckdb.DuckDBPyConnection, run_id: str, shard: int, first: int, end: int) -> None:
+    """Remove a shard, its rows (samples `first` to `end` - 1) and everything that was computed from them."""
+    empty_derived(connection, run_id)
+    forget_sums(connection, [run_id])
+    connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
+    for table in (*KINDS, "failures"):
+        connection.execute(
+            f"delete from {table} where run_id = ? and sample_id >= ? and sample_id < ?", [run_id, first, end]
+        )
+
+
+def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Remove a run with everything that was computed from it."""
+    empty_derived(connection, run_id)
+    for table in (*RUN_TABLES, "runs"):
+        connection.execute(f"delete from {table} where run_id = ?", [run_id])
+
+
+def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
+    """Remove a model with all its runs; return how many runs went with it."""
+    runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
+    for run_id in runs:
+        remove_run(connection, run_id)
+    tables = ("models", "model_revisions", "fingerprints", "heads", "head_vectors", "unsupported", "temperatures")
+    for table in (*tables, "probes"):
+        connection.execute(f"delete from {table} where model_id = ?", [model_id])
+    return len(runs)

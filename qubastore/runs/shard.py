@@ -1,0 +1,61 @@
+"""A shard: what an evaluator hands over of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from qubastore.lake.object_storage import DataFiles
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be decoded."""
+
+    sample_id: int
+    key: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What an evaluator hands over of one run: names of files that it wrote, and counts.
+
+    Attributes:
+        run_id: The run.
+        shard: Its number.
+        first_sample: Its first sample.
+        n_samples: Samples that were tried.
+        files: Kind (outputs, logits, features) -> Parquet file below the store's data path.
+        failures: Images that could not be decoded.
+        batch_size: Images of a forward pass.
+        device: What it ran on.
+        seconds: Time of the forward passes.
+        kept: Kinds that were kept.
+        checksums: Kind -> checksum of its file.
+        committed_at: When it was first committed, for a copy; None means now.
+    """
+
+    run_id: str
+    shard: int
+    first_sample: int
+    n_samples: int
+    files: Mapping[str, str]
+    failures: Sequence[Failure] = ()
+    batch_size: int = 0
+    device: str = ""
+    seconds: float = 0.0
+    kept: tuple[str, ...] = ("outputs",)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    committed_at: datetime | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Samples that have a row."""
+        return self.n_samples - len(self.failures)
+
+    def drop_files(self, data: DataFiles) -> None:
+        """Remove the files of a shard that will not be committed."""
+        for file in self.files.values():
+            data.remove(file)
