@@ -35,15 +35,16 @@ class Bench:
     """An evaluator with one model, and what it is measured with; an actor of Ray's, so that a GPU is its own."""
 
     def __init__(self, file: str, name: str, folder: str, *, use_gpu: bool) -> None:
-        from qubastore.evaluators.actor import Evaluator
-        from qubastore.evaluators.loaders import ModelSource, describe
-        from qubastore.evaluators.messages import Settings
+        from qubastore.evaluators.loaders.describe import describe
+        from qubastore.evaluators.loaders.source import ModelSource
+        from qubastore.evaluators.worker.core import ShardEvaluator
+        from qubastore.evaluators.worker.messages import Settings
         from qubastore.models.spec import ModelSpec
 
         source = ModelSource.of(ModelSpec.parse(f"python:{file}:{name}"))
         model = describe(source.load())
         self.model_id = model.model_id
-        self.evaluator = Evaluator(Settings(folder, "bf16", None, use_gpu, os.cpu_count() or 1))
+        self.evaluator = ShardEvaluator(Settings(folder, "bf16", None, use_gpu, os.cpu_count() or 1))
         self.evaluator.load(model, source)
 
     def forward(self, batches: tuple[int, ...], images: int) -> tuple[float, int]:
@@ -69,7 +70,7 @@ class Bench:
     def shards(self, chunks: list[Any], n_shards: int, shard_size: int) -> float:
         """Images per second of shards of decoded images in memory: forward passes, narrow columns, files."""
         from qubastore.conditions import Condition
-        from qubastore.evaluators.messages import ShardRequest
+        from qubastore.evaluators.worker.messages import ShardRequest
         from qubastore.lake.object_storage import DataFiles
 
         condition = Condition.parse("clean")
@@ -115,7 +116,7 @@ def rows(
     import ray
     import torch
 
-    from qubastore.evaluators.images import Decoded
+    from qubastore.evaluators.worker.images import Decoded
 
     if use_gpu and not torch.cuda.is_available():
         raise SystemExit("these rows need a GPU, and torch finds none")

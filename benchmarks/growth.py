@@ -91,7 +91,7 @@ def ranking(folder: Path) -> list[Line]:
 def planning(folder: Path) -> Line:
     """Which shards are there: what a resume reads first."""
     import qubastore as package
-    from qubastore.evaluators.plan import _committed
+    from qubastore.evaluators.planning.plan import _committed
 
     line = Line("planning a resume: shards")
     for shards in (1_000, 10_000, 100_000, 1_000_000):

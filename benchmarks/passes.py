@@ -124,7 +124,7 @@ def ingested(folder: Path, models: list[str], images: Path, precision: str = "fp
 
 def one_model(folder: Path) -> Iterator[Row]:
     """Ingest of one model beside a DataLoader and a loop."""
-    from qubastore.evaluators.actor import cpu_environment
+    from qubastore.evaluators.worker.environment import cpu_environment
 
     images = repeated(folder, N_IMAGES)
     whole: list[float] = []
@@ -161,7 +161,7 @@ def one_model(folder: Path) -> Iterator[Row]:
 
 def eight_models(folder: Path) -> Iterator[Row]:
     """Eight models with one preprocessing: decoded once."""
-    from qubastore.evaluators.actor import cpu_environment
+    from qubastore.evaluators.worker.environment import cpu_environment
 
     images = repeated(folder, N_EIGHT)
     file = folder / "small.py"
@@ -224,7 +224,7 @@ RESULT = {name: 32 / statistics.median(found) for name, found in times.items()}
 
 def precisions(folder: Path) -> Iterator[Row]:
     """Forward passes of lite0 alone: what channels-last order, autocast and torch.compile are good for."""
-    from qubastore.evaluators.actor import cpu_environment
+    from qubastore.evaluators.worker.environment import cpu_environment
 
     del folder
     file = str(SHARED / "models" / "efficientnet_lite.py")
@@ -329,7 +329,7 @@ def decoding(folder: Path) -> Iterator[Row]:
     from torchvision.io import ImageReadMode, decode_jpeg
     from torchvision.transforms import v2
 
-    from qubastore.evaluators.images import open_image, prepare
+    from qubastore.evaluators.worker.images import open_image, prepare
     from qubastore.models.preprocessing import Preprocessing
 
     del folder
@@ -441,7 +441,7 @@ def protocol(folder: Path) -> Iterator[Row]:
     import qubastore as package
     from qubastore.datasets.image_folder import image_folder
     from qubastore.evaluators import ingest
-    from qubastore.evaluators.actor import cpu_environment
+    from qubastore.evaluators.worker.environment import cpu_environment
 
     images = repeated(folder, N_PROTOCOL)
     cells = []

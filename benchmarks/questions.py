@@ -83,7 +83,7 @@ def large_stores(folder: Path) -> Iterator[Row]:
 def planning(folder: Path) -> Iterator[Row]:
     """What an ingest reads before it begins, with 100,000 shards committed."""
     import qubastore as package
-    from qubastore.evaluators.plan import _committed
+    from qubastore.evaluators.planning.plan import _committed
 
     store_of_shards(folder / "shards", 100_000)
     with package.open(folder / "shards", read_only=False) as store:

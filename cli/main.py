@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from qubastore.cli.output.errors import report
 from qubastore.errors import QubastoreError, check_text
 from qubastore.version import __version__
 
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
         """Import the module of a command."""
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"qubastore.cli.{name}_")
+        module = importlib.import_module(f"qubastore.cli.commands.{name}")
         command: click.Command = module.command
         return command
 
@@ -168,14 +169,6 @@ def _check_words(words: Sequence[str]) -> None:
     """
     for word in words:
         check_text("what was typed", word)
-
-
-def report(error: QubastoreError) -> None:
-    """Print an error of ours on stderr."""
-    head, *rest = str(error).splitlines()
-    click.echo(click.style("error: ", fg="red", bold=True) + head, err=True)
-    for line in rest:
-        click.echo(line, err=True)
 
 
 if __name__ == "__main__":

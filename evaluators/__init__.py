@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qubastore.evaluators.driver import IngestReport as IngestReport
     from qubastore.evaluators.driver import ingest as ingest
-    from qubastore.evaluators.loaders import InMemoryModel as InMemoryModel
+    from qubastore.evaluators.loaders.source import InMemoryModel as InMemoryModel
 
 __all__ = ["InMemoryModel", "IngestReport", "ingest"]
 
@@ -18,7 +18,7 @@ __all__ = ["InMemoryModel", "IngestReport", "ingest"]
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `import qubastore.evaluators` stays light."""
     if name == "InMemoryModel":
-        from qubastore.evaluators.loaders import InMemoryModel
+        from qubastore.evaluators.loaders.source import InMemoryModel
 
         return InMemoryModel
     if name in __all__:

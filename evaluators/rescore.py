@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from qubastore.derived.recipe import Recipe, derive
 from qubastore.errors import ModelError, UsageError
-from qubastore.evaluators.heads import read_head, store_head
-from qubastore.evaluators.loaders import Head, LoadedModel, ModelSource, describe
+from qubastore.evaluators.loaders.describe import describe
+from qubastore.evaluators.loaders.loaded import Head, LoadedModel
+from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.evaluators.planning.heads import read_head, store_head
 from qubastore.hashing import canonical_json
 from qubastore.models.model import Model
 from qubastore.models.recognition import recognise

@@ -46,7 +46,7 @@ class Store(AttachedDatabase):
         """
         import polars
 
-        from qubastore.ranking import rank
+        from qubastore.ranking.rank import rank
 
         ranking = rank(self, weights or {}, **options)
         return polars.DataFrame(ranking.rows, schema=list(ranking.columns), orient="row", infer_schema_length=None)

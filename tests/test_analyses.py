@@ -12,13 +12,15 @@ from click.testing import CliRunner
 from scipy import stats
 
 import qubastore
-from qubastore.analyses import _pairs, comparison, correlations, study_comparison
+from qubastore.analysis.correlations import correlations
+from qubastore.analysis.groups import _pairs, comparison, study_comparison
 from qubastore.cli.main import cli
 from qubastore.errors import QueryError, UsageError
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.study_pairs import COMPARISONS, read_pairs
 from qubastore.models.zoo import read_zoo
-from qubastore.ranking import explain, rank
+from qubastore.ranking.explain import explain
+from qubastore.ranking.rank import rank
 from qubastore.statistics.tests import holm
 
 

@@ -28,9 +28,9 @@ from qubastore.errors import (
     UsageError,
 )
 from qubastore.hashing import checksum
-from qubastore.intervals import rank_intervals
 from qubastore.metrics.dimensions import DIMENSIONS
-from qubastore.ranking import rank
+from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.rank import rank
 from tests.runs import CLASSES, SETS, add_run, dataset_of, made, pretend_schema
 
 NAMES = [d.name for d in DIMENSIONS]
@@ -297,7 +297,7 @@ def test_names_of_columns_hide_nothing(store, tmp_path):
 
 
 def test_a_model_that_several_sources_have_is_explained_for_one(tiny_suite, exported, store):
-    from qubastore.ranking import explain
+    from qubastore.ranking.explain import explain
 
     for name in ("first", "second"):
         attach(store, str(exported), name)

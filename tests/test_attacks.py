@@ -13,8 +13,8 @@ from qubastore.conditions import Condition
 from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import ModelError, OutputError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.attacks import fgsm, pgd, sample_seed
-from qubastore.evaluators.images import SampleFile, decode
+from qubastore.evaluators.worker.attacks import fgsm, pgd, sample_seed
+from qubastore.evaluators.worker.images import SampleFile, decode
 from tests.conftest import shared
 
 EPS, ALPHA = 8 / 255, 2 / 255
@@ -166,7 +166,7 @@ def test_ingest_under_attacks(store, tiny_models, images):
     store.write(lose)
     assert ingest(store, [spec], {"noise": images}, conditions=conditions).images == 3 * 22
     assert store.rows(query) == before
-    from qubastore.evaluators.loaders import ModelSource
+    from qubastore.evaluators.loaders.source import ModelSource
     from qubastore.models.spec import ModelSpec
 
     loaded = ModelSource.of(ModelSpec.parse(spec)).load()

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.attachments.attach import attach
 from qubastore.cli.main import cli
-from qubastore.intervals import rank_intervals
 from qubastore.metrics.known_differences import known_faults
 from qubastore.models.zoo import read_zoo
+from qubastore.ranking.intervals import rank_intervals
 from qubastore.report.collect import collect
 from qubastore.report.page import render
 from tests.runs import add_tiny_suite

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from qubastore.errors import ModelError, UsageError
-from qubastore.evaluators.loaders import ModelSource
+from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.loaders.state_dicts import load_weights, read_weights
 from qubastore.models.spec import ModelSpec
 

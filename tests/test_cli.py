@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qubastore
-from qubastore.cli import present
 from qubastore.cli.main import COMMANDS, cli, main
-from qubastore.cli.prompt import completions, is_whole
-from qubastore.cli.rank_ import parse_weights
+from qubastore.cli.output import rows
+from qubastore.cli.output.prompt import completions, is_whole
+from qubastore.cli.weights import parse_weights
 from qubastore.errors import QubastoreError, UsageError
-from qubastore.evaluators.configuration import read_configuration
+from qubastore.evaluators.planning.configuration import read_configuration
 from qubastore.evaluators.rescore import exact_number
 from tests.runs import add_run
 
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_written(run, tmp_path):
 
 def test_long_tables_say_that_there_is_more(run):
     out = run("sql", "from range(1000)").out
-    assert len(out.splitlines()) == present.MAX_TABLE_ROWS + 2
+    assert len(out.splitlines()) == rows.MAX_TABLE_ROWS + 2
     assert "--format csv" in out
 
 
@@ -180,8 +180,8 @@ def test_long_tables_say_that_there_is_more(run):
     st.recursive(st.none() | st.floats() | st.text() | st.binary() | st.integers(), lambda s: st.lists(s, max_size=3))
 )
 def test_any_value_has_a_json_form(value):
-    json.dumps(present.plain(value), allow_nan=False)
-    assert isinstance(present.text(value), str)
+    json.dumps(rows.plain(value), allow_nan=False)
+    assert isinstance(rows.text(value), str)
 
 
 # Questions ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qubastore.evaluators.cost import forward_cost
+from qubastore.evaluators.loaders.cost import forward_cost
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vit_b_16", "swin_t"])

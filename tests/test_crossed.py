@@ -13,12 +13,12 @@ from scipy import stats
 
 import qubastore
 from benchmarks.coverage import EFFECTS, coverage, design
+from qubastore.analysis.differences import named_pair, of_models, of_runs
 from qubastore.datasets.dataset import Dataset, Sample
-from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
-from qubastore.intervals import rank_intervals
 from qubastore.lake.rows import insert
-from qubastore.resampling import Resampler
+from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.resampling import Resampler
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import complete_runs
 from qubastore.runs.shard import Failure

@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from scipy import stats
 
 import qubastore
-from qubastore.against_published import OTHER_INPUT, against_published
+from qubastore.analysis.against_published import OTHER_INPUT, against_published
+from qubastore.analysis.differences import named_pair, of_models, of_runs
 from qubastore.cli.main import cli
-from qubastore.differences import named_pair, of_models, of_runs
 from qubastore.errors import UsageError
 from qubastore.lake.rows import insert
-from qubastore.resampling import Resampler
+from qubastore.ranking.resampling import Resampler
 from qubastore.statistics.bootstrap import Draws
 from qubastore.statistics.tests import holm
 from tests.runs import CLASSES, SETS, add_run, dataset_of, made

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from qubastore.evaluators import ingest
-from qubastore.evaluators.loaders import InMemoryModel, LoadedModel, describe
+from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.features import find_classifier
+from qubastore.evaluators.loaders.loaded import LoadedModel
+from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.models.preprocessing import Preprocessing
 
 CONFIG = {"input_size": (3, 8, 8)}

@@ -14,17 +14,18 @@ import click
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qubastore.cli.rank_ import parse_weights
+from qubastore.cli.weights import parse_weights
 from qubastore.conditions import Condition
 from qubastore.datasets.locating import parse_dataset
 from qubastore.errors import QubastoreError
-from qubastore.evaluators.configuration import read_configuration
+from qubastore.evaluators.planning.configuration import read_configuration
 from qubastore.importers.people import import_human
 from qubastore.importers.predictions import import_predictions
 from qubastore.lake.location import locate
 from qubastore.metrics.suite_files import suite_from_table
 from qubastore.models.spec import ModelSpec
-from qubastore.ranking import final_weights, rank
+from qubastore.ranking.rank import rank
+from qubastore.ranking.request import final_weights
 from qubastore.runs.lookup import named_model
 
 N = int(os.environ.get("QUBASTORE_FUZZ", "1"))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from qubastore.errors import ModelError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe
+from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.fixed_images import check_repeatable, fixed_pixels
+from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
 from qubastore.models.fingerprints import DOUBLE, SINGLE, TOLERANCES, Fingerprint, same_answers
 from qubastore.models.model import Model
 from qubastore.models.recognition import is_unverified, recognise
@@ -295,7 +296,7 @@ def test_a_spec_that_takes_other_weights_now_says_so(store, tmp_path, images):
     import timm
 
     from qubastore.evaluators.loaders.checkpoints import file_hash
-    from qubastore.evaluators.plan import _earlier_weights
+    from qubastore.evaluators.planning.identify import _earlier_weights
 
     torch.manual_seed(0)
     raw = timm.create_model("resnet10t", num_classes=3).state_dict()

@@ -22,7 +22,7 @@ from qubastore.datasets.dataset import images_in_memory
 from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, IngestError, ModelError, OutputError, StoreError, UsageError
 from qubastore.evaluators import InMemoryModel, ingest
-from qubastore.evaluators.loaders import ModelSource
+from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.models.spec import ModelSpec
 from qubastore.statistics.scores import output_columns
 from tests.conftest import TINY_MODELS, write_images

@@ -11,9 +11,10 @@ from scipy import stats
 
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
-from qubastore.intervals import rank_intervals, tie_groups, told_apart
 from qubastore.metrics.transforms import adaptive_calibration
-from qubastore.resampling import Estimate, Resampler
+from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.resampling import Estimate, Resampler
+from qubastore.ranking.ties import tie_groups, told_apart
 from qubastore.statistics.bootstrap import Draws, resample
 from tests.runs import CLASSES, SETS, made
 

@@ -10,8 +10,8 @@ from PIL import Image
 from qubastore.conditions import Condition
 from qubastore.errors import ResolutionError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.images import SampleFile, decode, prepare, shifted
-from qubastore.evaluators.resolution import at_resolution
+from qubastore.evaluators.worker.images import SampleFile, decode, prepare, shifted
+from qubastore.evaluators.worker.resolution import at_resolution
 from qubastore.models.preprocessing import Preprocessing
 from tests.conftest import write_images
 from tests.test_images import noise

@@ -15,7 +15,7 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import imagenet_synsets, label_space
 from qubastore.datasets.locating import expand, locate, locate_suite, own_datasets, parse_dataset
 from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
-from qubastore.evaluators.images import SampleFile, decode
+from qubastore.evaluators.worker.images import SampleFile, decode
 from qubastore.metrics.suites import QUBA
 from tests import data_root
 

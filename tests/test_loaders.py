@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from qubastore.errors import ModelError, OutputError, QubastoreError, UsageError
-from qubastore.evaluators.loaders import InMemoryModel, ModelSource, describe, weights_hash
+from qubastore.evaluators.loaders.describe import describe, weights_hash
+from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 

@@ -10,10 +10,10 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.images import prepare
-from qubastore.evaluators.loaders import ModelSource
 from qubastore.evaluators.loaders.open_clip import Texts, load, preprocessing, read_source, read_templates, resolve
+from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.rescore import rescore
+from qubastore.evaluators.worker.images import prepare
 from qubastore.models.spec import ModelSpec
 from tests.conftest import write_images
 
@@ -123,7 +123,7 @@ def test_zero_shot_logits_heads_and_rescoring(store, folder, ray_session):
 
 
 def test_prompts_and_temperature_are_part_of_the_identity(folder):
-    from qubastore.evaluators.loaders import describe
+    from qubastore.evaluators.loaders.describe import describe
 
     specs = [spec_of(folder), spec_of(folder, "others.txt"), spec_of(folder, more=",temperature=2")]
     sources = [ModelSource.of(ModelSpec.parse(spec)) for spec in specs]

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from scipy import stats
 
 import qubastore
+from qubastore.analysis.agreement import agreement, classes, factors, flips
+from qubastore.analysis.pairs import pair
 from qubastore.cli.main import cli
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.errors import UsageError
-from qubastore.pairs import agreement, classes, factors, flips, pair
 from tests.runs import add_run
 
 LABELS = [0, 0, 0, 1, 1, 1]

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 import qubastore
-from qubastore.cli.grid import Column, aligned, cells_of, print_grid
 from qubastore.cli.main import cli, main
+from qubastore.cli.output.grid import Column, aligned, cells_of, print_grid
 from qubastore.errors import UsageError, check_text
-from qubastore.evaluators.cluster import cluster
+from qubastore.evaluators.cluster.resources import cluster
 from qubastore.evaluators.loaders.open_clip import read_source
 from qubastore.lake.ducklake import literal_path
 from qubastore.lake.location import locate

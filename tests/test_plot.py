@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from qubastore.cli.commands.plot import bar
 from qubastore.cli.main import cli
-from qubastore.cli.plot_ import bar
 
 
 @pytest.fixture

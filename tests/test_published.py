@@ -13,7 +13,6 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import QubastoreError, UsageError
-from qubastore.intervals import rank_intervals
 from qubastore.lake.rows import insert
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import (
@@ -25,9 +24,11 @@ from qubastore.metrics.known_differences import (
     known_faults,
 )
 from qubastore.metrics.suites import BUILT_IN, has_study_constants
-from qubastore.ranking import explain, rank
+from qubastore.ranking.explain import explain
+from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.rank import rank
+from qubastore.ranking.sensitivity import flips, sensitivity
 from qubastore.report.collect import collect
-from qubastore.stability import flips, sensitivity
 
 AFTER_ACCURACY = [d.name for d in DIMENSIONS if d.name not in ("accuracy", "parameters")]
 HIERA = {"Hiera-T", "Hiera-S", "Hiera-B", "Hiera-B-Plus", "Hiera-L"}

@@ -15,7 +15,8 @@ import qubastore
 from qubastore.errors import QubastoreError, QueryError, UsageError
 from qubastore.lake.rows import insert
 from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
-from qubastore.ranking import final_weights, rank
+from qubastore.ranking.rank import rank
+from qubastore.ranking.request import final_weights
 from tests.runs import add_tiny_suite
 
 

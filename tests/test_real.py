@@ -20,7 +20,7 @@ import qubastore
 from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.locating import own_datasets
 from qubastore.evaluators import ingest
-from qubastore.evaluators.loaders import ModelSource
+from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.models.spec import ModelSpec
 from tests.conftest import shared

@@ -13,7 +13,7 @@ import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import QueryError, StoreError, UsageError
 from qubastore.metrics.known_differences import known_faults
-from qubastore.ranking import rank
+from qubastore.ranking.rank import rank
 from qubastore.report.collect import collect, split_names
 from qubastore.report.page import render
 from qubastore.report.static import latex, latex_text, markdown, write_static

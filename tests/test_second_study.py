@@ -619,7 +619,7 @@ def test_the_suite_asks_for_what_the_study_measured():
         "transfer": 3 * 19,
     }
     assert {role.condition for role in roles["transformed"]} >= {"scale(1.25)", "shift(100)", "resolution(640)"}
-    from qubastore.evaluators.vtab import TASKS
+    from qubastore.datasets.vtab_tasks import TASKS
 
     assert {f"vtab/{name}": task.n_test for name, task in TASKS.items()} == VTAB_TASKS
 

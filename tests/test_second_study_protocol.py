@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from qubastore.conditions import Condition
-from qubastore.evaluators.images import SampleFile, decode
+from qubastore.evaluators.worker.images import SampleFile, decode
 from qubastore.metrics.suites import BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE
 from qubastore.models.preprocessing import Preprocessing
 from tests.conftest import SHARED

@@ -12,7 +12,7 @@ from qubastore.datasets.label_spaces import imagenet_synsets, label_space
 from qubastore.datasets.locating import locate, own_datasets
 from qubastore.errors import DatasetError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.sources import find_datasets, find_suite
+from qubastore.evaluators.planning.sources import find_datasets, find_suite
 from qubastore.metrics.suites import BEYOND_IMAGENET
 from qubastore.statistics.scores import output_columns
 from tests import data_root

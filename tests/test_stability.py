@@ -11,8 +11,8 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
-from qubastore.ranking import rank
-from qubastore.stability import flips, ranks, sensitivity
+from qubastore.ranking.rank import rank
+from qubastore.ranking.sensitivity import flips, ranks, sensitivity
 
 
 @pytest.fixture(scope="module")

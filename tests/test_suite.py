@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from qubastore.analysis.coverage import dimension_states
 from qubastore.cli.main import cli
 from qubastore.datasets.catalogue import CORRUPTIONS
 from qubastore.datasets.locating import locate_suite
 from qubastore.errors import DatasetNotFoundError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.configuration import read_configuration
 from qubastore.evaluators.driver import stored_suite
-from qubastore.evaluators.plan import tasks_of
+from qubastore.evaluators.planning.configuration import read_configuration
+from qubastore.evaluators.planning.tasks import tasks_of
 from qubastore.metrics.suite_files import suite_from_table
 from qubastore.metrics.suites import QUBA, Suite
-from qubastore.missing import dimension_states
 from qubastore.runs.records import replace_suite
 from tests import data_root
 
@@ -261,7 +261,8 @@ def test_an_attack_needs_the_models_own_classes(store, root, counting):
 def test_show_dimensions_of_a_model(store, root, counting):
     """What lacks stands beside the command that makes it."""
     ingest(store, [counting], suite="quba", data_root=root, dry_run=True)
-    from qubastore.evaluators.loaders import ModelSource, describe
+    from qubastore.evaluators.loaders.describe import describe
+    from qubastore.evaluators.loaders.source import ModelSource
     from qubastore.models.spec import ModelSpec
     from qubastore.runs import records
 

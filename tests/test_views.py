@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import qubastore
+from qubastore.analysis.coverage import dimension_states
 from qubastore.lake.views import all_views
 from qubastore.metrics.catalogue import METRICS
 from qubastore.metrics.dimensions import DIMENSIONS
-from qubastore.missing import dimension_states
 from tests import test_attachments as attachments
 from tests import test_derived as derived
 from tests import test_doctor as doctor

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qubastore.datasets.vtab_tasks import TASKS, task_table
 from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
-from qubastore.evaluators import vtab
-from qubastore.evaluators.images import SampleFile, decode
-from qubastore.evaluators.vtab import TASKS, read_task, task_table
+from qubastore.evaluators.planning import vtab
+from qubastore.evaluators.planning.vtab import read_task
+from qubastore.evaluators.worker.images import SampleFile, decode
 
 LISTED = ("cifar100", "resisc45", "clevr_distance", "kitti_distance", "smallnorb_elevation")
 SPLITS = ("train800", "val200", "test")
@@ -109,7 +110,8 @@ def test_groups_and_loaders_are_vtabs():
 
 
 def test_the_module_loads_neither_torch_nor_numpy():
-    code = "import sys, qubastore.evaluators.vtab; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    heavy = "('torch', 'numpy', 'PIL')"
+    code = f"import sys, qubastore.evaluators.planning.vtab; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -217,7 +217,7 @@ def test_heads_that_only_training_uses_are_no_parameters(spec, tmp_path):
     import torch
     import torchvision
 
-    from qubastore.evaluators.loaders import describe
+    from qubastore.evaluators.loaders.describe import describe
     from qubastore.evaluators.loaders.torchvision import load
 
     name = spec.split(":")[1].partition("/")[0]

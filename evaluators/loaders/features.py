@@ -10,7 +10,7 @@ from qubastore.evaluators.loaders.fixed_images import fixed_inputs
 if TYPE_CHECKING:
     import torch
 
-    from qubastore.evaluators.loaders import LoadedModel
+    from qubastore.evaluators.loaders.loaded import LoadedModel
 
 
 def find_classifier(loaded: LoadedModel) -> torch.nn.Linear | None:

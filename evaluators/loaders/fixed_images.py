@@ -21,7 +21,7 @@ from qubastore.models.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import torch
 
-    from qubastore.evaluators.loaders import LoadedModel
+    from qubastore.evaluators.loaders.loaded import LoadedModel
 
 LARGEST_IN_DOUBLE = 400_000_000
 """Parameters up to which a network is copied into double precision: 5 GB beside the network itself."""

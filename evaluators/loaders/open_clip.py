@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
-from qubastore.evaluators.loaders import Head, LoadedModel, SourceFile, weights_hash
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
+from qubastore.evaluators.loaders.describe import weights_hash
+from qubastore.evaluators.loaders.loaded import Head, LoadedModel, SourceFile
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 

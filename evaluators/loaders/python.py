@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qubastore.errors import ModelError, UsageError, check_text, did_you_mean
-from qubastore.evaluators.loaders import LoadedModel, SourceFile, check_module, read_preprocessing
+from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile, check_module, read_preprocessing
 from qubastore.models.spec import ModelSpec
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from qubastore.errors import ModelError, did_you_mean
-from qubastore.evaluators.loaders import LoadedModel, SourceFile
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
+from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from qubastore.evaluators.loaders import Head
+    from qubastore.evaluators.loaders.loaded import Head
 
 
 def image_width(clip: Any) -> int:

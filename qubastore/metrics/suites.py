@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from qubastore.conditions import Condition
 from qubastore.datasets.catalogue import LAYOUTS
 from qubastore.datasets.label_spaces import TRANSFER
+from qubastore.datasets.vtab_tasks import TASKS
 
 ROLES = {
     "clean": "one",
@@ -68,29 +69,9 @@ class Suite:
         return list(dict.fromkeys(role.dataset for role in self.roles))
 
 
-VTAB_TASKS = {
-    "vtab/caltech101": 6_084,
-    "vtab/cifar100": 10_000,
-    "vtab/dtd": 1_880,
-    "vtab/oxford_flowers102": 6_149,
-    "vtab/oxford_iiit_pet": 3_669,
-    "vtab/svhn": 26_032,
-    "vtab/sun397": 21_750,
-    "vtab/patch_camelyon": 32_768,
-    "vtab/eurosat": 5_400,
-    "vtab/resisc45": 6_300,
-    "vtab/diabetic_retinopathy": 42_670,
-    "vtab/clevr_count": 15_000,
-    "vtab/clevr_distance": 15_000,
-    "vtab/dmlab": 22_735,
-    "vtab/kitti_distance": 711,
-    "vtab/dsprites_location": 73_728,
-    "vtab/dsprites_orientation": 73_728,
-    "vtab/smallnorb_azimuth": 12_150,
-    "vtab/smallnorb_elevation": 12_150,
-}
-"""The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867), which `qubastore.evaluators.vtab` reads, and the images of
-each one's test split. Features are probed on them; the second study fine-tunes its networks on them."""
+VTAB_TASKS = {f"vtab/{task.name}": task.n_test for task in TASKS.values()}
+"""The 19 tasks of VTAB-1k and the images of each one's test split. Features are probed on them; the second study
+fine-tunes its networks on them."""
 
 
 _PLAYED = {

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from qubastore.analysis.coverage import collapsed, dimension_states
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.lake.ducklake import quote
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import PROTOCOL, difference_causes, differences_of, known_faults
 from qubastore.metrics.suites import BUILT_IN, QUBA, has_study_constants
-from qubastore.missing import collapsed, dimension_states
 from qubastore.published import SOURCE
-from qubastore.ranking import choose_pool
-from qubastore.resampling import Resampler
+from qubastore.ranking.pool import choose_pool
+from qubastore.ranking.resampling import Resampler
 from qubastore.runs.lookup import named_model
 from qubastore.store import Store
 from qubastore.version import __version__

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qubastore.analyses import correlations
+from qubastore.analysis.correlations import correlations
 from qubastore.errors import StoreError, UsageError
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.suites import QUBA
-from qubastore.ranking import Ranking, rank
+from qubastore.ranking.rank import Ranking, rank
 from qubastore.report.collect import check_models, only_models
 from qubastore.store import Store
 

@@ -1,0 +1,256 @@
+"""`qubastore ingest`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qubastore.cli.options import CountOrAuto, store_option
+from qubastore.conditions import PRECISIONS
+
+if TYPE_CHECKING:
+    from qubastore.evaluators import IngestReport
+    from qubastore.store import Store
+
+
+@click.command("ingest")
+@click.option("--model", "-m", "models", multiple=True, metavar="ID", help="LOADER:NAME; see above. Repeatable.")
+@click.option(
+    "--dataset", "-d", "datasets", multiple=True, metavar="NAME[=PATH]", help="Images; see below. Repeatable."
+)
+@click.option("--suite", metavar="NAME", help="Run everything that a suite asks for: its datasets and conditions.")
+@click.option(
+    "--data-root",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Where datasets that are known by name lie, as their authors lay them out.",
+)
+@click.option(
+    "--config", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Models, datasets, a suite and options."
+)
+@click.option(
+    "--condition",
+    "-c",
+    "conditions",
+    multiple=True,
+    metavar="COND",
+    help="clean, fgsm(eps=8/255), scale(1.25, 2), ...; see below. Repeatable.  [default: the suite's, else clean]",
+)
+@click.option(
+    "--framing",
+    type=click.Choice(["model", "whole"]),
+    help="The model's own resize and crop, or the whole image.  [default: the suite's, else the dataset's own]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    metavar="PRECISION",
+    help="Of the forward pass: fp32, bf16 or fp16 (autocast); fp32-compiled, ...: torch.compile.  [default: fp32]",
+)
+@click.option(
+    "--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits; outputs for ImageNet-C]"
+)
+@click.option(
+    "--batch-size",
+    type=CountOrAuto(),
+    metavar="N|auto",
+    help="Images of a forward pass; auto: the largest that fits, remembered.  [default: auto on a GPU, else 32]",
+)
+@click.option("--num-gpus", type=click.IntRange(0), help="GPUs to use; 0 means the CPU.  [default: all]")
+@click.option("--num-cpus", type=click.IntRange(1), help="CPUs to use.  [default: all]")
+@click.option(
+    "--address", metavar="RAY", help="A Ray cluster to join: auto, ray://HOST:PORT.  [default: start one here]"
+)
+@click.option(
+    "--evaluators-per-gpu",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Evaluators that share a GPU, or a node without GPUs.  [default: 1]",
+)
+@click.option("--limit", type=click.IntRange(1), help="N images of each dataset, evenly spaced: a dataset of its own.")
+@click.option("--force", is_flag=True, help="Run everything anew and replace what is there.")
+@click.option("--strict", is_flag=True, help="Make an image that cannot be decoded an error.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@store_option
+def command(
+    models: tuple[str, ...],
+    datasets: tuple[str, ...],
+    suite: str | None,
+    data_root: str | None,
+    config: str | None,
+    dry_run: bool,
+    store_path: str | None,
+    **options: Any,
+) -> None:
+    """Run models over images with Ray, once each, and keep what they said. What is there already is not run again.
+
+    \b
+    Models:
+      timm:NAME.TAG                timm:resnet50.a1_in1k
+      torchvision:NAME/WEIGHTS     torchvision:resnet50/IMAGENET1K_V2
+      open_clip:ARCH/PRETRAINED    open_clip:ViT-B-16/openai; open_clip:hf-hub:ORG/REPO: zero-shot
+      python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
+      zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
+    with ,name=NAME, ,output_type=probabilities after any of them; ,checkpoint=FILE (tensors only, never unpickled),
+    ,weights=raw or ema (of a checkpoint with both; EMA without it), ,num_classes=N and
+    ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T after
+    open_clip's. Models of the zoo have their own preprocessing, or the study's under --suite quba-reference and
+    beyond-imagenet-reference: those are models of their own.
+
+    \b
+    Datasets:
+      NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
+      NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
+                                   (train, val, test of another task: features are kept, for qubastore probe)
+      NAME=PATH,order=natural      class folders in timm's order: numbers by value, upper case as lower
+      NAME                         a dataset of docs/datasets.md, or a task to probe of docs/vtab.md, under
+                                   --data-root
+
+    \b
+    Conditions (several values, as in scale(1.25, 2), mean several conditions):
+      clean, fgsm(eps=8/255), pgd(eps=8/255, alpha=2/255, steps=10)
+      scale(1.25)                  the image resized by that factor, then the usual centre crop
+      shift(30)                    the crop moved by that many pixels of the original image along its longer side;
+                                   shift(30, direction=right), down or both; order=crop-first: cropped, then resized
+                                   (after scale and shift: interpolation=bilinear, ...; else the model's own filter)
+      resolution(336)              inputs of that many pixels
+
+    \b
+    Example:
+      qubastore ingest --model timm:resnet18.a1_in1k --dataset imagenet-val=/data/imagenet/val
+      qubastore ingest --model timm:resnet18.a1_in1k --suite quba --data-root /data
+      qubastore ingest --config suite.toml --dry-run
+    """
+    from qubastore.evaluators.planning.configuration import read_configuration
+    from qubastore.evaluators.planning.sources import find_datasets
+    from qubastore.models.zoo import expand_models
+    from qubastore.store import open_store
+
+    asked = read_configuration(config)
+    asked.options.update(
+        {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
+    )
+    if isinstance(asked.options.get("keep"), str):
+        asked.options["keep"] = [kind.strip() for kind in asked.options["keep"].split(",")]
+    specs = [*asked.models, *models]
+    # A slip in a name is told before folders are listed; the driver says what a group leaves out.
+    expand_models([model for model in specs if isinstance(model, str)])
+    suite = suite or asked.options.pop("suite", None)
+    data_root = data_root or asked.options.pop("data_root", None)
+    if suite and asked.suite:
+        raise click.UsageError(f"{config} describes a suite, so --suite {suite} has no place beside it")
+    if not specs or not (datasets or asked.datasets or suite):
+        raise click.UsageError("give at least one --model, and a --dataset or --suite, or a --config that names them")
+    with open_store(store_path, read_only=False) as store:
+        sets = [*asked.datasets, *(found for text in datasets for found in find_datasets(text, data_root, _say))]
+        if asked.suite is not None and not dry_run:
+            from qubastore.runs.records import replace_suite
+
+            own = asked.suite
+            store.write(lambda connection: replace_suite(connection, own))
+        wanted = {"suite": asked.suite or suite, "data_root": data_root}
+        _run(store, specs, sets, {**asked.options, **wanted}, dry_run=dry_run)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str, Any], *, dry_run: bool) -> None:
+    from qubastore.errors import DatasetNotFoundError, IngestError
+    from qubastore.evaluators import ingest
+    from qubastore.evaluators.progress import terminal_display
+
+    try:
+        report = ingest(store, specs, datasets, **options, dry_run=dry_run, display=terminal_display())
+    except KeyboardInterrupt:
+        click.echo("stopped: what was committed is kept; the same command goes on from there", err=True)
+        raise
+    if dry_run:
+        _print_plan(store, report)
+        return
+    _print_report(report)
+    unreadable = [name for name, error in report.missing if not isinstance(error, DatasetNotFoundError)]
+    if unreadable:
+        raise IngestError(
+            f"{_counted(len(unreadable), 'dataset')} could not be read; the rest is stored",
+            found=", ".join(unreadable[:5]),
+            hint="mend what is said above, then run the same command again",
+        )
+    if report.errors or report.set_aside:
+        aside = [f"images {first} to {end - 1} of {name}" for name, first, end in report.set_aside]
+        failed = [f"{model} on {dataset}" for model, dataset, _ in report.errors]
+        raise IngestError(
+            f"{len(failed)} runs failed and {len(aside)} shards were set aside; the rest is stored",
+            found="; ".join([*failed, *aside]),
+            hint="mend what is said above, then run the same command again",
+        )
+
+
+def _print_report(report: IngestReport) -> None:
+    runs = len(report.plan.runs)
+    if not runs and not report.errors:
+        click.echo("nothing to do: everything that was asked for was left out")
+        return
+    if not report.plan.todo and not report.errors:
+        click.echo(
+            f"nothing to do: {'all ' if runs > 1 else ''}{_counted(runs, 'run')} {'are' if runs > 1 else 'is'} there"
+        )
+        return
+    click.echo(
+        f"{_counted(report.images, 'image')} in {report.seconds:.1f} s,"
+        f" {len(report.completed)} of {_counted(runs, 'run')} completed"
+    )
+    for model, place in report.unsupported:
+        click.echo(f"noted: {model} cannot be run on {place}")
+    if report.missing:
+        names = ", ".join(dict.fromkeys(name.partition("/")[0] for name, _ in report.missing))
+        click.echo(f"left out: {names}; qubastore show dimensions --model NAME says what lacks")
+    if report.failures:
+        count = _counted(report.failures, "image")
+        click.echo(f'{count} could not be decoded: qubastore sql "select distinct key, error from failures"')
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _print_plan(store: Store, report: IngestReport) -> None:
+    from qubastore.cli.output.rows import write_rows
+
+    speeds = dict(
+        store.rows(
+            """
+            select runs.model_id, sum(shards.n_outputs) / nullif(sum(shards.seconds), 0)
+            from shards join runs using (run_id) group by runs.model_id
+            """
+        )
+    )
+    rows = []
+    for planned in report.plan.runs:
+        speed = speeds.get(planned.model.model_id)
+        bytes_per_image = _bytes_per_image(planned)
+        seconds = planned.n_images / speed if speed else None
+        rows.append(
+            (
+                planned.model.title,
+                planned.place,
+                f"{planned.n_images}/{len(planned.dataset.samples)}",
+                f"{planned.n_images * bytes_per_image / 1e6:.1f}",
+                "" if not planned.missing else f"{seconds:.0f}" if seconds is not None else "unknown",
+            )
+        )
+    write_rows(
+        ("model", "dataset", "images to run", "MB to store (estimate)", "seconds of forward passes"),
+        rows,
+        format_="table",
+    )
+    groups = len(report.plan.groups())
+    click.echo(f"{groups} decoding {'pass' if groups == 1 else 'passes'}; nothing was run or stored")
+
+
+def _bytes_per_image(planned: Any) -> float:
+    """Measured on real outputs: about 60 bytes a narrow row, 2.4 bytes a logit or feature at 16 significant bits."""
+    vectors = {"logits": planned.model.model.num_classes, "features": planned.model.model.feature_width}
+    return 60 + sum(2.4 * (vectors[kind] or 0) for kind in planned.keep if kind in vectors)

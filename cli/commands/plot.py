@@ -1,0 +1,139 @@
+"""`qubastore plot`: charts as text."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qubastore.cli.options import output_options, store_option
+
+if TYPE_CHECKING:
+    from qubastore.runs.lookup import RunName
+    from qubastore.store import Store
+
+
+MAX_BAR, MIN_BAR = 60, 10
+
+
+PIPED = 80
+"""Columns where the output is no terminal."""
+
+
+@click.group("plot")
+def command() -> None:
+    """Draw what the store holds of a model, as text.
+
+    \b
+    Example:
+      qubastore plot reliability --model timm:resnet50.a1_in1k
+    """
+
+
+@command.command("reliability")
+@click.option("--model", "-m", required=True, metavar="NAME", help="A measured model.")
+@click.option("--dataset", "-d", metavar="NAME|RUN", help="Its dataset, or the start of a run's id.")
+@store_option
+@output_options
+def reliability(model: str, dataset: str | None, store_path: str | None, format_: str, output: str | None) -> None:
+    """Draw a reliability diagram: how often the model is right where it is how confident.
+
+    A bar is the accuracy of a bin, the mark in it the mean confidence: where a bar ends before its mark, the model is
+    overconfident.
+
+    \b
+    Example:
+      qubastore plot reliability --model timm:resnet50.a1_in1k --dataset imagenet-val
+      qubastore plot reliability --model A --format csv
+    """
+    from qubastore.cli.output.rows import write_rows
+    from qubastore.runs.lookup import complete_runs_of, named_model, named_run
+    from qubastore.store import open_store
+
+    with open_store(store_path) as store:
+        name, model_id = named_model(store, model)
+        runs = complete_runs_of(store, model_id)
+        run = named_run(store, name, runs, dataset) if dataset is not None else _only(name, runs)
+        _check_classes(name, run)
+        rows = _bins(store, run)
+        figures = dict(store.rows("select metric, value from run_metrics where run_id = ?", [run.run_id]))
+    if format_ != "table" or output is not None:
+        write_rows(("low", "high", "n", "accuracy", "confidence"), rows, format_=format_, output=output)
+        return
+    _draw(name, run, rows, figures)
+
+
+def _check_classes(name: str, run: RunName) -> None:
+    """Refuse a run whose classes are no outputs of the model: it is right or wrong about none.
+
+    Raises:
+        UsageError: saying so.
+    """
+    from qubastore.datasets.label_spaces import label_space
+    from qubastore.errors import UsageError
+
+    if label_space(run.label_space).rule == "none":
+        raise UsageError(
+            f"{name} answers in other classes than {run.place} has, so it is neither right nor wrong there",
+            expected="a dataset in the model's own classes, such as imagenet-val",
+            hint="qubastore show runs",
+        )
+
+
+def _only(name: str, runs: Sequence[RunName]) -> RunName:
+    """The run that is meant where none was named.
+
+    Raises:
+        UsageError: where several could be, or none is.
+    """
+    from qubastore.errors import UsageError
+
+    usual = [
+        run for run in runs if (run.condition, run.precision) == ("clean", "fp32") and run.label_space != "transfer"
+    ]
+    found = [run for run in usual if run.dataset == "imagenet-val"] or usual
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(
+        f"{name} has {len(found) or 'no'} complete runs over unaltered images",
+        found=", ".join(sorted(run.dataset for run in found)) or None,
+        hint=f"--dataset {shlex.quote(found[0].dataset)}" if found else "qubastore show runs",
+    )
+
+
+def _bins(store: Store, run: RunName) -> list[tuple[Any, ...]]:
+    return store.rows(
+        "select low, high, n, accuracy, confidence from reliability_bins where run_id = ? order by bin", [run.run_id]
+    )
+
+
+def _draw(name: str, run: RunName, rows: Sequence[tuple[Any, ...]], figures: dict[str, float | None]) -> None:
+    from qubastore.cli.output.grid import print_note, styled
+
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
+    numbers = max([len("images"), *(len(f"{row[2]:,}") for row in rows)])
+    width = max(MIN_BAR, min(MAX_BAR, columns - numbers - 37))
+    click.echo(styled(f"{name} on {run.place}", "bold"))
+    click.echo(styled(f"{'confidence':<14}{'images':>{numbers}}  {'0':<{width - 1}}1  accuracy   gap", "bold"))
+    for low, high, n, accuracy, confidence in rows:
+        gap = accuracy - confidence
+        click.echo(
+            f"{low:.3f}-{high:.3f}   {n:>{numbers},}  {bar(accuracy, confidence, width)}  {accuracy:>8.3f} "
+            + styled(f"{gap:+.3f}", "bold" if abs(gap) > 0.05 else "")
+        )
+    said = [
+        f"{metric} {figures[metric]:.4f}" for metric in ("accuracy", "ece", "ace") if figures.get(metric) is not None
+    ]
+    print_note("; ".join(said))
+    print_note("bars: accuracy; │: mean confidence of the bin; bins (low, high]; a gap below 0 is overconfidence")
+
+
+def bar(value: float, mark: float, width: int) -> str:
+    """A bar of a share, with a mark at another: `width` characters."""
+    cells = ["█" if (cell + 0.5) / width <= value else "·" for cell in range(width)]
+    cells[min(width - 1, int(mark * width))] = "│"
+    return "".join(cells)

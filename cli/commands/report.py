@@ -1,0 +1,103 @@
+"""`qubastore report`."""
+
+from __future__ import annotations
+
+import click
+
+from qubastore.cli.options import refuse_without, store_option
+
+
+@click.command("report")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    default="report.html",
+    show_default=True,
+    metavar="FILE",
+    help="Where to write the page.",
+)
+@click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`.")
+@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model. Repeatable.")
+@click.option("--models", "listed_models", metavar="NAME,...", help="Only these models.")
+@click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
+@click.option(
+    "--resamples",
+    type=click.IntRange(0),
+    default=400,
+    show_default=True,
+    help="Resamples of the images of measured models, for intervals; 0 leaves intervals out.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
+@click.option(
+    "--without-known-faults",
+    is_flag=True,
+    help="Open without published figures that are known or likely to be wrong; the page has a switch for it.",
+)
+@click.option("--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) here instead.")
+@store_option
+def command(
+    output: str,
+    where: str | None,
+    models: tuple[str, ...],
+    listed_models: str | None,
+    suite: str,
+    resamples: int,
+    seed: int,
+    without_known_faults: bool,
+    static: str | None,
+    store_path: str | None,
+) -> None:
+    """Write a report that people open: one HTML file, which needs no network and can be mailed.
+
+    It ranks in the browser as `qubastore rank` does, with sliders for the weights; it shows any two dimensions, and of
+    each measured model what the store holds. --static writes the key figures and tables for papers.
+
+    \b
+    Example:
+      qubastore report
+      qubastore report -o cnns.html --where "architecture = 'cnn'"
+      qubastore report -m ConvNext-T -m ViT-s-16
+      qubastore report --static figures
+    """
+    from pathlib import Path
+
+    from qubastore.cli.output.rows import check_writable, say_resampling, write_text
+    from qubastore.report.collect import collect, split_names
+    from qubastore.report.page import render
+    from qubastore.store import open_store
+
+    if resamples == 1:
+        raise click.UsageError("one resample says nothing of an interval: --resamples 0 leaves intervals out")
+    refuse_without("has no meaning with --static", output=static is None, resamples=static is None, seed=static is None)
+    if static is None:
+        check_writable(output)
+    with open_store(store_path) as store:
+        chosen = [*models, *(split_names(store, listed_models, suite) if listed_models else [])]
+        if static is not None:
+            from qubastore.report.static import write_static
+
+            written = write_static(
+                store,
+                Path(static),
+                where=where,
+                models=chosen,
+                suite=suite,
+                without_known_faults=without_known_faults,
+            )
+            for path in written:
+                click.echo(path)
+            return
+        data = collect(
+            store,
+            suite=suite,
+            where=where,
+            models=chosen,
+            resamples=resamples,
+            seed=seed,
+            without_known_faults=without_known_faults,
+            progress=say_resampling,
+        )
+    page = render(data)
+    write_text(page, output)
+    click.echo(f"{output}: {len(data['rows'])} rows, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")

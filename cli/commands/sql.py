@@ -1,0 +1,112 @@
+"""`qubastore sql`: any question, answered in any format; with no question, a prompt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qubastore.cli.options import output_options, store_option
+
+if TYPE_CHECKING:
+    from qubastore.store import Store
+
+
+@click.command("sql")
+@click.argument("query", required=False)
+@click.option("--file", "-f", "file", type=click.File(encoding="utf-8"), help="Read the query from a file.")
+@click.option("--write", is_flag=True, help="Open the store for writing.")
+@click.option(
+    "--allow-files", is_flag=True, help="Let the query read and write other files, attach databases, load extensions."
+)
+@store_option
+@output_options
+def command(
+    query: str | None,
+    file: Any,
+    write: bool,
+    allow_files: bool,
+    store_path: str | None,
+    format_: str,
+    output: str | None,
+) -> None:
+    """Ask the store in SQL (DuckDB's). QUERY, a file or standard input; with none of them, on a terminal, a prompt.
+
+    The store is open for reading only, unless --write is given, and the query reaches no files but the store's, unless
+    --allow-files is. Several statements may stand one after another,
+    with `;` between them: the rows of the last are printed.
+
+    \b
+    Example:
+      qubastore sql "select model, accuracy from accuracy order by accuracy desc"
+      qubastore sql "from quba_ranking(map {'calibration': 2})" --format csv
+      qubastore sql -f question.sql --format parquet -o answer.parquet
+    """
+    from qubastore.store import open_store
+
+    if query is not None and file is not None:
+        raise click.UsageError("give a query or a file, not both")
+    if query is None and file is not None:
+        query = file.read()
+    prompts = query is None and sys.stdin.isatty()
+    if query is None and not prompts:
+        query = sys.stdin.read()
+    with open_store(store_path, read_only=not write) as store:
+        # What is attached must be at hand before the store is restricted.
+        if prompts:
+            _prepare_all(store)
+        else:
+            store.prepare(str(query))
+        if not allow_files:
+            store.restrict()
+        if prompts:
+            from qubastore.cli.output.prompt import run_prompt
+
+            run_prompt(store, lambda text: answer(store, text, format_, output))
+            return
+        answer(store, str(query), format_, output)
+
+
+def _prepare_all(store: Store) -> None:
+    """Have everything attached at hand; what cannot be had is said, and the prompt goes on."""
+    from qubastore.cli.output.errors import report
+
+    if store.attachments:
+        from qubastore.attachments.gather import prepare_all
+
+        for error in prepare_all(store):
+            report(error)
+
+
+def answer(store: Store, query: str, format_: str, output: str | None) -> None:
+    """Run the statements of `query` and print the rows of the last."""
+    from qubastore.cli.output.rows import write_rows
+    from qubastore.errors import UsageError
+    from qubastore.lake.duckdb_errors import translate_errors
+
+    connection = store._connection
+    with translate_errors(query):
+        statements = connection.extract_statements(query)
+        if not statements:
+            raise UsageError("there is no query", hint='qubastore sql "from accuracy"')
+        cursor: Any = None
+        for statement in statements:
+            store.check(statement)
+            cursor = connection.execute(statement)
+        if cursor.description is None:
+            return
+        columns = [column[0] for column in cursor.description]
+        write_rows(
+            columns,
+            _stream(cursor),
+            format_=format_,
+            output=output,
+            reader=lambda: cursor.to_arrow_reader(10_000),
+        )
+
+
+def _stream(cursor: Any) -> Iterator[tuple[Any, ...]]:
+    while block := cursor.fetchmany(10_000):
+        yield from block

@@ -1,0 +1,15 @@
+"""Errors on the screen."""
+
+from __future__ import annotations
+
+import click
+
+from qubastore.errors import QubastoreError
+
+
+def report(error: QubastoreError) -> None:
+    """Print an error of ours on stderr."""
+    head, *rest = str(error).splitlines()
+    click.echo(click.style("error: ", fg="red", bold=True) + head, err=True)
+    for line in rest:
+        click.echo(line, err=True)

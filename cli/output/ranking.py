@@ -1,0 +1,72 @@
+"""Rankings on the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qubastore.metrics.dimensions import Dimension
+    from qubastore.ranking.rank import Ranking
+
+
+def print_table(ranking: Ranking) -> None:
+    """The ranking as a table that fits the terminal, best value of each dimension marked."""
+    from qubastore.cli.output.grid import Column, print_grid, print_note
+    from qubastore.metrics.dimensions import DIMENSIONS
+
+    index = {name: position for position, name in enumerate(ranking.columns)}
+    shown = [d for d in DIMENSIONS if any(row[index[d.name]] is not None for row in ranking.rows)]
+    mixed = ranking.mixed
+    partial = any(row[index["coverage"]] < 1 for row in ranking.rows)
+    columns = [Column("#", right=True), Column("model", folds=True)]
+    columns += [Column("source")] if mixed else []
+    columns.append(Column("QUBA", right=True, style="bold"))
+    columns += [Column("of\nweight", right=True)] if partial else []
+    columns += [Column(heading(d), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown]
+    best = {d.name: _best(d, [row[index[d.name]] for row in ranking.rows]) for d in shown}
+    rows = []
+    for row in ranking.rows:
+        cells = [str(row[index["rank"]]), row[index["model"]]]
+        cells += [row[index["source"]]] if mixed else []
+        cells.append(f"{row[index['quba']]:+.3f}")
+        cells += [f"{row[index['coverage']]:.0%}"] if partial else []
+        for dimension in shown:
+            value = row[index[dimension.name]]
+            faults = ranking.faults.get((row[index["model"]], row[index["source"]]), {})
+            cells.append(cell(dimension, value) + _mark(value == best[dimension.name], dimension.name in faults, value))
+        rows.append(cells)
+    print_grid(columns, rows, marked=lambda cell: "*" in cell[-2:])
+    names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
+    notes = [f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}"]
+    for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
+        print_note(line)
+
+
+def heading(dimension: Dimension) -> str:
+    """A dimension's name, unit and direction in two short lines."""
+    arrow = "↑" if dimension.better == "up" else "↓"
+    unit = "M" if dimension.unit == "millions" else "%"
+    return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow}"
+
+
+_SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibration": "calib", "balance": "bal"}
+
+
+def cell(dimension: Dimension, value: Any) -> str:
+    """A value in its column: per cent, or millions."""
+    return "-" if value is None else dimension.shown(value)
+
+
+def _mark(best: bool, fault: bool, value: Any) -> str:
+    return "" if value is None else "*" * best + "†" * fault
+
+
+def _best(dimension: Dimension, values: list[Any]) -> Any:
+    there = [value for value in values if value is not None]
+    return (max if dimension.better == "up" else min)(there)
+
+
+def _reweighted(ranking: Ranking) -> list[Dimension]:
+    from qubastore.metrics.dimensions import DIMENSIONS
+
+    return [d for d in DIMENSIONS if ranking.weights[d.name] != d.default_weight]

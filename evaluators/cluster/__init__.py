@@ -1,0 +1,1 @@
+"""Where evaluators run: resources, the pool of evaluators, the scheduler that feeds them."""

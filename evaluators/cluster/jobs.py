@@ -1,0 +1,73 @@
+"""Jobs: a shard of a dataset for the runs of a group that lack it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qubastore.conditions import Condition
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.label_spaces import label_space
+from qubastore.evaluators.planning.plan import PlannedRun
+from qubastore.evaluators.worker.attacks import sample_seed
+from qubastore.evaluators.worker.messages import ShardRequest
+from qubastore.statistics.scores import label_matrix
+
+
+@dataclass
+class Job:
+    """A shard of a dataset for the runs of a group that lack it."""
+
+    dataset: Dataset
+    runs: list[PlannedRun]
+    condition: Condition
+    shard: int
+    first: int
+    end: int
+    attempts: int = 0
+    given: int = 0
+
+    def request(self, dead: set[str]) -> ShardRequest:
+        """What an evaluator is asked, for the runs that are not given up.
+
+        Args:
+            dead: Ids of runs that were given up.
+        """
+        labels = label_matrix([sample.labels for sample in self.dataset.samples[self.first : self.end]])
+        alive = [p for p in self.runs if run_key(p) not in dead]
+        space = label_space(self.dataset.label_space)
+        return ShardRequest(
+            shard=self.shard,
+            first_sample=self.first,
+            n_samples=self.end - self.first,
+            labels=labels,
+            runs={p.model.model_id: p.run.run_id for p in alive},
+            classes=0 if space.rule == "none" else space.n_outputs or len(self.dataset.classes),
+            label_space=space.name,
+            keep={p.model.model_id: p.keep for p in alive},
+            condition=self.condition,
+            seeds=self._seeds(),
+        )
+
+    def _seeds(self) -> tuple[int, ...]:
+        if self.condition.parameters.get("start") != "random":
+            return ()
+        text = str(self.condition)
+        return tuple(sample_seed(sample.key, text) for sample in self.dataset.samples[self.first : self.end])
+
+
+def run_key(planned: PlannedRun) -> str:
+    """The id of a planned run."""
+    return planned.run.run_id
+
+
+def jobs_of(group: list[PlannedRun]) -> list[Job]:
+    """One job per dataset, framing, condition and range of samples, for all runs of the group that lack it."""
+    jobs: dict[tuple[str, str, str, int, int], Job] = {}
+    for planned in group:
+        condition = planned.condition
+        for shard in planned.missing:
+            first, end = planned.run.shard_range(shard)
+            key = (planned.dataset.dataset_id, planned.run.framing, planned.run.condition, first, end)
+            job = jobs.setdefault(key, Job(planned.dataset, [], condition, shard, first, end))
+            job.runs.append(planned)
+    return list(jobs.values())

@@ -1,0 +1,81 @@
+"""Whether a node can do the work: the same release, the store's files, the images. Asked before it is given any."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from qubastore.errors import IngestError, QubastoreError
+from qubastore.evaluators.cluster.resources import is_alive
+from qubastore.lake.object_storage import DataFiles
+from qubastore.store import Store
+from qubastore.version import __version__
+
+PATIENCE = 120.0
+"""Seconds that a node may take to answer."""
+
+
+@contextlib.contextmanager
+def token(store: Store) -> Iterator[str]:
+    """A file beside the store's, by which a node shows that it sees the same folder; its name, empty on S3."""
+    if store.files.is_s3:
+        yield ""
+        return
+    path = store.files.path(f".seen-by-{socket.gethostname()}-{os.getpid()}")
+    store.files.write(path, b"qubastore")
+    try:
+        yield path
+    finally:
+        store.files.remove(path)
+
+
+def problems(version: str, data_path: str, token_path: str, roots: list[str]) -> list[str]:
+    """What is wrong with this machine; runs on the node."""
+    found = []
+    if version != __version__:
+        found.append(f"it has qubastore {__version__}, not {version}")
+    if token_path and not Path(token_path).is_file():
+        found.append(f"it does not see the store's folder {data_path}")
+    else:
+        try:
+            DataFiles(data_path).check()
+        except QubastoreError as error:
+            found.append(str(error).replace("\n", ";"))
+    found += [f"it does not see the images in {root}" for root in roots if not os.access(root, os.R_OK)]
+    return found
+
+
+def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]) -> list[str] | None:
+    """Ask a node; return what is wrong with it, or None where it has left meanwhile."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task: Any = ray.remote(problems).options(
+        num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False), max_retries=1
+    )
+    try:
+        answer: list[str] = ray.get(
+            task.remote(__version__, store.files.root, token_path, sorted(roots)), timeout=PATIENCE
+        )
+    except ray.exceptions.RayTaskError as error:
+        return [f"it cannot load qubastore: {str(error.cause).splitlines()[0]}"]
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return None
+    except ray.exceptions.RayError as error:
+        # Ray says of a node that it lives for some seconds after its end.
+        return [f"it does not answer: {type(error).__name__}"] if is_alive(node_id) else None
+    return answer
+
+
+def refuse(node: str, found: list[str]) -> IngestError:
+    """The error about a node that cannot do the work."""
+    return IngestError(
+        f"the node {node} cannot do the work",
+        expected="the same release, the store's files and the images, on every node",
+        found="; ".join(found),
+        hint="mount or install what is missing there; credentials of S3 belong into each node's environment or ~/.aws",
+    )

@@ -1,0 +1,277 @@
+"""Spreading shards over evaluators and committing what comes back.
+
+One process commits. An evaluator or decode worker may die at any time: its shard is given to another, twice at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from functools import partial
+from typing import Any
+
+from qubastore.errors import DatasetError, QubastoreError, ResolutionError
+from qubastore.evaluators.cluster.jobs import Job, jobs_of, run_key
+from qubastore.evaluators.cluster.pool import POLL_SECONDS, EvaluatorPool, Worker, cause_of
+from qubastore.evaluators.cluster.preflight import token
+from qubastore.evaluators.cluster.resources import Resources
+from qubastore.evaluators.planning.plan import Plan, PlannedRun
+from qubastore.evaluators.progress import Display, title
+from qubastore.evaluators.report import IngestReport
+from qubastore.evaluators.worker.images import SampleFile, image_bytes
+from qubastore.evaluators.worker.messages import Settings, ShardResult
+from qubastore.runs.commit import check_contents, commit_shards, known_contents
+from qubastore.runs.records import forget_unsupported, note_unsupported
+from qubastore.store import Store
+
+DECODE_CHUNK = 32
+"""Images that one decode task takes."""
+
+
+MAX_ATTEMPTS = 2
+"""Times that a shard may kill its evaluator before it is set aside."""
+
+
+SHOWN_FAILURES = 3
+"""Images per shard that are named on the screen when they cannot be decoded; the table `failures` has all."""
+
+
+IN_FLIGHT_BYTES = 400 << 20
+"""Decoded images on their way, at most: well within Ray's object store."""
+
+
+class Scheduler:
+    """Feeds evaluators and commits; one group of models at a time. A context manager: it stops the evaluators."""
+
+    def __init__(
+        self,
+        store: Store,
+        planned: Plan,
+        resources: Resources,
+        batch_size: int | None,
+        precision: str,
+        strict: bool,
+        display: Display,
+        report: IngestReport,
+        driver: str | None = None,
+    ) -> None:
+        self._store, self._plan = store, planned
+        self._strict, self._display, self._report, self._driver = strict, display, report, driver
+        settings = Settings(
+            data_path=store.files.root,
+            precision=precision,
+            batch_size=batch_size,
+            use_gpu=resources.gpus > 0,
+            threads=1,
+        )
+        self._dead: set[str] = set()
+        self._begun: set[str] = set()
+        self._contents: dict[str, dict[int, str]] = {}
+        self._given = itertools.count()
+        self._group: list[PlannedRun] = []
+        self._open = contextlib.ExitStack()
+        roots = {p.dataset.root or "" for p in planned.todo if p.dataset.samples and p.dataset.samples[0].data is None}
+        self._staff = EvaluatorPool(store, resources, settings, roots - {""}, self._model_failed, display.say)
+
+    def __enter__(self) -> Scheduler:
+        with self._open as opened:
+            opened.callback(self._staff.dismiss)
+            self._store.files.check()
+            self._staff.check_nodes(opened.enter_context(token(self._store)))
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def work_on(self, group: list[PlannedRun]) -> None:
+        """Put every missing shard of a group through its models."""
+        import ray
+
+        for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
+            self._contents.setdefault(dataset.dataset_id, known_contents(self._store, dataset.dataset_id))
+        self._group = group
+        jobs = deque(jobs_of(group))
+        busy: dict[Any, tuple[Worker, Job]] = {}
+        staff = self._staff
+        staff.assign(group, self._dead)
+        idle = deque(hired for hired in staff.ready for _ in range(self._depth(jobs[0], len(staff.ready))))
+        while jobs or busy:
+            staff.hire(len(jobs) + len(busy))
+            while jobs and idle:
+                job = jobs.popleft()
+                request = job.request(self._dead)
+                if request.runs:
+                    hired = idle.popleft()
+                    job.given = next(self._given)
+                    self._begin(job)
+                    busy[hired.actor.evaluate.remote(request, self._decode(job, group, hired))] = (hired, job)
+            if waiting := [*busy, *staff.starting]:
+                done, _ = ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
+            elif jobs:
+                staff.wait_for_room()
+                continue
+            else:
+                break
+            for ref in done:
+                if ref in staff.starting:
+                    if (ready := staff.started(ref)) is not None:
+                        idle.extend([ready] * (self._depth(jobs[0], len(staff.ready)) if jobs else 1))
+                else:
+                    self._finish(ref, busy, jobs, idle)
+
+    def _finish(self, ref: Any, busy: dict[Any, tuple[Worker, Job]], jobs: deque[Job], idle: deque[Worker]) -> None:
+        """Commit what an evaluator gives back, or give its shard to another."""
+        import ray
+
+        hired, job = busy.pop(ref)
+        try:
+            result = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, ray.exceptions.RayError):
+                raise cause_of(error) from error
+            # A decode worker was killed, or decoded images were lost with their node.
+            idle.append(hired)
+            self._retry(job, jobs, f"decoded images were lost ({type(error.cause).__name__})")
+        except ray.exceptions.RayError:
+            # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
+            held = [job, *(busy.pop(other)[1] for other in [r for r, (who, _) in busy.items() if who is hired])]
+            job, *others = sorted(held, key=lambda item: item.given)
+            jobs.extendleft(reversed(others))
+            while hired in idle:
+                idle.remove(hired)
+            if self._staff.lose(hired):
+                jobs.appendleft(job)
+            else:
+                self._retry(job, jobs, "an evaluator died")
+        else:
+            idle.append(hired)
+            self._commit(job, result)
+
+    def _model_failed(self, model_id: str, error: QubastoreError) -> None:
+        for planned in self._group:
+            if planned.model.model_id == model_id:
+                self._give_up(planned, error)
+
+    def _begin(self, job: Job) -> None:
+        """Show the runs of a job, once: models are loaded by now, so that the speed shown is that of the work."""
+        for planned in job.runs:
+            if run_key(planned) not in self._dead | self._begun:
+                self._begun.add(run_key(planned))
+                total = len(planned.dataset.samples)
+                name = title(planned.model.title, planned.place)
+                self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
+
+    def _depth(self, job: Job, evaluators: int) -> int:
+        """Shards that an evaluator has at once: one to work on and one being decoded, if memory allows."""
+        shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
+        return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
+
+    def _decode(self, job: Job, group: list[PlannedRun], hired: Worker) -> list[Any]:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from qubastore.evaluators.worker.images import decode
+
+        root = job.dataset.root
+        files = [
+            SampleFile(
+                index,
+                sample.key,
+                f"{root}/{sample.path or sample.key}" if sample.data is None else None,
+                sample.data,
+                sample.row,
+                job.dataset.image_size,
+            )
+            for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
+        ]
+        # Beside the evaluator: decoded images are large, and other nodes were not asked whether they see the images.
+        beside = NodeAffinitySchedulingStrategy(hired.place.node_id, soft=not hired.place.decodes)
+        task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=beside)
+        preprocessing, shift = group[0].preprocessing, group[0].condition.shift
+        chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
+        return [task.remote(chunk, preprocessing, shift) for chunk in chunks]
+
+    def _retry(self, job: Job, jobs: deque[Job], what: str) -> None:
+        job.attempts += 1
+        images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"
+        if job.attempts < MAX_ATTEMPTS:
+            self._display.say(f"{what} at {images}; trying them again")
+            jobs.appendleft(job)
+            return
+        self._display.say(f"{images} killed {job.attempts} evaluators: set aside")
+        self._report.set_aside.append((job.dataset.name, job.first, job.end))
+
+    def _commit(self, job: Job, result: ShardResult) -> None:
+        identity = job.dataset.dataset_id
+        known = self._contents[identity]
+        keys = {index: job.dataset.samples[index].key for index in result.contents}
+        new = {sample: value for sample, value in result.contents.items() if sample not in known}
+        runs = {planned.run.run_id: planned.run for planned in job.runs}
+        try:
+            check_contents(known, result.contents, keys)
+            self._check_strict(result)
+        except BaseException:
+            for shard in result.shards:
+                shard.drop_files(self._store.files)
+            raise
+        won = commit_shards(
+            self._store,
+            result.shards,
+            dataset_id=identity,
+            contents=new,
+            replace=self._plan.replace,
+            runs=runs,
+            driver=self._driver,
+        )
+        for shard, is_won in zip(result.shards, won, strict=True):
+            if is_won:
+                self._report.images += shard.n_samples
+                self._report.failures += len(shard.failures)
+            self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
+        for failure in result.shards[0].failures[:SHOWN_FAILURES] if result.shards else ():
+            self._display.say(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
+        if result.shards:
+            known.update(new)
+        if job.condition.resolution is not None:
+            self._forget_unsupported(job, result)
+        models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
+        for shard in result.shards:
+            self._staff.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
+        for planned in job.runs:
+            if planned.model.model_id in result.errors:
+                self._give_up(planned, result.errors[planned.model.model_id])
+
+    def _forget_unsupported(self, job: Job, result: ShardResult) -> None:
+        """What was noted of a network that has taken the size now."""
+        done = [p.model.model_id for p in job.runs if p.run.run_id in {shard.run_id for shard in result.shards}]
+        noted = self._store.rows(
+            "select model_id, condition from unsupported where condition = ? and list_contains(?, model_id)",
+            [str(job.condition), done],
+        )
+        for model_id, condition in noted:
+            self._store.write(partial(forget_unsupported, model_id=model_id, condition=condition))
+
+    def _check_strict(self, result: ShardResult) -> None:
+        failures: list[Any] = [failure for shard in result.shards[:1] for failure in shard.failures]
+        if self._strict and failures:
+            raise DatasetError(
+                f"{failures[0].key} cannot be decoded, and --strict allows none that cannot",
+                found=failures[0].error,
+                hint="mend or remove the image, or leave out --strict to have it recorded and left out",
+            )
+
+    def _give_up(self, planned: PlannedRun, error: QubastoreError) -> None:
+        if run_key(planned) not in self._dead:
+            self._dead.add(run_key(planned))
+            if isinstance(error, ResolutionError):
+                # A fact about the network, no failure: noted, so that it is not tried again.
+                self._store.write(
+                    lambda c: note_unsupported(c, planned.model.model_id, planned.run.condition, str(error))
+                )
+                self._report.unsupported.append((planned.model.title, planned.place))
+                self._display.say(f"{error}: noted, and left out")
+                return
+            self._report.errors.append((planned.model.title, planned.place, error))
+            self._display.say(f"{planned.model.title} on {planned.place}: given up\n{error}")

@@ -1,0 +1,97 @@
+"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `models/spec.py` names them.
+
+A loader never returns another model than the one asked for: what cannot be had is an error with the nearest names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qubastore.evaluators.loaders.loaded import (
+    LoadedModel,
+    SourceFile,
+    check_module,
+    declared,
+    plain_attributes,
+    read_preprocessing,
+)
+from qubastore.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class InMemoryModel:
+    """A model that exists only in memory, for `ingest`.
+
+    Attributes:
+        name: A name of your own.
+        module: The network; it is switched to eval mode.
+        preprocessing: A timm data config (dict), or a callable on a PIL image with an attribute `id`.
+        output_type: `probabilities` for a network that ends in a softmax.
+
+    Example:
+        >>> InMemoryModel("my-net", net, {"input_size": (3, 224, 224)})  # doctest: +SKIP
+    """
+
+    name: str
+    module: torch.nn.Module
+    preprocessing: Mapping[str, Any] | Callable[[Any], torch.Tensor]
+    output_type: str = "logits"
+
+    def load(self) -> LoadedModel:
+        """The same, as what a loader returns.
+
+        Its name, printed structure and plain attributes stand for its architecture; what its code computes shows in its
+        fingerprint.
+        """
+        where = f"memory:{self.name}"
+        check_module(self.module, where)
+        prepare = read_preprocessing(self.preprocessing, where)
+        made_of = {"name": self.name, "structure": repr(self.module), "attributes": plain_attributes(self.module)}
+        return declared(LoadedModel(where, "memory", self.module.eval(), prepare, made_of), self.output_type)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """All that an evaluator needs to load a model on its node."""
+
+    spec: ModelSpec | InMemoryModel
+    source: SourceFile | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, spec: ModelSpec | InMemoryModel) -> ModelSource:
+        """Read what has to travel.
+
+        Raises:
+            QubastoreError: where a file cannot be read.
+        """
+        if isinstance(spec, ModelSpec) and spec.loader in ("python", "open_clip"):
+            return cls(spec, _module(spec).read_source(spec))
+        return cls(spec)
+
+    def revision(self) -> str | None:
+        """What names the checkpoint without loading it, or None where nothing does."""
+        if isinstance(self.spec, InMemoryModel):
+            return None
+        revision: str | None = _module(self.spec).revision(self.spec)
+        return revision
+
+    def load(self) -> LoadedModel:
+        """Load the model on this node.
+
+        Raises:
+            ModelError: where it cannot be found or its checkpoint does not fit.
+        """
+        if isinstance(self.spec, InMemoryModel):
+            return self.spec.load()
+        loaded: LoadedModel = _module(self.spec).load(self.spec, self.source)
+        return declared(loaded, self.spec.options.get("output_type", loaded.output_type))
+
+
+def _module(spec: ModelSpec) -> Any:
+    return importlib.import_module(f"qubastore.evaluators.loaders.source.{spec.loader}")

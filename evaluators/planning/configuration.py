@@ -1,0 +1,146 @@
+"""The TOML file of `qubastore ingest --config`: models, datasets, a suite, options. Paths are relative to the file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qubastore.conditions import PRECISIONS
+from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
+from qubastore.errors import UsageError, did_you_mean
+from qubastore.metrics.suite_files import suite_from_table
+from qubastore.metrics.suites import Suite
+from qubastore.models.spec import OPTIONS, ModelSpec
+from qubastore.models.zoo import PREFIX
+
+_OPTION_TYPES: dict[str, tuple[Any, str]] = {
+    "conditions": (list, 'a list such as ["clean", "fgsm"]'),
+    "suite": (str, "the name of a suite"),
+    "data_root": (str, "the folder that holds the datasets"),
+    "framing": (str, "model or whole"),
+    "precision": (str, ", ".join(PRECISIONS)),
+    "keep": (list, 'a list such as ["outputs", "logits"]'),
+    "batch_size": (int | str, "a whole number, or auto"),
+    "num_gpus": (int, "a whole number"),
+    "num_cpus": (int, "a whole number"),
+    "evaluators_per_gpu": (int, "a whole number"),
+    "address": (str, "the address of a Ray cluster"),
+    "limit": (int, "a whole number"),
+    "strict": (bool, "true or false"),
+}
+
+
+_TABLES = ("models", "datasets", "suite", "ingest")
+
+
+@dataclass
+class Configuration:
+    """What a file asks for.
+
+    Attributes:
+        models: `loader:name` texts or specs.
+        datasets: Folders that were looked at.
+        suite: The suite that it describes, or None.
+        options: Keyword arguments of `ingest`.
+    """
+
+    models: list[Any] = field(default_factory=list)
+    datasets: list[Dataset] = field(default_factory=list)
+    suite: Suite | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def read_configuration(path: str | None) -> Configuration:
+    """Read a file; None gives an empty configuration.
+
+    Raises:
+        UsageError: naming the file and the key that is wrong.
+        DatasetError: where a folder is not a dataset.
+    """
+    if path is None:
+        return Configuration()
+    try:
+        table = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", found=error.strerror) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML file", found=str(error)) from None
+    _known(table, _TABLES, path)
+    base = Path(path).parent
+    datasets = _typed(table.get("datasets", {}), dict, f"{path}: datasets", '[datasets] with NAME = "PATH"')
+    return Configuration(
+        models=[
+            _spec(entry, base, path) for entry in _typed(table.get("models", []), list, f"{path}: models", "a list")
+        ],
+        datasets=[found for name, entry in datasets.items() for found in _datasets(name, entry, base, path)],
+        suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path)
+        if "suite" in table
+        else None,
+        options=_options(_typed(table.get("ingest", {}), dict, f"{path}: ingest", "a table"), base, path),
+    )
+
+
+def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
+    """`"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
+    expected = f'"PATH" or {{ path = "PATH", layout = "{next(iter(OWN_LAYOUTS))}" }}'
+    table = {"path": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: datasets.{name}", expected)
+    _known(table, ("path", "layout", "framing", "order"), f"{path}: datasets.{name}")
+    for key in ("path", *table):
+        _typed(table.get(key), str, f"{path}: datasets.{name}.{key}", expected)
+    return own_datasets(name, base / table["path"], table.get("layout"), table.get("framing"), order=table.get("order"))
+
+
+def _spec(entry: Any, base: Path, path: str) -> ModelSpec | str:
+    """A model, or a `zoo:` name as it is: the driver expands it, and says what it leaves out."""
+    return entry if isinstance(entry, str) and entry.startswith(PREFIX) else _model(entry, base, path)
+
+
+def _model(entry: Any, base: Path, path: str) -> ModelSpec:
+    """`"timm:NAME"` or `{ id = "timm:NAME", checkpoint = "FILE" }`."""
+    table = (
+        {"id": entry}
+        if isinstance(entry, str)
+        else _typed(entry, dict, f"{path}: a model", '"LOADER:NAME" or { id = ... }')
+    )
+    _known(table, ("id", *OPTIONS), f"{path}: a model")
+    if not isinstance(table.get("id"), str):
+        raise UsageError(f"{path}: a model has no id", expected='{ id = "LOADER:NAME" }', found=repr(entry))
+    spec = ModelSpec.parse(table["id"])
+    options = {**spec.options, **{key: str(value) for key, value in table.items() if key != "id"}}
+    for option in ("checkpoint", "templates"):
+        if option in options and not options[option].startswith("https://"):
+            options[option] = str(base / options[option])
+    target = spec.target
+    if spec.loader == "python":
+        file, _, factory = target.rpartition(":")
+        target = f"{base / file}:{factory}"
+    return ModelSpec.parse(str(ModelSpec(spec.loader, target, options)))
+
+
+def _options(table: dict[str, Any], base: Path, path: str) -> dict[str, Any]:
+    options = {key.replace("-", "_"): value for key, value in table.items()}
+    _known(options, tuple(_OPTION_TYPES), f"{path}: [ingest]")
+    for key, value in options.items():
+        kind, expected = _OPTION_TYPES[key]
+        _typed(value, kind, f"{path}: ingest.{key}", expected)
+    if "data_root" in options:
+        options["data_root"] = str(base / options["data_root"])
+    return options
+
+
+def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(
+                f"{where}: unknown key {key!r}", expected=f"one of {', '.join(known)}", hint=did_you_mean(key, known)
+            )
+
+
+def _typed(value: Any, kind: Any, where: str, expected: str) -> Any:
+    # bool is an int to isinstance; a batch size of true is not meant.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{where} is {value!r}", expected=expected)
+    return value

@@ -1,0 +1,60 @@
+"""Datasets as users name them: known ones and users' own (`qubastore.datasets.catalogue`), and the tasks of VTAB, to
+probe features on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from qubastore.datasets import locating
+from qubastore.datasets.dataset import Dataset
+from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError
+
+VTAB = "vtab/"
+
+
+def find_datasets(
+    text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Dataset]:
+    """Read what `locating.parse_dataset` reads, and `vtab/TASK` or `vtab/TASK/SPLIT` under a data root.
+
+    Raises:
+        UsageError: on an unknown name, or where there is no data root to look in.
+        DatasetError: where what is found does not fit.
+    """
+    if not text.startswith(VTAB) or "=" in text:
+        return locating.parse_dataset(text, data_root, say)
+    from qubastore.evaluators.planning.vtab import read_task
+
+    _, task, *split = text.split("/")
+    if data_root is None:
+        raise UsageError(f"{text!r} says no path, and there is no --data-root to look in", hint="--data-root /data")
+    found = read_task(task, Path(data_root))
+    chosen = [dataset for dataset in found if not split or dataset.name == text]
+    if not chosen:
+        raise UsageError(f"there is no split {text!r}", expected=f"one of {', '.join(each.name for each in found)}")
+    return chosen
+
+
+def find_suite(
+    names: Sequence[str], given: Sequence[str], data_root: str | os.PathLike[str] | None
+) -> tuple[list[Dataset], list[tuple[str, QubastoreError]]]:
+    """What `locating.locate_suite` gives, the tasks of VTAB among it, each read once.
+
+    Raises:
+        DatasetNotFoundError: where the folder itself is not there.
+    """
+    wanted = [name for name in names if name not in given]
+    found, missing = locating.locate_suite([name for name in wanted if not name.startswith(VTAB)], [], data_root)
+    splits = [name for name in wanted if name.startswith(VTAB)]
+    for task in dict.fromkeys(name.rpartition("/")[0] for name in splits):
+        asked = [name for name in splits if name.startswith(f"{task}/")]
+        try:
+            if data_root is None:
+                raise DatasetNotFoundError(f"dataset {task}: no path was given", expected="--data-root DIR")
+            found += [dataset for dataset in find_datasets(task, data_root) if dataset.name in asked]
+        except DatasetError as error:
+            missing += [(name, error) for name in asked]
+    return found, missing

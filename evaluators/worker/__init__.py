@@ -1,0 +1,1 @@
+"""What one evaluator does: decoding images, forward passes, files of shards."""

@@ -1,0 +1,38 @@
+"""What surrounds an evaluator on its node: environment variables, and models that are fetched once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def once_per_node(model_id: str) -> Iterator[None]:
+    """Let the first evaluator of a node load a model alone: what it fetches, the others find in the cache."""
+    import filelock
+
+    folder = Path(tempfile.gettempdir()) / f"qubastore-loaded-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    mark = folder / model_id
+    if mark.exists():
+        yield
+        return
+    with filelock.FileLock(folder / f"{model_id}.lock"):
+        yield
+        mark.touch()
+
+
+def cpu_environment(threads: int | None = None) -> dict[str, str]:
+    """Environment of CPU evaluators: glibc returns and fetches memory for every activation otherwise.
+
+    It halves the time of a forward pass of EfficientNet-Lite0 on two threads.
+    """
+    return {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        "MALLOC_TOP_PAD_": "500000000",
+        "OMP_NUM_THREADS": str(threads or os.cpu_count() or 1),
+    }

@@ -1,0 +1,159 @@
+"""Forward passes of one model over batches: precision, compiled code, attacks, batches that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.conditions import COMPILED, Condition
+from qubastore.errors import IngestError, OutputError
+from qubastore.evaluators.loaders.fixed_images import not_repeatable
+from qubastore.evaluators.worker.attacks import fgsm, pgd
+from qubastore.evaluators.worker.batch_size import work_of
+from qubastore.evaluators.worker.held import HeldModel
+from qubastore.evaluators.worker.images import open_image
+from qubastore.models.fingerprints import same_answers
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ForwardPasses:
+    """Puts batches through models on a device.
+
+    Args:
+        device: The device.
+        device_name: What it is called.
+        precision: Of the passes: a key of `conditions.SIGNIFICANT_BITS`.
+    """
+
+    def __init__(self, device: torch.device, device_name: str, precision: str) -> None:
+        self._device, self._device_name, self._precision = device, device_name, precision
+
+    def prepared(self, held: HeldModel, batch: Sequence[bytes]) -> torch.Tensor:
+        """Inputs of a model that prepares images itself, already normalised."""
+        import torch
+
+        prepare: Any = held.loaded.preprocessing
+        stacked = torch.stack([prepare(open_image(data)) for data in batch]).to(self._device, torch.float32)
+        return stacked.contiguous(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        held: HeldModel,
+        inputs: torch.Tensor,
+        condition: Condition,
+        labels: NDArray[np.int32],
+        seeds: Sequence[int],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Logits and features of a batch; on out-of-memory the model's batches are halved from here on.
+
+        Inputs are normalised, but for attacks, which alter pixels.
+        """
+        import torch
+
+        right = torch.from_numpy(labels.astype(np.int64)).to(self._device)
+        parts, features, first = [], [], 0
+        work = work_of(condition)
+        while first < len(inputs):
+            size = held.batch_sizes[work]
+            chosen = slice(first, first + size)
+            part = inputs[chosen]
+            try:
+                if condition.is_attack:
+                    part = held.normalise(attacked(held, part, right[chosen], condition, seeds[chosen]))
+                module = held.use(condition, self._device)
+                held.captured.clear()
+                logits = self.call(held, module, part, size)
+                if held.capturing:
+                    features.append(held.features(len(part))[: len(part)])
+                parts.append(logits.float().cpu().numpy()[: len(part)])
+                if work not in held.repeated:
+                    self._repeat(held, module, part, size, parts[-1])
+                    held.repeated.add(work)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if size == 1:
+                    raise IngestError(
+                        f"{held.loaded.name} does not fit the memory of {self._device_name}, even image by image",
+                        hint="choose a larger GPU, or --precision bf16",
+                    ) from error
+                held.batch_sizes[work] = max(1, min(size, len(part)) // 2)
+                continue
+            first += len(part)
+        held.captured.clear()
+        return np.concatenate(parts), np.concatenate(features) if features else None
+
+    def _repeat(
+        self, held: HeldModel, module: torch.nn.Module, part: torch.Tensor, size: int, logits: NDArray[np.float32]
+    ) -> None:
+        """See that a network answers alike to the same batch: the first of each kind of work passes twice.
+
+        Raises:
+            ModelError: where it does not.
+        """
+        again = self.call(held, module, part, size).float().cpu().numpy()[: len(part)]
+        tolerance = 1e-4 if self._precision.startswith("fp32") else 2e-2
+        if not same_answers(logits, again, tolerance):
+            raise not_repeatable(held.loaded.name, logits, again)
+
+    def call(self, held: HeldModel, module: torch.nn.Module, part: torch.Tensor, size: int) -> torch.Tensor:
+        """Logits of a batch; compiled code sees batches of one `size` alone, filled up, and so is compiled once."""
+        import torch
+
+        if trained := [type(part).__name__ for part in module.modules() if part.training]:
+            raise OutputError(
+                f"{trained[0]} is in train mode", expected="eval mode: batch statistics change the answers"
+            )
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        kind = kinds.get(self._precision.removesuffix(COMPILED))
+        call: Any = module
+        if self._precision.endswith(COMPILED):
+            call = held.compile(module)
+            filled = part.new_zeros(size - len(part), *part.shape[1:])
+            part = torch.cat([part, filled]).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(self._device.type, kind, enabled=kind is not None):
+            logits: torch.Tensor = call(part)
+        return logits
+
+
+def attacked(
+    held: HeldModel, pixels: torch.Tensor, labels: torch.Tensor, condition: Condition, seeds: Sequence[int]
+) -> torch.Tensor:
+    """Adversarial pixels for one model, in float32 whatever the run's precision."""
+
+    def network(values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = held.module(held.normalise(values))
+        return logits
+
+    eps = condition.number("eps")
+    capturing, held.capturing = held.capturing, False
+    try:
+        return _climb(network, pixels, labels, condition, eps, seeds)
+    finally:
+        held.capturing = capturing
+
+
+def _climb(
+    network: Any,
+    pixels: torch.Tensor,
+    labels: torch.Tensor,
+    condition: Condition,
+    eps: float,
+    seeds: Sequence[int],
+) -> torch.Tensor:
+    """The attack that a condition names."""
+    if condition.kind == "fgsm":
+        return fgsm(network, pixels, labels, eps=eps)
+    return pgd(
+        network,
+        pixels,
+        labels,
+        eps=eps,
+        alpha=condition.number("alpha"),
+        steps=int(condition.parameters["steps"]),
+        seeds=seeds or None,
+    )

@@ -1,0 +1,115 @@
+"""A model on a device, ready for forward passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.conditions import Condition
+from qubastore.errors import OutputError
+from qubastore.evaluators.loaders.features import find_classifier, first_tensor, no_features
+from qubastore.evaluators.loaders.loaded import LoadedModel
+from qubastore.evaluators.worker.batch_size import Sizes
+from qubastore.evaluators.worker.resolution import at_resolution
+from qubastore.models.model import Model
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class HeldModel:
+    """A model on the device."""
+
+    loaded: LoadedModel
+    module: torch.nn.Module
+    model: Model
+    batch_sizes: Sizes
+    input_size: tuple[int, int] | None
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+    resized: dict[int, torch.nn.Module] = field(default_factory=dict)
+    compiled: dict[int, Any] = field(default_factory=dict)
+    capturing: bool = False
+    captured: list[torch.Tensor | None] = field(default_factory=list)
+    hooked: bool = False
+    repeated: set[str] = field(default_factory=set)
+
+    def watch_features(self) -> None:
+        """Have what enters the classifier captured, from here on, while `capturing` is true.
+
+        Raises:
+            ModelError: where no layer can be shown to be the classifier.
+        """
+        if self.hooked:
+            return
+        layer = find_classifier(self.loaded)
+        if layer is None:
+            raise no_features(self.loaded.name)
+
+        def capture(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self.capturing:
+                self.captured.append(first_tensor(args, kwargs))
+
+        layer.register_forward_pre_hook(capture, with_kwargs=True)
+        # Copies for other sizes and compiled code are of the network without the hook.
+        self.resized, self.hooked = {}, True
+        self.compiled.clear()
+
+    def features(self, n: int) -> NDArray[np.float32]:
+        """What a pass over n images captured, (n or more, feature_width) float32.
+
+        Raises:
+            OutputError: where it is not one vector per image, as wide as is recorded of the model.
+        """
+        captured, width = self.captured, self.model.feature_width
+        found = captured[0] if len(captured) == 1 else None
+        if found is None or found.ndim != 2 or len(found) < n or found.shape[1] != width:
+            shapes = ", ".join("nothing" if each is None else str(tuple(each.shape)) for each in captured)
+            raise OutputError(
+                f"features of {self.loaded.name} cannot be told in this pass",
+                expected=f"one vector of {width} numbers per image at its classifier",
+                found=shapes or "nothing: its classifier was not asked",
+                hint="--keep outputs,logits",
+            )
+        return found.detach().float().cpu().numpy()
+
+    def compile(self, module: torch.nn.Module) -> Any:
+        """The same network through torch.compile, made once."""
+        import torch
+
+        if id(module) not in self.compiled:
+            self.compiled[id(module)] = torch.compile(module, dynamic=False)
+        return self.compiled[id(module)]
+
+    def use(self, condition: Condition, device: torch.device) -> torch.nn.Module:
+        """The network for inputs under a condition.
+
+        Raises:
+            ResolutionError: where it cannot take inputs of that size.
+        """
+        size = condition.resolution
+        if size is None:
+            return self.module
+        if size not in self.resized:
+            # One at a time: jobs come size by size, and each is a copy of the network.
+            self.compiled.clear()
+            self.resized = {size: at_resolution(self.module, size, name=self.loaded.name, device=device)}
+        return self.resized[size]
+
+    @property
+    def normalisation(self) -> Any:
+        """What decides `normalise`."""
+        prepare: Any = self.loaded.preprocessing
+        return prepare.mean, prepare.std
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels in [0, 1] as the network wants them, in channels-last order."""
+        import torch
+
+        if self.mean is not None and self.std is not None:
+            pixels = pixels.sub(self.mean).div(self.std)
+        return pixels.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Analyses: correlations, groups, agreement and differences of models, and what a model still lacks."""

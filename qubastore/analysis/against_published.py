@@ -1,0 +1,179 @@
+"""What was measured beside what the study published, and what is known of each difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qubastore.analysis.differences import checked_level, of_resamples
+from qubastore.analysis.table import Table
+from qubastore.errors import UsageError
+from qubastore.lake.database import Database
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.known_differences import (
+    FAULT,
+    FRAMING,
+    PREPROCESSING,
+    PROTOCOL,
+    Difference,
+    differences_of,
+    reasons,
+)
+from qubastore.metrics.suites import QUBA, QUBA_REFERENCE
+from qubastore.published import SOURCE
+from qubastore.ranking.resampling import LEVEL, Resampler
+from qubastore.runs.lookup import named_model
+from qubastore.statistics.bootstrap import RESAMPLES
+
+ROUNDING = {"parameters": 0.05}
+"""Half of the last digit of a published figure, where it is not the usual one."""
+
+
+_USUAL_ROUNDING = 0.00005
+
+
+OTHER_INPUT = "other framing or preprocessing"
+"""What is said of a figure whose images did not become the input as they did in the study."""
+
+
+SHOWN_MODELS = 3
+"""Models that a command names."""
+
+
+def against_published(
+    store: Database,
+    models: Sequence[str] = (),
+    *,
+    suite: str | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Measured figures beside those of the study, for models that are the study's.
+
+    Args:
+        store: An open store.
+        models: Names of measured models; none means all that the study has.
+        suite: A suite of the study's dimensions. None: `quba-reference`, where every image is framed as in the study,
+            and the figure in `quba` where a model has none there.
+        resamples: How many.
+        level: Of the intervals.
+        seed: Of the draws.
+        progress: Told of each model before it is resampled.
+
+    Returns:
+        Rows (model, published_as, dimension, suite, measured, low, high, published, contradicts, known_fault,
+        other_protocol): a published figure is contradicted where it lies outside the interval by more than its
+        rounding. `other_protocol` says what the study did otherwise than this figure; null where that is nothing.
+
+    Raises:
+        UsageError: where no measured model is the study's.
+    """
+    chosen = [named_model(store, model)[0] for model in models]
+    asked = [QUBA_REFERENCE.name, QUBA.name] if suite is None else [suite]
+    found = _studied(store, chosen, asked)
+    if not found:
+        raise UsageError(
+            f"{'none of these models' if chosen else 'no measured model'} is one of the study's with runs in"
+            f" {' or '.join(asked)}",
+            hint="qubastore show zoo, for the models of the study",
+        )
+    resamplers = {name: Resampler(store, name, resamples, seed) for name in asked}
+    level = checked_level(level)
+    rows: list[tuple[Any, ...]] = []
+    for each in found:
+        progress(each.model)
+        model_id = named_model(store, each.model)[1]
+        estimates = {name: resamplers[name].dimensions(model_id) for name in asked if name in each.suites}
+        for name, figure in each.published.items():
+            used = next((suite for suite in estimates if name in estimates[suite]), None)
+            if used is None:
+                continue
+            low, high = estimates[used][name].interval(level)
+            slack = ROUNDING.get(name, _USUAL_ROUNDING)
+            contradicts = not low - slack <= figure <= high + slack
+            there = [d for d in differences_of(each.published_as) if d.dimension == name]
+            faults = reasons(d for d in there if d.cause.kind == FAULT)
+            others = _other_protocol([d for d in there if d.cause.kind == PROTOCOL], used, each.preprocessing)
+            value = estimates[used][name].value
+            row = (each.model, each.published_as, name, used, value, low, high, figure, contradicts)
+            rows.append((*row, faults.get(name), others))
+    columns = ("model", "published_as", "dimension", "suite", "measured", "low", "high", "published", "contradicts")
+    n = sum(row[8] for row in rows)
+    notes = [
+        f"{n} of {len(rows)} published figures lie outside the interval of the measured one",
+        *_suite_notes(rows, suite),
+        of_resamples(resamples, seed),
+    ]
+    return Table((*columns, "known_fault", "other_protocol"), rows, notes)
+
+
+@dataclass(frozen=True)
+class _Studied:
+    """A measured model that the study has: its two names, whose preprocessing, its suites, the published figures."""
+
+    model: str
+    published_as: str
+    preprocessing: str
+    suites: tuple[str, ...]
+    published: dict[str, float]
+
+
+def _studied(store: Database, chosen: Sequence[str], suites: Sequence[str]) -> list[_Studied]:
+    columns = ", ".join(f"any_value(studied.{d.column})" for d in DIMENSIONS)
+    with Snapshot(store, ["rankable", "studied_models"]) as copy:
+        rows = copy.rows(
+            f"""
+            select stored.stored_as, stored.model, stored.preprocessing, list(distinct measured.suite), {columns}
+            from rankable as measured
+            join studied_models as stored on stored.stored_as = measured.model and stored.study = ?
+            join rankable as studied on studied.model = stored.model and studied.source = stored.study
+            where measured.source = 'measured' and list_contains(?, measured.suite)
+                and (len(?::varchar[]) = 0 or list_contains(?, measured.model))
+            group by stored.stored_as, stored.model, stored.preprocessing
+            order by all
+            """,
+            [SOURCE, list(suites), chosen, chosen],
+        )
+    names = [d.name for d in DIMENSIONS]
+    found = [
+        _Studied(model, published_as, preprocessing, tuple(there), dict(zip(names, values, strict=True)))
+        for model, published_as, preprocessing, there, *values in rows
+    ]
+    # What was measured with the study's preprocessing is held against its figures, where there is such a model.
+    as_studied = {each.published_as for each in found if each.preprocessing == "study"}
+    return [each for each in found if chosen or each.preprocessing == "study" or each.published_as not in as_studied]
+
+
+def _other_protocol(differences: Sequence[Difference], suite: str, preprocessing: str) -> str | None:
+    """What the study did otherwise than a figure of a suite, measured with a preprocessing, says."""
+    said = []
+    for each in differences:
+        own_input = each.cause.what == PREPROCESSING
+        if preprocessing == "own" if own_input else suite not in each.reproduced_in:
+            said.append(OTHER_INPUT if own_input or each.cause.what == FRAMING else each.reason)
+    return "; ".join(dict.fromkeys(said)) or None
+
+
+def _suite_notes(rows: Sequence[tuple[Any, ...]], suite: str | None) -> list[str]:
+    """In which suite figures were measured, and what would measure those that another framing or preprocessing gave."""
+    marked = list(dict.fromkeys(row[1] for row in rows if row[10] and OTHER_INPUT in row[10]))
+    notes = []
+    if suite is None:
+        notes.append(
+            f"compared in {QUBA_REFERENCE.name}, which resizes and crops every image as the study does; --suite"
+            f" {QUBA.name} for the other"
+        )
+        if elsewhere := sum(row[3] == QUBA.name for row in rows):
+            notes.append(f"{elsewhere} of these figures from the suite {QUBA.name}: {QUBA_REFERENCE.name} has none")
+    if marked:
+        models = " ".join(f"--model zoo:{name}" for name in marked[:SHOWN_MODELS])
+        more = f" (and {len(marked) - SHOWN_MODELS} more models)" if len(marked) > SHOWN_MODELS else ""
+        notes.append(
+            f"marked '{OTHER_INPUT}': measure them as the study did with qubastore ingest {models}"
+            f" --suite {QUBA_REFERENCE.name} --data-root DIR{more}"
+        )
+    return notes

@@ -1,0 +1,176 @@
+"""Two models image by image, from kept outputs: agreement, McNemar's test, flips, classes, factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qubastore.analysis.pairs import Pair
+from qubastore.analysis.table import Table
+from qubastore.lake.database import Database
+from qubastore.statistics.tests import holm
+
+_COUNTS = """
+    select
+        count(*) as n,
+        count(*) filter (where a.prediction = a.label) as right_a,
+        count(*) filter (where b.prediction = b.label) as right_b,
+        count(*) filter (where a.prediction = a.label and b.prediction <> b.label) as only_a,
+        count(*) filter (where a.prediction <> a.label and b.prediction = b.label) as only_b,
+        count(*) filter (where a.prediction = b.prediction) as same_answer
+    from outputs as a
+    join outputs as b using (sample_id)
+    where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
+"""
+
+
+def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
+    """How often two models agree, which of the two is right where one is, and whether that can be chance.
+
+    McNemar's exact test, two-sided: under equal error rates the images that one model alone gets right are split evenly
+    between the two (McNemar, Psychometrika 12, 1947). Holm-corrected over all rows. Only images that both have.
+
+    Returns:
+        Per pair, dataset, framing, condition and precision: n, accuracy_a, accuracy_b, same_answer (share), only_a and
+        only_b (images that one alone gets right), error_consistency (as the view of that name), p_value, p_holm.
+    """
+    from scipy.stats import binomtest
+
+    rows = []
+    for models in pairs:
+        for one, other in models.runs:
+            n, right_a, right_b, only_a, only_b, same = store.rows(_COUNTS, [one.run_id, other.run_id])[0]
+            if not n:
+                continue
+            p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+            share_a, share_b = right_a / n, right_b / n
+            expected = share_a * share_b + (1 - share_a) * (1 - share_b)
+            flips = (only_a + only_b) / n
+            kappa = 1.0 if not flips else (1 - flips - expected) / (1 - expected)
+            place = (models.a, models.b, one.dataset, one.condition, one.framing, one.precision)
+            rows.append((*place, n, share_a, share_b, same / n, only_a, only_b, kappa, float(p)))
+    columns = (
+        *("model_a", "model_b", "dataset", "condition", "framing", "precision", "n", "accuracy_a", "accuracy_b"),
+        *("same_answer", "only_a", "only_b", "error_consistency", "p_value", "p_holm"),
+    )
+    corrected = holm([row[-1] for row in rows])
+    note = "McNemar's exact test on images that one model alone gets right, two-sided, Holm-corrected over the rows"
+    return Table(columns, [(*row, p) for row, p in zip(rows, corrected, strict=True)], [note])
+
+
+_BOTH = """
+    from outputs as a
+    join outputs as b using (sample_id)
+    join runs on runs.run_id = a.run_id
+    join datasets using (dataset_id)
+    join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = a.sample_id
+    join label_sets
+        on label_sets.dataset_id = runs.dataset_id
+        and label_sets.sample_id = a.sample_id
+        and label_sets.label_set = 'dataset'
+    where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
+"""
+"""Images that both have; where several classes are right, each run's label is its own best one of them."""
+
+
+def classes(store: Database, pairs: Sequence[Pair]) -> Table:
+    """Accuracy class by class (the first, where several are right), over images that both models have, largest
+    difference first.
+    """
+    query = f"""
+        select
+            datasets.classes[label_sets.labels[1] + 1], count(*),
+            avg((a.prediction = a.label)::int) as share_a, avg((b.prediction = b.label)::int) as share_b
+        {_BOTH}
+        group by 1
+        order by abs(share_a - share_b) desc, 1
+    """
+    rows = [
+        (models.a, models.b, one.dataset, one.condition, name, n, share_a, share_b, share_a - share_b)
+        for models in pairs
+        for one, other in models.runs
+        for name, n, share_a, share_b in store.rows(query, [one.run_id, other.run_id])
+    ]
+    columns = ("model_a", "model_b", "dataset", "condition", "class", "n", "accuracy_a", "accuracy_b", "difference")
+    return Table(columns, rows, [])
+
+
+def factors(store: Database, pairs: Sequence[Pair]) -> Table:
+    """Accuracy by what is known of the images (as `factor_accuracy`) and by ImageNet-X's top factors, over images that
+    both models have, largest difference first.
+    """
+    query = f"""
+        with both_have as (
+            select
+                samples.factors,
+                if(datasets.label_space = 'imagenet-1k', regexp_extract(samples.key, '[^/]+$'), null) as file_name,
+                a.prediction = a.label as right_a,
+                b.prediction = b.label as right_b
+            {_BOTH}
+        ),
+        known as (
+            select unnest(map_entries(factors)) as entry, right_a, right_b from both_have
+        ),
+        annotated as (
+            select unnest(annotations.factors) as value, right_a, right_b
+            from both_have join annotations using (file_name)
+            where annotations.scheme = 'imagenet-x/top' and not annotations.is_prototype
+        ),
+        listed as (
+            select entry.key as factor, entry.value as value, right_a, right_b from known
+            union all
+            select 'imagenet-x', value, right_a, right_b from annotated
+        )
+        select factor, value, count(*), avg(right_a::int) as share_a, avg(right_b::int) as share_b
+        from listed
+        group by factor, value
+        order by abs(share_a - share_b) desc, factor, value
+    """
+    rows = [
+        (models.a, models.b, one.dataset, one.condition, factor, value, n, share_a, share_b, share_a - share_b)
+        for models in pairs
+        for one, other in models.runs
+        for factor, value, n, share_a, share_b in store.rows(query, [one.run_id, other.run_id])
+    ]
+    columns = ("model_a", "model_b", "dataset", "condition", "factor", "value", "n", "accuracy_a", "accuracy_b")
+    return Table((*columns, "difference"), rows, [])
+
+
+def flips(store: Database, pairs: Sequence[Pair]) -> Table:
+    """Every image that one of two models alone gets right, the more confident mistakes first."""
+    query = f"""
+        select
+            samples.key,
+            array_to_string(list_transform(label_sets.labels, lambda label: datasets.classes[label + 1]), ', '),
+            datasets.classes[a.prediction + 1], a.confidence, datasets.classes[b.prediction + 1], b.confidence,
+            if(a.prediction = a.label, 'a', 'b')
+        {_BOTH} and (a.prediction = a.label) <> (b.prediction = b.label)
+        order by if(a.prediction = a.label, b.confidence, a.confidence) desc, samples.key
+    """
+    rows = [
+        (models.a, models.b, one.dataset, one.condition, *row)
+        for models in pairs
+        for one, other in models.runs
+        for row in store.rows(query, [one.run_id, other.run_id])
+    ]
+    columns = ("model_a", "model_b", "dataset", "condition", "key", "label")
+    return Table((*columns, "answer_a", "confidence_a", "answer_b", "confidence_b", "right"), rows, [])
+
+
+def paths(store: Database, pairs: Sequence[Pair]) -> Table:
+    """The files of the images that flip, the more confident mistakes first, each once: a list to look at."""
+    query = f"""
+        select rtrim(datasets.root, '/') || '/' || samples.key
+        {_BOTH} and (a.prediction = a.label) <> (b.prediction = b.label)
+        order by if(a.prediction = a.label, b.confidence, a.confidence) desc, samples.key
+    """
+    found = [
+        row[0]
+        for models in pairs
+        for one, other in models.runs
+        for row in store.rows(query, [one.run_id, other.run_id])
+    ]
+    return Table(("path",), [(path,) for path in dict.fromkeys(found)], [])
+
+
+TABLES = {"agreement": agreement, "classes": classes, "factors": factors, "flips": flips, "paths": paths}
+"""What can be shown of pairs of models."""

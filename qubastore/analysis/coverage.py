@@ -1,0 +1,206 @@
+"""What a model lacks for each quality dimension: which runs, and the command that makes each."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.errors import UsageError
+from qubastore.lake.database import Database
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.runs.lookup import named_model
+from qubastore.runs.run import place
+
+
+@dataclass(frozen=True)
+class MissingRun:
+    """A run that a dimension needs and that does not answer.
+
+    Attributes:
+        run: The run in words, as in `imagenet-val under fgsm(eps=8/255)`.
+        reason: Why it does not answer.
+        command: What to type; empty where no command mends it.
+    """
+
+    run: str
+    reason: str
+    command: str
+
+
+@dataclass(frozen=True)
+class DimensionState:
+    """A dimension of one model.
+
+    Attributes:
+        dimension: Its name.
+        value: Its value; None where something lacks.
+        lacks: Why it has none.
+    """
+
+    dimension: str
+    value: float | None
+    lacks: list[MissingRun] = field(default_factory=list)
+
+
+def dimension_states(store: Database, model: str, suite: str = "quba") -> list[DimensionState]:
+    """Every dimension of a measured model, with its value or what it lacks.
+
+    Args:
+        store: An open store.
+        model: Its name, as `qubastore show models` has it.
+        suite: Name of the suite.
+
+    Raises:
+        UsageError: on an unknown model or suite.
+    """
+    model, model_id = named_model(store, model, suite)
+    tasks = store.rows(
+        "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
+    )
+    if not tasks:
+        known = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
+        raise UsageError(f"unknown suite {suite!r}", expected=f"one of {', '.join(known)}")
+    columns = ", ".join(dimension.column for dimension in DIMENSIONS)
+    found = store.rows(f"select {columns} from measured_dimensions where suite = ? and model_id = ?", [suite, model_id])
+    values = dict(zip((d.name for d in DIMENSIONS), found[0] if found else [None] * len(DIMENSIONS), strict=True))
+    if values["parameters"] is None:
+        rows = store.rows("select parameters / 1e6 from models where model_id = ?", [model_id])
+        values["parameters"] = rows[0][0]
+    answering = {
+        row[:3]: row[3]
+        for row in store.rows(
+            "select dataset, condition, framing, run_id from dimension_runs where suite = ? and model_id = ?",
+            [suite, model_id],
+        )
+    }
+    unanswered = [task for task in tasks if not answering.get(task[1:4])]
+    lacking = _lacks(store, model_id, model, unanswered)
+    states = []
+    for dimension in DIMENSIONS:
+        value = values[dimension.name]
+        lacks: list[MissingRun] = []
+        if value is None:
+            for role in dimension.roles:
+                played = [task for task in tasks if task[0] == role]
+                if not played:
+                    lacks.append(MissingRun(f"the role {role}", f"suite {suite} gives it to no dataset", ""))
+                lacks += [lacking[task[1:4]] for task in played if task[1:4] in lacking]
+            lacks = lacks or [_other_reason(dimension.name, values)]
+        states.append(DimensionState(dimension.name, value, lacks))
+    return states
+
+
+Task = tuple[str, str, str, str, int | None]
+"""Role, dataset, condition, framing, full number of samples if it is known."""
+
+
+def _lacks(store: Database, model_id: str, model: str, tasks: Sequence[Task]) -> dict[tuple[str, ...], MissingRun]:
+    """Dataset, condition and framing -> why no run answers."""
+    runs: dict[tuple[str, ...], list[_Run]] = {}
+    for *task, run_id, n_samples, complete, done in store.rows(
+        """
+        with done as (select run_id, sum(n_samples)::bigint as n from shards group by run_id)
+        select run.dataset, run.condition, run.framing, run.run_id, run.n_samples, run.complete, coalesce(done.n, 0)
+        from run_details as run left join done using (run_id)
+        where run.model_id = ? order by run.n_samples desc, run.run_id
+        """,
+        [model_id],
+    ):
+        runs.setdefault(tuple(task), []).append(_Run(run_id, n_samples, complete, done))
+    places = _places(store)
+    return {
+        task[1:4]: _lack(runs.get(task[1:4], []), task, command(model, task, places.get(task[1], "PATH")))
+        for task in tasks
+    }
+
+
+@dataclass(frozen=True)
+class _Run:
+    run_id: str
+    n_samples: int
+    complete: bool
+    done: int
+
+
+def _lack(runs: Sequence[_Run], task: Task, command: str) -> MissingRun:
+    _, dataset, condition, framing, n_samples = task
+    name = place(dataset, framing, condition)
+    full = [run for run in runs if n_samples in (None, run.n_samples)]
+    if len([run for run in full if run.complete]) > 1:
+        ids = ", ".join(run.run_id for run in full)
+        return MissingRun(name, f"several runs could answer: {ids}", f"qubastore rm run {full[-1].run_id}")
+    if full:
+        return MissingRun(name, f"unfinished: {full[0].done:,} of {full[0].n_samples:,} images", command)
+    if runs:
+        return MissingRun(name, f"a subset: {runs[0].n_samples:,} of {n_samples:,} images", command)
+    return MissingRun(name, "not run" + ("" if n_samples is None else f" ({n_samples:,} images)"), command)
+
+
+def _places(store: Database) -> dict[str, str]:
+    """Dataset -> the path that it was last read from, with its layout where that is not class folders."""
+    rows = store.rows(
+        """
+        with cues as (select distinct dataset_id from samples where factors['texture'] is not null)
+        select datasets.name, datasets.root || if(cues.dataset_id is null, '', ',layout=shape-texture')
+        from datasets left join cues using (dataset_id)
+        where datasets.root is not null
+        order by datasets.created_at
+        """
+    )
+    return dict(rows)
+
+
+def _other_reason(dimension: str, values: dict[str, float | None]) -> MissingRun:
+    """Why there is no value although every run is there."""
+    if dimension == "parameters":
+        return MissingRun("the model", "imported predictions do not say its size", "")
+    if dimension in ("accuracy", "class_balance"):
+        return MissingRun("the clean run", "it has too few classes or images", "")
+    if dimension == "calibration_error":
+        return MissingRun("the clean run", "it kept no logits, which ACE needs: run it with --keep outputs,logits", "")
+    if dimension == "shape_bias":
+        return MissingRun("the cue-conflict run", "no decision was for a shape or a texture", "")
+    if values["accuracy"] == 0:
+        return MissingRun("the clean run", "clean accuracy is 0, so relative figures mean nothing", "")
+    return MissingRun("a run", "it has no accuracy: no image could be decoded", "")
+
+
+def collapsed(lacks: Sequence[MissingRun]) -> list[MissingRun]:
+    """Lacks with the parts of a known set as one, where several lack for the same reason."""
+    sets: dict[tuple[str, str], list[MissingRun]] = {}
+    for lack in lacks:
+        part, _, framing = lack.run.partition(" ")
+        name, slash, _ = part.partition("/")
+        known = slash and part in LAYOUTS
+        sets.setdefault((f"{name} {framing}".strip() if known else lack.run, lack.reason), []).append(lack)
+    found = []
+    for (name, reason), parts in sets.items():
+        one = parts[0]
+        if len(parts) > 1:
+            cell = one.run.partition(" ")[0]
+            command = one.command.replace(f"--dataset {cell}", f"--dataset {cell.partition('/')[0]}")
+            one = MissingRun(f"{len(parts)} parts of {name}", reason, command)
+        found.append(one)
+    return found
+
+
+def spec_text(model: str) -> str:
+    """What to type for a model, as far as its name says: a `python:` file's folder is not part of it."""
+    name = re.sub(r"@[0-9a-f]{6}$", "", model)
+    return name.replace("python:", "python:DIR/", 1) if name.startswith("python:") else name
+
+
+def command(model: str, task: Task, path: str) -> str:
+    """What makes a run."""
+    _, dataset, condition, framing, _ = task
+    layout = LAYOUTS.get(dataset)
+    words = ["qubastore", "ingest", "--model", spec_text(model)]
+    words += ["--dataset", dataset, "--data-root", "DIR"] if layout else ["--dataset", f"{dataset}={path}"]
+    if framing != (layout.framing if layout else "model"):
+        words += ["--framing", framing]
+    if condition != "clean":
+        words += ["--condition", condition]
+    return shlex.join(words)

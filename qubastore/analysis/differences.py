@@ -1,0 +1,215 @@
+"""What differs between two models or two runs: intervals and tests.
+
+Differences are paired: both sides see the same resamples of the images (`resampling`). A test holds the difference over
+its bootstrap standard error against the normal distribution, two-sided, Holm-corrected over the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from qubastore.analysis.pairs import Pair, left_out
+from qubastore.analysis.table import Table
+from qubastore.errors import UsageError, check_name, did_you_mean
+from qubastore.lake.database import Database
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.suites import QUBA
+from qubastore.ranking.resampling import LEVEL, Answer, Estimate, Resampler
+from qubastore.runs.lookup import RunName, complete_runs_of, named_model
+from qubastore.statistics.bootstrap import RESAMPLES
+from qubastore.statistics.tests import holm
+
+COLUMNS = (
+    *("figure", "a", "a_low", "a_high", "b", "b_low", "b_high"),
+    *("difference", "difference_low", "difference_high", "p_value", "p_holm"),
+)
+
+
+def of_models(
+    store: Database,
+    a: str,
+    b: str,
+    *,
+    suite: str = QUBA.name,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Two measured models, dimension by dimension.
+
+    Args:
+        store: An open store.
+        a: Name of the one.
+        b: Name of the other.
+        suite: The suite whose roles give the dimensions.
+        resamples: How many.
+        level: Of the intervals, between 0 and 1.
+        seed: Of the draws.
+        progress: Told of each model before it is resampled.
+
+    Returns:
+        Rows of `COLUMNS`, one per dimension that one of the two has; difference is a - b. Parameters are no estimate:
+        they have no interval and no test.
+
+    Raises:
+        UsageError: on an unknown model or suite, the same model twice, or two models without a dimension in the suite.
+    """
+    (name_a, id_a), (name_b, id_b) = named_model(store, a), named_model(store, b)
+    if id_a == id_b:
+        raise UsageError(f"{name_a} is named twice", expected="two models, or two runs of one: qubastore show runs")
+    check_name("suite", suite, [row[0] for row in store.rows("select distinct suite from suites order by suite")])
+    resampler = Resampler(store, suite, resamples, seed)
+    both, others = _common(resampler.answers(id_a), resampler.answers(id_b))
+    without = left_out(store, both)
+    sides = []
+    for name, model_id in ((name_a, id_a), (name_b, id_b)):
+        progress(name)
+        sides.append(resampler.dimensions(model_id, without))
+    names = [d.name for d in DIMENSIONS if d.name in sides[0] or d.name in sides[1]]
+    if not names:
+        raise UsageError(
+            f"neither {name_a} nor {name_b} has a dimension in suite {suite}",
+            hint="--suite NAME; or the ids of two runs: qubastore show runs",
+        )
+    apart = [d.name for d in DIMENSIONS if others.keys() & set(d.roles)]
+    compared = [name for name in names if all(name in side for side in sides) and name not in apart]
+    if others and compared in ([], ["parameters"]):
+        raise UsageError(
+            f"{name_a} and {name_b} ran over different images: {', '.join(dict.fromkeys(others.values()))}",
+            expected="runs of both over one dataset",
+            hint="qubastore show runs",
+        )
+    table = _table(names, sides[0], sides[1], checked_level(level), resamples, seed, apart, left_out_of=without)
+    if others:
+        where = ", ".join(dict.fromkeys(others.values()))
+        table.notes.append(f"no difference where the two ran over different images: {where}")
+    return table
+
+
+def of_runs(
+    store: Database, a: RunName, b: RunName, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+) -> Table:
+    """Two runs, figure by figure: accuracy, ece, ace, calibration_error, class_balance; arguments as in `of_models`.
+
+    Raises:
+        UsageError: where they are over different datasets.
+    """
+    without = left_out(store, [(run_pair(a, b).a, b.run_id)])
+    resampler = Resampler(store, QUBA.name, resamples, seed)
+    sides = [resampler.run_figures(run.run_id, run.dataset_id, without) for run in (a, b)]
+    names = [name for name in sides[0] if name in sides[1]]
+    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed, left_out_of=without)
+
+
+def _common(a: Sequence[Answer], b: Sequence[Answer]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The runs of two models in one role over the same images, and the roles, with a dataset, that are over others."""
+    theirs = {(one.role, one.dataset, one.condition): one for one in b}
+    both, others = [], {}
+    for one in a:
+        other = theirs.get((one.role, one.dataset, one.condition))
+        if other is None:
+            continue
+        if one.dataset_id == other.dataset_id:
+            both.append((one.run_id, other.run_id))
+        else:
+            others[one.role] = one.dataset
+    return both, others
+
+
+def named_pair(store: Database, a: str, b: str) -> tuple[RunName, RunName] | None:
+    """Two complete runs by the starts of their ids; None where the texts are names of models.
+
+    Raises:
+        UsageError: where a text means no run or several, or one run is named twice.
+    """
+    models = {row[0] for row in store.rows("select model from model_names union select name from models")}
+    if a in models or b in models or a.startswith("zoo:") or b.startswith("zoo:"):
+        return None
+    found = []
+    for text in (a, b):
+        rows = store.rows("select run_id, model_id from run_details where starts_with(run_id, ?)", [text])
+        if len(rows) != 1:
+            if not rows:
+                hint = did_you_mean(text, models) or "qubastore show models; qubastore show runs"
+                raise UsageError(f"{text!r} is neither a measured model nor a run", hint=hint)
+            raise UsageError(f"{len(rows)} runs begin with {text}", hint="give more of the id: qubastore show runs")
+        run_id, model_id = rows[0]
+        complete = [run for run in complete_runs_of(store, model_id) if run.run_id == run_id]
+        if not complete:
+            raise UsageError(f"run {run_id} is not complete", hint="run the same qubastore ingest again")
+        found.append(complete[0])
+    if found[0].run_id == found[1].run_id:
+        raise UsageError(f"run {found[0].run_id} is named twice", expected="two different runs")
+    return found[0], found[1]
+
+
+def run_pair(a: RunName, b: RunName) -> Pair:
+    """Two runs as a pair whose images can be compared.
+
+    Raises:
+        UsageError: where they are over different datasets.
+    """
+    if a.dataset_id != b.dataset_id:
+        # Two datasets may have one name: other images, or a part of them.
+        one, other = (a.dataset, b.dataset) if a.dataset != b.dataset else (a.dataset_id, b.dataset_id)
+        raise UsageError(
+            f"run {a.run_id} is over {one}, run {b.run_id} is over {other}",
+            expected="two runs over one dataset",
+            hint="qubastore show runs",
+        )
+    return Pair(a.run_id, b.run_id, [(a, b)])
+
+
+def checked_level(level: float) -> float:
+    """The level of an interval, refused where it is none."""
+    if not 0 < level < 1:
+        raise UsageError(f"the level is {level}", expected="a number between 0 and 1", hint="--level 0.95")
+    return level
+
+
+def _table(
+    names: Sequence[str],
+    a: dict[str, Estimate],
+    b: dict[str, Estimate],
+    level: float,
+    resamples: int,
+    seed: int,
+    apart: Sequence[str] = (),
+    *,
+    left_out_of: Mapping[str, Sequence[int]],
+) -> Table:
+    """Rows of `COLUMNS`; no difference of figures that are `apart`."""
+    rows: list[tuple[Any, ...]] = []
+    for name in names:
+        sides = [_side(found.get(name), level, exact=name == "parameters") for found in (a, b)]
+        row = (name, *sides[0], *sides[1])
+        if name not in a or name not in b or name in apart:
+            rows.append((*row, None, None, None, None))
+            continue
+        difference = a[name].minus(b[name])
+        if name == "parameters":
+            rows.append((*row, difference.value, None, None, None))
+        else:
+            rows.append((*row, difference.value, *difference.interval(level), difference.p_value()))
+    corrected = holm([row[-1] for row in rows])
+    notes = [
+        "difference: a - b; p: against no difference, Holm-corrected over the rows",
+        f"intervals at {100 * level:g} %; {of_resamples(resamples, seed)}",
+    ]
+    if left_out_of:
+        n = sum(map(len, left_out_of.values()))
+        notes.append(f"{n:,} outputs of images that only one of the two could decode are left out")
+    return Table(COLUMNS, [(*row, p) for row, p in zip(rows, corrected, strict=True)], notes)
+
+
+def _side(found: Estimate | None, level: float, *, exact: bool) -> tuple[float | None, float | None, float | None]:
+    if found is None:
+        return None, None, None
+    return (found.value, None, None) if exact else (found.value, *found.interval(level))
+
+
+def of_resamples(resamples: int, seed: int) -> str:
+    """What intervals were made of."""
+    return f"{resamples:,} resamples of the images, the same for both sides, seed {seed}"

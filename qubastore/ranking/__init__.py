@@ -1,0 +1,1 @@
+"""Rankings: the request, the pool of models, weighted QUBA scores, intervals, sensitivity to weights."""

@@ -1,0 +1,106 @@
+"""The runs that answer for the models of a suite, and the dimensions that are made of their accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qubastore.lake.database import Database
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.dimensions import DIMENSIONS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+Without = Mapping[str, Sequence[int]]
+"""Run -> samples to leave out of it: those that the run which it is compared with lacks."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A run that answers for a model in a role of a suite."""
+
+    role: str
+    run_id: str
+    dataset_id: str
+    dataset: str = ""
+    condition: str = "clean"
+
+
+def answers_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float], list[Answer]]]:
+    """Every model of a suite: its dimensions, and the runs that answer for it, by role, dataset and condition.
+
+    One question for all models, asked of a copy in memory.
+    """
+    columns = ", ".join(dimension.column for dimension in DIMENSIONS)
+    with Snapshot(store, ["measured_dimensions", "dimension_runs"]) as copy:
+        rows = copy.rows(f"select model_id, {columns} from measured_dimensions where suite = ?", [suite])
+        answers = copy.rows(
+            """
+            select answer.model_id, role, answer.run_id, dataset_id, dataset, answer.condition
+            from dimension_runs as answer join runs on runs.run_id = answer.run_id
+            where suite = ? order by role, dataset, answer.condition
+            """,
+            [suite],
+        )
+    known: dict[str, tuple[dict[str, float], list[Answer]]] = {}
+    for model_id, *values in rows:
+        named = zip((d.name for d in DIMENSIONS), values, strict=True)
+        known[model_id] = {name: value for name, value in named if value is not None}, []
+    for model_id, *answer in answers:
+        known.setdefault(model_id, ({}, []))[1].append(Answer(*answer))
+    return known
+
+
+def of_shares(
+    played: Sequence[Answer], accuracies: Mapping[str, NDArray[np.float64]], values: Mapping[str, float]
+) -> dict[str, NDArray[np.float64]]:
+    """The dimensions that are made of accuracies, of those that a model has.
+
+    Args:
+        played: The runs that answer for it.
+        accuracies: Run -> (k,) accuracies.
+        values: The dimensions that it has.
+
+    Returns:
+        Dimension -> (k,); NaN where no image of the clean set was right.
+    """
+    import numpy as np
+
+    by_role = {role: [one for one in played if one.role == role] for role in {one.role for one in played}}
+    found: dict[str, NDArray[np.float64]] = {}
+    if "clean" not in by_role:
+        return found
+    clean = accuracies[by_role["clean"][0].run_id]
+
+    def relative(role: str) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            divided = np.array([accuracies[one.run_id] for one in by_role[role]]) / clean
+        return np.where(clean > 0, divided, np.nan)
+
+    if "accuracy" in values:
+        found["accuracy"] = clean
+    for name, role in (("adversarial_robustness", "adversarial"), ("ood_robustness", "shifted")):
+        if name in values:
+            with np.errstate(divide="ignore"):
+                found[name] = np.exp(np.log(relative(role)).mean(axis=0))
+    if "corruption_robustness" in values:
+        found["corruption_robustness"] = relative("corrupted").mean(axis=0)
+    if "object_focus" in values:
+        found["object_focus"] = 1 - (relative("same_background") - relative("random_background"))[0]
+    return found
+
+
+def kept(columns: Mapping[str, Any], run: Answer, without: Without | None) -> dict[str, NDArray[Any]]:
+    """Columns without the samples that are left out of a run."""
+    import numpy as np
+
+    found = {name: np.asarray(of) for name, of in columns.items()}
+    left_out = (without or {}).get(run.run_id)
+    if not left_out:
+        return found
+    there = ~np.isin(found["sample_id"], np.array(sorted(left_out)))
+    return {name: of[there] for name, of in found.items()}

@@ -1,0 +1,289 @@
+"""The quality dimensions of a measured model over many resamples of its images, from kept outputs alone.
+
+Images are drawn, independently for every set of images. Runs over the same images see the same draws, whatever the
+model, condition or corruption: everything is paired. Images are the same where the names of their files are, apart from
+folders and endings, so that the 75 sets of ImageNet-C and ImageNet-val are one set of images.
+
+Images that are made of two parts, each in several of them, are not drawn one by one: their parts are (`sampling_units`
+says which images these are, `crossed` how a figure then varies). Runs over the same parts are paired.
+
+Intervals are percentiles of the resamples, shifted so that the mean of the resamples is the figure itself: errors of
+calibration and spreads over classes grow when samples are drawn twice, and the shift takes that out. An interval says
+how a figure would vary over other sets of images of the same size.
+
+Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 10 and 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qubastore.errors import UsageError
+from qubastore.lake.database import Database
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.ranking.answers import Answer, Without, answers_of, kept, of_shares
+from qubastore.ranking.image_sets import ImageSets
+from qubastore.runs.vectors import kept_logits
+from qubastore.statistics.bootstrap import RESAMPLES, Draws, resample, shares
+from qubastore.statistics.class_logits import class_logits
+from qubastore.statistics.crossed import Crossed, Multipliers, jackknife
+from qubastore.statistics.estimates import LEVEL, Difference, Estimate, p_value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+__all__ = ["LEVEL", "Answer", "Difference", "Estimate", "Resampler", "p_value"]
+
+
+class Resampler:
+    """Resamples the dimensions of one model after another; all see the same draws.
+
+    Args:
+        store: An open store.
+        suite: Name of the suite.
+        resamples: How many, at least 2.
+        seed: Of the draws, 0 or more.
+
+    Raises:
+        UsageError: on numbers that cannot be.
+    """
+
+    def __init__(self, store: Database, suite: str, resamples: int = RESAMPLES, seed: int = 0) -> None:
+        if resamples < 2 or seed < 0:
+            raise UsageError(f"{resamples} resamples with seed {seed}", expected="at least 2, and a seed from 0 up")
+        self._store, self._suite, self._resamples = store, suite, resamples
+        self._known: dict[str, tuple[dict[str, float], list[Answer]]] | None = None
+        self._sets = ImageSets(store, resamples, seed)
+        self._multipliers = Multipliers(resamples, seed)
+        self.images = self._sets.images
+
+    def answers(self, model_id: str) -> list[Answer]:
+        """The runs that answer for a model, by role, dataset and condition."""
+        return self._model(model_id)[1]
+
+    def dimensions(self, model_id: str, without: Without | None = None) -> dict[str, Estimate]:
+        """Every dimension that a model has in the suite.
+
+        Args:
+            model_id: Its id.
+            without: Samples of its runs to leave out.
+
+        Returns:
+            Name -> figure and resamples; without those that `measured_dimensions` has no value for.
+        """
+        import numpy as np
+
+        values, played = self._model(model_id)
+        hits = {one.run_id: self._hits(one, without) for one in played}
+        means = {run_id: np.array([hit.mean()]) for run_id, (_, hit) in hits.items()}
+        at_means = of_shares(played, means, values)
+        parts = [one for one in played if self._sets.is_crossed(one.dataset_id)]
+        drawn = self._drawn_shares([one for one in played if one not in parts], hits)
+        drawn |= {one.run_id: np.full(self._resamples, means[one.run_id][0]) for one in parts}
+        is_part = any((without or {}).get(one.run_id) for one in played)
+        found = {}
+        for name, resamples in of_shares(played, drawn, values).items():
+            value = float(at_means[name][0]) if is_part else values[name]
+            mine = [one for one in parts if one.role in _ROLES[name]]
+            crossed = self._of_crossed_shares(name, mine, hits, played, means, values) if mine else None
+            found[name] = Estimate.of(value, resamples, crossed)
+        clean = next((one for one in played if one.role == "clean"), None)
+        if clean is not None and {"calibration_error", "class_balance"} & set(values):
+            found |= self._of_confidence(clean, values, without)
+        if "shape_bias" in values:
+            cues = next(one for one in played if one.role == "cue_conflict")
+            found["shape_bias"] = self._shape_bias(cues, values["shape_bias"], without)
+        if "parameters" in values:
+            found["parameters"] = self._still(values["parameters"])
+        return {d.name: found[d.name] for d in DIMENSIONS if d.name in values}
+
+    def run_figures(self, run_id: str, dataset_id: str, without: Without | None = None) -> dict[str, Estimate]:
+        """What a complete run has of accuracy, ece, class_balance and, with logits, ace and calibration_error."""
+        values = {
+            name: value
+            for name, value in self._store.rows("select metric, value from run_metrics where run_id = ?", [run_id])
+            if value is not None
+        }
+        run = Answer("", run_id, dataset_id)
+        found = {}
+        if "accuracy" in values:
+            samples, hit = self._hits(run, without)
+            value = float(hit.mean()) if (without or {}).get(run_id) else values["accuracy"]
+            if self._sets.is_crossed(dataset_id):
+                found["accuracy"] = self._still(value, self._share(hit, None, [(dataset_id, samples)]))
+            else:
+                found["accuracy"] = Estimate.of(value, self._drawn_shares([run], {run_id: (samples, hit)})[run_id])
+        if {"ece", "class_balance"} & set(values):
+            found |= self._of_confidence(run, values, without)
+        return {
+            name: found[name]
+            for name in ("accuracy", "ece", "class_balance", "ace", "calibration_error")
+            if name in found and name in values
+        }
+
+    def _model(self, model_id: str) -> tuple[dict[str, float], list[Answer]]:
+        if self._known is None:
+            self._known = answers_of(self._store, self._suite)
+        return self._known.get(model_id, ({}, []))
+
+    def _outputs(self, run: Answer, expressions: str, without: Without | None) -> dict[str, NDArray[Any]]:
+        """Columns of the outputs of a run, by sample, without those that are left out."""
+        import numpy as np
+
+        query = f"select sample_id, {expressions} from outputs where run_id = ? order by sample_id"
+        columns = {name: np.asarray(of) for name, of in self._store.sql(query, [run.run_id]).fetchnumpy().items()}
+        return kept(columns, run, without)
+
+    def _hits(self, run: Answer, without: Without | None) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        import numpy as np
+
+        columns = self._outputs(run, "prediction = label as hit", without)
+        return columns["sample_id"], np.asarray(columns["hit"], bool)
+
+    def _drawn_shares(
+        self, runs: Sequence[Answer], hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Accuracy of runs over images that are draws of their own, in every resample."""
+        import numpy as np
+
+        whole: dict[tuple[int, int], list[tuple[str, NDArray[np.bool_]]]] = {}
+        found = {}
+        for run in {run.run_id: run for run in runs}.values():
+            samples, hit = hits[run.run_id]
+            stratum, position = self.images(run.dataset_id)
+            if len(samples) == len(position):
+                # Runs over the same images become one matrix, which is multiplied once.
+                placed = np.empty(len(samples), bool)
+                placed[position[samples]] = hit
+                whole.setdefault((stratum, len(position)), []).append((run.run_id, placed))
+            else:
+                draws = self._sets.draws(stratum, len(position)).at(position[samples])
+                found[run.run_id] = shares(hit[None], draws)[0]
+        for key, members in whole.items():
+            of_all = shares(np.array([hit for _, hit in members]), self._sets.draws(*key))
+            found.update({run_id: share for (run_id, _), share in zip(members, of_all, strict=True)})
+        return found
+
+    def _of_crossed_shares(
+        self,
+        name: str,
+        parts: Sequence[Answer],
+        hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]],
+        played: Sequence[Answer],
+        means: Mapping[str, NDArray[np.float64]],
+        values: Mapping[str, float],
+    ) -> Crossed:
+        """How a dimension varies with runs over images made of parts: the accuracies' contributions, each times the
+        derivative of the dimension by the accuracy.
+        """
+        import numpy as np
+
+        sets = [(one.dataset_id, hits[one.run_id][0]) for one in parts]
+        if name == "accuracy":
+            return self._share(hits[parts[0].run_id][1], None, sets)
+        step = 1e-6
+        contributions = []
+        for one in parts:
+            up, down = (
+                of_shares(played, {**means, one.run_id: means[one.run_id] + sign * step}, values)[name][0]
+                for sign in (1, -1)
+            )
+            hit = hits[one.run_id][1]
+            contributions.append(np.nan_to_num((up - down) / (2 * step)) * (hit - hit.mean()) / len(hit))
+        return Crossed(np.concatenate(contributions), self._sets.units(sets), self._multipliers)
+
+    def _share(
+        self, hit: NDArray[np.bool_], counting: NDArray[np.bool_] | None, sets: Sequence[tuple[str, NDArray[np.int32]]]
+    ) -> Crossed:
+        """How the share of hits among the images that count varies."""
+        import numpy as np
+
+        counting = np.ones(len(hit), bool) if counting is None else counting
+        n = counting.sum()
+        share = float(hit.sum() / n)
+        return Crossed((hit - share * counting) / n, self._sets.units(sets), self._multipliers, share, counting)
+
+    def _still(self, value: float, crossed: Crossed | None = None) -> Estimate:
+        import numpy as np
+
+        return Estimate.of(value, np.full(self._resamples, value), crossed)
+
+    def _of_confidence(self, run: Answer, values: Mapping[str, float], without: Without | None) -> dict[str, Estimate]:
+        """ECE, class balance and, where there is a calibration error, ACE and that."""
+        import numpy as np
+
+        samples, figures = self._confidence_figures(run, "calibration_error" in values, without)
+        if (without or {}).get(run.run_id):
+            whole = figures(Draws(np.ones((1, len(samples)), np.uint8)))
+            values = {name: float(value[0]) for name, value in whole.items()}
+        if not self._sets.is_crossed(run.dataset_id):
+            drawn = figures(self._sets.draws_of(run.dataset_id, samples))
+            return {name: Estimate.of(values[name], of) for name, of in drawn.items() if name in values}
+        units = self._sets.units([(run.dataset_id, samples)])
+        return {
+            name: self._still(values[name], Crossed(contributions, units, self._multipliers))
+            for name, contributions in jackknife(figures, len(samples)).items()
+            if name in values
+        }
+
+    def _confidence_figures(
+        self, run: Answer, with_logits: bool, without: Without | None
+    ) -> tuple[NDArray[np.int32], Callable[[Draws], dict[str, NDArray[np.float64]]]]:
+        """The samples of a run, and what makes figures of draws of them."""
+        import numpy as np
+
+        from qubastore.metrics.transforms import adaptive_calibration
+
+        columns = self._outputs(run, "prediction = label as hit, confidence, label, label_probability", without)
+        own: NDArray[np.float32] | None = None
+        if with_logits:
+            logits, labels, space = kept_logits(self._store, run.run_id)
+            vectors = class_logits(logits, space)
+            assert vectors is not None, "a run without logits has no calibration error"
+            if len(columns["label"]) < len(labels):
+                everything = self._outputs(run, "label", None)
+                vectors = vectors[np.isin(everything["sample_id"], columns["sample_id"])]
+            own = vectors
+
+        def figures(draws: Draws) -> dict[str, NDArray[np.float64]]:
+            truth = columns["label_probability"]
+            found = resample(columns["hit"], columns["confidence"], columns["label"], truth, draws)
+            answer = {"ece": found.ece, "class_balance": found.class_balance}
+            if own is not None:
+                answer["ace"] = adaptive_calibration.resampled(own, columns["label"], draws)
+                answer["calibration_error"] = np.sqrt(found.ece * answer["ace"])
+            return answer
+
+        return columns["sample_id"], figures
+
+    def _shape_bias(self, run: Answer, value: float, without: Without | None) -> Estimate:
+        """Shape decisions among the decisions for shape or texture."""
+        import numpy as np
+
+        query = """
+            select outputs.sample_id,
+                coalesce(datasets.classes[outputs.prediction + 1] = samples.factors['shape'], false) as shape,
+                coalesce(datasets.classes[outputs.prediction + 1] = samples.factors['texture'], false) as texture
+            from outputs
+            join runs using (run_id)
+            join datasets using (dataset_id)
+            join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = outputs.sample_id
+            where outputs.run_id = ? and samples.factors['shape'] <> samples.factors['texture']
+            order by outputs.sample_id
+        """
+        columns = kept(self._store.sql(query, [run.run_id]).fetchnumpy(), run, without)
+        samples = columns["sample_id"]
+        shape, texture = (np.asarray(columns[name], bool) for name in ("shape", "texture"))
+        if (without or {}).get(run.run_id):
+            value = float(shape.sum() / (shape | texture).sum())
+        if self._sets.is_crossed(run.dataset_id):
+            return self._still(value, self._share(shape, shape | texture, [(run.dataset_id, samples)]))
+        drawn = shares(np.array([shape, texture]), self._sets.draws_of(run.dataset_id, samples))
+        with np.errstate(invalid="ignore"):
+            return Estimate.of(value, drawn[0] / (drawn[0] + drawn[1]))
+
+
+_ROLES = {dimension.name: dimension.roles for dimension in DIMENSIONS}

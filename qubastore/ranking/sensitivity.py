@@ -1,0 +1,236 @@
+"""How much a ranking hangs on its weights: what makes one model overtake another, and how often each stays on top.
+
+Both work on what a ranking is made of, the standardised values s = sign * (x - mean) / std of each model and dimension:
+QUBA = sum(w * s) / sum(w), so that A is above B exactly where sum(w * (s_A - s_B)) > 0. The normalisation stays fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qubastore.attachments.attached import AttachedDatabase
+from qubastore.errors import UsageError
+from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.ranking.explain import not_ranked
+from qubastore.ranking.rank import Ranking, contributions, rank
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+DRAWS = 1_000
+
+
+CONCENTRATION = 50.0
+"""Of the Dirichlet distribution: a weight that is a ninth of the total then varies by 0.044, two fifths of itself."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """What it takes, of one weight, for B to overtake A.
+
+    Attributes:
+        dimension: The weight that changes; the others stay.
+        a: Standardised value of A, up is better.
+        b: That of B.
+        weight: The weight now.
+        needed: The weight at which both have the same score; beyond it B is above A. None where no weight does it.
+        factor: `needed` as a factor of the default weight, for `--weight`; None where `needed` is.
+    """
+
+    dimension: str
+    a: float
+    b: float
+    weight: float
+    needed: float | None
+    factor: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a model does over weights drawn around the chosen ones.
+
+    Attributes:
+        model: Its name.
+        source: Whose figures.
+        rank: Its rank with the chosen weights.
+        first: Share of draws in which it is first, 0 to 1; models that share a place each count.
+        top5: Share in which its rank is 5 or better.
+        top10: Share in which its rank is 10 or better.
+        low: Rank that it beats in one of twenty draws: the 5 % quantile.
+        high: The 95 % quantile.
+    """
+
+    model: str
+    source: str
+    rank: int
+    first: float
+    top5: float
+    top10: float
+    low: float
+    high: float
+
+
+def flips(
+    store: AttachedDatabase, a: str, b: str, weights: Mapping[str, float] | None = None, **options: Any
+) -> tuple[Ranking, list[Flip]]:
+    """The smallest change of each single weight that makes `b` overtake `a`.
+
+    Args:
+        store: An open store.
+        a: The model that is above.
+        b: The model that is to overtake it.
+        weights: As in `ranking.rank`.
+        options: As in `ranking.rank`; not `partial`, where models are divided by different weights.
+
+    Returns:
+        The ranking, and one row per dimension with a weight: what needs the smallest change first, relative to the
+        weight; then those that cannot do it.
+
+    Raises:
+        UsageError: where a model is not in the ranking, or `b` is above `a` already.
+    """
+    if options.get("partial"):
+        raise UsageError(
+            "--partial divides models by different weights, so there is no one change", hint="leave it out"
+        )
+    ranking, names, sources, scores = _scores(store, weights, options)
+    first, second = (_named(name, names) for name in (a, b))
+    if sources[first] != sources[second]:
+        raise UsageError(f"{a} and {b} are of different sources, and never in one ranking", hint="--source measured")
+    w = _vector(ranking.weights)
+    apart = scores[first] - scores[second]
+    gap = float(w @ apart)
+    if gap <= 0:
+        raise UsageError(f"{b} is not below {a} in this ranking", hint=f"--flip {_quoted(b)} {_quoted(a)}")
+    found = []
+    for number, dimension in enumerate(DIMENSIONS):
+        if w[number] == 0:
+            continue
+        difference = float(apart[number])
+        needed = w[number] - gap / difference if difference else -1.0
+        # A tie at weight 0 is no overtaking.
+        reachable = needed > 0
+        found.append(
+            Flip(
+                dimension.name,
+                float(scores[first][number]),
+                float(scores[second][number]),
+                float(w[number]),
+                float(needed) if reachable else None,
+                float(needed / dimension.default_weight) if reachable else None,
+            )
+        )
+    return ranking, sorted(found, key=_change)
+
+
+def _change(flip: Flip) -> tuple[bool, float, str]:
+    if flip.needed is None:
+        return True, 0.0, flip.dimension
+    return False, abs(flip.needed - flip.weight) / flip.weight, flip.dimension
+
+
+def sensitivity(
+    store: AttachedDatabase,
+    weights: Mapping[str, float] | None = None,
+    *,
+    draws: int = DRAWS,
+    concentration: float = CONCENTRATION,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Ranking, list[Standing]]:
+    """How often each model is first, in the top 5 and in the top 10, over weights drawn around the chosen ones.
+
+    Weights are drawn from a Dirichlet distribution with the parameters concentration * w / sum(w): its mean are the
+    chosen weights, a weight of 0 stays 0, and the larger the concentration the closer the draws stay.
+
+    Args:
+        store: An open store.
+        weights: As in `ranking.rank`.
+        draws: How many.
+        concentration: Above 0.
+        seed: Of the draws.
+        options: As in `ranking.rank`; not `partial`.
+
+    Returns:
+        The ranking, and one row per model in its order.
+
+    Raises:
+        UsageError: with `partial`, or a concentration that is not above 0.
+    """
+    import numpy as np
+
+    if options.get("partial"):
+        raise UsageError("--partial leaves out dimensions, so weights cannot be drawn for all models alike")
+    if not (concentration > 0 and np.isfinite(concentration)):
+        raise UsageError(f"the concentration is {concentration}", expected="a number above 0")
+    ranking, names, sources, scores = _scores(store, weights, options)
+    w = _vector(ranking.weights)
+    used = w > 0
+    drawn = np.random.default_rng(seed).dirichlet(concentration * w[used] / w.sum(), draws)
+    quba = drawn @ scores[:, used].T
+    places = np.empty(quba.shape, np.int64)
+    for source in dict.fromkeys(sources):
+        mine = np.array([each == source for each in sources])
+        places[:, mine] = ranks(quba[:, mine])
+    low, high = np.quantile(places, [0.05, 0.95], axis=0, method="nearest")
+    position = {name: index for index, name in enumerate(ranking.columns)}
+    standings = [
+        Standing(
+            names[n],
+            sources[n],
+            ranking.rows[n][position["rank"]],
+            float((places[:, n] == 1).mean()),
+            float((places[:, n] <= 5).mean()),
+            float((places[:, n] <= 10).mean()),
+            float(low[n]),
+            float(high[n]),
+        )
+        for n in range(len(names))
+    ]
+    return ranking, standings
+
+
+def ranks(quba: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places within each row, 1 the best; equal scores share the better place."""
+    import numpy as np
+
+    ordered = np.sort(-quba, axis=1)
+    return np.stack([np.searchsorted(row, -mine, side="left") for row, mine in zip(ordered, quba, strict=True)]) + 1
+
+
+def _scores(
+    store: AttachedDatabase, weights: Mapping[str, float] | None, options: Mapping[str, Any]
+) -> tuple[Ranking, list[str], list[str], NDArray[np.float64]]:
+    """A ranking with its models in order, their sources, and (models, 9) standardised values, up is better."""
+    import numpy as np
+
+    ranking = rank(store, weights, **options)
+    position = {name: index for index, name in enumerate(ranking.columns)}
+    names = [row[position["model"]] for row in ranking.rows]
+    sources = [row[position["source"]] for row in ranking.rows]
+    order = {dimension.name: number for number, dimension in enumerate(DIMENSIONS)}
+    places = {key: number for number, key in enumerate(zip(names, sources, strict=True))}
+    scores = np.zeros((len(names), len(DIMENSIONS)))
+    for model, source, dimension, *_, score in contributions(store, ranking, **options):
+        scores[places[model, source], order[dimension]] = score
+    return ranking, names, sources, scores
+
+
+def _vector(weights: Mapping[str, float]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.array([weights[dimension.name] for dimension in DIMENSIONS])
+
+
+def _named(name: str, names: Sequence[str]) -> int:
+    if name not in names:
+        raise not_ranked(name, names)
+    return names.index(name)
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if " " in name else name
