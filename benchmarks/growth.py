@@ -43,7 +43,7 @@ def completing(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: i
     import qubastore as package
     from qubastore.runs.publish import complete_runs
     from qubastore.runs.removal import SUMMARY_TABLES
-    from tests.runs import add_run
+    from tests.support.runs import add_run
 
     line = Line(what)
     for samples, classes in sizes:

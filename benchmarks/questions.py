@@ -104,7 +104,7 @@ def commits(folder: Path) -> Iterator[Row]:
     """A shard of 1,024 samples, its files written: the transaction alone."""
     import qubastore as package
     from qubastore.runs.commit import commit_shard
-    from tests.runs import add_run, write_shard
+    from tests.support.runs import add_run, write_shard
 
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(1024, 100)).astype(np.float32), generator.integers(0, 100, 1024)
@@ -200,7 +200,7 @@ RESULT = {"seconds": time.perf_counter() - started, "ece": float(ece)}
 def calibration(folder: Path) -> Iterator[Row]:
     """ECE and ACE of 50,000 x 1,000 kept logits, and what keeping them costs."""
     import qubastore as package
-    from tests.runs import add_run
+    from tests.support.runs import add_run
 
     scope: dict[str, np.ndarray] = {}
     exec(MAKE_LOGITS, scope)

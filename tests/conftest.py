@@ -17,7 +17,7 @@ import qubastore
 from qubastore.store import Store
 
 if TYPE_CHECKING:
-    from tests.services import S3, Postgres
+    from tests.support.services import S3, Postgres
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
@@ -188,7 +188,7 @@ def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store with three models that have every run of the suite `tiny`; tests only ask it."""
-    from tests.runs import add_tiny_suite
+    from tests.support.runs import add_tiny_suite
 
     path = tmp_path_factory.mktemp("tiny") / "store"
     with qubastore.init(path) as made:
@@ -225,7 +225,7 @@ def ray_session() -> Iterator[None]:
 
 def require_cluster_parts() -> None:
     """Skip where what `make test-cluster` installs is not here."""
-    from tests.services import postgres_programs, seaweed
+    from tests.support.services import postgres_programs, seaweed
 
     if postgres_programs() is None:
         pytest.skip("needs PostgreSQL: make test-cluster installs it")
@@ -240,7 +240,7 @@ def require_cluster_parts() -> None:
 def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL server for the session."""
     require_cluster_parts()
-    from tests.services import Postgres
+    from tests.support.services import Postgres
 
     server = Postgres()
     yield server
@@ -251,7 +251,7 @@ def postgres_server() -> Iterator[Postgres]:
 def s3_server() -> Iterator[S3]:
     """An S3 server for the session."""
     require_cluster_parts()
-    from tests.services import S3
+    from tests.support.services import S3
 
     server = S3()
     yield server

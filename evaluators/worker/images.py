@@ -1,6 +1,7 @@
 """From image files to pixels: read, decode, resize, crop. Pillow alone, so decode workers start without torch.
 
-Resizing and cropping give the same pixels as timm's and torchvision's evaluation transforms (tests/test_images.py).
+Resizing and cropping give the same pixels as timm's and torchvision's evaluation transforms
+(tests/evaluators/test_images.py).
 """
 
 from __future__ import annotations

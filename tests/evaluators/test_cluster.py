@@ -1,0 +1,365 @@
+"""Several nodes, as processes of this machine: Ray's own cluster tool starts and ends them; the driver is a command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import qubastore
+from qubastore.maintenance.doctor import examine
+from tests.conftest import write_images
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray's own tool for clusters of processes leaves handles open.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+SLEEPY = """
+import pathlib, time, torch
+HOLD = pathlib.Path(__file__).with_name("hold")
+
+class Net(torch.nn.Module):
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.head = torch.nn.Linear(3, 3)
+    def forward(self, x):
+        time.sleep(0.05 if len(x) > 1 else 0)
+        while len(x) > 1 and HOLD.exists():
+            time.sleep(0.05)
+        return self.head(x.mean(dim=(2, 3)))
+
+def one():
+    return Net(1), {"input_size": (3, 8, 8)}
+
+def two():
+    return Net(2), {"input_size": (3, 8, 8)}
+"""
+
+
+class Nodes:
+    """A Ray cluster without GPUs, its nodes processes of this machine."""
+
+    def __init__(self, count: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # The head has no core: it schedules, and every evaluator is on a node that may go.
+        head = {"num_cpus": 0, "num_gpus": 0, "object_store_memory": 100_000_000, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.add() for _ in range(count)]
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def add(self):
+        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=100_000_000)
+
+    def kill(self, node) -> None:
+        """End a node with all its processes."""
+        self._cluster.remove_node(node, allow_graceful=False)
+        self.nodes = [other for other in self.nodes if other is not node]
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+
+@pytest.fixture
+def two_nodes(monkeypatch):
+    nodes = Nodes(2)
+    yield nodes
+    nodes.stop()
+
+
+@pytest.fixture(scope="module")
+def sleepy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "sleepy.py").write_text(SLEEPY)
+    return [f"python:{folder / 'sleepy.py'}:{name}" for name in ("one", "two")]
+
+
+@pytest.fixture
+def hold(sleepy):
+    """A file: while it is there, the models wait, so that what a test does comes before the end of the work."""
+    file = Path(sleepy[0].removeprefix("python:").rpartition(":")[0]).with_name("hold")
+    yield file
+    file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("pictures") / "images", {"a": 300, "b": 300, "c": 300})
+
+
+def start(url, models, images, address, *more, output=subprocess.PIPE):
+    command = [sys.executable, "-m", "qubastore.cli.main", "ingest", "--store", str(url), "--num-cpus", "1"]
+    for model in models:
+        command += ["--model", model]
+    command += ["--dataset", f"noise={images}", *(("--address", address) if address else ()), *map(str, more)]
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
+
+
+def finished(process, timeout=240):
+    said, _ = process.communicate(timeout=timeout)
+    return said
+
+
+def wait_for(url, shards, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with qubastore.open(url) as reader:
+            if reader.rows("select count(*) from shards")[0][0] >= shards:
+                return
+        time.sleep(0.1)
+    if process.poll() is None:
+        process.kill()
+    raise AssertionError(process.communicate()[0])
+
+
+def numbers(store):
+    """All that is said of images, to the last bit."""
+    return [
+        store.rows(query)
+        for query in (
+            "from outputs order by run_id, sample_id",
+            "from logits order by run_id, sample_id",
+            "from features order by run_id, sample_id",
+            "select run_id, shard, first_sample, n_samples, n_outputs, kept from shards order by run_id, shard",
+            "select * exclude (computed_at) from run_summary order by run_id",
+            "select * replace (value::varchar as value) from run_metrics order by all",
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, sleepy, pictures):
+    """What a laptop says."""
+    where = tmp_path_factory.mktemp("laptop") / "store"
+    qubastore.init(where).close()
+    process = start(where, sleepy, pictures, None)
+    said = finished(process)
+    assert process.returncode == 0, said
+    with qubastore.open(where) as laptop:
+        return numbers(laptop)
+
+
+@pytest.fixture
+def url(postgres, s3):
+    database = postgres.database()
+    made = postgres.url(database, f"s3://{s3.BUCKET}/{database}")
+    qubastore.init(made).close()
+    return made
+
+
+def processes(name: str, parent: str = "") -> list[int]:
+    """Ids of processes whose title begins with `name` and, if asked, whose environment has `parent` in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if (
+                path.read_bytes().startswith(name.encode())
+                and parent.encode() in (path.parent / "environ").read_bytes()
+            ):
+                found.append(int(path.parent.name))
+    return found
+
+
+def of_cluster(nodes: Nodes, name: str) -> list[int]:
+    """The cluster's worker processes: those whose raylet is one of its nodes'."""
+    raylets = set()
+    for node in nodes.nodes:
+        raylets |= {info.process.pid for info in node.all_processes["raylet"]}
+    return [pid for pid in processes(name) if _parent(pid) in raylets]
+
+
+def _parent(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
+
+
+def complete(url, models, images, address, *more, tries=4):
+    """Run the same command until nothing is missing."""
+    for _ in range(tries):
+        process = start(url, models, images, address, *more)
+        said = finished(process)
+        if process.returncode == 0:
+            return
+    raise AssertionError(said)
+
+
+def assert_same(url, undisturbed):
+    with qubastore.open(url) as store:
+        assert numbers(store) == undisturbed
+        faults = [fault for fault in examine(store, deep=True) if fault.check != "orphans"]
+        assert faults == []
+
+
+def test_two_nodes_of_two_evaluators_give_what_a_laptop_gives(url, two_nodes, sleepy, pictures, undisturbed):
+    process = start(url, sleepy, pictures, two_nodes.address, "--evaluators-per-gpu", 2)
+    said = finished(process)
+    assert process.returncode == 0, said
+    assert "2 nodes, 4 evaluators" in said
+    assert_same(url, undisturbed)
+
+
+def test_evaluators_decoders_a_node_and_the_driver_are_killed(url, two_nodes, sleepy, pictures, undisturbed):
+    options = (two_nodes.address, "--evaluators-per-gpu", 2)
+    process = start(url, sleepy, pictures, *options)
+    wait_for(url, 2, process)
+    os.kill(of_cluster(two_nodes, "ray::Evaluator")[0], signal.SIGKILL)
+    for pid in of_cluster(two_nodes, "ray::decode")[:1]:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(url, 6, process)
+    two_nodes.kill(two_nodes.nodes[0])
+    wait_for(url, 8, process)
+    process.kill()
+    process.communicate()
+    two_nodes.nodes.append(two_nodes.add())
+    complete(url, sleepy, pictures, *options)
+    assert_same(url, undisturbed)
+
+
+def test_a_node_that_joins_late_is_used(url, sleepy, pictures, hold):
+    nodes = Nodes(1)
+    try:
+        process = start(url, sleepy, pictures, nodes.address)
+        wait_for(url, 2, process)
+        hold.touch()
+        assert len(of_cluster(nodes, "ray::Evaluator")) == 1
+        nodes.nodes.append(nodes.add())
+        deadline = time.monotonic() + 60
+        while len(of_cluster(nodes, "ray::Evaluator")) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+        hold.unlink()
+        said = finished(process)
+        assert process.returncode == 0, said
+    finally:
+        nodes.stop()
+
+
+def test_the_last_node_leaves_and_another_comes(url, sleepy, pictures, hold):
+    nodes = Nodes(1)
+    try:
+        process = start(url, sleepy, pictures, nodes.address)
+        wait_for(url, 2, process)
+        hold.touch()
+        nodes.kill(nodes.nodes[0])
+        time.sleep(3)
+        nodes.nodes.append(nodes.add())
+        hold.unlink()
+        said = finished(process)
+        assert process.returncode == 0, said
+        assert "has left" in said
+    finally:
+        nodes.stop()
+
+
+def test_a_node_that_does_not_see_the_files_is_named_at_once(postgres, two_nodes, sleepy, pictures, tmp_path):
+    """The images are planned from one folder and said to lie in another, as where a node lacks a mount."""
+    shared = postgres.url(postgres.database(), tmp_path / "files")
+    qubastore.init(shared).close()
+    process = subprocess.run(
+        [sys.executable, "-c", UNSEEN, shared, two_nodes.address, sleepy[0], str(pictures)],
+        capture_output=True,
+        text=True,
+    )
+    assert "cannot do the work" in process.stdout, process.stdout + process.stderr
+    assert "it does not see the images in /unseen" in process.stdout
+    assert socket.gethostname() in process.stdout
+
+
+UNSEEN = """
+import sys, dataclasses
+import qubastore
+from qubastore.datasets.image_folder import image_folder
+from qubastore.evaluators import ingest
+from qubastore.errors import IngestError
+url, address, model, images = sys.argv[1:]
+found = dataclasses.replace(image_folder("noise", images), root="/unseen")
+with qubastore.open(url, read_only=False) as store:
+    try:
+        ingest(store, [model], [found], address=address)
+    except IngestError as error:
+        print(error)
+"""
+
+
+def test_weights_are_fetched_once_per_node(url, tmp_path, pictures, monkeypatch):
+    """A loader that fetches what it does not find, slowly; the nodes have caches of their own, as machines have."""
+    (tmp_path / "fetching.py").write_text(
+        """
+import os, time, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = torch.nn.Linear(3, 3)
+    def forward(self, x):
+        time.sleep(0.6 if len(x) > 1 else 0)
+        return self.head(x.mean(dim=(2, 3)))
+def net():
+    # The driver, that looks at the model to plan, has none of the nodes' caches.
+    folder = os.environ.get("NODE_FOLDER")
+    if folder and not os.path.exists(folder + "/cached"):
+        time.sleep(1)
+        with open(folder + "/fetched", "a") as file:
+            file.write("fetched ")
+        open(folder + "/cached", "w").close()
+    return Net(), {"input_size": (3, 8, 8)}
+"""
+    )
+    nodes = Nodes(0)
+    try:
+        folders = [tmp_path / name for name in ("a", "b")]
+        for folder in folders:
+            folder.mkdir()
+            # A node's processes have the environment that it was started in.
+            with monkeypatch.context() as environment:
+                environment.setenv("NODE_FOLDER", str(folder))
+                environment.setenv("TMPDIR", str(folder))
+                nodes.nodes.append(nodes.add())
+        process = start(
+            url, [f"python:{tmp_path / 'fetching.py'}:net"], pictures, nodes.address, "--evaluators-per-gpu", 2
+        )
+        said = finished(process)
+        assert process.returncode == 0, said
+        assert [(folder / "fetched").read_text().split() for folder in folders] == [["fetched"], ["fetched"]]
+    finally:
+        nodes.stop()
+
+
+def test_status_from_another_terminal_shows_two_drivers(url, sleepy, pictures, hold):
+    first, second = start(url, sleepy[:1], pictures, None), start(url, sleepy[1:], pictures, None)
+    try:
+        wait_for(url, 2, first)
+        hold.touch()
+        deadline = time.monotonic() + 60
+        while True:
+            shown = subprocess.run(
+                [sys.executable, "-m", "qubastore.cli.main", "status", "--store", url], capture_output=True, text=True
+            ).stdout
+            if shown.count(f"on {socket.gethostname()} (its own Ray)") == 2:
+                break
+            assert time.monotonic() < deadline, shown
+        assert f"ingest {first.pid} on" in shown
+        assert f"ingest {second.pid} on" in shown
+        assert shown.count("at work") + shown.count("being summed up") == 2
+    finally:
+        hold.unlink(missing_ok=True)
+        said = finished(first), finished(second)
+    assert (first.returncode, second.returncode) == (0, 0), said
+    with qubastore.open(url) as store:
+        assert store.rows("from drivers") == []
