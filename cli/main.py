@@ -17,44 +17,61 @@ from qubastore.cli.output.errors import report
 from qubastore.errors import QubastoreError, check_text
 from qubastore.version import __version__
 
-COMMANDS = {
-    "init": "Make a store.",
-    "ingest": "Run models over images, once each, and keep what they said.",
-    "status": "How far the ingests are.",
-    "sql": "Ask the store anything.",
-    "rank": "Rank models by weighted QUBA.",
-    "correlate": "Rank correlations between the quality dimensions.",
-    "compare": "Compare models image by image, or groups dimension by dimension.",
-    "report": "Write a report that people open: one HTML file.",
-    "diff": "What differs between models, runs, or measured and published.",
-    "plot": "Draw what the store holds of a model, as text.",
-    "show": "List models, runs, suites, views, dimensions, the zoo.",
-    "probe": "Fit classifiers on kept features: transfer to other tasks.",
-    "calibrate": "Fit a temperature on kept logits.",
-    "ensemble": "Average models from kept logits.",
-    "rescore": "Other prompts or another temperature for a zero-shot model.",
-    "import": "Bring in results made elsewhere.",
-    "attach": "Ask and rank another store, or tables, beside one's own.",
-    "detach": "Let what is attached go.",
-    "export": "Write the tables that others attach, with a manifest.",
-    "copy": "Copy a store, or some of its models, into another.",
-    "rm": "Remove a model or a run.",
-    "doctor": "Look for faults in the store, and mend them.",
-    "gc": "Remove files that nothing refers to.",
-    "migrate": "Bring a store's schema to this release.",
+HEADINGS = {
+    "Ingest": {
+        "init": "Make a store.",
+        "ingest": "Run models over images, once each, and keep their outputs.",
+        "status": "How far the ingests are.",
+        "import": "Bring in results made elsewhere.",
+    },
+    "Ask": {
+        "sql": "Ask the store anything.",
+        "rank": "Rank models by weighted QUBA.",
+        "explain": "What makes up a model's place in a ranking.",
+        "sensitivity": "How much a ranking depends on its weights.",
+        "compare": "Compare models, runs, groups, or measured and published.",
+        "correlate": "Rank correlations between the quality dimensions.",
+        "plot": "Draw what the store holds of a model, as text.",
+        "show": "List models, runs, suites, views, dimensions, the zoo.",
+    },
+    "Derive": {
+        "probe": "Fit classifiers on kept features: transfer to other tasks.",
+        "calibrate": "Fit a temperature on kept logits.",
+        "ensemble": "Average models from kept logits.",
+        "rescore": "Other prompts or another temperature for a zero-shot model.",
+    },
+    "Share": {
+        "report": "Write a report that people open: one HTML file.",
+        "export": "Write the tables that others attach, with a manifest.",
+        "attach": "Query and rank other stores or tables together with this one.",
+        "detach": "Forget an attachment.",
+        "copy": "Copy a store, or some of its models, into another.",
+    },
+    "Maintain": {
+        "doctor": "Look for faults in the store, and repair them.",
+        "gc": "Remove files that nothing refers to.",
+        "rm": "Remove a model or a run.",
+        "migrate": "Bring a store's schema to this release.",
+    },
 }
-"""Command -> its line in `qubastore --help`. The module of a command is loaded only when the command is used."""
+"""Heading -> command -> its line in `qubastore --help`. The module of a command is loaded only when it is used."""
+
+COMMANDS = {name: line for commands in HEADINGS.values() for name, line in commands.items()}
 
 
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, so that help and quick questions start at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of use."""
+        """All commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import the module of a command."""
+        if name == "diff":
+            from qubastore.cli.moved import diff
+
+            return diff
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"qubastore.cli.commands.{name}")
@@ -67,15 +84,17 @@ class LazyGroup(click.Group):
         """Suggest the nearest command on a slip."""
         from qubastore.errors import did_you_mean
 
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in (*COMMANDS, "diff") and not args[0].startswith("-"):
             hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"No such command {args[0]!r}" + (f"; {hint}" if hint else "."))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        widest = max(map(len, COMMANDS))
+        for heading, commands in HEADINGS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:{widest}}", line) for name, line in commands.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

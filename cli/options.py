@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -44,6 +45,13 @@ def output_options(function: F) -> F:
     )(function)
 
 
+AUTO = (
+    "auto: the first of measured, published and attached that has enough models to answer, one that can be ranked or"
+    " three to correlate"
+)
+"""What `--source auto` means, in every command."""
+
+
 def pool_options(function: F) -> F:
     """`--source` and `--suite`: whose figures, and in which suite."""
     function = click.option(
@@ -54,9 +62,81 @@ def pool_options(function: F) -> F:
         default="auto",
         show_default=True,
         metavar="NAME,...",
-        help="Whose figures: measured, published, attached, or sources by name; auto means measured where there are"
-        " three such models.",
+        help=f"Whose figures: measured, published, attached, all, or sources by name; {AUTO}.",
     )(function)
+
+
+def bootstrap_options(function: F) -> F:
+    """`--resamples`, `--level` and `--seed`: how intervals and tests are made."""
+    for option in (
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples."),
+        click.option("--level", type=float, default=0.95, show_default=True, help="Of intervals and tests."),
+        click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="How many."),
+    ):
+        function = option(function)
+    return function
+
+
+def ranking_options(function: F) -> F:
+    """What makes a ranking: weights, models, normalisation; the command gets them as one `request`."""
+    options = (
+        click.option(
+            "--weight",
+            "-w",
+            "weights",
+            multiple=True,
+            metavar="NAME=FACTOR",
+            help="Multiply the default weight of a dimension, alias or group; 0 drops it. Repeatable.",
+        ),
+        click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`."),
+        click.option(
+            "--normalize",
+            type=click.Choice(["published", "store"]),
+            help="The study's constants, or trimmed mean and std of what is ranked.  [default: published for quba and"
+            " quba-reference, else store]",
+        ),
+        pool_options,
+        click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only."),
+        click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have."),
+        click.option(
+            "--without-known-faults",
+            is_flag=True,
+            help="Leave out published figures that are known or likely to be wrong; docs/published.md lists them.",
+        ),
+    )
+
+    @functools.wraps(function)
+    def with_request(
+        *args: Any,
+        weights: tuple[str, ...],
+        where: str | None,
+        normalize: str | None,
+        source: str,
+        suite: str,
+        dimensions: str | None,
+        partial: bool,
+        without_known_faults: bool,
+        **others: Any,
+    ) -> Any:
+        from qubastore.cli.weights import listed, parse_weights
+        from qubastore.ranking.request import RankRequest
+
+        request = RankRequest(
+            weights=parse_weights(weights),
+            suite=suite,
+            source=source,
+            normalize=normalize or "auto",
+            partial=partial,
+            where=where,
+            dimensions=listed(dimensions),
+            without_known_faults=without_known_faults,
+        )
+        return function(*args, request=request, **others)
+
+    wrapped: Any = with_request
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return cast(F, wrapped)
 
 
 def refuse_without(mode: str, **options: bool) -> None:

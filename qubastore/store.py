@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.lake import creation
@@ -15,6 +15,8 @@ from qubastore.runs.vectors import kept_vectors
 if TYPE_CHECKING:
     import polars
     import pyarrow
+
+    from qubastore.ranking.result import Ranking
 
 
 class Store(AttachedDatabase):
@@ -38,18 +40,48 @@ class Store(AttachedDatabase):
 
             prepare(self, query)
 
-    def rank(self, weights: dict[str, float] | None = None, **options: Any) -> polars.DataFrame:
-        """The QUBA ranking as a Polars frame, best first; `qubastore.ranking.rank` documents the options.
+    def rank(
+        self,
+        weights: Mapping[str, float] | None = None,
+        *,
+        suite: str = "quba",
+        source: str = "auto",
+        normalize: str = "auto",
+        partial: bool = False,
+        where: str | None = None,
+        dimensions: Sequence[str] = (),
+        without_known_faults: bool = False,
+        pareto: Sequence[str] = (),
+        top: int | None = None,
+    ) -> Ranking:
+        """The QUBA ranking, best first; `qubastore.ranking.request.RankRequest` documents the options.
+
+        Returns:
+            The ranking: `models`, `notes`, and `.pl()` for a Polars frame.
+
+        Raises:
+            UsageError: on unknown names, wrong weights, or where nothing can be ranked.
+            QueryError: on a condition that DuckDB refuses.
 
         Example:
-            >>> store.rank(weights={"calibration": 2}, source="published").head(3)  # doctest: +SKIP
+            >>> store.rank({"calibration": 2}, source="published", top=3).pl()  # doctest: +SKIP
         """
-        import polars
-
         from qubastore.ranking.rank import rank
+        from qubastore.ranking.request import RankRequest
 
-        ranking = rank(self, weights or {}, **options)
-        return polars.DataFrame(ranking.rows, schema=list(ranking.columns), orient="row", infer_schema_length=None)
+        request = RankRequest(
+            weights or {},
+            suite=suite,
+            source=source,
+            normalize=normalize,
+            partial=partial,
+            where=where,
+            dimensions=dimensions,
+            without_known_faults=without_known_faults,
+            pareto=pareto,
+            top=top,
+        )
+        return rank(self, request)
 
     def run_id(self, start: str) -> str:
         """The id of the one run whose id begins with `start`.

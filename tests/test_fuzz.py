@@ -25,7 +25,7 @@ from qubastore.lake.location import locate
 from qubastore.metrics.suite_files import suite_from_table
 from qubastore.models.spec import ModelSpec
 from qubastore.ranking.rank import rank
-from qubastore.ranking.request import final_weights
+from qubastore.ranking.request import RankRequest, final_weights
 from qubastore.runs.lookup import named_model
 
 N = int(os.environ.get("QUBASTORE_FUZZ", "1"))
@@ -123,7 +123,7 @@ def test_conditions_over_models_and_names(text, empty_store):
 
     with qubastore.open(empty_store) as store:
         with contextlib.suppress(QubastoreError):
-            rank(store, {}, where=text, source="published")
+            rank(store, RankRequest(where=text, source="published"))
         with contextlib.suppress(QubastoreError):
             named_model(store, text)
         assert store.rows("select count(*) from published_models") == [(326,)]

@@ -2,54 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 import click
 
-from qubastore.cli.options import output_options, pool_options, store_option
-from qubastore.cli.output.groups import p_text, print_comparison
+from qubastore.cli.options import bootstrap_options, output_options, refuse_without, store_option
 
 if TYPE_CHECKING:
-    from qubastore.analysis.table import Table
+    from qubastore.statistics.options import BootstrapOptions
     from qubastore.store import Store
+
+SHOWN = ("figures", "agreement", "classes", "factors", "flips", "paths")
 
 
 @click.command("compare")
 @click.argument("names", nargs=-1, metavar="A B ...")
+@click.option(
+    "--show",
+    type=click.Choice(SHOWN),
+    help="Two models or two runs: figures with paired intervals and tests; agreement and McNemar's test; differences by"
+    " class or factor; the images that flip, or their paths alone.  [default: agreement]",
+)
+@click.option("--dataset", "-d", metavar="NAME", help="Models: only this dataset.")
+@click.option(
+    "--against",
+    type=click.Choice(["published"]),
+    help="Measured models, all or those named, against the study's table.",
+)
 @click.option("--by", metavar="COLUMN", help="A and B are values of this column of `rankable`; none means all pairs.")
 @click.option(
     "--groups",
     metavar="NAME",
     help="One of the study's comparisons, over listed pairs: adversarial-training, ...; all: every one.",
 )
-@click.option("--dataset", "-d", metavar="NAME", help="Models: only this dataset.")
 @click.option(
-    "--show",
-    type=click.Choice(["agreement", "classes", "factors", "flips"]),
-    default="agreement",
-    show_default=True,
-    help="Models: agreement and McNemar's test, differences by class or factor, or the images that flip.",
+    "--suite",
+    metavar="NAME",
+    help="Figures and groups: whose roles give the dimensions.  [default: quba; against published quba-reference, and"
+    " quba where a model has no more]",
 )
-@pool_options
+@click.option(
+    "--source",
+    default="auto",
+    show_default=True,
+    metavar="NAME,...",
+    help="Groups: whose figures, as in qubastore rank.",
+)
+@bootstrap_options
 @store_option
 @output_options
 def command(
     names: tuple[str, ...],
+    show: str | None,
+    dataset: str | None,
+    against: str | None,
     by: str | None,
     groups: str | None,
-    dataset: str | None,
-    show: str,
+    suite: str | None,
     source: str,
-    suite: str,
+    resamples: int,
+    level: float,
+    seed: int,
     store_path: str | None,
     format_: str,
     output: str | None,
 ) -> None:
-    """Compare models image by image, or two groups of models dimension by dimension.
+    """Compare models, runs, groups of models, or what was measured with what was published. No inference.
 
-    With names of models of the store (or zoo:NAME): how often every two of them give the same answer, which images one
-    alone gets right, and McNemar's test, on everything that both have been run on. --show goes into detail.
+    Names of models of the store (or zoo:NAME), or the starts of the ids of two runs: how often every two give the same
+    answer, which images one alone gets right, and McNemar's test. --show figures: the quality dimensions (of runs:
+    accuracy, calibration, balance) of two, with intervals and tests over the same resamples of the images. --show paths
+    prints files, the most confident mistakes first, for another program.
+
+    --against published compares in the suite quba-reference, which resizes and crops every image as the study does;
+    figures that only quba has are shown and marked. It says what is known to be wrong with a published figure.
 
     With two SQL conditions over the view `rankable`, or with --by two values of a column (or of tuning: supervised,
     fine-tuned, linear probe, zero-shot): medians, effect size, a test corrected for nine. Where half of the smaller
@@ -63,115 +90,150 @@ def command(
     \b
     Example:
       qubastore compare timm:resnet50.a1_in1k zoo:deit3-base-21k --dataset imagenet-val
-      qubastore compare zoo:vit-clip zoo:convnext-clip --show flips --format csv
+      qubastore compare timm:resnet50.a1_in1k timm:resnet50.a2_in1k --show figures
+      qubastore compare 3f2a 91bc --show flips
+      qubastore compare A B --show paths --dataset imagenet-val | head -50
+      qubastore compare --against published
       qubastore compare "architecture = 'cnn'" "architecture = 'transformer'"
       qubastore compare supervised self-supervised --by paradigm
       qubastore compare --groups self-supervised-linear-probe
     """
-    from itertools import combinations
-
-    from qubastore.analysis.groups import comparison, study_comparison, values_of
-    from qubastore.errors import check_name
-    from qubastore.metrics.study_pairs import COMPARISONS
+    from qubastore.statistics.options import BootstrapOptions
     from qubastore.store import open_store
 
-    if groups is not None and (names or by or dataset is not None or show != "agreement"):
+    drawn = show == "figures" or against is not None
+    refuse_without("goes with --show figures or --against published", resamples=drawn, level=drawn, seed=drawn)
+    options = BootstrapOptions(resamples, level, seed)
+    if against is not None:
+        if show not in (None, "figures") or dataset is not None or by or groups:
+            raise click.UsageError("the published table has figures alone: leave --show, --dataset, --by, --groups out")
+        with open_store(store_path) as store:
+            _against_published(store, names, suite, options, format_, output)
+        return
+    if groups is not None and (names or by or dataset is not None or show is not None):
         raise click.UsageError("--groups is a comparison of its own: give no models, groups, --by, --dataset or --show")
     if groups is None and len(names) < 2 and not (by and not names):
         raise click.UsageError(
-            "give two models or more, two groups, --by COLUMN to compare all its values, or --groups NAME"
+            "give two models or more, two runs, two groups, --by COLUMN to compare all its values, --groups NAME, or"
+            " --against published"
         )
     with open_store(store_path) as store:
-        if groups is not None:
-            chosen = tuple(COMPARISONS) if groups == "all" else (check_name("comparison", groups, tuple(COMPARISONS)),)
-            found = [(*COMPARISONS[name], study_comparison(store, name, suite=suite, source=source)) for name in chosen]
-            _write_comparisons(found, format_, output)
-            return
-        if by is None and (len(names) > 2 or _are_models(store, names)):
-            given = click.get_current_context().get_parameter_source
-            if any(given(option) is not click.core.ParameterSource.DEFAULT for option in ("suite", "source")):
-                raise click.UsageError("--suite and --source are for groups; models meet on what both were run on")
-            _compare_models(store, names, dataset, show, format_, output)
-            return
-        if len(names) > 2:
-            raise click.UsageError("with --by, give two values of the column, or none to compare all")
-        if dataset is not None or show != "agreement":
-            raise click.UsageError("--dataset and --show are for models, and these are no models of the store")
-        group_a, group_b = names or (None, None)
-        pairs: list[tuple[str, str]]
-        if group_a is not None and group_b is not None:
-            pairs = [(group_a, group_b)]
+        meant = "groups" if groups is not None or by is not None else _meaning(store, names)
+        if meant == "groups" and show is None and dataset is None:
+            _compare_groups(store, names, by, groups, suite or "quba", source, format_, output)
+        elif by is not None:
+            raise click.UsageError("--dataset and --show are for models and runs: leave --by out")
         else:
-            pairs = list(combinations(values_of(store, str(by), suite, source), 2))
-            if not pairs:
-                raise click.UsageError(f"{by} has no two values with two models each")
-        found = [(a, b, comparison(store, a, b, by=by, suite=suite, source=source)) for a, b in pairs]
-        _write_comparisons(found, format_, output)
+            runs_asked = meant != "models"
+            _compare_models(
+                store, names, dataset, show or "agreement", suite, options, format_, output, runs_asked=runs_asked
+            )
 
 
-def _write_comparisons(tables: Sequence[tuple[str, str, Table]], format_: str, output: str | None) -> None:
-    """Comparisons of two groups each, one below the other, or as one table of data."""
-    from qubastore.cli.output.rows import write_rows
+def _against_published(
+    store: Store,
+    names: tuple[str, ...],
+    suite: str | None,
+    options: BootstrapOptions,
+    format_: str,
+    output: str | None,
+) -> None:
+    from qubastore.analysis.against_published import against_published
+    from qubastore.cli.output.differences import print_difference
+    from qubastore.cli.output.rows import log_resampling
 
-    if format_ == "table" and output is None:
-        for _, _, table in tables:
-            print_comparison(table)
-        return
-    columns = ("group_a", "group_b", *tables[0][2].columns)
-    rows = [(a, b, *row) for a, b, table in tables for row in table.rows]
-    write_rows(columns, rows, format_=format_, output=output)
+    table = against_published(store, names, suite=suite, options=options, log=log_resampling)
+    print_difference(table, format_, output)
 
 
-def _are_models(store: Store, names: tuple[str, ...]) -> bool:
-    """Whether the names mean models: one is of the store, of a loader or of the zoo; a slip in another is told then."""
+def _meaning(store: Store, names: tuple[str, ...]) -> str:
+    """What names mean: `models` where one is of the store, of a loader or of the zoo; `runs`; else `groups`.
+
+    A slip in another name is told then.
+    """
     from qubastore.models.spec import LOADERS
 
     known = {row[0] for row in store.rows("select model from model_names union select name from models")}
-    return any(name in known or name.startswith(("zoo:", *(f"{loader}:" for loader in LOADERS))) for name in names)
+    prefixes = ("zoo:", *(f"{loader}:" for loader in LOADERS))
+    if len(names) > 2 or any(name in known or name.startswith(prefixes) for name in names):
+        return "models"
+    query = "select count(*) from runs where starts_with(run_id, ?)"
+    are_runs = all(name.isalnum() and store.rows(query, [name])[0][0] for name in names)
+    return "runs" if are_runs else "groups"
 
 
 def _compare_models(
-    store: Store, names: tuple[str, ...], dataset: str | None, show: str, format_: str, output: str | None
+    store: Store,
+    names: tuple[str, ...],
+    dataset: str | None,
+    show: str,
+    suite: str | None,
+    options: BootstrapOptions,
+    format_: str,
+    output: str | None,
+    *,
+    runs_asked: bool,
 ) -> None:
-    from itertools import combinations
-
-    from qubastore.analysis.agreement import TABLES
+    from qubastore.analysis import agreement, differences
     from qubastore.analysis.pairs import pair
-    from qubastore.cli.output.grid import print_note
-    from qubastore.cli.output.rows import write_rows
+    from qubastore.cli.output.agreement import print_pairs
+    from qubastore.cli.output.differences import print_difference
+    from qubastore.cli.output.rows import log_resampling, write_rows
 
-    pairs = [pair(store, a, b, dataset=dataset) for a, b in combinations(names, 2)]
-    table = TABLES[show](store, pairs)
+    refuse_without("is for groups; models meet on what both were run on", source=False, suite=show == "figures")
+    runs = differences.named_pair(store, names[0], names[1]) if runs_asked else None
+    if runs is not None and dataset is not None:
+        raise click.UsageError("two runs are over one dataset: leave --dataset out")
+    if show == "figures":
+        if len(names) != 2 or dataset is not None:
+            raise click.UsageError("--show figures takes two models or two runs, and no --dataset")
+        if runs is not None:
+            table = differences.of_runs(store, *runs, options=options)
+        else:
+            a, b = names
+            table = differences.of_models(store, a, b, suite=suite or "quba", options=options, log=log_resampling)
+        print_difference(table, format_, output)
+        return
+    if runs is not None:
+        pairs = [differences.run_pair(*runs)]
+    else:
+        pairs = [pair(store, a, b, dataset=dataset) for a, b in combinations(names, 2)]
+    table = agreement.TABLES[show](store, pairs)
     if format_ != "table" or output is not None:
         write_rows(table.columns, table.rows, format_=format_, output=output)
+    elif show == "paths":
+        click.echo("\n".join(row[0] for row in table.rows))
+    else:
+        print_pairs(pairs, table)
+
+
+def _compare_groups(
+    store: Store,
+    names: tuple[str, ...],
+    by: str | None,
+    groups: str | None,
+    suite: str,
+    source: str,
+    format_: str,
+    output: str | None,
+) -> None:
+    from qubastore.analysis.groups import comparison, study_comparison, values_of
+    from qubastore.cli.output.groups import write_comparisons
+    from qubastore.errors import check_name
+    from qubastore.metrics.study_pairs import COMPARISONS
+
+    if groups is not None:
+        chosen = tuple(COMPARISONS) if groups == "all" else (check_name("comparison", groups, tuple(COMPARISONS)),)
+        found = [(*COMPARISONS[name], study_comparison(store, name, suite=suite, source=source)) for name in chosen]
+        write_comparisons(found, format_, output)
         return
-    for models in pairs:
-        click.echo(click.style(f"a: {models.a}\nb: {models.b}", bold=True))
-        _print_pair(table.columns[2:], [row[2:] for row in table.rows if row[:2] == (models.a, models.b)])
-        click.echo("")
-    for note in table.notes:
-        print_note(f"note: {note}")
-
-
-_USUAL = {"condition": "clean", "framing": "model", "precision": "fp32"}
-"""Columns that are shown only where a row has something else."""
-
-
-def _print_pair(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """The rows of one pair; other formats have every column and digit."""
-    from qubastore.cli.output.rows import write_rows
-
-    named = [dict(zip(columns, row, strict=True)) for row in rows]
-    shown = [name for name in columns if name != "p_value" and _is_news(name, named)]
-    cells = [tuple(_cell(name, row[name]) for name in shown) for row in named]
-    write_rows(shown, cells, format_="table")
-
-
-def _is_news(name: str, rows: Sequence[dict[str, Any]]) -> bool:
-    return name not in _USUAL or any(row[name] != _USUAL[name] for row in rows)
-
-
-def _cell(name: str, value: Any) -> Any:
-    if name == "p_holm":
-        return p_text(value)
-    return f"{value:{'+' if name == 'difference' else ''}.4f}" if isinstance(value, float) else value
+    if len(names) > 2:
+        raise click.UsageError("with --by, give two values of the column, or none to compare all")
+    if names:
+        pairs = [(names[0], names[1])]
+    else:
+        pairs = list(combinations(values_of(store, str(by), suite, source), 2))
+        if not pairs:
+            raise click.UsageError(f"{by} has no two values with two models each")
+    found = [(a, b, comparison(store, a, b, by=by, suite=suite, source=source)) for a, b in pairs]
+    write_comparisons(found, format_, output)

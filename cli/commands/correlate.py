@@ -33,10 +33,11 @@ def command(
     from qubastore.analysis.correlations import correlations
     from qubastore.cli.output.rows import write_rows
     from qubastore.cli.weights import listed
+    from qubastore.ranking.request import PoolRequest
     from qubastore.store import open_store
 
     with open_store(store_path) as store:
-        table = correlations(store, dimensions=listed(dimensions), where=where, suite=suite, source=source)
+        table = correlations(store, PoolRequest(suite, source, where), dimensions=listed(dimensions))
     if format_ == "table" and output is None:
         print_heat_map(table)
     else:

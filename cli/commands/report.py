@@ -62,7 +62,7 @@ def command(
     """
     from pathlib import Path
 
-    from qubastore.cli.output.rows import check_writable, say_resampling, write_text
+    from qubastore.cli.output.rows import check_writable, log_resampling, write_text
     from qubastore.report.collect import collect, split_names
     from qubastore.report.page import render
     from qubastore.store import open_store
@@ -96,7 +96,7 @@ def command(
             resamples=resamples,
             seed=seed,
             without_known_faults=without_known_faults,
-            progress=say_resampling,
+            log=log_resampling,
         )
     page = render(data)
     write_text(page, output)

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qubastore.analysis.table import Table
+
+
+def write_comparisons(tables: Sequence[tuple[str, str, Table]], format_: str, output: str | None) -> None:
+    """Comparisons of two groups each, one below the other, or as one table of data."""
+    from qubastore.cli.output.rows import write_rows
+
+    if format_ == "table" and output is None:
+        for _, _, table in tables:
+            print_comparison(table)
+        return
+    columns = ("group_a", "group_b", *tables[0][2].columns)
+    rows = [(a, b, *row) for a, b, table in tables for row in table.rows]
+    write_rows(columns, rows, format_=format_, output=output)
 
 
 def print_comparison(table: Table) -> None:

@@ -5,40 +5,37 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from qubastore.ranking.intervals import Placed
-    from qubastore.ranking.rank import Ranking
+    from qubastore.ranking.request import RankRequest
+    from qubastore.ranking.result import Ranking
+    from qubastore.statistics.options import BootstrapOptions
     from qubastore.store import Store
 
 
 def show_intervals(
-    store: Store,
-    weights: Mapping[str, float],
-    options: Mapping[str, Any],
-    top: int | None,
-    format_: str,
-    output: str | None,
+    store: Store, request: RankRequest, options: BootstrapOptions, *, format_: str, output: str | None
 ) -> None:
     """Rank with intervals, and print or write that."""
-    from qubastore.cli.output.rows import say_resampling, write_rows
+    from qubastore.cli.output.rows import log_resampling, write_rows
     from qubastore.metrics.dimensions import DIMENSIONS
     from qubastore.ranking.intervals import rank_intervals
 
-    ranking, placed = rank_intervals(store, weights, progress=say_resampling, **options)
-    placed = placed[:top]
+    ranking, placed = rank_intervals(store, request, options, log=log_resampling)
     if format_ == "table" and output is None:
         _print(ranking, placed)
         return
+    fronted = bool(request.pareto)
     columns = ["rank", "rank_low", "rank_high", "group", "model", "source", "quba", "quba_low", "quba_high"]
-    columns += ["on_front"] if options.get("pareto") else []
+    columns += ["on_front"] if fronted else []
     for dimension in DIMENSIONS:
         columns += [dimension.name, f"{dimension.name}_low", f"{dimension.name}_high"]
-    write_rows(columns, [_row(each, bool(options.get("pareto"))) for each in placed], format_=format_, output=output)
+    write_rows(columns, [_row(each, fronted) for each in placed], format_=format_, output=output)
     for note in ranking.notes:
         click.echo(f"note: {note}", err=True)
 

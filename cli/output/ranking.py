@@ -6,34 +6,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qubastore.metrics.dimensions import Dimension
-    from qubastore.ranking.rank import Ranking
+    from qubastore.ranking.result import Ranking
 
 
-def print_table(ranking: Ranking) -> None:
+def print_ranking(ranking: Ranking) -> None:
     """The ranking as a table that fits the terminal, best value of each dimension marked."""
     from qubastore.cli.output.grid import Column, print_grid, print_note
     from qubastore.metrics.dimensions import DIMENSIONS
 
-    index = {name: position for position, name in enumerate(ranking.columns)}
-    shown = [d for d in DIMENSIONS if any(row[index[d.name]] is not None for row in ranking.rows)]
+    shown = [d for d in DIMENSIONS if any(model.values[d.name] is not None for model in ranking.models)]
     mixed = ranking.mixed
-    partial = any(row[index["coverage"]] < 1 for row in ranking.rows)
+    partial = any(model.coverage < 1 for model in ranking.models)
     columns = [Column("#", right=True), Column("model", folds=True)]
     columns += [Column("source")] if mixed else []
     columns.append(Column("QUBA", right=True, style="bold"))
     columns += [Column("of\nweight", right=True)] if partial else []
     columns += [Column(heading(d), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown]
-    best = {d.name: _best(d, [row[index[d.name]] for row in ranking.rows]) for d in shown}
+    best = {d.name: _best(d, [model.values[d.name] for model in ranking.models]) for d in shown}
     rows = []
-    for row in ranking.rows:
-        cells = [str(row[index["rank"]]), row[index["model"]]]
-        cells += [row[index["source"]]] if mixed else []
-        cells.append(f"{row[index['quba']]:+.3f}")
-        cells += [f"{row[index['coverage']]:.0%}"] if partial else []
+    for model in ranking.models:
+        cells = [str(model.rank), model.model]
+        cells += [model.source] if mixed else []
+        cells.append(f"{model.quba:+.3f}")
+        cells += [f"{model.coverage:.0%}"] if partial else []
         for dimension in shown:
-            value = row[index[dimension.name]]
-            faults = ranking.faults.get((row[index["model"]], row[index["source"]]), {})
-            cells.append(cell(dimension, value) + _mark(value == best[dimension.name], dimension.name in faults, value))
+            value = model.values[dimension.name]
+            is_best, has_fault = value == best[dimension.name], dimension.name in model.faults
+            cells.append(cell(dimension, value) + _mark(is_best, has_fault, value))
         rows.append(cells)
     print_grid(columns, rows, marked=lambda cell: "*" in cell[-2:])
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))

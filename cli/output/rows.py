@@ -61,7 +61,7 @@ def write_rows(
         _WRITERS[format_](columns, rows, file)
 
 
-def say_resampling(model: str) -> None:
+def log_resampling(model: str) -> None:
     """Progress of what resamples one model after another, away from the answer."""
     click.echo(f"resampling {model}", err=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qubastore.analysis.differences import checked_level, of_resamples
+from qubastore.analysis.differences import of_resamples
 from qubastore.analysis.table import Table
 from qubastore.errors import UsageError
 from qubastore.lake.database import Database
@@ -23,9 +23,9 @@ from qubastore.metrics.known_differences import (
 )
 from qubastore.metrics.suites import QUBA, QUBA_REFERENCE
 from qubastore.published import SOURCE
-from qubastore.ranking.resampling import LEVEL, Resampler
+from qubastore.ranking.resampling import Resampler
 from qubastore.runs.lookup import named_model
-from qubastore.statistics.bootstrap import RESAMPLES
+from qubastore.statistics.options import BootstrapOptions
 
 ROUNDING = {"parameters": 0.05}
 """Half of the last digit of a published figure, where it is not the usual one."""
@@ -41,16 +41,16 @@ OTHER_INPUT = "other framing or preprocessing"
 SHOWN_MODELS = 3
 """Models that a command names."""
 
+_OPTIONS = BootstrapOptions()
+
 
 def against_published(
     store: Database,
     models: Sequence[str] = (),
     *,
     suite: str | None = None,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
+    options: BootstrapOptions = _OPTIONS,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Table:
     """Measured figures beside those of the study, for models that are the study's.
 
@@ -59,10 +59,8 @@ def against_published(
         models: Names of measured models; none means all that the study has.
         suite: A suite of the study's dimensions. None: `quba-reference`, where every image is framed as in the study,
             and the figure in `quba` where a model has none there.
-        resamples: How many.
-        level: Of the intervals.
-        seed: Of the draws.
-        progress: Told of each model before it is resampled.
+        options: Resamples, level and seed.
+        log: Told of each model before it is resampled.
 
     Returns:
         Rows (model, published_as, dimension, suite, measured, low, high, published, contradicts, known_fault,
@@ -81,18 +79,17 @@ def against_published(
             f" {' or '.join(asked)}",
             hint="qubastore show zoo, for the models of the study",
         )
-    resamplers = {name: Resampler(store, name, resamples, seed) for name in asked}
-    level = checked_level(level)
+    resamplers = {name: Resampler(store, name, options) for name in asked}
     rows: list[tuple[Any, ...]] = []
     for each in found:
-        progress(each.model)
+        log(each.model)
         model_id = named_model(store, each.model)[1]
         estimates = {name: resamplers[name].dimensions(model_id) for name in asked if name in each.suites}
         for name, figure in each.published.items():
             used = next((suite for suite in estimates if name in estimates[suite]), None)
             if used is None:
                 continue
-            low, high = estimates[used][name].interval(level)
+            low, high = estimates[used][name].interval(options.level)
             slack = ROUNDING.get(name, _USUAL_ROUNDING)
             contradicts = not low - slack <= figure <= high + slack
             there = [d for d in differences_of(each.published_as) if d.dimension == name]
@@ -106,7 +103,7 @@ def against_published(
     notes = [
         f"{n} of {len(rows)} published figures lie outside the interval of the measured one",
         *_suite_notes(rows, suite),
-        of_resamples(resamples, seed),
+        of_resamples(options),
     ]
     return Table((*columns, "known_fault", "other_protocol"), rows, notes)
 

@@ -11,32 +11,23 @@ from qubastore.attachments.attached import AttachedDatabase
 from qubastore.errors import UsageError
 from qubastore.lake.ducklake import quote
 from qubastore.metrics.dimensions import DIMENSIONS, named_dimensions
-from qubastore.metrics.suites import QUBA
-from qubastore.ranking.pool import choose_pool, of_source
+from qubastore.ranking.pool import Pool, of_source
+from qubastore.ranking.request import ORIGINS, PoolRequest
 from qubastore.statistics.tests import spearman
 
 MIN_MODELS = 3
 """Models that a correlation is over, at least."""
 
+_DEFAULTS = PoolRequest()
 
-def correlations(
-    store: AttachedDatabase,
-    *,
-    dimensions: Sequence[str] = (),
-    where: str | None = None,
-    suite: str = QUBA.name,
-    source: str = "auto",
-    without_known_faults: bool = False,
-) -> Table:
+
+def correlations(store: AttachedDatabase, request: PoolRequest = _DEFAULTS, *, dimensions: Sequence[str] = ()) -> Table:
     """Spearman's rank correlation of every two dimensions, over the models that have both.
 
     Args:
         store: An open store.
+        request: The models; `auto` takes the first of measured, published and attached that has three of them.
         dimensions: Names or aliases; none means all nine.
-        where: SQL condition over the view `rankable`.
-        suite: The suite.
-        source: `measured`, `published`, or `auto`: measured where there are at least three such models.
-        without_known_faults: As in `ranking.rank`.
 
     Returns:
         Rows (dimension_a, dimension_b, spearman, p_value, n), every unordered pair once; p-values are two-sided, from
@@ -50,7 +41,7 @@ def correlations(
     chosen = named_dimensions(dimensions) or list(DIMENSIONS)
     if len(chosen) < 2:
         raise UsageError("a correlation needs two dimensions", hint="--dimensions accuracy,calibration_error")
-    models, used = pool_models(store, where, suite, source, without_known_faults=without_known_faults)
+    models, used = pool_models(store, request)
     if len(models) < MIN_MODELS:
         raise UsageError(f"{len(models)} models are no basis for a correlation", expected=f"at least {MIN_MODELS}")
     rows: list[tuple[Any, ...]] = []
@@ -71,19 +62,20 @@ def correlations(
     return Table(("dimension_a", "dimension_b", "spearman", "p_value", "n"), rows, notes + faults(used))
 
 
-def pool_models(
-    store: AttachedDatabase, where: str | None, suite: str, source: str, *, without_known_faults: bool = False
-) -> tuple[list[dict[str, Any]], str]:
-    """The models of a pool as rows by column, and whose figures they are."""
-    choose_pool(store, where, suite, source, without_known_faults=without_known_faults)
-    if source == "auto":
-        query = f"select count(*) from rankable_pool where suite = {quote(suite)} and source = 'measured'"
-        source = "measured" if store.rows(query)[0][0] >= MIN_MODELS else "published"
-    answer = store.sql(
-        f"from rankable_pool where suite = {quote(suite)} and {of_source(source)} order by model, source"
-    )
-    columns = answer.columns
-    return [dict(zip(columns, row, strict=True)) for row in answer.fetchall()], source
+def pool_models(store: AttachedDatabase, request: PoolRequest) -> tuple[list[dict[str, Any]], str]:
+    """The models of a pool as rows by column, and whose figures they are.
+
+    Args:
+        store: An open store.
+        request: The models; `auto` takes the first of measured, published and attached that has three of them.
+    """
+    of_suite = f"from pool where suite = {quote(request.suite)}"
+    with Pool(store, request) as pool:
+        source = request.source
+        if source == "auto":
+            counts = dict(pool.rows(f"select origin, count(*) {of_suite} group by origin"))
+            source = next((origin for origin in ORIGINS if counts.get(origin, 0) >= MIN_MODELS), "published")
+        return pool.records(f"{of_suite} and {of_source(source)} order by model, source"), source
 
 
 def faults(used: str) -> list[str]:

@@ -15,10 +15,14 @@ from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.suites import QUBA
-from qubastore.ranking.resampling import LEVEL, Answer, Estimate, Resampler
+from qubastore.ranking.answers import Answer
+from qubastore.ranking.resampling import Resampler
 from qubastore.runs.lookup import RunName, complete_runs_of, named_model
-from qubastore.statistics.bootstrap import RESAMPLES
+from qubastore.statistics.estimates import Estimate
+from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.tests import holm
+
+_OPTIONS = BootstrapOptions()
 
 COLUMNS = (
     *("figure", "a", "a_low", "a_high", "b", "b_low", "b_high"),
@@ -32,10 +36,8 @@ def of_models(
     b: str,
     *,
     suite: str = QUBA.name,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
+    options: BootstrapOptions = _OPTIONS,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Table:
     """Two measured models, dimension by dimension.
 
@@ -44,10 +46,8 @@ def of_models(
         a: Name of the one.
         b: Name of the other.
         suite: The suite whose roles give the dimensions.
-        resamples: How many.
-        level: Of the intervals, between 0 and 1.
-        seed: Of the draws.
-        progress: Told of each model before it is resampled.
+        options: Resamples, level and seed.
+        log: Told of each model before it is resampled.
 
     Returns:
         Rows of `COLUMNS`, one per dimension that one of the two has; difference is a - b. Parameters are no estimate:
@@ -60,12 +60,12 @@ def of_models(
     if id_a == id_b:
         raise UsageError(f"{name_a} is named twice", expected="two models, or two runs of one: qubastore show runs")
     check_name("suite", suite, [row[0] for row in store.rows("select distinct suite from suites order by suite")])
-    resampler = Resampler(store, suite, resamples, seed)
+    resampler = Resampler(store, suite, options)
     both, others = _common(resampler.answers(id_a), resampler.answers(id_b))
     without = left_out(store, both)
     sides = []
     for name, model_id in ((name_a, id_a), (name_b, id_b)):
-        progress(name)
+        log(name)
         sides.append(resampler.dimensions(model_id, without))
     names = [d.name for d in DIMENSIONS if d.name in sides[0] or d.name in sides[1]]
     if not names:
@@ -81,26 +81,24 @@ def of_models(
             expected="runs of both over one dataset",
             hint="qubastore show runs",
         )
-    table = _table(names, sides[0], sides[1], checked_level(level), resamples, seed, apart, left_out_of=without)
+    table = _table(names, sides[0], sides[1], options, apart, left_out_of=without)
     if others:
         where = ", ".join(dict.fromkeys(others.values()))
         table.notes.append(f"no difference where the two ran over different images: {where}")
     return table
 
 
-def of_runs(
-    store: Database, a: RunName, b: RunName, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Table:
+def of_runs(store: Database, a: RunName, b: RunName, *, options: BootstrapOptions = _OPTIONS) -> Table:
     """Two runs, figure by figure: accuracy, ece, ace, calibration_error, class_balance; arguments as in `of_models`.
 
     Raises:
         UsageError: where they are over different datasets.
     """
     without = left_out(store, [(run_pair(a, b).a, b.run_id)])
-    resampler = Resampler(store, QUBA.name, resamples, seed)
+    resampler = Resampler(store, QUBA.name, options)
     sides = [resampler.run_figures(run.run_id, run.dataset_id, without) for run in (a, b)]
     names = [name for name in sides[0] if name in sides[1]]
-    return _table(names, sides[0], sides[1], checked_level(level), resamples, seed, left_out_of=without)
+    return _table(names, sides[0], sides[1], options, left_out_of=without)
 
 
 def _common(a: Sequence[Answer], b: Sequence[Answer]) -> tuple[list[tuple[str, str]], dict[str, str]]:
@@ -162,20 +160,11 @@ def run_pair(a: RunName, b: RunName) -> Pair:
     return Pair(a.run_id, b.run_id, [(a, b)])
 
 
-def checked_level(level: float) -> float:
-    """The level of an interval, refused where it is none."""
-    if not 0 < level < 1:
-        raise UsageError(f"the level is {level}", expected="a number between 0 and 1", hint="--level 0.95")
-    return level
-
-
 def _table(
     names: Sequence[str],
     a: dict[str, Estimate],
     b: dict[str, Estimate],
-    level: float,
-    resamples: int,
-    seed: int,
+    options: BootstrapOptions,
     apart: Sequence[str] = (),
     *,
     left_out_of: Mapping[str, Sequence[int]],
@@ -183,7 +172,7 @@ def _table(
     """Rows of `COLUMNS`; no difference of figures that are `apart`."""
     rows: list[tuple[Any, ...]] = []
     for name in names:
-        sides = [_side(found.get(name), level, exact=name == "parameters") for found in (a, b)]
+        sides = [_side(found.get(name), options.level, exact=name == "parameters") for found in (a, b)]
         row = (name, *sides[0], *sides[1])
         if name not in a or name not in b or name in apart:
             rows.append((*row, None, None, None, None))
@@ -192,11 +181,11 @@ def _table(
         if name == "parameters":
             rows.append((*row, difference.value, None, None, None))
         else:
-            rows.append((*row, difference.value, *difference.interval(level), difference.p_value()))
+            rows.append((*row, difference.value, *difference.interval(options.level), difference.p_value()))
     corrected = holm([row[-1] for row in rows])
     notes = [
         "difference: a - b; p: against no difference, Holm-corrected over the rows",
-        f"intervals at {100 * level:g} %; {of_resamples(resamples, seed)}",
+        f"intervals at {100 * options.level:g} %; {of_resamples(options)}",
     ]
     if left_out_of:
         n = sum(map(len, left_out_of.values()))
@@ -210,6 +199,6 @@ def _side(found: Estimate | None, level: float, *, exact: bool) -> tuple[float |
     return (found.value, None, None) if exact else (found.value, *found.interval(level))
 
 
-def of_resamples(resamples: int, seed: int) -> str:
+def of_resamples(options: BootstrapOptions) -> str:
     """What intervals were made of."""
-    return f"{resamples:,} resamples of the images, the same for both sides, seed {seed}"
+    return f"{options.resamples:,} resamples of the images, the same for both sides, seed {options.seed}"

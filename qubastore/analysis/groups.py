@@ -20,6 +20,7 @@ from qubastore.metrics.study_pairs import COMPARISONS, read_pairs
 from qubastore.metrics.suites import QUBA
 from qubastore.models.zoo import TUNINGS, read_zoo
 from qubastore.ranking.pool import check_condition, of_source
+from qubastore.ranking.request import PoolRequest
 from qubastore.statistics.tests import holm, signed_rank
 
 TUNING = "tuning"
@@ -66,11 +67,11 @@ def comparison(
     conditions = [_condition(store, group, by) for group in (group_a, group_b)]
     if source == "auto":
         whole = " or ".join(f"({condition}\n)" for condition in conditions)
-        _, source = pool_models(store, whole, suite, source)
+        _, source = pool_models(store, PoolRequest(suite, source, whole))
     groups = []
     used = ""
     for text, condition in zip((group_a, group_b), conditions, strict=True):
-        models, used = pool_models(store, condition, suite, source)
+        models, used = pool_models(store, PoolRequest(suite, source, condition))
         if not models:
             raise UsageError(f"no {used} model of suite {suite} is in the group {text!r}", hint=_values(store, by))
         groups.append(models)
@@ -103,7 +104,7 @@ def study_comparison(store: AttachedDatabase, name: str, *, suite: str = QUBA.na
     """
     check_name("comparison", name, tuple(COMPARISONS))
     listed = [(pair.model_a, pair.model_b) for pair in read_pairs() if pair.comparison == name]
-    models, used = pool_models(store, None, suite, source)
+    models, used = pool_models(store, PoolRequest(suite, source))
     pairs = _pairs(models, models, listed, turned=False)
     if not pairs:
         raise UsageError(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.metrics.known_differences import known_faults
-from qubastore.metrics.suites import QUBA
-from qubastore.ranking.rank import macro_call, rank
+from qubastore.ranking.rank import rank_with_contributions
+from qubastore.ranking.request import RankRequest
+from qubastore.ranking.result import Contribution
+
+_DEFAULTS = RankRequest()
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,7 @@ class Explanation:
     """What makes up a model's score.
 
     Attributes:
-        columns: `dimension`, `value`, `mean`, `std`, `standard_score`, `weight`, `contribution`.
-        rows: One per dimension with a weight that the model has, largest contribution first.
+        contributions: One per dimension with a weight that the model has, largest contribution first.
         rank: Its place.
         n_models: Models ranked.
         quba: Its score: the sum of the contributions.
@@ -28,68 +30,56 @@ class Explanation:
         faults: Dimension -> why its published figure is known or likely to be wrong.
     """
 
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
+    contributions: tuple[Contribution, ...]
     rank: int
     n_models: int
     quba: float
     source: str
     notes: list[str]
-    faults: dict[str, str] = field(default_factory=dict)
+    faults: Mapping[str, str]
+
+    columns = ("dimension", "value", "mean", "std", "standard_score", "weight", "contribution")
+    """Names of the columns of `rows`."""
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The contributions as rows, for printing and writing."""
+        return [tuple(getattr(each, column) for column in self.columns) for each in self.contributions]
 
 
-def explain(
-    store: AttachedDatabase,
-    model: str,
-    weights: Mapping[str, float] | None = None,
-    *,
-    suite: str = QUBA.name,
-    source: str = "auto",
-    normalize: str = "auto",
-    partial: bool = False,
-    where: str | None = None,
-    dimensions: Sequence[str] = (),
-    without_known_faults: bool = False,
-) -> Explanation:
-    """What each dimension contributes to a model's place; arguments as in `rank`.
+def explain(store: AttachedDatabase, model: str, request: RankRequest = _DEFAULTS) -> Explanation:
+    """What each dimension contributes to a model's place.
+
+    Args:
+        store: An open store.
+        model: Its name.
+        request: The ranking; where several sources have the model, that of its best place is explained.
 
     Raises:
-        UsageError: where the model is not in the ranking.
+        UsageError: where the model is not in the ranking, and as `rank`.
     """
-    ranking = rank(
-        store,
-        weights,
-        suite=suite,
-        source=source,
-        normalize=normalize,
-        partial=partial,
-        where=where,
-        dimensions=dimensions,
-        without_known_faults=without_known_faults,
-    )
-    index = {name: position for position, name in enumerate(ranking.columns)}
-    mine = [row for row in ranking.rows if row[index["model"]] == model]
-    if not mine:
-        if without_known_faults and (faults := known_faults(model)):
+    ranking, contributions = rank_with_contributions(store, request)
+    found = [each for each in ranking.models if each.model == model]
+    if not found:
+        if request.without_known_faults and (faults := known_faults(model)):
             raise UsageError(
                 f"{model!r} is not in this ranking without known faults: {', '.join(sorted(faults))}",
                 hint="--partial, to rank it on its other dimensions",
             )
-        raise not_ranked(model, [row[index["model"]] for row in ranking.rows])
-    row = mine[0]
-    others = [other[index["source"]] for other in mine[1:]]
+        raise not_ranked(model, [each.model for each in ranking.models])
+    first = found[0]
+    others = [each.source for each in found[1:]]
     notes = [f"{model} is in {', '.join(others)} too: --source NAME explains that one"] if others else []
-    columns = ("dimension", "value", "mean", "std", "standard_score", "weight", "contribution")
-    call = macro_call("quba_contributions", ranking.weights, suite, source, normalize, partial=partial)
-    rows = store.rows(
-        f"select {', '.join(columns)} {call} where model = ? and source = ? and weight > 0"
-        " order by contribution desc, dimension",
-        [model, row[index["source"]]],
+    mine = [each for each in contributions if (each.model, each.source) == (model, first.source)]
+    return Explanation(
+        tuple(sorted(mine, key=lambda each: (-each.contribution, each.dimension))),
+        first.rank,
+        len(ranking.models),
+        first.quba,
+        first.source,
+        notes + ranking.notes,
+        first.faults,
     )
-    place, quba = row[index["rank"]], row[index["quba"]]
-    source = row[index["source"]]
-    faults = ranking.faults.get((model, source), {})
-    return Explanation(columns, rows, place, len(ranking.rows), quba, source, notes + ranking.notes, faults)
 
 
 def not_ranked(model: str, names: Sequence[str]) -> UsageError:

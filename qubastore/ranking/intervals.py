@@ -15,29 +15,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qubastore.attachments.attached import AttachedDatabase
-from qubastore.errors import UsageError
-from qubastore.metrics.dimensions import DIMENSIONS, Dimension, named_dimensions
-from qubastore.metrics.suites import QUBA
 from qubastore.ranking.answers import Answer
-from qubastore.ranking.pareto import front_note, pareto_front
-from qubastore.ranking.rank import Ranking, contributions, rank
+from qubastore.ranking.pareto import front_note, front_shares, pareto_front
+from qubastore.ranking.rank import rank_with_contributions
+from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Resampler
+from qubastore.ranking.result import Ranking
 from qubastore.ranking.scores import score
 from qubastore.ranking.sensitivity import ranks
 from qubastore.ranking.ties import tie_groups
 from qubastore.runs.lookup import named_model
-from qubastore.statistics.bootstrap import RESAMPLES
-from qubastore.statistics.estimates import LEVEL, Estimate
+from qubastore.statistics.estimates import Estimate
+from qubastore.statistics.options import BootstrapOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
 MEASURED = "measured"
+
+_DEFAULTS = RankRequest()
+_OPTIONS = BootstrapOptions()
 
 
 @dataclass(frozen=True)
@@ -71,76 +72,68 @@ class Placed:
 
 def rank_intervals(
     store: AttachedDatabase,
-    weights: Mapping[str, float] | None = None,
+    request: RankRequest = _DEFAULTS,
+    options: BootstrapOptions = _OPTIONS,
     *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-    pareto: Sequence[str] = (),
-    progress: Callable[[str], None] = lambda _: None,
-    **options: Any,
+    log: Callable[[str], None] = lambda _: None,
 ) -> tuple[Ranking, list[Placed]]:
     """A ranking with intervals, from kept outputs.
 
     Args:
         store: An open store.
-        weights: As in `ranking.rank`.
-        resamples: How many.
-        level: Of intervals, and 1 - the level of the tests; between 0 and 1.
-        seed: Of the draws.
-        pareto: Dimensions; where given, only models that are on their Pareto front, or are on it in more than 1 - level
-            of the resamples.
-        progress: Told of each model before it is resampled.
-        options: As in `ranking.rank`.
+        request: The ranking. With `pareto`, only models that are on the Pareto front, or are on it in more than 1 -
+            level of the resamples.
+        options: Resamples, level and seed.
+        log: Told of each model before it is resampled.
 
     Returns:
         The ranking, and one row per model in its order.
 
     Raises:
-        UsageError: as `ranking.rank`, and on a level that is none.
+        UsageError: as `rank`.
     """
     import numpy as np
 
-    if not 0 < level < 1:
-        raise UsageError(f"the level is {level}", expected="a number between 0 and 1", hint="--level 0.95")
-    front = named_dimensions(pareto)
-    ranking = rank(store, weights, **options)
-    position = {name: number for number, name in enumerate(ranking.columns)}
+    level = options.level
+    ranking, contributions = rank_with_contributions(store, replace(request, pareto=(), top=None))
+    models = ranking.models
     scales: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
-    for model, source, dimension, value, mean, std, _ in contributions(store, ranking, **options):
-        scales.setdefault((model, source), {})[dimension] = value, mean, std
-    resampler = Resampler(store, options.get("suite", QUBA.name), resamples, seed)
+    for each in contributions:
+        scales.setdefault((each.model, each.source), {})[each.dimension] = each.value, each.mean, each.std or 0.0
+    resampler = Resampler(store, request.suite, options)
     estimates: list[dict[str, Estimate]] = []
     answers: list[Answer] = []
-    for row in ranking.rows:
-        if row[position["source"]] != MEASURED:
+    for model in models:
+        if model.source != MEASURED:
             estimates.append({})
             continue
-        progress(row[position["model"]])
-        model_id = named_model(store, row[position["model"]])[1]
+        log(model.model)
+        model_id = named_model(store, model.model)[1]
         estimates.append(resampler.dimensions(model_id))
         answers += resampler.answers(model_id)
-    keys = [(row[position["model"]], row[position["source"]]) for row in ranking.rows]
-    scored = [score(scales[key], found, ranking.weights, resamples) for key, found in zip(keys, estimates, strict=True)]
+    scored = [
+        score(scales[model.model, model.source], found, ranking.weights, options.resamples)
+        for model, found in zip(models, estimates, strict=True)
+    ]
     # A resample in which some figure is not defined ranks nobody.
     quba = np.stack([each.resamples for each in scored], axis=1)
     undefined = np.isnan(quba)
     quba = quba[~undefined.any(axis=1)]
     still = np.stack([each.rest for each in scored], axis=1)[~undefined.any(axis=1)]
     sure = np.array([bool(found) for found in estimates])
-    places = ranks(quba) if len(quba) else np.full((1, len(keys)), np.nan)
-    scores = np.array([row[position["quba"]] for row in ranking.rows])
+    places = ranks(quba) if len(quba) else np.full((1, len(models)), np.nan)
+    scores = np.array([model.quba for model in models])
     crossed = [each.crossed for each, found in zip(scored, estimates, strict=True) if found]
     groups: list[int] | list[None] = [None] * int(sure.sum())
     if len(quba) > 1:
         groups = tie_groups(scores[sure], still[:, sure], 1 - level, crossed)
     numbered = iter(groups)
-    on_front = _front_shares(ranking, estimates, front) if front else [None] * len(keys)
-    fronted = pareto_front(ranking.rows, ranking.columns, front) if front else []
+    on_front = _on_front(estimates, request) if request.pareto else [None] * len(models)
+    front = pareto_front(models, request.front) if request.pareto else ()
     tail = [(1 - level) / 2, (1 + level) / 2]
     placed = []
-    for number, (row, found) in enumerate(zip(ranking.rows, estimates, strict=True)):
-        if front and row not in fronted and (on_front[number] or 0) <= 1 - level:
+    for number, (model, found) in enumerate(zip(models, estimates, strict=True)):
+        if request.pareto and model not in front and (on_front[number] or 0) <= 1 - level:
             if found:
                 next(numbered)
             continue
@@ -152,27 +145,27 @@ def rank_intervals(
             rank_interval = int(first), int(last)
         placed.append(
             Placed(
-                row[position["rank"]],
-                row[position["model"]],
-                row[position["source"]],
-                row[position["quba"]],
+                model.rank,
+                model.model,
+                model.source,
+                model.quba,
                 quba_interval,
                 rank_interval,
                 next(numbered) if found else None,
                 on_front[number],
-                {d.name: row[position[d.name]] for d in DIMENSIONS},
+                dict(model.values),
                 {name: estimate.interval(level) for name, estimate in found.items()},
             )
         )
-    notes = _notes(ranking, estimates, undefined, level, seed)
+    notes = _notes(ranking, estimates, undefined, options)
     if unlike := _unlike(answers):
         notes.insert(1, f"models ran over different images that are called {', '.join(unlike)}: not paired there")
-    if front:
-        notes.insert(0, front_note(fronted, ranking.rows, front))
-        if len(placed) > len(fronted):
+    if request.pareto:
+        notes.insert(0, front_note(front, models, request.front))
+        if len(placed) > len(front):
             rest = f"in more than {100 * (1 - level):g} % of the resamples"
-            notes.insert(1, f"{len(placed) - len(fronted)} more are shown: they are on it {rest}")
-    return replace(ranking, notes=notes), placed
+            notes.insert(1, f"{len(placed) - len(front)} more are shown: they are on it {rest}")
+    return replace(ranking, notes=notes), placed[: request.top]
 
 
 def _unlike(answers: Sequence[Answer]) -> list[str]:
@@ -183,14 +176,13 @@ def _unlike(answers: Sequence[Answer]) -> list[str]:
     return sorted({dataset for (_, dataset), ids in found.items() if len(ids) > 1})
 
 
-def _front_shares(
-    ranking: Ranking, estimates: Sequence[Mapping[str, Estimate]], front: Sequence[Dimension]
-) -> list[float | None]:
-    """In how many resamples each measured model is on the front; None for the others."""
+def _on_front(estimates: Sequence[Mapping[str, Estimate]], request: RankRequest) -> list[float | None]:
+    """In what share of resamples each measured model is on the front; None for the others."""
     import numpy as np
 
+    front = request.front
     measured = [number for number, found in enumerate(estimates) if found and all(d.name in found for d in front)]
-    shares: list[float | None] = [None] * len(ranking.rows)
+    shares: list[float | None] = [None] * len(estimates)
     if not measured:
         return shares
     points = np.stack(
@@ -200,15 +192,8 @@ def _front_shares(
         ],
         axis=1,
     )
-    # As in scores: a resample in which some figure is not defined puts nobody on the front.
-    points = points[~np.isnan(points).any(axis=(1, 2))]
-    counted = np.zeros(len(measured))
-    for point in points:
-        at_least = (point[None] >= point[:, None]).all(axis=2)
-        better = (point[None] > point[:, None]).any(axis=2)
-        counted += ~(at_least & better).any(axis=1)
-    for number, count in zip(measured, counted, strict=True):
-        shares[number] = float(count / len(points)) if len(points) else None
+    for number, share in zip(measured, front_shares(points), strict=True):
+        shares[number] = None if np.isnan(share) else float(share)
     return shares
 
 
@@ -216,13 +201,12 @@ def _notes(
     ranking: Ranking,
     estimates: Sequence[Mapping[str, Estimate]],
     undefined: NDArray[np.bool_],
-    level: float,
-    seed: int,
+    options: BootstrapOptions,
 ) -> list[str]:
-    resamples = len(undefined)
     n_sure = sum(map(bool, estimates))
     notes = [
-        f"intervals at {100 * level:g} %: {resamples:,} resamples of the images, the same for every model, seed {seed}"
+        f"intervals at {100 * options.level:g} %: {options.resamples:,} resamples of the images, the same for every"
+        f" model, seed {options.seed}"
     ]
     if n_sure > 1:
         notes.append(
@@ -230,11 +214,10 @@ def _notes(
             f" {math.comb(n_sure, 2):,} pairs)"
         )
     if left_out := int(undefined.any(axis=1).sum()):
-        names = [row[ranking.columns.index("model")] for row in ranking.rows]
-        whose = ", ".join(name for number, name in enumerate(names) if undefined[:, number].any())
+        whose = ", ".join(m.model for number, m in enumerate(ranking.models) if undefined[:, number].any())
         notes.append(f"{left_out:,} resamples left out of scores and ranks: a figure of {whose} is not defined in them")
     if n_sure < len(estimates):
-        sources = {row[ranking.columns.index("source")] for row in ranking.rows} - {MEASURED}
+        sources = {model.source for model in ranking.models} - {MEASURED}
         notes.append(
             f"{len(estimates) - n_sure} rows of {', '.join(sorted(sources))} have no samples in this store:"
             " no intervals, and no groups"

@@ -1,35 +1,61 @@
-"""Pareto fronts: the models that no other of the same source beats."""
+"""Pareto fronts: the models that no other of the same source beats.
+
+A model beats another where it is at least as good in every dimension of the front and better in one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qubastore.metrics.dimensions import Dimension
+from qubastore.ranking.result import RankedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
-def pareto_front(
-    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], front: Sequence[Dimension]
-) -> list[tuple[Any, ...]]:
-    """The rows that no other of the same source beats; models without a value in one of the dimensions are on none."""
-    source = columns.index("source")
-    signs = [(columns.index(d.name), 1 if d.better == "up" else -1) for d in front]
+def pareto_front(models: Sequence[RankedModel], front: Sequence[Dimension]) -> tuple[RankedModel, ...]:
+    """The models that are on the front; those without a value in one of its dimensions are not."""
+    signs = [(d.name, 1 if d.better == "up" else -1) for d in front]
     points = [
-        (row, [sign * row[index] for index, sign in signs])
-        for row in rows
-        if all(row[index] is not None for index, _ in signs)
+        (model, [sign * value for name, sign in signs if (value := model.values[name]) is not None])
+        for model in models
+        if all(model.values[name] is not None for name, _ in signs)
     ]
-    return [
-        row
-        for row, mine in points
+    return tuple(
+        model
+        for model, mine in points
         if not any(
-            other[source] == row[source] and theirs != mine and all(x >= y for x, y in zip(theirs, mine, strict=True))
+            other.source == model.source and theirs != mine and all(x >= y for x, y in zip(theirs, mine, strict=True))
             for other, theirs in points
         )
-    ]
+    )
 
 
-def front_note(kept: Sequence[Any], rows: Sequence[Any], front: Sequence[Dimension]) -> str:
-    """How many of the rows of a ranking are on a Pareto front."""
+def front_shares(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In what share of resamples each model is on the front.
+
+    Args:
+        points: (n_resamples, n_models, n_dimensions) float64, up is better in each; a resample in which some figure is
+            not defined (NaN) puts nobody on the front, and does not count.
+
+    Returns:
+        (n_models,) float64, 0 to 1; NaN where no resample counts.
+    """
+    import numpy as np
+
+    points = points[~np.isnan(points).any(axis=(1, 2))]
+    counted = np.zeros(points.shape[1])
+    for point in points:
+        at_least = (point[None] >= point[:, None]).all(axis=2)
+        better = (point[None] > point[:, None]).any(axis=2)
+        counted += ~(at_least & better).any(axis=1)
+    return counted / len(points) if len(points) else np.full(points.shape[1], np.nan)
+
+
+def front_note(kept: Sequence[RankedModel], models: Sequence[RankedModel], front: Sequence[Dimension]) -> str:
+    """How many of the models of a ranking are on a Pareto front."""
     named = ", ".join(dimension.name for dimension in front)
-    return f"{len(kept)} of {len(rows)} models are on the Pareto front of {named}"
+    return f"{len(kept)} of {len(models)} models are on the Pareto front of {named}"

@@ -1,6 +1,10 @@
-"""The pool of a ranking: which rows of the view `rankable` are looked at."""
+"""The pool of a ranking: the rows of the view `rankable` that are looked at, as a temporary table."""
 
 from __future__ import annotations
+
+import itertools
+from types import TracebackType
+from typing import Any
 
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.attachments.gather import GATHERED, gather
@@ -8,57 +12,86 @@ from qubastore.errors import QueryError, UsageError, check_name
 from qubastore.lake import sandbox
 from qubastore.lake.ducklake import quote
 from qubastore.lake.snapshot import Snapshot
-from qubastore.ranking.notes import WITH_FAULTS
-from qubastore.ranking.request import ORIGINS
+from qubastore.ranking.request import ORIGINS, PoolRequest
+
+_numbers = itertools.count(1)
 
 
-def choose_pool(
-    store: AttachedDatabase, where: str | None, suite: str, source: str = "auto", *, without_known_faults: bool = False
-) -> None:
-    """Make the temporary table `rankable_pool` of the rows of `rankable` that meet a condition.
+class Pool:
+    """The rows of a pool. Use it as a context manager: its tables live as long as the block.
 
     Args:
         store: An open store.
-        where: SQL condition over `rankable`; it sees figures as they were published.
-        suite: A suite that there is.
-        source: As in `rank`.
-        without_known_faults: Whether figures with a known fault are null; the table `WITH_FAULTS` then has them.
+        request: Which models.
+
+    Attributes:
+        table: Name of the table of the rows, with the columns of `rankable`.
+        with_faults: Name of the same with the figures that have a known fault; `table` where none was left out.
 
     Raises:
         UsageError: on an unknown suite or source.
         QueryError: on a condition that DuckDB refuses.
         StoreError: where an attachment cannot be read.
     """
-    names = source.split(",")
-    if len(names) > 1 and {"auto", "all"} & {*names}:
-        raise UsageError(f"--source {source}: auto and all stand alone", hint="--source all, or sources by name")
-    gather(store, source)
-    with Snapshot(store, ["rankable", "suites"], replaced=GATHERED) as copy:
-        suites = copy.rows("select suite from suites union select suite from rankable order by suite")
-        check_name("suite", suite, [row[0] for row in suites])
-        found = copy.rows("select distinct source from rankable where origin = 'published'")
-        sources = [row[0] for row in found] + [each.name for each in store.attachments]
-        copy.keep("rankable_rows", "from rankable")
-    for name in names:
-        check_name("source", name, ("auto", "all", *ORIGINS, *sorted(sources)))
-    if where is not None:
-        check_condition(store, where)
-    condition = f"({where}\n)" if where else "true"
-    try:
-        # A condition may ask other views too, so it is asked of the store.
-        query = f"from memory.main.rankable_rows as rankable where {condition}"
-        store.execute(
-            f"create or replace temp table {WITH_FAULTS if without_known_faults else 'rankable_pool'} as {query}"
-        )
-    except QueryError as error:
-        if where is None:
-            raise
-        raise QueryError(
-            f"--where {where!r}: {error.what.splitlines()[0]}", hint="qubastore show views rankable, for its columns"
-        ) from None
-    if without_known_faults:
-        faultless = f"from without_known_faults(pool := '{WITH_FAULTS}')"
-        store.execute(f"create or replace temp table rankable_pool as {faultless}")
+
+    def __init__(self, store: AttachedDatabase, request: PoolRequest) -> None:
+        self.store, self.request = store, request
+        number = next(_numbers)
+        self.table = self.with_faults = f"ranking_pool_{number}"
+        if request.without_known_faults:
+            self.with_faults = f"ranking_pool_{number}_with_faults"
+
+    def __enter__(self) -> Pool:
+        request, store = self.request, self.store
+        self._look()
+        if request.where is not None:
+            check_condition(store, request.where)
+        condition = f"({request.where}\n)" if request.where else "true"
+        try:
+            # A condition may ask other views too, so it is asked of the store.
+            query = f"from memory.main.rankable_rows as rankable where {condition}"
+            store.execute(f"create temp table {self.with_faults} as {query}")
+        except QueryError as error:
+            if request.where is None:
+                raise
+            raise QueryError(
+                f"--where {request.where!r}: {error.what.splitlines()[0]}",
+                hint="qubastore show views rankable, for its columns",
+            ) from None
+        if request.without_known_faults:
+            faultless = f"from without_known_faults(pool := {quote(self.with_faults)})"
+            store.execute(f"create temp table {self.table} as {faultless}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for table in {self.table, self.with_faults}:
+            self.store.execute(f"drop table if exists temp.{table}")
+
+    def _look(self) -> None:
+        """Copy the view `rankable`, with what attachments give, and see that suite and source are there."""
+        names = self.request.source.split(",")
+        if len(names) > 1 and {"auto", "all"} & {*names}:
+            raise UsageError(
+                f"--source {self.request.source}: auto and all stand alone", hint="--source all, or sources by name"
+            )
+        gather(self.store, self.request.source)
+        with Snapshot(self.store, ["rankable", "suites"], replaced=GATHERED) as copy:
+            suites = copy.rows("select suite from suites union select suite from rankable order by suite")
+            check_name("suite", self.request.suite, [row[0] for row in suites])
+            found = copy.rows("select distinct source from rankable where origin = 'published'")
+            sources = [row[0] for row in found] + [each.name for each in self.store.attachments]
+            copy.keep("rankable_rows", "from rankable")
+        for name in names:
+            check_name("source", name, ("auto", "all", *ORIGINS, *sorted(sources)))
+
+    def rows(self, query: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """The answer to a query over the pool, which is called `pool` there."""
+        return self.store.rows(f"with pool as (from temp.{self.table}) {query}", parameters or [])
+
+    def records(self, query: str) -> list[dict[str, Any]]:
+        """The same as rows by column."""
+        answer = self.store.sql(f"with pool as (from temp.{self.table}) {query}")
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
 
 
 def of_source(source: str) -> str:
@@ -70,7 +103,7 @@ def of_source(source: str) -> str:
 
 
 def check_condition(store: AttachedDatabase, where: str) -> None:
-    """Refuse what is no single condition, and what reads more than the store: the text goes into a query.
+    """Refuse what is not a single condition, and what reads more than the store: the text goes into a query.
 
     Raises:
         QueryError: naming what DuckDB found.

@@ -4,15 +4,102 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from qubastore.errors import UsageError
-from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS, named_dimensions
+from qubastore.errors import UsageError, check_name
+from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
+from qubastore.metrics.suites import QUBA, has_study_constants
 
 ORIGINS = ("measured", "published", "attached")
 """Kinds of sources; `auto` takes the first that has models to rank."""
 
-
 NORMALIZATIONS = ("auto", "published", "store")
+
+
+@dataclass(frozen=True)
+class PoolRequest:
+    """Which models are looked at.
+
+    Attributes:
+        suite: Name of the suite.
+        source: `measured`, `published`, `attached`, the name of a source, several of these with commas, `all`, or
+            `auto`: measured where a measured model will do, else published, else attached.
+        where: SQL condition over the columns of the view `rankable`, to choose the models.
+        without_known_faults: Leave out published figures that are known or likely to be wrong, as if they were not
+            there (`where` still sees them); figures that another procedure gave stay.
+    """
+
+    suite: str = QUBA.name
+    source: str = "auto"
+    where: str | None = None
+    without_known_faults: bool = False
+
+
+@dataclass(frozen=True)
+class RankRequest:
+    """A ranking to be made.
+
+    Attributes:
+        weights: Name (dimension, alias or group) -> factor that multiplies the default weight; 0 drops a dimension and
+            the need for it. Factors of overlapping names multiply.
+        suite: As in `PoolRequest`.
+        source: As in `PoolRequest`; `auto` takes the first kind that has a model that can be ranked.
+        normalize: `published` (constants of the study), `store` (trimmed mean and population std of what is ranked,
+            published sources apart), or `auto`: published for the suites of the study, else store.
+        partial: Rank models on the dimensions that they have.
+        where: As in `PoolRequest`.
+        dimensions: Names; where given, every other dimension weighs 0.
+        without_known_faults: As in `PoolRequest`.
+        pareto: Dimensions; where given, keep only models that no other of the same source beats in all of them: none is
+            at least as good in each and better in one. Ranks stay those of the whole ranking.
+        top: Keep only the first models.
+
+    Raises:
+        UsageError: on an unknown name, a factor that is negative or no number, no positive weight at all, or constants
+            of the study for another suite.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    suite: str = QUBA.name
+    source: str = "auto"
+    normalize: str = "auto"
+    partial: bool = False
+    where: str | None = None
+    dimensions: Sequence[str] = ()
+    without_known_faults: bool = False
+    pareto: Sequence[str] = ()
+    top: int | None = None
+
+    def __post_init__(self) -> None:
+        final_weights(self.weights, self.dimensions)
+        named_dimensions(self.pareto)
+        check_name("normalisation", self.normalize, NORMALIZATIONS)
+        if self.normalize == "published" and not has_study_constants(self.suite):
+            raise UsageError(
+                f"the published constants belong to the suite {QUBA.name}",
+                found=f"suite {self.suite}",
+                hint="--normalize store",
+            )
+
+    @property
+    def pool(self) -> PoolRequest:
+        """Which models are looked at."""
+        return PoolRequest(self.suite, self.source, self.where, self.without_known_faults)
+
+    @property
+    def final_weights(self) -> dict[str, float]:
+        """Dimension -> final weight."""
+        return final_weights(self.weights, self.dimensions)
+
+    @property
+    def front(self) -> list[Dimension]:
+        """The dimensions of the Pareto front."""
+        return named_dimensions(self.pareto)
+
+    @property
+    def has_study_constants(self) -> bool:
+        """Whether the constants of the study normalise the scores."""
+        return self.normalize == "published" or (self.normalize == "auto" and has_study_constants(self.suite))
 
 
 def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dict[str, float]:
@@ -43,3 +130,8 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
     if not any(weights.values()):
         raise UsageError("all weights are zero", expected="at least one dimension with a weight above 0")
     return weights
+
+
+def needed_dimensions(weights: Mapping[str, float]) -> list[Dimension]:
+    """The dimensions that have a weight."""
+    return [d for d in DIMENSIONS if weights[d.name] > 0]

@@ -19,23 +19,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qubastore.errors import UsageError
 from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.answers import Answer, Without, answers_of, kept, of_shares
 from qubastore.ranking.image_sets import ImageSets
 from qubastore.runs.vectors import kept_logits
-from qubastore.statistics.bootstrap import RESAMPLES, Draws, resample, shares
+from qubastore.statistics.bootstrap import Draws, resample, shares
 from qubastore.statistics.class_logits import class_logits
 from qubastore.statistics.crossed import Crossed, Multipliers, jackknife
-from qubastore.statistics.estimates import LEVEL, Difference, Estimate, p_value
+from qubastore.statistics.estimates import Estimate
+from qubastore.statistics.options import BootstrapOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-__all__ = ["LEVEL", "Answer", "Difference", "Estimate", "Resampler", "p_value"]
 
 
 class Resampler:
@@ -44,20 +41,14 @@ class Resampler:
     Args:
         store: An open store.
         suite: Name of the suite.
-        resamples: How many, at least 2.
-        seed: Of the draws, 0 or more.
-
-    Raises:
-        UsageError: on numbers that cannot be.
+        options: Resamples and seed.
     """
 
-    def __init__(self, store: Database, suite: str, resamples: int = RESAMPLES, seed: int = 0) -> None:
-        if resamples < 2 or seed < 0:
-            raise UsageError(f"{resamples} resamples with seed {seed}", expected="at least 2, and a seed from 0 up")
-        self._store, self._suite, self._resamples = store, suite, resamples
+    def __init__(self, store: Database, suite: str, options: BootstrapOptions) -> None:
+        self._store, self._suite, self._resamples = store, suite, options.resamples
         self._known: dict[str, tuple[dict[str, float], list[Answer]]] | None = None
-        self._sets = ImageSets(store, resamples, seed)
-        self._multipliers = Multipliers(resamples, seed)
+        self._sets = ImageSets(store, options.resamples, options.seed)
+        self._multipliers = Multipliers(options.resamples, options.seed)
         self.images = self._sets.images
 
     def answers(self, model_id: str) -> list[Answer]:

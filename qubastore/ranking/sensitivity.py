@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.errors import UsageError
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.explain import not_ranked
-from qubastore.ranking.rank import Ranking, contributions, rank
+from qubastore.ranking.rank import rank_with_contributions
+from qubastore.ranking.request import RankRequest
+from qubastore.ranking.result import Ranking
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_DEFAULTS = RankRequest()
 
 DRAWS = 1_000
 
@@ -74,17 +77,14 @@ class Standing:
     high: float
 
 
-def flips(
-    store: AttachedDatabase, a: str, b: str, weights: Mapping[str, float] | None = None, **options: Any
-) -> tuple[Ranking, list[Flip]]:
+def flips(store: AttachedDatabase, a: str, b: str, request: RankRequest = _DEFAULTS) -> tuple[Ranking, list[Flip]]:
     """The smallest change of each single weight that makes `b` overtake `a`.
 
     Args:
         store: An open store.
         a: The model that is above.
         b: The model that is to overtake it.
-        weights: As in `ranking.rank`.
-        options: As in `ranking.rank`; not `partial`, where models are divided by different weights.
+        request: The ranking; not `partial`, where models are divided by different weights.
 
     Returns:
         The ranking, and one row per dimension with a weight: what needs the smallest change first, relative to the
@@ -93,13 +93,14 @@ def flips(
     Raises:
         UsageError: where a model is not in the ranking, or `b` is above `a` already.
     """
-    if options.get("partial"):
+    if request.partial:
         raise UsageError(
             "--partial divides models by different weights, so there is no one change", hint="leave it out"
         )
-    ranking, names, sources, scores = _scores(store, weights, options)
+    ranking, scores = _scores(store, request)
+    names = [model.model for model in ranking.models]
     first, second = (_named(name, names) for name in (a, b))
-    if sources[first] != sources[second]:
+    if ranking.models[first].source != ranking.models[second].source:
         raise UsageError(f"{a} and {b} are of different sources, and never in one ranking", hint="--source measured")
     w = _vector(ranking.weights)
     apart = scores[first] - scores[second]
@@ -135,12 +136,11 @@ def _change(flip: Flip) -> tuple[bool, float, str]:
 
 def sensitivity(
     store: AttachedDatabase,
-    weights: Mapping[str, float] | None = None,
+    request: RankRequest = _DEFAULTS,
     *,
     draws: int = DRAWS,
     concentration: float = CONCENTRATION,
     seed: int = 0,
-    **options: Any,
 ) -> tuple[Ranking, list[Standing]]:
     """How often each model is first, in the top 5 and in the top 10, over weights drawn around the chosen ones.
 
@@ -149,11 +149,10 @@ def sensitivity(
 
     Args:
         store: An open store.
-        weights: As in `ranking.rank`.
+        request: The ranking; not `partial`.
         draws: How many.
         concentration: Above 0.
         seed: Of the draws.
-        options: As in `ranking.rank`; not `partial`.
 
     Returns:
         The ranking, and one row per model in its order.
@@ -163,11 +162,12 @@ def sensitivity(
     """
     import numpy as np
 
-    if options.get("partial"):
+    if request.partial:
         raise UsageError("--partial leaves out dimensions, so weights cannot be drawn for all models alike")
     if not (concentration > 0 and np.isfinite(concentration)):
         raise UsageError(f"the concentration is {concentration}", expected="a number above 0")
-    ranking, names, sources, scores = _scores(store, weights, options)
+    ranking, scores = _scores(store, request)
+    sources = [model.source for model in ranking.models]
     w = _vector(ranking.weights)
     used = w > 0
     drawn = np.random.default_rng(seed).dirichlet(concentration * w[used] / w.sum(), draws)
@@ -177,19 +177,18 @@ def sensitivity(
         mine = np.array([each == source for each in sources])
         places[:, mine] = ranks(quba[:, mine])
     low, high = np.quantile(places, [0.05, 0.95], axis=0, method="nearest")
-    position = {name: index for index, name in enumerate(ranking.columns)}
     standings = [
         Standing(
-            names[n],
-            sources[n],
-            ranking.rows[n][position["rank"]],
+            model.model,
+            model.source,
+            model.rank,
             float((places[:, n] == 1).mean()),
             float((places[:, n] <= 5).mean()),
             float((places[:, n] <= 10).mean()),
             float(low[n]),
             float(high[n]),
         )
-        for n in range(len(names))
+        for n, model in enumerate(ranking.models)
     ]
     return ranking, standings
 
@@ -202,22 +201,18 @@ def ranks(quba: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.stack([np.searchsorted(row, -mine, side="left") for row, mine in zip(ordered, quba, strict=True)]) + 1
 
 
-def _scores(
-    store: AttachedDatabase, weights: Mapping[str, float] | None, options: Mapping[str, Any]
-) -> tuple[Ranking, list[str], list[str], NDArray[np.float64]]:
-    """A ranking with its models in order, their sources, and (models, 9) standardised values, up is better."""
+def _scores(store: AttachedDatabase, request: RankRequest) -> tuple[Ranking, NDArray[np.float64]]:
+    """A ranking, and (models, 9) standardised values in its order, up is better; 0 without a weight."""
     import numpy as np
 
-    ranking = rank(store, weights, **options)
-    position = {name: index for index, name in enumerate(ranking.columns)}
-    names = [row[position["model"]] for row in ranking.rows]
-    sources = [row[position["source"]] for row in ranking.rows]
+    ranking, contributions = rank_with_contributions(store, request)
     order = {dimension.name: number for number, dimension in enumerate(DIMENSIONS)}
-    places = {key: number for number, key in enumerate(zip(names, sources, strict=True))}
-    scores = np.zeros((len(names), len(DIMENSIONS)))
-    for model, source, dimension, *_, score in contributions(store, ranking, **options):
-        scores[places[model, source], order[dimension]] = score
-    return ranking, names, sources, scores
+    places = {(model.model, model.source): number for number, model in enumerate(ranking.models)}
+    scores = np.zeros((len(ranking.models), len(DIMENSIONS)))
+    for each in contributions:
+        if (place := places.get((each.model, each.source))) is not None:
+            scores[place, order[each.dimension]] = each.score
+    return ranking, scores
 
 
 def _vector(weights: Mapping[str, float]) -> NDArray[np.float64]:

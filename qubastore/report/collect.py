@@ -10,14 +10,17 @@ from typing import Any
 
 from qubastore.analysis.coverage import collapsed, dimension_states
 from qubastore.errors import UsageError, did_you_mean
+from qubastore.lake.database import Database
 from qubastore.lake.ducklake import quote
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import PROTOCOL, difference_causes, differences_of, known_faults
 from qubastore.metrics.suites import BUILT_IN, QUBA, has_study_constants
 from qubastore.published import SOURCE
-from qubastore.ranking.pool import choose_pool
+from qubastore.ranking.pool import Pool
+from qubastore.ranking.request import PoolRequest
 from qubastore.ranking.resampling import Resampler
 from qubastore.runs.lookup import named_model
+from qubastore.statistics.options import BootstrapOptions
 from qubastore.store import Store
 from qubastore.version import __version__
 
@@ -91,7 +94,7 @@ def collect(
     resamples: int = RESAMPLES,
     seed: int = 0,
     without_known_faults: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Json:
     """Everything that the page shows, as JSON can hold it.
 
@@ -104,14 +107,14 @@ def collect(
         seed: Of the resamples.
         without_known_faults: Whether the page opens without published figures that are known or likely to be wrong;
             they are in it all the same, for its switch.
-        progress: Told of each model before it is resampled.
+        log: Told of each model before it is resampled.
 
     Raises:
         UsageError: on an unknown suite or model, or where nothing is left.
         QueryError: on a condition that DuckDB refuses.
     """
-    choose_pool(store, where, suite, "all")
-    rows = _rows(store, suite)
+    with Pool(store, PoolRequest(suite, "all", where)) as pool:
+        rows = _rows(pool)
     if models:
         check_models(models, [row["model"] for row in rows], suite)
         rows = [row for row in rows if row["model"] in models]
@@ -121,10 +124,10 @@ def collect(
         raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
     measured = [row["model"] for row in rows if row["source"] == "measured"]
     if measured and resamples:
-        resampler = Resampler(store, suite, resamples, seed)
+        resampler = Resampler(store, suite, BootstrapOptions(resamples, seed=seed))
         for row in rows:
             if row["source"] == "measured":
-                progress(row["model"])
+                log(row["model"])
                 row["resamples"] = _packed(resampler, named_model(store, row["model"])[1])
     return {
         "version": __version__,
@@ -189,19 +192,19 @@ def only_models(where: str | None, models: Sequence[str]) -> str:
     return f"({where}\n) and {named}" if where else named
 
 
-def _rows(store: Store, suite: str) -> list[Json]:
+def _rows(pool: Pool) -> list[Json]:
     columns = ", ".join(f"pool.{d.column}::double as {d.name}" for d in DIMENSIONS)
     found = _records(
-        store,
+        pool.store,
         f"""
         select pool.model, pool.source, pool.origin, pool.label, pool.architecture, pool.pretraining, pool.paradigm,
             studied.paper, {columns}
-        from rankable_pool as pool
+        from temp.{pool.table} as pool
         left join published_models as studied on studied.model = pool.model and studied.source = pool.source
         where pool.suite = ?
         order by pool.source, pool.model
         """,
-        [suite],
+        [pool.request.suite],
     )
     rows = []
     for row in found:
@@ -254,6 +257,6 @@ def _details(store: Store, suite: str, measured: Sequence[str]) -> dict[str, Jso
     return details
 
 
-def _records(store: Store, query: str, parameters: list[Any]) -> list[Json]:
+def _records(store: Database, query: str, parameters: list[Any]) -> list[Json]:
     answer = store.sql(query, parameters)
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]

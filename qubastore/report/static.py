@@ -13,7 +13,9 @@ from qubastore.analysis.correlations import correlations
 from qubastore.errors import StoreError, UsageError
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.suites import QUBA
-from qubastore.ranking.rank import Ranking, rank
+from qubastore.ranking.rank import rank
+from qubastore.ranking.request import PoolRequest, RankRequest
+from qubastore.ranking.result import Ranking
 from qubastore.report.collect import check_models, only_models
 from qubastore.store import Store
 
@@ -72,16 +74,15 @@ def write_static(
         )
         where = only_models(where, models)
     ranking = _ranked(store, suite, where, without_known_faults=without_known_faults)
-    at = {name: number for number, name in enumerate(ranking.columns)}
-    names = [row[at["model"]] for row in ranking.rows if row[at["source"]] == "measured"][:MAX_RELIABILITY]
+    names = [model.model for model in ranking.models if model.source == "measured"][:MAX_RELIABILITY]
     figures: dict[str, Figure] = {}
     # Names are text: a dollar sign in one begins no formula.
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "qubastore", "font.size": 9, "text.parse_math": False}
     ):
         figures["ranking"] = _ranking_figure(ranking)
-        figures["scatter"] = _scatter(store, ranking)
-        if len(ranking.rows) >= 3:
+        figures["scatter"] = _scatter(store, ranking, suite)
+        if len(ranking.models) >= 3:
             figures["correlations"] = _heat_map(store, where, suite, without_known_faults=without_known_faults)
         if bins := _reliability_bins(store, names, suite):
             figures["reliability"] = _reliability(bins)
@@ -107,9 +108,10 @@ def _ranked(store: Store, suite: str, where: str | None, *, without_known_faults
         UsageError: where nothing can be ranked either way.
     """
     try:
-        return rank(store, suite=suite, where=where, without_known_faults=without_known_faults)
+        return rank(store, RankRequest(suite=suite, where=where, without_known_faults=without_known_faults))
     except UsageError:
-        found = rank(store, suite=suite, where=where, without_known_faults=without_known_faults, partial=True)
+        request = RankRequest(suite=suite, where=where, without_known_faults=without_known_faults, partial=True)
+        found = rank(store, request)
     note = "no model has every dimension: each is ranked on those that it has, as with rank --partial"
     return replace(found, notes=[note, *found.notes])
 
@@ -150,19 +152,18 @@ def _table(
     ranking: Ranking, bold: Callable[[str], str], plain: Callable[[str], str], arrows: tuple[str, str]
 ) -> list[list[str]]:
     """Heading and rows as texts: rank, model, QUBA, and the dimensions that some model has."""
-    at = {name: number for number, name in enumerate(ranking.columns)}
-    shown = [d for d in DIMENSIONS if any(row[at[d.name]] is not None for row in ranking.rows)]
+    shown = [d for d in DIMENSIONS if any(model.values[d.name] is not None for model in ranking.models)]
     best = {
         d.name: (max if d.better == "up" else min)(
-            row[at[d.name]] for row in ranking.rows if row[at[d.name]] is not None
+            value for model in ranking.models if (value := model.values[d.name]) is not None
         )
         for d in shown
     }
     lines = [[plain("#"), "model", "QUBA", *(f"{d.title} {arrows[d.better == 'down']}" for d in shown)]]
-    for row in ranking.rows:
-        line = [str(row[at["rank"]]), plain(row[at["model"]]), f"{row[at['quba']]:.3f}"]
+    for model in ranking.models:
+        line = [str(model.rank), plain(model.model), f"{model.quba:.3f}"]
         for dimension in shown:
-            value = row[at[dimension.name]]
+            value = model.values[dimension.name]
             text = "–" if value is None else dimension.shown(value)
             line.append(bold(text) if value is not None and value == best[dimension.name] else text)
         lines.append(line)
@@ -172,12 +173,11 @@ def _table(
 def _ranking_figure(ranking: Ranking) -> Figure:
     from matplotlib.figure import Figure
 
-    at = {name: number for number, name in enumerate(ranking.columns)}
-    rows = ranking.rows[:SHOWN]
-    figure = Figure(figsize=(5.5, 0.8 + 0.19 * len(rows)), layout="constrained")
+    models = ranking.models[:SHOWN]
+    figure = Figure(figsize=(5.5, 0.8 + 0.19 * len(models)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(range(len(rows)), [row[at["quba"]] for row in rows], color=COLOURS[0])
-    axes.set_yticks(range(len(rows)), [f"{row[at['model']]}  {row[at['rank']]}" for row in rows])
+    axes.barh(range(len(models)), [model.quba for model in models], color=COLOURS[0])
+    axes.set_yticks(range(len(models)), [f"{model.model}  {model.rank}" for model in models])
     axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.6)
@@ -186,22 +186,22 @@ def _ranking_figure(ranking: Ranking) -> Figure:
     return figure
 
 
-def _scatter(store: Store, ranking: Ranking) -> Figure:
+def _scatter(store: Store, ranking: Ranking, suite: str) -> Figure:
     """QUBA against parameters, coloured by architecture."""
     from matplotlib.figure import Figure
 
-    at = {name: number for number, name in enumerate(ranking.columns)}
-    kinds = {
-        (model, source): architecture or "not known"
-        for model, source, architecture in store.rows("select model, source, architecture from rankable_pool")
-    }
+    query = "select model, source, architecture from rankable where suite = ?"
+    kinds = {(model, source): architecture or "not known" for model, source, architecture in store.rows(query, [suite])}
     figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    rows = [row for row in ranking.rows if row[at["parameters"]]]
-    of_row = [kinds.get((row[at["model"]], row[at["source"]]), "not known") for row in rows]
-    for number, kind in enumerate(sorted(set(of_row))):
-        mine = [row for row, other in zip(rows, of_row, strict=True) if other == kind]
-        x, y = [row[at["parameters"]] for row in mine], [row[at["quba"]] for row in mine]
+    points = [
+        (kinds.get((model.model, model.source), "not known"), model.values["parameters"], model.quba)
+        for model in ranking.models
+        if model.values["parameters"]
+    ]
+    for number, kind in enumerate(sorted({kind for kind, *_ in points})):
+        mine = [point[1:] for point in points if point[0] == kind]
+        x, y = zip(*mine, strict=True)
         marker = "os^Dvp*"[number % 7]
         axes.scatter(x, y, s=16, marker=marker, color=COLOURS[number % len(COLOURS)], alpha=0.8, label=kind)
     axes.set_xscale("log")
@@ -209,7 +209,7 @@ def _scatter(store: Store, ranking: Ranking) -> Figure:
     axes.set_xlabel("parameters (millions)")
     axes.set_ylabel("QUBA")
     axes.grid(alpha=0.25)
-    if rows:
+    if points:
         axes.legend(frameon=False)
     return figure
 
@@ -219,7 +219,7 @@ def _heat_map(store: Store, where: str | None, suite: str, *, without_known_faul
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    found = correlations(store, where=where, suite=suite, without_known_faults=without_known_faults)
+    found = correlations(store, PoolRequest(suite, where=where, without_known_faults=without_known_faults))
     order = {d.name: number for number, d in enumerate(DIMENSIONS)}
     values = np.full((len(order), len(order)), np.nan)
     for one, other, rho, *_ in found.rows:

@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.statistics.bins import N_BINS
+from qubastore.statistics.options import RESAMPLES
 
 if TYPE_CHECKING:
     from scipy import sparse
-
-
-RESAMPLES = 1000
 
 
 _BLOCK = 64

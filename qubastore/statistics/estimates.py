@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qubastore.statistics.options import LEVEL
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from qubastore.statistics.crossed import Crossed, Spread
-
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from qubastore.errors import UsageError
 from qubastore.lake.rows import insert
 from qubastore.ranking.resampling import Resampler
 from qubastore.statistics.bootstrap import Draws
+from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.tests import holm
 from tests.support.runs import CLASSES, SETS, add_run, dataset_of, made
 
@@ -35,10 +36,10 @@ def named(table):
 
 
 def test_two_models_dimension_by_dimension(store):
-    found = named(of_models(store, "good", "poor", suite="tiny", resamples=60, seed=2))
+    found = named(of_models(store, "good", "poor", suite="tiny", options=BootstrapOptions(resamples=60, seed=2)))
     assert len(found) == 9
     ids = dict(store.rows("select name, model_id from models"))
-    resampler = Resampler(store, "tiny", 60, seed=2)
+    resampler = Resampler(store, "tiny", BootstrapOptions(60, seed=2))
     a, b = (resampler.dimensions(ids[name]) for name in ("good", "poor"))
     raw = []
     for name, row in found.items():
@@ -58,9 +59,11 @@ def test_two_models_dimension_by_dimension(store):
 
 def test_the_difference_of_accuracies_is_that_of_a_plain_loop(store):
     """Paired: each resample draws the same images for both."""
-    found = named(of_models(store, "good", "fair", suite="tiny", resamples=30, seed=5))["accuracy"]
+    found = named(of_models(store, "good", "fair", suite="tiny", options=BootstrapOptions(resamples=30, seed=5)))[
+        "accuracy"
+    ]
     (dataset_id,) = store.rows("select dataset_id from datasets where name = 'pets'")[0]
-    stratum, position = Resampler(store, "tiny", 30, seed=5).images(dataset_id)
+    stratum, position = Resampler(store, "tiny", BootstrapOptions(30, seed=5)).images(dataset_id)
     n = SETS["pets", "clean"][1]
     hits = []
     for name in ("good", "fair"):
@@ -79,22 +82,22 @@ def test_the_difference_of_accuracies_is_that_of_a_plain_loop(store):
 def test_two_runs_and_their_images(store):
     runs = dict(store.rows("select model, run_id from run_details where dataset = 'pets' and condition = 'clean'"))
     pair = named_pair(store, runs["good"][:8], runs["poor"])
-    found = named(of_runs(store, *pair, resamples=20))
+    found = named(of_runs(store, *pair, options=BootstrapOptions(resamples=20)))
     assert set(found) == {"accuracy", "ece", "ace", "calibration_error", "class_balance"}
     for name, row in found.items():
         query = "select value from run_metrics where run_id = ? and metric = ?"
         assert row["a"] == store.rows(query, [runs["good"], name])[0][0]
-    flips = json.loads(run(store, "diff", runs["good"], runs["poor"], "--show", "flips", "--format", "json").stdout)
+    flips = json.loads(run(store, "compare", runs["good"], runs["poor"], "--show", "flips", "--format", "json").stdout)
     good, poor = (made(name, "pets", "clean", 80) for name in ("good", "poor"))
     right = [logits.argmax(axis=1) == labels for logits, labels in (good, poor)]
     assert len(flips) == (right[0] != right[1]).sum()
     assert {row["right"] for row in flips} == {"a", "b"}
-    paths = run(store, "diff", runs["good"], runs["poor"], "--show", "paths").stdout.split()
+    paths = run(store, "compare", runs["good"], runs["poor"], "--show", "paths").stdout.split()
     assert paths == [f"/pets/{row['key']}" for row in flips]
     fgsm = store.rows(
         "select run_id from run_details where model = 'good' and dataset = 'pets' and condition <> 'clean'"
     )
-    found = named(of_runs(store, *named_pair(store, runs["good"], fgsm[0][0]), resamples=20))
+    found = named(of_runs(store, *named_pair(store, runs["good"], fgsm[0][0]), options=BootstrapOptions(resamples=20)))
     assert found["accuracy"]["difference"] > 0
 
 
@@ -111,7 +114,7 @@ def test_published_figures_that_are_contradicted(tmp_path):
         )
         logits, labels = made("poor", "pets", "clean", 80)
         add_run(store, logits, labels, name=name, parameters=round(parameters * 1e6) + 30_000)
-        found = against_published(store, suite="mine", resamples=50)
+        found = against_published(store, suite="mine", options=BootstrapOptions(resamples=50))
         rows = {row[2]: dict(zip(found.columns, row, strict=True)) for row in found.rows}
         assert {row["model"] for row in rows.values()} == {name}
         assert (rows["accuracy"]["published_as"],) in store.rows("select model from zoo where stored_as = ?", [name])
@@ -122,7 +125,7 @@ def test_published_figures_that_are_contradicted(tmp_path):
         # 0.03 million more are within the published figure's last digit.
         assert not rows["parameters"]["contradicts"]
         assert "published figures lie outside" in found.notes[0]
-        done = run(store, "diff", "--against", "published", "--suite", "mine", "--resamples", 20)
+        done = run(store, "compare", "--against", "published", "--suite", "mine", "--resamples", 20)
         line = next(line for line in done.stdout.splitlines() if line.startswith("accuracy"))
         assert line.endswith("contradicted")
         with pytest.raises(UsageError, match="study"):
@@ -136,7 +139,7 @@ def test_published_figures_are_compared_as_the_study_framed_its_images(tmp_path)
             "select stored_as, model from studied_models where study = 'hesse2025' and model = 'ResNet50d-A1'"
         )[0]
         _add_as_measured(store, name, {"pets": "model", "cues": "whole"})
-        found = against_published(store, resamples=5)
+        found = against_published(store, options=BootstrapOptions(resamples=5))
         rows = {row[2]: dict(zip(found.columns, row, strict=True)) for row in found.rows}
         assert {row["published_as"] for row in rows.values()} == {published_as}
         assert {name: row["suite"] for name, row in rows.items() if name in ("accuracy", "shape_bias")} == {
@@ -152,10 +155,10 @@ def test_published_figures_are_compared_as_the_study_framed_its_images(tmp_path)
         assert any(note.startswith("compared in quba-reference") for note in found.notes)
         assert any(note.startswith("1 of these figures from the suite quba") for note in found.notes)
         assert any(f"--model zoo:{published_as} --suite quba-reference" in note for note in found.notes)
-        whole = against_published(store, suite="quba", resamples=5)
+        whole = against_published(store, suite="quba", options=BootstrapOptions(resamples=5))
         assert {row[3] for row in whole.rows} == {"quba"}
         assert not any(note.startswith("compared in") for note in whole.notes)
-        done = run(store, "diff", "--against", "published", "--resamples", 5)
+        done = run(store, "compare", "--against", "published", "--resamples", 5)
         assert any(line.startswith("shape_bias") and line.endswith(OTHER_INPUT) for line in done.stdout.splitlines())
         assert "compared in quba-reference" in done.stdout
 
@@ -164,12 +167,15 @@ def test_a_row_with_the_studys_own_preprocessing_is_marked_for_framing_alone(tmp
     with qubastore.init(tmp_path / "store") as store:
         name = store.rows("select stored_as from studied_models where model = 'AlexNet'")[0][0]
         _add_as_measured(store, name, {"pets": "model", "cues": "model"})
-        found = against_published(store, resamples=5)
+        found = against_published(store, options=BootstrapOptions(resamples=5))
         others = {row[2]: (row[3], row[-1]) for row in found.rows}
         assert others["accuracy"] == others["shape_bias"] == ("quba-reference", None)
         assert not any("data-root" in note for note in found.notes)
         _add_as_measured(store, name, {"cues": "whole"})
-        others = {row[2]: (row[3], row[-1]) for row in against_published(store, suite="quba", resamples=5).rows}
+        others = {
+            row[2]: (row[3], row[-1])
+            for row in against_published(store, suite="quba", options=BootstrapOptions(resamples=5)).rows
+        }
         assert others["accuracy"] == ("quba", None)
         assert others["shape_bias"] == ("quba", OTHER_INPUT)
 
@@ -190,13 +196,13 @@ def _add_as_measured(store, name, framings):
 
 def test_what_cannot_be(store):
     for arguments, message in (
-        (("diff", "good"), "give two models"),
-        (("diff", "good", "good", "--suite", "tiny"), "named twice"),
-        (("diff", "nobody", "no-one"), "neither a measured model nor a run"),
-        (("diff", "good", "goof"), "did you mean"),
-        (("diff", "good", "poor", "--suite", "none"), "did you mean|unknown|suite"),
-        (("diff", "good", "poor", "--suite", "tiny", "--level", "95"), "between 0 and 1"),
-        (("diff", "--against", "published", "--show", "flips"), "figures alone"),
+        (("compare", "good"), "give two models"),
+        (("compare", "good", "good", "--suite", "tiny", "--show", "figures"), "named twice"),
+        (("compare", "nobody", "no-one", "--show", "figures"), "neither a measured model nor a run"),
+        (("compare", "good", "goof", "--show", "figures"), "did you mean"),
+        (("compare", "good", "poor", "--suite", "none", "--show", "figures"), "did you mean|unknown|suite"),
+        (("compare", "good", "poor", "--suite", "tiny", "--level", "95", "--show", "figures"), "between 0 and 1"),
+        (("compare", "--against", "published", "--show", "flips"), "figures alone"),
     ):
         done = run(store, *arguments)
         assert done.exit_code != 0
@@ -204,6 +210,6 @@ def test_what_cannot_be(store):
         import re
 
         assert re.search(message, said), (arguments, said)
-    done = run(store, "diff", "good", "poor", "--suite", "tiny", "--resamples", 20)
+    done = run(store, "compare", "good", "poor", "--show", "figures", "--suite", "tiny", "--resamples", 20)
     assert done.exit_code == 0
     assert "0.8" in done.stdout or "0.9" in done.stdout

@@ -21,6 +21,7 @@ from qubastore.metrics.study_pairs import COMPARISONS, read_pairs
 from qubastore.models.zoo import read_zoo
 from qubastore.ranking.explain import explain
 from qubastore.ranking.rank import rank
+from qubastore.ranking.request import PoolRequest, RankRequest
 from qubastore.statistics.tests import holm
 
 
@@ -53,7 +54,7 @@ def test_correlations_are_scipys(published, table):
 
 
 def test_correlations_of_some(published, table):
-    found = correlations(published, dimensions=["acc", "shape"], where="paradigm = 'a1'")
+    found = correlations(published, PoolRequest(where="paradigm = 'a1'"), dimensions=["acc", "shape"])
     ((one, other, rho, _, n),) = found.rows
     assert (one, other, n) == ("accuracy", "shape_bias", 19)
     values = [column(table, d, lambda row: row["paradigm"] == "a1") for d in DIMENSIONS if d.name in (one, other)]
@@ -64,7 +65,7 @@ def test_a_correlation_needs_models_and_dimensions(published):
     with pytest.raises(UsageError, match="needs two dimensions"):
         correlations(published, dimensions=["acc"])
     with pytest.raises(UsageError, match="1 models are no basis"):
-        correlations(published, where="model = 'AlexNet'")
+        correlations(published, PoolRequest(where="model = 'AlexNet'"))
     with pytest.raises(UsageError, match="did you mean"):
         correlations(published, dimensions=["accurracy", "shape"])
 
@@ -127,7 +128,7 @@ def test_holm():
 
 
 def test_pareto_front_against_all_pairs(published, table):
-    ranking = rank(published, pareto=["accuracy", "calibration_error"])
+    ranking = rank(published, RankRequest(pareto=["accuracy", "calibration_error"]))
     points = {name: (float(row["accuracy"]), -float(row["calibration_error"])) for name, row in table.items()}
     expected = {
         name
@@ -143,8 +144,8 @@ def test_pareto_front_against_all_pairs(published, table):
 
 def test_contributions_sum_up_to_the_score(published, table):
     weights = {"calibration": 2, "size": 0}
-    explanation = explain(published, "ConvNextV2-B-21k", weights)
-    whole = {row[1]: row for row in rank(published, weights).rows}["ConvNextV2-B-21k"]
+    explanation = explain(published, "ConvNextV2-B-21k", RankRequest(weights))
+    whole = {row[1]: row for row in rank(published, RankRequest(weights)).rows}["ConvNextV2-B-21k"]
     assert sum(row[-1] for row in explanation.rows) == pytest.approx(whole[3], abs=1e-12)
     assert (explanation.rank, explanation.quba) == (whole[0], whole[3])
     assert "parameters" not in {row[0] for row in explanation.rows}
@@ -168,7 +169,7 @@ def test_explaining_a_model_that_is_not_ranked(published):
         ["compare", "--by", "architecture", "--source", "published"],
         ["compare", "--groups", "b-cos"],
         ["compare", "--by", "tuning"],
-        ["rank", "--explain", "AlexNet"],
+        ["explain", "AlexNet"],
         ["rank", "--pareto", "acc,size"],
     ],
     ids=" ".join,

@@ -25,6 +25,8 @@ from qubastore.hashing import checksum
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.rank import rank
+from qubastore.ranking.request import RankRequest
+from qubastore.statistics.options import BootstrapOptions
 from tests.support.runs import CLASSES, SETS, add_run, dataset_of, made, pretend_schema
 
 NAMES = [d.name for d in DIMENSIONS]
@@ -39,7 +41,7 @@ net_b.in22k,89.786,10.214,98.992,1.008,"1,014.45",560,1.000,bicubic
 
 def figures(store, source, suite="tiny"):
     """Model -> its nine figures, in a source."""
-    ranking = rank(store, suite=suite, source=source, partial=True)
+    ranking = rank(store, RankRequest(suite=suite, source=source, partial=True))
     at = {name: ranking.columns.index(name) for name in ("model", *NAMES)}
     return {row[at["model"]]: [row[at[name]] for name in NAMES] for row in ranking.rows}
 
@@ -128,7 +130,7 @@ def test_sources_are_chosen_by_kind_and_by_name(tiny_suite, exported, store):
     attach(store, str(exported), "labs_export")
 
     def sources(source):
-        ranking = rank(store, suite="tiny", source=source)
+        ranking = rank(store, RankRequest(suite="tiny", source=source))
         return {row[ranking.columns.index("source")] for row in ranking.rows}
 
     assert sources("auto") == sources("measured") == {"measured"}
@@ -137,7 +139,7 @@ def test_sources_are_chosen_by_kind_and_by_name(tiny_suite, exported, store):
     assert sources("measured,lab") == {"measured", "lab"}
     assert sources("all") == {"measured", "lab", "labs_export"}
     with pytest.raises(UsageError, match=r"unknown source 'lob'(.|\n)*did you mean lab"):
-        rank(store, suite="tiny", source="measured,lob")
+        rank(store, RankRequest(suite="tiny", source="measured,lob"))
     call = "from quba_ranking(map {}, suite_name := 'tiny', source_name := 'lab,measured')"
     assert store.rows(f"select count(*) {call}") == [(5,)]
     with pytest.raises(QueryError, match="unknown source: lob"):
@@ -146,7 +148,7 @@ def test_sources_are_chosen_by_kind_and_by_name(tiny_suite, exported, store):
 
 def test_auto_takes_attached_models_where_there_are_no_others(tiny_suite, store):
     attach(store, str(tiny_suite.path), "lab")
-    assert {row[2] for row in rank(store, suite="tiny").rows} == {"lab"}
+    assert {row[2] for row in rank(store, RankRequest(suite="tiny")).rows} == {"lab"}
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
 
 
@@ -154,7 +156,7 @@ def test_one_yardstick_for_what_was_measured_alike(tiny_suite, store):
     """Trimmed mean and std over one's own and the attached models together, here by a plain loop."""
     own_models(store)
     attach(store, str(tiny_suite.path), "lab")
-    ranking = rank(store, suite="tiny", source="measured,lab", normalize="store")
+    ranking = rank(store, RankRequest(suite="tiny", source="measured,lab", normalize="store"))
     assert "over the 5 lab and measured models ranked" in ranking.notes[0]
     at = {name: ranking.columns.index(name) for name in ("model", "quba", *NAMES)}
     total = sum(float(d.default_weight) for d in DIMENSIONS)
@@ -172,7 +174,7 @@ def test_one_yardstick_for_what_was_measured_alike(tiny_suite, store):
 def test_attached_rows_have_no_intervals_and_the_table_says_so(tiny_suite, store):
     own_models(store)
     attach(store, str(tiny_suite.path), "lab")
-    ranking, placed = rank_intervals(store, {}, suite="tiny", source="all", resamples=20)
+    ranking, placed = rank_intervals(store, RankRequest(suite="tiny", source="all"), BootstrapOptions(resamples=20))
     assert {each.source for each in placed if each.quba_interval is None} == {"lab"}
     assert any("3 rows of lab have no samples in this store" in note for note in ranking.notes)
 
@@ -184,11 +186,11 @@ def test_a_suite_with_other_roles_is_another_suite(tiny_suite, store):
     for name in ("a", "b"):
         add_run(store, logits, labels, name=name, data=dataset_of(labels, CLASSES, "pets"))
     attach(store, str(tiny_suite.path), "lab")
-    ranking = rank(store, suite="tiny", source="all", partial=True)
+    ranking = rank(store, RankRequest(suite="tiny", source="all", partial=True))
     assert {row[1] for row in ranking.rows} == {"a", "b"}
     assert "lab is left out of suite tiny: its roles are other ones than in this store" in ranking.notes
     with pytest.raises(UsageError, match="lab is left out of suite tiny"):
-        rank(store, suite="tiny", source="lab", partial=True)
+        rank(store, RankRequest(suite="tiny", source="lab", partial=True))
 
 
 def test_other_images_are_told(tiny_suite, store):
@@ -196,7 +198,7 @@ def test_other_images_are_told(tiny_suite, store):
     data = dataset_of(labels[::-1], CLASSES, "pets")
     add_run(store, logits, labels[::-1], data=data)
     attach(store, str(tiny_suite.path), "lab")
-    notes = rank(store, suite="tiny", source="lab").notes
+    notes = rank(store, RankRequest(suite="tiny", source="lab")).notes
     assert "lab measured other images of pets than this store has" in notes
 
 
@@ -205,7 +207,7 @@ def test_figures_of_another_definition_are_left_out(tiny_suite, store, tmp_path)
     with qubastore.open(tmp_path / "other", read_only=False) as other:
         other.write(lambda c: c.execute("update run_metrics set metric_version = 99 where metric = 'class_balance'"))
     attach(store, str(tmp_path / "other"), "lab")
-    ranking = rank(store, suite="tiny", source="lab", partial=True)
+    ranking = rank(store, RankRequest(suite="tiny", source="lab", partial=True))
     assert "lab was computed by another release: left out are class_balance" in ranking.notes
     assert all(row[ranking.columns.index("class_balance")] is None for row in ranking.rows)
 
@@ -218,8 +220,8 @@ def test_what_is_gone_is_an_error_where_it_is_asked_for_and_nowhere_else(tiny_su
         assert again.rows("select count(*) from accuracy") == [(0,)]
         ranking = rank(again)
         assert "lab cannot be read, so it is left out: --source all says why" in ranking.notes
-        assert rank(again, source="measured,published").rows
-        asks = [lambda: rank(again, source="all"), lambda: rank(again, source="lab")]
+        assert rank(again, RankRequest(source="measured,published")).rows
+        asks = [lambda: rank(again, RankRequest(source="all")), lambda: rank(again, RankRequest(source="lab"))]
         for ask in (*asks, lambda: again.rows("from lab.accuracy"), lambda: again.sql("from rankable")):
             with pytest.raises(StoreError, match=r"lab, attached from(.|\n)*no store at(.|\n)*qubastore detach lab"):
                 ask()
@@ -263,7 +265,7 @@ def test_two_attachments_that_define_a_suite_differently(tiny_suite, exported, s
         other.write(lambda c: c.execute("delete from own_suites where dataset = 'drawings'"))
     attach(store, str(exported), "first")
     attach(store, str(tmp_path / "other"), "second")
-    ranking = rank(store, suite="tiny", source="all")
+    ranking = rank(store, RankRequest(suite="tiny", source="all"))
     assert {row[2] for row in ranking.rows} == {"first"}
     assert "second is left out of suite tiny: its roles are other ones than in first" in ranking.notes
 
@@ -276,10 +278,10 @@ def test_a_connection_sees_what_changed_meanwhile(store, tmp_path):
         for value in (0.5, 0.6):
             path.write_text(f"model,accuracy\nA,{value}\n")
             assert again.rows("select accuracy from rankable where source = 'lab'") == [(value,)]
-            assert rank(again, source="lab", dimensions=["accuracy"]).rows[0][5] == value
+            assert rank(again, RankRequest(source="lab", dimensions=["accuracy"])).rows[0][5] == value
         detach(store, "lab")
         with pytest.raises(UsageError, match="unknown source"):
-            rank(again, source="lab")
+            rank(again, RankRequest(source="lab"))
 
 
 def test_names_of_columns_hide_nothing(store, tmp_path):
@@ -295,9 +297,12 @@ def test_a_model_that_several_sources_have_is_explained_for_one(tiny_suite, expo
 
     for name in ("first", "second"):
         attach(store, str(exported), name)
-    assert any("good is in second too" in note for note in explain(store, "good", suite="tiny", source="all").notes)
+    assert any(
+        "good is in second too" in note
+        for note in explain(store, "good", RankRequest(suite="tiny", source="all")).notes
+    )
     with pytest.raises(UsageError, match="auto and all stand alone"):
-        rank(store, suite="tiny", source="all,first")
+        rank(store, RankRequest(suite="tiny", source="all,first"))
 
 
 def test_a_question_inside_a_transaction(tiny_suite, store):
@@ -420,7 +425,7 @@ def test_a_damaged_export_is_refused(exported, store):
     attach(store, str(exported), "lab")
     path.write_bytes(whole + b"more")
     with qubastore.open(store.path) as again, pytest.raises(StoreError, match="is not what the manifest says"):
-        rank(again, source="lab")
+        rank(again, RankRequest(source="lab"))
 
 
 @pytest.mark.parametrize(
@@ -448,7 +453,7 @@ def test_timms_results_are_known(timm, store):
     assert (made.name, made.ranked_table, made.suite) == ("timm", "results_imagenet", "quba")
     query = "select model, accuracy, parameters_m from rankable where source = 'timm' order by model"
     assert store.rows(query) == [("timm:net_a.in1k", 0.815, 25.56), ("timm:net_b.in22k", 0.89786, 1014.45)]
-    ranking = rank(store, dimensions=["accuracy", "params"], source="timm")
+    ranking = rank(store, RankRequest(dimensions=["accuracy", "params"], source="timm"))
     assert any("how they were measured is not known here" in note for note in ranking.notes)
     # ((0.815 - 0.7990557) / 0.0346857 - (25.56 - 55.2877863) / 42.8890536) / 2
     assert ranking.rows[0][1] == "timm:net_a.in1k"
@@ -552,7 +557,7 @@ def test_tables_without_figures_can_be_asked_all_the_same(store, tmp_path):
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
     attach(store, str(tmp_path / "notes.csv"))
     assert store.rows("from notes.notes") == [(1, 2)]
-    assert rank(store, top=1).rows[0][2] == "hesse2025"
+    assert rank(store, RankRequest(top=1)).rows[0][2] == "hesse2025"
 
 
 def test_which_table_is_ranked_must_be_plain(store, tmp_path):

@@ -75,7 +75,7 @@ def test_a_store_by_url_is_a_store_like_any_other(url, store, postgres, s3):
             qubastore.init(url)
     with qubastore.open(url.partition("?")[0]) as again:
         assert again.location.data == url.partition("data=")[2]
-        assert again.rank(source="published").height == 326
+        assert len(again.rank(source="published").models) == 326
         assert [len(batch) for batch in again.logits(again.rows("select run_id from runs")[0][0])] == [12]
 
 

@@ -13,9 +13,11 @@ from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Estimate, Resampler
 from qubastore.ranking.ties import tie_groups, told_apart
 from qubastore.statistics.bootstrap import Draws, resample
+from qubastore.statistics.options import BootstrapOptions
 from tests.support.runs import CLASSES, SETS, made
 
 RESAMPLES = 40
@@ -65,7 +67,7 @@ def plain_dimensions(name, drawn):
 
 
 def test_every_dimension_of_every_resample_is_that_of_a_plain_loop(store):
-    resampler = Resampler(store, "tiny", RESAMPLES, seed=3)
+    resampler = Resampler(store, "tiny", BootstrapOptions(RESAMPLES, seed=3))
     ids = dict(store.rows("select name, dataset_id from datasets"))
     for name, model_id in store.rows("select name, model_id from models"):
         found = resampler.dimensions(model_id)
@@ -86,7 +88,7 @@ def test_every_dimension_of_every_resample_is_that_of_a_plain_loop(store):
 
 
 def test_images_with_the_same_names_are_drawn_together(store):
-    resampler = Resampler(store, "tiny", 2)
+    resampler = Resampler(store, "tiny", BootstrapOptions(2))
     numbers = {name: resampler.images(id_)[0] for name, id_ in store.rows("select name, dataset_id from datasets")}
     assert numbers["pets"] == numbers["fog"] == numbers["snow"]
     # Names are numbers here, so that sets of one size are one set of images.
@@ -95,8 +97,10 @@ def test_images_with_the_same_names_are_drawn_together(store):
 
 def test_intervals_and_ranks_are_quantiles_of_rankings(store):
     """Each resample is put in place of the figures and ranked by a plain formula."""
-    ranking, placed = rank_intervals(store, {"calibration": 2}, suite="tiny", resamples=RESAMPLES, seed=3)
-    resampler = Resampler(store, "tiny", RESAMPLES, seed=3)
+    ranking, placed = rank_intervals(
+        store, RankRequest({"calibration": 2}, suite="tiny"), BootstrapOptions(resamples=RESAMPLES, seed=3)
+    )
+    resampler = Resampler(store, "tiny", BootstrapOptions(RESAMPLES, seed=3))
     ids = dict(store.rows("select name, model_id from models"))
     scales = {
         row[0]: row[1:]
@@ -147,9 +151,11 @@ def test_who_cannot_be_told_apart():
 
 def test_the_front_of_resamples(store):
     _, placed = rank_intervals(
-        store, suite="tiny", resamples=RESAMPLES, pareto=["accuracy", "calibration_error"], seed=3
+        store,
+        RankRequest(suite="tiny", pareto=["accuracy", "calibration_error"]),
+        BootstrapOptions(resamples=RESAMPLES, seed=3),
     )
-    resampler = Resampler(store, "tiny", RESAMPLES, seed=3)
+    resampler = Resampler(store, "tiny", BootstrapOptions(RESAMPLES, seed=3))
     ids = dict(store.rows("select name, model_id from models"))
     points = {
         name: [(r, -c) for r, c in zip(found["accuracy"].resamples, found["calibration_error"].resamples, strict=True)]
@@ -212,8 +218,8 @@ def test_on_the_command_line(store):
 
 def test_wrong_numbers(store):
     with pytest.raises(UsageError, match="level"):
-        rank_intervals(store, suite="tiny", level=95)
+        rank_intervals(store, RankRequest(suite="tiny"), BootstrapOptions(level=95))
     with pytest.raises(UsageError, match="at least 2"):
-        rank_intervals(store, suite="tiny", resamples=1)
-    done = CliRunner().invoke(cli, ["rank", "--intervals", "--explain", "x", "--store", str(store.location.text)])
+        rank_intervals(store, RankRequest(suite="tiny"), BootstrapOptions(resamples=1))
+    done = CliRunner().invoke(cli, ["rank", "--level", "0.9", "--store", str(store.location.text)])
     assert done.exit_code == 2

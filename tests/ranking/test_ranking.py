@@ -16,7 +16,7 @@ from qubastore.errors import QubastoreError, QueryError, UsageError
 from qubastore.lake.rows import insert
 from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.ranking.rank import rank
-from qubastore.ranking.request import final_weights
+from qubastore.ranking.request import RankRequest, final_weights
 from tests.support.runs import add_tiny_suite
 
 
@@ -67,7 +67,7 @@ def test_published_ranking_is_the_studys_formula(published):
 
 
 def test_published_leaders(published):
-    leaders = [(row[1], round(row[3], 6)) for row in rank(published, top=5).rows]
+    leaders = [(row[1], round(row[3], 6)) for row in rank(published, RankRequest(top=5)).rows]
     assert leaders == [
         ("EVA02-b-21k", 1.073766),
         ("Hiera-B-Plus", 1.031030),
@@ -80,7 +80,7 @@ def test_published_leaders(published):
 def test_store_normalisation_is_the_trimmed_estimator(published):
     rows = published_rows()
     want = plain_quba(rows, mean_std=trimmed_mean_std(rows))
-    got = rank(published, normalize="store")
+    got = rank(published, RankRequest(normalize="store"))
     assert max(abs(scores_of(got)[name] - want[name]) for name in want) < 1e-9
     assert "326 hesse2025 models" in got.notes[0]
 
@@ -88,7 +88,7 @@ def test_store_normalisation_is_the_trimmed_estimator(published):
 def test_store_normalisation_comes_after_where(published):
     rows = [r for r in published_rows() if r["architecture"] == "cnn" and float(r["parameters_m"]) < 30]
     want = plain_quba(rows, mean_std=trimmed_mean_std(rows))
-    got = scores_of(rank(published, where="architecture = 'cnn' and parameters_m < 30", normalize="store"))
+    got = scores_of(rank(published, RankRequest(where="architecture = 'cnn' and parameters_m < 30", normalize="store")))
     assert set(got) == set(want)
     assert max(abs(got[name] - want[name]) for name in want) < 1e-9
 
@@ -109,15 +109,15 @@ def test_any_weights(published, factors):
             weights[dimension] *= factor
     if not any(weights.values()):
         with pytest.raises(UsageError, match="all weights are zero"):
-            rank(published, factors)
+            rank(published, RankRequest(factors))
         return
-    got, want = scores_of(rank(published, factors)), plain_quba(published_rows(), weights)
+    got, want = scores_of(rank(published, RankRequest(factors))), plain_quba(published_rows(), weights)
     assert max(abs(got[name] - want[name]) for name in want) < 1e-9 * max(1, *map(abs, want.values()))
 
 
 def test_the_macro_takes_aliases_and_groups(published):
     by_macro = published.rows("from quba_ranking(map {'calibration': 2, 'robustness': 0.5})")
-    by_python = rank(published, {"calibration": 2, "robustness": 0.5}).rows
+    by_python = rank(published, RankRequest({"calibration": 2, "robustness": 0.5})).rows
     assert [(row[1], pytest.approx(row[3], abs=1e-12)) for row in by_macro] == [(row[1], row[3]) for row in by_python]
     assert len(by_macro) == 326
 
@@ -129,7 +129,7 @@ def test_overlapping_names_multiply():
 
 
 def test_from_python_as_polars(published):
-    frame = published.rank(weights={"calibration": 2}, top=3)
+    frame = published.rank({"calibration": 2}, top=3).pl()
     assert frame["model"].to_list()[0] == "EVA02-b-21k"
     assert frame.height == 3
 
@@ -171,7 +171,7 @@ def test_partial_divides_by_the_weights_present(store):
     a = {"accuracy": 0.5, "calibration_error": 0.1}
     b = {"accuracy": 0.7, "calibration_error": 0.3, "class_balance": 0.7}
     add_measured(store, {"a": a, "b": b})
-    got = rank(store, {"accuracy": 2}, suite="tiny", partial=True, where="true")
+    got = rank(store, RankRequest({"accuracy": 2}, suite="tiny", partial=True, where="true"))
     assert scores_of(got) == {"b": pytest.approx(1 / 5), "a": pytest.approx(-1 / 4)}
     coverage = {row[1]: row[4] for row in got.rows}
     # accuracy (doubled) + robustness (3 * 1/3) + calibration + balance + focus + shape + parameters
@@ -183,7 +183,7 @@ def test_partial_divides_by_the_weights_present(store):
 
 def test_a_model_that_lacks_a_dimension_is_left_out_and_counted(store):
     add_measured(store, {"a": WHOLE, "b": {**WHOLE, "accuracy": 0.6}, "c": {"accuracy": 0.9}})
-    got = rank(store, suite="tiny", dimensions=["accuracy", "calibration", "balance", "params"])
+    got = rank(store, RankRequest(suite="tiny", dimensions=["accuracy", "calibration", "balance", "params"]))
     assert sorted(scores_of(got)) == ["a", "b"]
     assert any(note.startswith("1 left out") for note in got.notes)
 
@@ -193,15 +193,15 @@ def test_measured_models_come_first_and_sources_never_mix_silently(store):
     store.write(lambda c: c.execute("insert into own_suites values ('quba', 'clean', 'pets', 'clean', 'model', 4, '')"))
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
     four = ["accuracy", "calibration", "balance", "params"]
-    assert {row[2] for row in rank(store, dimensions=four).rows} == {"measured"}
-    both = rank(store, dimensions=four, source="all")
+    assert {row[2] for row in rank(store, RankRequest(dimensions=four)).rows} == {"measured"}
+    both = rank(store, RankRequest(dimensions=four, source="all"))
     assert {row[2] for row in both.rows} == {"measured", "hesse2025"}
     assert any("mixed" in note for note in both.notes)
 
 
 def test_equal_scores_share_a_rank(store):
     add_measured(store, {"a": WHOLE, "b": WHOLE, "c": {**WHOLE, "accuracy": 0.4}})
-    got = rank(store, suite="tiny", partial=True)
+    got = rank(store, RankRequest(suite="tiny", partial=True))
     assert [(row[0], row[1]) for row in got.rows] == [(1, "a"), (1, "b"), (3, "c")]
 
 
@@ -210,7 +210,7 @@ def test_a_subset_run_counts_in_no_dimension(store):
     store.write(lambda c: c.execute("update own_suites set n_samples = 5 where suite = 'tiny'"))
     assert store.rows("select distinct subset from run_details") == [(True,)]
     with pytest.raises(UsageError, match="no models to rank"):
-        rank(store, suite="tiny", partial=True)
+        rank(store, RankRequest(suite="tiny", partial=True))
 
 
 @pytest.mark.parametrize(
@@ -232,20 +232,20 @@ def test_a_subset_run_counts_in_no_dimension(store):
 )
 def test_wrong_requests(published, asked, message):
     with pytest.raises(UsageError, match=message) as caught:
-        rank(published, **asked)
+        rank(published, RankRequest(**asked))
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("where", ["1=1) or (1=1", "true; drop table runs", "accuracy >", "(select 1", ""])
 def test_conditions_that_are_none(published, where):
     with pytest.raises((QueryError, UsageError)):
-        rank(published, where=where)
+        rank(published, RankRequest(where=where))
     assert published.rows("select count(*) from published_models") == [(326,)]
 
 
 def test_unknown_column_names_the_candidates(published):
     with pytest.raises(QueryError, match="accuracyy"):
-        rank(published, where="accuracyy > 0.5")
+        rank(published, RankRequest(where="accuracyy > 0.5"))
 
 
 def test_the_macro_refuses_wrong_weights(published):
@@ -276,10 +276,10 @@ def test_weights_that_add_up_to_infinity():
 def test_models_of_unverified_identity_are_named(store):
     """A `python:` model recorded by the text of its file, beside one that is known by what it computes."""
     add_tiny_suite(store)
-    found = rank(store, suite="tiny", source="measured")
+    found = rank(store, RankRequest(suite="tiny", source="measured"))
     assert not [note for note in found.notes if "unverified" in note]
     store.write(
         lambda c: c.execute("""update models set architecture = '{"python":"net","source":"a1"}' where name = 'fair'""")
     )
-    found = rank(store, suite="tiny", source="measured")
+    found = rank(store, RankRequest(suite="tiny", source="measured"))
     assert "identity unverified: fair: recorded by the text of a file; ingest it again" in found.notes

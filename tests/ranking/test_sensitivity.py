@@ -12,6 +12,7 @@ import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.ranking.rank import rank
+from qubastore.ranking.request import RankRequest
 from qubastore.ranking.sensitivity import flips, ranks, sensitivity
 
 
@@ -22,16 +23,16 @@ def published(empty_store):
 
 
 def places(store, weights):
-    ranking = rank(store, weights, source="published")
+    ranking = rank(store, RankRequest(weights, source="published"))
     return {row[1]: row[0] for row in ranking.rows}
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (0, 40), (9, 200), (300, 325)])
 def test_every_flip_is_what_ranking_again_says(published, first, second):
     weights = {"calibration": 2.0}
-    ranking = rank(published, weights, source="published")
+    ranking = rank(published, RankRequest(weights, source="published"))
     a, b = ranking.rows[first][1], ranking.rows[second][1]
-    _, found = flips(published, a, b, weights, source="published")
+    _, found = flips(published, a, b, RankRequest(weights, source="published"))
     assert len(found) == 9
     reachable = [flip for flip in found if flip.needed is not None]
     assert reachable
@@ -54,20 +55,20 @@ def test_every_flip_is_what_ranking_again_says(published, first, second):
 
 
 def test_flips_that_make_no_sense(published):
-    ranking = rank(published, source="published")
+    ranking = rank(published, RankRequest(source="published"))
     a, b = ranking.rows[0][1], ranking.rows[1][1]
     with pytest.raises(UsageError, match="is not below"):
-        flips(published, b, a, source="published")
+        flips(published, b, a, RankRequest(source="published"))
     with pytest.raises(UsageError, match="did you mean"):
-        flips(published, a, b + "x", source="published")
+        flips(published, a, b + "x", RankRequest(source="published"))
     with pytest.raises(UsageError, match="--partial"):
-        flips(published, a, b, source="published", partial=True)
+        flips(published, a, b, RankRequest(source="published", partial=True))
 
 
 def test_sensitivity_is_a_plain_loop_over_rankings(published):
     """The same draws, each ranked by the SQL of `rank`."""
     ranking, standings = sensitivity(
-        published, {"robustness": 0}, draws=4, concentration=20, seed=3, source="published"
+        published, RankRequest({"robustness": 0}, source="published"), draws=4, concentration=20, seed=3
     )
     from qubastore.metrics.dimensions import DIMENSIONS
 
@@ -88,11 +89,11 @@ def test_sensitivity_is_a_plain_loop_over_rankings(published):
 
 def test_draws_are_seeded_and_stay_close_with_a_large_concentration(published):
     options = {"source": "published", "draws": 50}
-    once, again = (sensitivity(published, seed=1, **options)[1] for _ in range(2))
-    other = sensitivity(published, seed=2, **options)[1]
+    once, again = (sensitivity(published, RankRequest(**options), seed=1)[1] for _ in range(2))
+    other = sensitivity(published, RankRequest(**options), seed=2)[1]
     assert once == again
     assert once != other
-    close = sensitivity(published, concentration=1e9, **options)[1]
+    close = sensitivity(published, RankRequest(**options), concentration=1e9)[1]
     assert [standing.low for standing in close[:100]] == [standing.rank for standing in close[:100]]
     assert close[0].first == 1
 
@@ -106,16 +107,16 @@ def test_equal_scores_share_a_place():
 )
 def test_wrong_draws(published, options, message):
     with pytest.raises(UsageError, match=message):
-        sensitivity(published, source="published", **options)
+        sensitivity(published, RankRequest(source="published"), **options)
 
 
 def test_the_commands(empty_store):
     def ask(*arguments):
-        return CliRunner().invoke(cli, ["rank", "--store", str(empty_store), *arguments])
+        return CliRunner().invoke(cli, ["sensitivity", "--store", str(empty_store), *arguments])
 
-    shown = ask("--sensitivity", "--top", "3", "--draws", "20")
+    shown = ask("--top", "3", "--draws", "20")
     assert shown.exit_code == 0
     assert "%" in shown.output
     rows = json.loads(ask("--flip", "EVA02-b-21k", "Hiera-B-Plus", "--format", "json").stdout)
     assert {"dimension", "needed", "factor"} < set(rows[0])
-    assert "choose one of" in ask("--sensitivity", "--pareto", "accuracy,size").output
+    assert "has no meaning with --flip" in ask("--flip", "a", "b", "--draws", "5").output

@@ -19,8 +19,10 @@ from qubastore.cli.main import cli
 from qubastore.metrics.known_differences import known_faults
 from qubastore.models.zoo import read_zoo
 from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.request import RankRequest
 from qubastore.report.collect import collect
 from qubastore.report.page import render
+from qubastore.statistics.options import BootstrapOptions
 from tests.support.runs import add_tiny_suite
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -328,7 +330,9 @@ def test_intervals_are_those_of_the_command_line(page, tiny):
     page.open(file, "w.accuracy=2")
     found = {row[0]: row[1:] for row in page.ask("lastRanking.rows.map((e) => [e.row.model, e.interval, e.ranks])")}
     with qubastore.open(store) as opened:
-        _, placed = rank_intervals(opened, {"accuracy": 2}, suite="tiny", resamples=50, seed=4)
+        _, placed = rank_intervals(
+            opened, RankRequest({"accuracy": 2}, suite="tiny"), BootstrapOptions(resamples=50, seed=4)
+        )
     for each in placed:
         interval, ranks = found[each.model]
         # Resamples travel as float32.

@@ -14,6 +14,7 @@ from qubastore.cli.main import cli
 from qubastore.errors import QueryError, StoreError, UsageError
 from qubastore.metrics.known_differences import known_faults
 from qubastore.ranking.rank import rank
+from qubastore.ranking.request import RankRequest
 from qubastore.report.collect import collect, split_names
 from qubastore.report.page import render
 from qubastore.report.static import latex, latex_text, markdown, write_static
@@ -154,7 +155,7 @@ def test_the_command_writes_a_file(tiny, tmp_path):
 
 
 def test_tables_have_the_best_values_bold(tiny):
-    ranking = rank(tiny, suite="tiny")
+    ranking = rank(tiny, RankRequest(suite="tiny"))
     assert sorted(row[1] for row in ranking.rows) == ["fair", "good", "poor"]
     for text, bold in ((markdown(ranking), r"\*\*(.+?)\*\*"), (latex(ranking), r"\\textbf\{(.+?)\}")):
         for row in ranking.rows:

@@ -18,6 +18,7 @@ from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.errors import UsageError
 from qubastore.lake.rows import insert
 from qubastore.ranking.intervals import rank_intervals
+from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Resampler
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import complete_runs
@@ -25,6 +26,7 @@ from qubastore.runs.shard import Failure
 from qubastore.statistics.bootstrap import Draws, resample, shares
 from qubastore.statistics.crossed import Crossed, Multipliers, jackknife, spread, wilson
 from qubastore.statistics.estimates import Estimate
+from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.sampling_units import Units, units_of
 from tests.conftest import shared
 from tests.support.runs import add_run, write_shard
@@ -276,7 +278,7 @@ def hits_of(store, model, dataset):
 
 def test_shape_bias_of_a_store(store):
     ids = dict(store.rows("select name, model_id from models"))
-    found = Resampler(store, "parts", 4000).dimensions(ids["good"])["shape_bias"]
+    found = Resampler(store, "parts", BootstrapOptions(4000)).dimensions(ids["good"])["shape_bias"]
     _, is_shape, prediction = hits_of(store, "good", "cues")
     is_texture = prediction == [texture for *_, texture in cue_images()]
     bias = is_shape.sum() / (is_shape | is_texture).sum()
@@ -291,7 +293,7 @@ def test_shape_bias_of_a_store(store):
 
 def test_object_focus_draws_foregrounds_in_both_sets_at_once(store):
     ids = dict(store.rows("select name, model_id from models"))
-    found = Resampler(store, "parts", 4000).dimensions(ids["poor"])["object_focus"]
+    found = Resampler(store, "parts", BootstrapOptions(4000)).dimensions(ids["poor"])["object_focus"]
     clean = hits_of(store, "poor", "pets")[1]
     contributions, first, second = [], [], []
     for name, step, sign in (("same", 3, -1), ("rand", 5, 1)):
@@ -310,7 +312,7 @@ def test_object_focus_draws_foregrounds_in_both_sets_at_once(store):
 
 def test_figures_of_runs_and_their_differences(store):
     runs = dict(store.rows("select model, run_id from run_details where dataset = 'cues'"))
-    table = of_runs(store, *named_pair(store, runs["good"], runs["poor"]), resamples=4000)
+    table = of_runs(store, *named_pair(store, runs["good"], runs["poor"]), options=BootstrapOptions(resamples=4000))
     found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert set(found) == {"accuracy", "ece", "ace", "calibration_error", "class_balance"}
     hits = [hits_of(store, name, "cues")[1] for name in ("good", "poor")]
@@ -326,11 +328,14 @@ def test_figures_of_runs_and_their_differences(store):
 
 
 def test_ranks_and_dimensions_with_parts(store):
-    _, placed = rank_intervals(store, suite="parts", partial=True, resamples=500)
+    _, placed = rank_intervals(store, RankRequest(suite="parts", partial=True), BootstrapOptions(resamples=500))
     assert [each.model for each in placed] == ["good", "poor"]
     for each in placed:
         assert each.quba_interval[0] < each.quba < each.quba_interval[1]
-    found = {row[0]: row for row in of_models(store, "good", "poor", suite="parts", resamples=500).rows}
+    found = {
+        row[0]: row
+        for row in of_models(store, "good", "poor", suite="parts", options=BootstrapOptions(resamples=500)).rows
+    }
     assert {"accuracy", "object_focus", "shape_bias"} <= set(found)
     assert all(0 < found[name][-1] <= 1 for name in ("object_focus", "shape_bias"))
 
@@ -338,7 +343,7 @@ def test_ranks_and_dimensions_with_parts(store):
 def test_images_of_no_parts_are_drawn_as_ever(store):
     """To the bit."""
     ids = dict(store.rows("select name, model_id from models"))
-    resampler = Resampler(store, "parts", 200, seed=7)
+    resampler = Resampler(store, "parts", BootstrapOptions(200, seed=7))
     (dataset_id,) = store.rows("select dataset_id from datasets where name = 'pets'")[0]
     stratum, position = resampler.images(dataset_id)
     hit = np.empty(60, bool)
@@ -363,14 +368,14 @@ def test_models_over_different_images_are_not_paired(tmp_path):
                 add_run(
                     store, generator.normal(size=(size, 3)) + np.eye(3)[labels] * 2, labels, name=name, dataset=dataset
                 )
-        table = of_models(store, "a", "b", suite="mine", resamples=20)
+        table = of_models(store, "a", "b", suite="mine", options=BootstrapOptions(resamples=20))
         found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
         assert found["accuracy"]["difference"] is not None
         assert (found["ood_robustness"]["a"] is None, found["ood_robustness"]["difference"]) == (False, None)
         assert "different images: x" in " ".join(table.notes)
         with pytest.raises(UsageError, match=r"different images: pets"):
-            of_models(store, "a", "c", suite="mine", resamples=20)
-        notes = rank_intervals(store, suite="mine", partial=True, resamples=20)[0].notes
+            of_models(store, "a", "c", suite="mine", options=BootstrapOptions(resamples=20))
+        notes = rank_intervals(store, RankRequest(suite="mine", partial=True), BootstrapOptions(resamples=20))[0].notes
         assert "different images that are called pets, x" in " ".join(notes)
         runs = [row[0] for row in store.rows("select run_id from run_details where dataset = 'pets' order by model")]
         with pytest.raises(UsageError, match="is over"):
@@ -387,12 +392,12 @@ def test_what_both_could_decode_counts(tmp_path):
         store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "")]))
         one = add_run(store, a, labels, name="a")
         run_id = _run_with_a_failure(store, b, labels)
-        table = of_runs(store, *named_pair(store, one, run_id), resamples=20)
+        table = of_runs(store, *named_pair(store, one, run_id), options=BootstrapOptions(resamples=20))
         found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
         right = [(each[:29].argmax(axis=1) == labels[:29]).mean() for each in (a, b)]
         assert (found["accuracy"]["a"], found["accuracy"]["b"]) == pytest.approx(tuple(right))
         assert "1 outputs" in " ".join(table.notes)
-        models = of_models(store, "a", "b", suite="mine", resamples=20)
+        models = of_models(store, "a", "b", suite="mine", options=BootstrapOptions(resamples=20))
         assert models.rows[0][1] == pytest.approx(right[0])
 
 
