@@ -121,7 +121,7 @@ def ingest(
             # What a kill left undone comes first: a run may lack nothing but its sums.
             complete_runs(store)
         for entry in not_loadable:
-            display.say(f"left out: zoo:{entry.name} {entry.status}")
+            display.log(f"left out: zoo:{entry.name} {entry.status}")
         missing: list[tuple[str, QubastoreError]] = []
         if suite is not None:
             located, missing = find_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
@@ -135,7 +135,7 @@ def ingest(
             keep=kinds,
             force=force,
             register=not dry_run,
-            report=display.say,
+            log=display.log,
         )
         report = IngestReport(planned, errors=list(planned.errors), missing=missing)
         report.skipped = sum(p.run.n_shards - len(p.missing) for p in planned.runs)
@@ -146,14 +146,14 @@ def ingest(
         note = active_session(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), address)
         with note as driver:
             with cluster(address, num_gpus, num_cpus, evaluators_per_gpu) as resources:
-                display.say(f"evaluating on {describe(resources)}")
+                display.log(f"evaluating on {describe(resources)}")
                 size = _batch_size(batch_size, on_gpu=resources.gpus > 0)
                 with Scheduler(
                     store, planned, resources, size, precision, strict, display, report, driver
                 ) as scheduler:
                     for group in planned.groups():
                         scheduler.work_on(group)
-            display.say("computing metrics")
+            display.log("computing metrics")
             report.completed = complete_runs(store)
     report.seconds = time.monotonic() - started
     return report
@@ -194,9 +194,9 @@ def _report_missing(
     for name, error in missing:
         sets.setdefault(name.partition("/")[0], []).append(error)
     for name, errors in sets.items():
-        display.say(left_out(errors, sum(each.partition("/")[0] == name for each in suite.datasets)))
+        display.log(left_out(errors, sum(each.partition("/")[0] == name for each in suite.datasets)))
         if not isinstance(errors[0], DatasetNotFoundError):
-            display.say("\n".join(str(errors[0]).splitlines()[1:]))
+            display.log("\n".join(str(errors[0]).splitlines()[1:]))
 
 
 def _kinds(keep: Sequence[str]) -> tuple[str, ...]:

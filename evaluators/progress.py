@@ -36,7 +36,7 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """One line that stays."""
 
     def begin(self, run_id: str, title: str, total: int, done: int) -> None:
@@ -55,7 +55,7 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Say nothing."""
 
     def begin(self, run_id: str, title: str, total: int, done: int) -> None:
@@ -75,7 +75,7 @@ class Lines(Silent):
     def __enter__(self) -> Lines:
         return self
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print the line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -92,7 +92,7 @@ class Lines(Silent):
             last = now
             speed = images if now == started else done / (now - started)
             tail = f", {failures} failed" if failures else ""
-            self.say(f"{title}: {done}/{total} images, {speed:.0f}/s{tail}")
+            self.log(f"{title}: {done}/{total} images, {speed:.0f}/s{tail}")
         self._runs[run_id] = (title, total, done, failures, started, last)
 
 
@@ -119,7 +119,7 @@ class Bars(Silent):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print the line above the bars."""
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -52,7 +52,7 @@ def rescore(
     *,
     templates: str | None = None,
     temperature: float | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Rescored:
     """Answer with other prompts or another temperature from the kept features of every complete run of a model.
 
@@ -61,7 +61,7 @@ def rescore(
         model: `open_clip:...`, as it was ingested.
         templates: A file of prompts; None keeps the model's.
         temperature: Divides the logits; None keeps the model's.
-        say: Takes lines for the user.
+        log: Takes lines for the user.
 
     Returns:
         The new model and its runs.
@@ -82,7 +82,7 @@ def rescore(
     if options == dict(spec.options):
         raise UsageError("nothing changes", hint="--templates FILE, --temperature T, or both")
     _known(store, spec, model)
-    new = _load(store, ModelSpec(spec.loader, spec.target, options), say)
+    new = _load(store, ModelSpec(spec.loader, spec.target, options), log)
     source_id = _source(store, spec, new.model)
     if new.model.model_id == source_id:
         raise UsageError("nothing changes: these are the model's own prompts and temperature")
@@ -100,14 +100,14 @@ def rescore(
             f"no complete run of {model} kept features",
             hint=f"qubastore ingest --model {shlex.quote(model)} --keep outputs,logits,features ...",
         )
-    head = _head(store, new, source_id, say)
+    head = _head(store, new, source_id, log)
     changes = {"--templates": templates, "--temperature": exact}
     words = [word for name, value in changes.items() if value is not None for word in (name, value)]
     command = shlex.join(["qubastore", "rescore", model, *words])
     made: list[tuple[str, str, str]] = []
     for run_id, dataset, condition, has_features in runs:
         if has_features:
-            say(f"{new.model.name} on {dataset}: from kept features")
+            log(f"{new.model.name} on {dataset}: from kept features")
             made.append((dataset, condition, _rescore_run(store, run_id, new.model, head, command)))
     complete_runs(store)
     return Rescored(new.model.name, made, [(run[1], run[2]) for run in runs if not run[3]])
@@ -137,12 +137,12 @@ def _known(store: Store, spec: ModelSpec, text: str) -> None:
         )
 
 
-def _load(store: Store, spec: ModelSpec, say: Callable[[str], None]) -> _New:
-    say(f"loading {spec} to see which model it is")
+def _load(store: Store, spec: ModelSpec, log: Callable[[str], None]) -> _New:
+    log(f"loading {spec} to see which model it is")
     loaded = ModelSource.of(spec).load()
     found = recognise(store.rows, describe(loaded))
     for note in (*loaded.notes, *found.notes):
-        say(note)
+        log(note)
     return _New(found.model, loaded)
 
 
@@ -176,7 +176,7 @@ def _name(spec: ModelSpec) -> str:
     return spec.display()
 
 
-def _head(store: Store, new: _New, source_id: str, say: Callable[[str], None]) -> Head:
+def _head(store: Store, new: _New, source_id: str, log: Callable[[str], None]) -> Head:
     """The head of the new model; the text side runs only for new prompts."""
     import torch
 
@@ -186,7 +186,7 @@ def _head(store: Store, new: _New, source_id: str, say: Callable[[str], None]) -
         # The same prompts: only the scale differs.
         head = replace(old, logit_scale=texts.logit_scale, logit_bias=texts.logit_bias)
     if head is None:
-        say("encoding the prompts")
+        log("encoding the prompts")
         if torch.cuda.is_available():
             new.loaded.module.cuda()
         head = texts.encode()

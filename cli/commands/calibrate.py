@@ -36,7 +36,7 @@ def command(
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
-        made = calibrate(store, model, fit_on=fit_on, apply_to=apply_to, say=lambda text: click.echo(text, err=True))
+        made = calibrate(store, model, fit_on=fit_on, apply_to=apply_to, log=lambda text: click.echo(text, err=True))
         query = "select ece, accuracy.accuracy from calibration join accuracy using (run_id) where run_id = ?"
         rows = []
         for place, source, derived in made.runs:

@@ -10,7 +10,7 @@ import click
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
-    from qubastore.maintenance.doctor import Fault
+    from qubastore.maintenance.checks import Fault
 
 
 COLUMNS = ("check", "run", "found", "mend")
@@ -39,7 +39,7 @@ def command(store_path: str | None, deep: bool, repair: bool, format_: str, outp
     """
     from qubastore.cli.output.rows import write_rows
     from qubastore.maintenance.doctor import examine
-    from qubastore.maintenance.doctor import repair as mend
+    from qubastore.maintenance.repair import repair as mend
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=not repair) as store:

@@ -47,7 +47,7 @@ def command(
             datasets=datasets,
             mean=mean,
             name=name,
-            say=lambda text: click.echo(text, err=True),
+            log=lambda text: click.echo(text, err=True),
         )
         query = "select accuracy, n_outputs from accuracy where run_id = ?"
         rows = [(place, run_id, *store.rows(query, [run_id])[0]) for place, run_id in made.runs]

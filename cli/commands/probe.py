@@ -93,7 +93,7 @@ def command(
                         val=two,
                         test=three,
                         method=method,
-                        say=lambda text: click.echo(text, err=True),
+                        log=lambda text: click.echo(text, err=True),
                     )
                     rows.append(tuple(getattr(made, column) for column in COLUMNS))
     write_rows(COLUMNS, rows, format_=format_, output=output)

@@ -34,7 +34,7 @@ def command(model: str, templates: str | None, temperature: float | None, store_
             model,
             templates=templates,
             temperature=temperature,
-            say=lambda text: click.echo(text, err=True),
+            log=lambda text: click.echo(text, err=True),
         )
     click.echo(f"{result.model}: {len(result.runs)} runs, without an image pass")
     for dataset, condition in result.skipped:

@@ -5,15 +5,14 @@ Nodes may join and leave meanwhile: whoever comes late is used, and who leaves i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qubastore.conditions import Condition
 from qubastore.errors import IngestError, QubastoreError
-from qubastore.evaluators.cluster.preflight import check_node, refuse
-from qubastore.evaluators.cluster.resources import Place, Resources, is_alive, places
+from qubastore.evaluators.cluster.nodes import Nodes
+from qubastore.evaluators.cluster.resources import Place, Resources
 from qubastore.evaluators.planning.heads import read_head, store_head
 from qubastore.evaluators.planning.identify import PlannedModel
 from qubastore.evaluators.planning.plan import PlannedRun
@@ -22,16 +21,8 @@ from qubastore.evaluators.worker.environment import cpu_environment
 from qubastore.evaluators.worker.messages import Settings
 from qubastore.store import Store
 
-POLL_SECONDS = 2.0
-"""How often nodes are looked for that came or went."""
-
-
 MAX_FAILED_STARTS = 3
 """Evaluators that may die while they load, one after another."""
-
-
-PATIENCE = 600.0
-"""Seconds that an ingest waits for a node when none is left: clusters that scale by themselves start machines."""
 
 
 @dataclass(eq=False)
@@ -58,7 +49,7 @@ class EvaluatorPool:
         settings: What holds for every evaluator; threads are those of its place.
         roots: Folders with images, which every node must see.
         fail: Told of a model that cannot be loaded.
-        say: Told what people should know.
+        log: Told what people should know.
     """
 
     def __init__(
@@ -68,18 +59,15 @@ class EvaluatorPool:
         settings: Settings,
         roots: Collection[str],
         fail: Callable[[str, QubastoreError], None],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._store, self._resources, self._settings = store, resources, settings
-        self._token, self._roots, self._fail, self._say = "", roots, fail, say
+        self._fail = fail
+        self._nodes = Nodes(store, resources, roots, log)
         self._models: dict[str, PlannedModel] = {}
         self._conditions: dict[str, dict[str, Condition]] = {}
         self._errors: dict[str, QubastoreError] = {}
-        self._checked: dict[str, bool] = {}
         self._failed_starts = 0
-        self._looked = 0.0
-        self._places: list[Place] = []
-        self._left: set[str] = set()
         self._sizes: dict[tuple[str, str, str], int] = {}
         self.ready: list[Worker] = []
         self.starting: dict[Any, Worker] = {}
@@ -88,7 +76,7 @@ class EvaluatorPool:
         """Turn to a group: evaluators that hold its models stay, others go."""
         models = {planned.model.model_id: planned.model for planned in group}
         if set(self._models) != set(models):
-            self.dismiss()
+            self.shut_down()
         self._models = models
         self._conditions = {}
         for planned in group:
@@ -97,46 +85,36 @@ class EvaluatorPool:
                 asked[work_of(planned.condition)] = planned.condition
         for model_id, error in self._errors.items():
             self._fail(model_id, error)
-        for hired in list(self.ready):
-            self._settle_sizes(hired)
+        for worker in list(self.ready):
+            self._settle_sizes(worker)
 
-    def hire(self, n_jobs: int) -> None:
+    def scale_up(self, n_jobs: int) -> None:
         """Start evaluators where there is room, for that many jobs at most; it does not wait for them.
 
         The first of a group comes alone: a model that fails, fails once, and what one had to compute is there for the
         others.
         """
-        if time.monotonic() - self._looked > POLL_SECONDS:
-            self._look()
+        self._nodes.look_now_and_then()
         if self.starting and not self.ready:
             return
-        taken = {(hired.place.node_id, hired.place.number) for hired in (*self.ready, *self.starting.values())}
-        for place in self._places:
+        taken = {(worker.place.node_id, worker.place.number) for worker in (*self.ready, *self.starting.values())}
+        for place in self._nodes.places:
             if len(taken) >= max(1, n_jobs):
                 return
-            if (place.node_id, place.number) in taken or not self._may_work(place):
+            if (place.node_id, place.number) in taken or not self._nodes.may_work(place):
                 continue
             self._start(place)
             taken.add((place.node_id, place.number))
             if not self.ready:
                 return
 
-    def wait_for_room(self) -> None:
-        """Nothing is at work: wait until a node comes.
+    def check_nodes(self, token: str) -> None:
+        """Ask every node that is there now, before any work; see `Nodes.check_all`."""
+        self._nodes.check_all(token)
 
-        Raises:
-            IngestError: where none comes.
-        """
-        deadline = time.monotonic() + PATIENCE
-        self._say("no node is left to work on: waiting for one")
-        while not any(map(self._may_work, self._look())):
-            if time.monotonic() > deadline:
-                raise IngestError(
-                    "no node of the Ray cluster can do the work",
-                    found=f"none came for {PATIENCE:.0f} s",
-                    hint="ray status; what was committed is kept, and the same command goes on from there",
-                )
-            time.sleep(POLL_SECONDS)
+    def wait_for_room(self) -> None:
+        """No evaluator is active: wait until a node comes; see `Nodes.wait`."""
+        self._nodes.wait()
 
     def started(self, ref: Any) -> Worker | None:
         """An evaluator that has loaded its models, or has failed to: then None.
@@ -146,8 +124,8 @@ class EvaluatorPool:
         """
         import ray
 
-        hired = self.starting.pop(ref)
-        for model_id, load in hired.loads.items():
+        worker = self.starting.pop(ref)
+        for model_id, load in worker.loads.items():
             try:
                 made = ray.get(load)
                 if made is not None:
@@ -156,35 +134,29 @@ class EvaluatorPool:
                 self._errors[model_id] = cause = cause_of(error)
                 self._fail(model_id, cause)
             except ray.exceptions.RayError as error:
-                self._died_while_loading(hired, model_id, error)
+                self._died_while_loading(worker, model_id, error)
                 return None
         self._failed_starts = 0
-        self._settle_sizes(hired)
-        self.ready.append(hired)
-        return hired
+        self._settle_sizes(worker)
+        self.ready.append(worker)
+        return worker
 
-    def lose(self, hired: Worker) -> bool:
+    def mark_dead(self, worker: Worker) -> bool:
         """Note that an evaluator is dead; return whether its node left, which no shard is to blame for."""
         import ray
 
-        if hired in self.ready:
-            self.ready.remove(hired)
+        if worker in self.ready:
+            self.ready.remove(worker)
         # What Ray calls out of reach may be alive: two of them on one device would be in each other's way.
-        ray.kill(hired.actor)
-        self._looked = 0.0
-        if is_alive(hired.place.node_id):
-            return False
-        if hired.place.node_id not in self._left:
-            self._say(f"the node {hired.place.node} has left")
-            self._left.add(hired.place.node_id)
-        return True
+        ray.kill(worker.actor)
+        return self._nodes.has_left(worker.place)
 
-    def dismiss(self) -> None:
+    def shut_down(self) -> None:
         """Stop all evaluators: the next group has other models, or the work is over."""
         import ray
 
-        for hired in (*self.ready, *self.starting.values()):
-            ray.kill(hired.actor)
+        for worker in (*self.ready, *self.starting.values()):
+            ray.kill(worker.actor)
         self.ready, self.starting, self._errors, self._models = [], {}, {}, {}
 
     def note_smaller_batch(self, model_id: str, device: str, condition: Condition, batch_size: int) -> None:
@@ -192,47 +164,6 @@ class EvaluatorPool:
         work = work_of(condition)
         if self._settings.batch_size is None and batch_size < self._sizes.get((model_id, device, work), batch_size):
             self._remember(model_id, device, {work: batch_size})
-
-    def _look(self) -> list[Place]:
-        """See which places there are now; a node that did not answer is one again when it does."""
-        self._looked = time.monotonic()
-        self._left = {node_id for node_id in self._left if not is_alive(node_id)}
-        self._places = [place for place in places(self._resources) if place.node_id not in self._left]
-        return self._places
-
-    def _may_work(self, place: Place) -> bool:
-        """Whether a node can do the work; asked once, where the cluster may have other machines."""
-        if not self._resources.joined:
-            return True
-        if place.node_id not in self._checked:
-            found = check_node(place.node_id, self._store, self._token, self._roots)
-            if found is None:
-                return False
-            self._checked[place.node_id] = not found
-            if found and not any(self._checked.values()):
-                raise refuse(place.node, found)
-            if found:
-                self._say(f"the node {place.node} is not used: {'; '.join(found)}")
-        return self._checked[place.node_id]
-
-    def check_nodes(self, token: str) -> None:
-        """Ask every node that is there now, before any work.
-
-        Args:
-            token: What `preflight.token` gave.
-
-        Raises:
-            IngestError: naming the node that cannot do the work.
-        """
-        self._token = token
-        if not self._resources.joined:
-            return
-        for node_id, node in {place.node_id: place.node for place in places(self._resources)}.items():
-            found = check_node(node_id, self._store, self._token, self._roots)
-            if found:
-                raise refuse(node, found)
-            if found is not None:
-                self._checked[node_id] = True
 
     def _start(self, place: Place) -> None:
         import ray
@@ -250,18 +181,18 @@ class EvaluatorPool:
         else:
             options["runtime_env"] = {"env_vars": cpu_environment(place.threads)}
         settings = replace(self._settings, threads=place.threads)
-        hired = Worker(ray.remote(Evaluator).options(**options).remote(settings), place)
+        worker = Worker(ray.remote(Evaluator).options(**options).remote(settings), place)
         for model_id, model in self._models.items():
             head = read_head(self._store, model_id) if model.model.loader == "open_clip" else None
-            hired.loads[model_id] = hired.actor.load.remote(model.model, model.source, head)
+            worker.loads[model_id] = worker.actor.load.remote(model.model, model.source, head)
         # Calls of an actor are answered in order: this answer means that all before it are there.
-        self.starting[hired.actor.device.remote()] = hired
+        self.starting[worker.actor.device.remote()] = worker
 
-    def _died_while_loading(self, hired: Worker, model_id: str, error: Any) -> None:
+    def _died_while_loading(self, worker: Worker, model_id: str, error: Any) -> None:
         known = getattr(error, "cause", None) or getattr(error, "__cause__", None)
         if isinstance(known, QubastoreError):
             raise known
-        if self.lose(hired):
+        if self.mark_dead(worker):
             return
         self._failed_starts += 1
         if self._failed_starts >= MAX_FAILED_STARTS:
@@ -271,13 +202,13 @@ class EvaluatorPool:
                 hint="is there memory enough? free -h",
             ) from error
 
-    def _settle_sizes(self, hired: Worker) -> None:
+    def _settle_sizes(self, worker: Worker) -> None:
         """Have an evaluator settle the batch sizes that the group's work asks for; what it finds is remembered."""
         import ray
 
         auto = self._settings.batch_size is None
         try:
-            device = ray.get(hired.actor.device.remote()) if auto else ""
+            device = ray.get(worker.actor.device.remote()) if auto else ""
             for model_id, asked in self._conditions.items():
                 if model_id in self._errors:
                     continue
@@ -285,7 +216,7 @@ class EvaluatorPool:
                 if auto:
                     known = remembered_sizes(self._store, model_id, device, self._settings.precision)
                     self._sizes.update({(model_id, device, work): size for work, size in known.items()})
-                if found := ray.get(hired.actor.size.remote(model_id, list(asked.values()), known)):
+                if found := ray.get(worker.actor.size.remote(model_id, list(asked.values()), known)):
                     self._remember(model_id, device, found)
         except ray.exceptions.RayActorError:
             # It died meanwhile: whoever gives it work learns so.

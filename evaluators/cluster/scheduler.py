@@ -13,7 +13,8 @@ from typing import Any
 
 from qubastore.errors import DatasetError, QubastoreError, ResolutionError
 from qubastore.evaluators.cluster.jobs import Job, jobs_of, run_key
-from qubastore.evaluators.cluster.pool import POLL_SECONDS, EvaluatorPool, Worker, cause_of
+from qubastore.evaluators.cluster.nodes import POLL_SECONDS
+from qubastore.evaluators.cluster.pool import EvaluatorPool, Worker, cause_of
 from qubastore.evaluators.cluster.preflight import token
 from qubastore.evaluators.cluster.resources import Resources
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
@@ -72,13 +73,13 @@ class Scheduler:
         self._group: list[PlannedRun] = []
         self._open = contextlib.ExitStack()
         roots = {p.dataset.root or "" for p in planned.todo if p.dataset.samples and p.dataset.samples[0].data is None}
-        self._staff = EvaluatorPool(store, resources, settings, roots - {""}, self._model_failed, display.say)
+        self._pool = EvaluatorPool(store, resources, settings, roots - {""}, self._model_failed, display.log)
 
     def __enter__(self) -> Scheduler:
         with self._open as opened:
-            opened.callback(self._staff.dismiss)
+            opened.callback(self._pool.shut_down)
             self._store.files.check()
-            self._staff.check_nodes(opened.enter_context(token(self._store)))
+            self._pool.check_nodes(opened.enter_context(token(self._store)))
             self._open = opened.pop_all()
         return self
 
@@ -94,30 +95,30 @@ class Scheduler:
         self._group = group
         jobs = deque(jobs_of(group))
         busy: dict[Any, tuple[Worker, Job]] = {}
-        staff = self._staff
-        staff.assign(group, self._dead)
-        idle = deque(hired for hired in staff.ready for _ in range(self._depth(jobs[0], len(staff.ready))))
+        pool = self._pool
+        pool.assign(group, self._dead)
+        idle = deque(worker for worker in pool.ready for _ in range(self._depth(jobs[0], len(pool.ready))))
         while jobs or busy:
-            staff.hire(len(jobs) + len(busy))
+            pool.scale_up(len(jobs) + len(busy))
             while jobs and idle:
                 job = jobs.popleft()
                 request = job.request(self._dead)
                 if request.runs:
-                    hired = idle.popleft()
+                    worker = idle.popleft()
                     job.given = next(self._given)
                     self._begin(job)
-                    busy[hired.actor.evaluate.remote(request, self._decode(job, group, hired))] = (hired, job)
-            if waiting := [*busy, *staff.starting]:
+                    busy[worker.actor.evaluate.remote(request, self._decode(job, group, worker))] = (worker, job)
+            if waiting := [*busy, *pool.starting]:
                 done, _ = ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
             elif jobs:
-                staff.wait_for_room()
+                pool.wait_for_room()
                 continue
             else:
                 break
             for ref in done:
-                if ref in staff.starting:
-                    if (ready := staff.started(ref)) is not None:
-                        idle.extend([ready] * (self._depth(jobs[0], len(staff.ready)) if jobs else 1))
+                if ref in pool.starting:
+                    if (ready := pool.started(ref)) is not None:
+                        idle.extend([ready] * (self._depth(jobs[0], len(pool.ready)) if jobs else 1))
                 else:
                     self._finish(ref, busy, jobs, idle)
 
@@ -125,28 +126,28 @@ class Scheduler:
         """Commit what an evaluator gives back, or give its shard to another."""
         import ray
 
-        hired, job = busy.pop(ref)
+        worker, job = busy.pop(ref)
         try:
             result = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, ray.exceptions.RayError):
                 raise cause_of(error) from error
             # A decode worker was killed, or decoded images were lost with their node.
-            idle.append(hired)
+            idle.append(worker)
             self._retry(job, jobs, f"decoded images were lost ({type(error.cause).__name__})")
         except ray.exceptions.RayError:
             # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
-            held = [job, *(busy.pop(other)[1] for other in [r for r, (who, _) in busy.items() if who is hired])]
+            held = [job, *(busy.pop(other)[1] for other in [r for r, (who, _) in busy.items() if who is worker])]
             job, *others = sorted(held, key=lambda item: item.given)
             jobs.extendleft(reversed(others))
-            while hired in idle:
-                idle.remove(hired)
-            if self._staff.lose(hired):
+            while worker in idle:
+                idle.remove(worker)
+            if self._pool.mark_dead(worker):
                 jobs.appendleft(job)
             else:
                 self._retry(job, jobs, "an evaluator died")
         else:
-            idle.append(hired)
+            idle.append(worker)
             self._commit(job, result)
 
     def _model_failed(self, model_id: str, error: QubastoreError) -> None:
@@ -168,7 +169,7 @@ class Scheduler:
         shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
         return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
 
-    def _decode(self, job: Job, group: list[PlannedRun], hired: Worker) -> list[Any]:
+    def _decode(self, job: Job, group: list[PlannedRun], worker: Worker) -> list[Any]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -187,7 +188,7 @@ class Scheduler:
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
         # Beside the evaluator: decoded images are large, and other nodes were not asked whether they see the images.
-        beside = NodeAffinitySchedulingStrategy(hired.place.node_id, soft=not hired.place.decodes)
+        beside = NodeAffinitySchedulingStrategy(worker.place.node_id, soft=not worker.place.decodes)
         task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=beside)
         preprocessing, shift = group[0].preprocessing, group[0].condition.shift
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
@@ -197,10 +198,10 @@ class Scheduler:
         job.attempts += 1
         images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"
         if job.attempts < MAX_ATTEMPTS:
-            self._display.say(f"{what} at {images}; trying them again")
+            self._display.log(f"{what} at {images}; trying them again")
             jobs.appendleft(job)
             return
-        self._display.say(f"{images} killed {job.attempts} evaluators: set aside")
+        self._display.log(f"{images} killed {job.attempts} evaluators: set aside")
         self._report.set_aside.append((job.dataset.name, job.first, job.end))
 
     def _commit(self, job: Job, result: ShardResult) -> None:
@@ -231,14 +232,14 @@ class Scheduler:
                 self._report.failures += len(shard.failures)
             self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
         for failure in result.shards[0].failures[:SHOWN_FAILURES] if result.shards else ():
-            self._display.say(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
+            self._display.log(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
         if result.shards:
             known.update(new)
         if job.condition.resolution is not None:
             self._forget_unsupported(job, result)
         models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
         for shard in result.shards:
-            self._staff.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
+            self._pool.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
         for planned in job.runs:
             if planned.model.model_id in result.errors:
                 self._give_up(planned, result.errors[planned.model.model_id])
@@ -271,7 +272,7 @@ class Scheduler:
                     lambda c: note_unsupported(c, planned.model.model_id, planned.run.condition, str(error))
                 )
                 self._report.unsupported.append((planned.model.title, planned.place))
-                self._display.say(f"{error}: noted, and left out")
+                self._display.log(f"{error}: noted, and left out")
                 return
             self._report.errors.append((planned.model.title, planned.place, error))
-            self._display.say(f"{planned.model.title} on {planned.place}: given up\n{error}")
+            self._display.log(f"{planned.model.title} on {planned.place}: given up\n{error}")

@@ -51,13 +51,13 @@ class PlannedModel:
         return Preprocessing(**as_tuples)
 
 
-def distinct(models: Sequence[PlannedModel], report: Callable[[str], None]) -> list[PlannedModel]:
+def distinct(models: Sequence[PlannedModel], log: Callable[[str], None]) -> list[PlannedModel]:
     """Each model once; where two specs mean one model, that is said."""
     found: dict[str, PlannedModel] = {}
     for model in models:
         first = found.setdefault(model.model_id, model)
         if str(first.source.spec) != str(model.source.spec):
-            report(f"{model.source.spec} and {first.source.spec} are one model: it is run once, as {first.model.name}")
+            log(f"{model.source.spec} and {first.source.spec} are one model: it is run once, as {first.model.name}")
     return list(found.values())
 
 
@@ -77,7 +77,7 @@ def told_apart(store: Store, models: Sequence[PlannedModel]) -> list[PlannedMode
 
 
 def identify(
-    store: Store, spec: ModelSpec | InMemoryModel, *, report: Callable[[str], None]
+    store: Store, spec: ModelSpec | InMemoryModel, *, log: Callable[[str], None]
 ) -> tuple[PlannedModel, str | None]:
     """A model and its checkpoint's revision: known by the revision if that was seen before, else by loading it."""
     source = ModelSource.of(spec)
@@ -87,14 +87,14 @@ def identify(
         if known:
             return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source), revision
     runs_code = isinstance(spec, ModelSpec) and spec.loader == "python"
-    report(
+    log(
         f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is"
         + (" (this runs the code in its file)" if runs_code else "")
     )
     loaded = source.load()
     found = recognise(store.rows, describe(loaded))
     for note in (*loaded.notes, *_earlier_weights(store, loaded, revision), *found.notes):
-        report(note)
+        log(note)
     return PlannedModel(found.model, found.model.model_id, source), revision
 
 

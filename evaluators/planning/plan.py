@@ -116,7 +116,7 @@ def plan(
     keep: tuple[str, ...] | None,
     force: bool,
     register: bool,
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Plan:
     """Find out what is to be done; with `register`, note models, datasets and runs in the store.
 
@@ -128,7 +128,7 @@ def plan(
         keep: Kinds of output; None means each dataset's own choice.
         force: Whether what is there is to be run again, and what a network could not take is to be tried again.
         register: Whether to note it in the store.
-        report: Takes lines for the user.
+        log: Takes lines for the user.
 
     Raises:
         ModelError: where a model cannot be loaded or does not fit a dataset.
@@ -140,24 +140,24 @@ def plan(
     for task in tasks:
         if datasets.setdefault(task.dataset.name, task.dataset) is not task.dataset:
             raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a name of its own")
-    _report_notes(datasets.values(), report)
+    _report_notes(datasets.values(), log)
     errors: list[tuple[str, str, QubastoreError]] = []
     identified = []
     for spec in models:
         asked = str(spec) if isinstance(spec, ModelSpec) else spec.name
         try:
-            identified.append(identify(store, spec, report=report))
+            identified.append(identify(store, spec, log=log))
         except QubastoreError as error:
             errors.append((asked, "every dataset", error))
         except Exception as error:  # a library's own: the other models go on
             text = in_one_line(error)
             errors.append((asked, "every dataset", ModelError(f"{asked} cannot be loaded", found=text[:300])))
-    planned = told_apart(store, distinct([model for model, _ in identified], report))
+    planned = told_apart(store, distinct([model for model, _ in identified], log))
     pairs = []
     noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
     for model, task in itertools.product(planned, tasks):
         if (model.model_id, str(task.condition)) in noted:
-            report(f"left out: {model.title} cannot be run under {task.condition}, as was noted before")
+            log(f"left out: {model.title} cannot be run under {task.condition}, as was noted before")
             continue
         try:
             _check_fit(model, task, keep or task.dataset.keep or ())
@@ -168,7 +168,7 @@ def plan(
     if not pairs and errors:
         raise errors[0][2]
     for name, where, reason in errors:
-        report(f"{name} on {where}: given up\n{reason}")
+        log(f"{name} on {where}: given up\n{reason}")
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
@@ -198,14 +198,14 @@ def plan(
     return Plan(tuple(runs), force, tuple(errors))
 
 
-def _report_notes(datasets: Iterable[Dataset], report: Callable[[str], None]) -> None:
+def _report_notes(datasets: Iterable[Dataset], log: Callable[[str], None]) -> None:
     """What users should know of datasets; what is true of several is said once."""
     names: dict[str, list[str]] = {}
     for dataset in datasets:
         for note in dataset.notes:
             names.setdefault(note, []).append(dataset.name)
     for note, of in names.items():
-        report(f"dataset {of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {note}")
+        log(f"dataset {of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {note}")
 
 
 def _register(

@@ -16,7 +16,7 @@ VTAB = "vtab/"
 
 
 def find_datasets(
-    text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
+    text: str, data_root: str | os.PathLike[str] | None = None, log: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
     """Read what `locating.parse_dataset` reads, and `vtab/TASK` or `vtab/TASK/SPLIT` under a data root.
 
@@ -25,7 +25,7 @@ def find_datasets(
         DatasetError: where what is found does not fit.
     """
     if not text.startswith(VTAB) or "=" in text:
-        return locating.parse_dataset(text, data_root, say)
+        return locating.parse_dataset(text, data_root, log)
     from qubastore.evaluators.planning.vtab import read_task
 
     _, task, *split = text.split("/")

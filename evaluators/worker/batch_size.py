@@ -10,7 +10,7 @@ from qubastore.conditions import Condition
 if TYPE_CHECKING:
     import duckdb
 
-    from qubastore.store import Store
+    from qubastore.lake.database import Database
 
 
 AUTO = "auto"
@@ -57,7 +57,7 @@ def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:
     return size
 
 
-def remembered_sizes(store: Store, model_id: str, device: str, precision: str) -> Sizes:
+def remembered_sizes(store: Database, model_id: str, device: str, precision: str) -> Sizes:
     """What was found before."""
     query = "select work, batch_size from batch_sizes where model_id = ? and device = ? and precision = ?"
     return dict(store.rows(query, [model_id, device, precision]))

@@ -122,7 +122,7 @@ def expand(name: str) -> list[str]:
 
 
 def parse_dataset(
-    text: str, data_root: str | os.PathLike[str] | None = None, say: Callable[[str], None] = lambda _: None
+    text: str, data_root: str | os.PathLike[str] | None = None, log: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
     """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING][,order=ORDER]`, or a known `NAME` under `data_root`.
 
@@ -140,7 +140,7 @@ def parse_dataset(
             f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
         )
     if equals:
-        return own_datasets(name, path, options.get("layout"), options.get("framing"), say, order=options.get("order"))
+        return own_datasets(name, path, options.get("layout"), options.get("framing"), log, order=options.get("order"))
     for option in ("layout", "order"):
         if option in options:
             raise UsageError(
@@ -159,12 +159,12 @@ def parse_dataset(
             hint=f"--dataset {name} --data-root /data",
         )
     found, missing = locate_suite(expand(name), [], data_root)
-    _say_missing(found, missing, say)
+    _say_missing(found, missing, log)
     return [replace(dataset, framing=options.get("framing", dataset.framing)) for dataset in found]
 
 
 def _say_missing(
-    found: Sequence[Dataset], missing: Sequence[tuple[str, QubastoreError]], say: Callable[[str], None]
+    found: Sequence[Dataset], missing: Sequence[tuple[str, QubastoreError]], log: Callable[[str], None]
 ) -> None:
     """Name what is missing of a set.
 
@@ -175,7 +175,7 @@ def _say_missing(
     if missing and (unreadable or not found):
         raise (unreadable or [missing[0][1]])[0]
     if missing:
-        say(left_out([error for _, error in missing], len(missing) + len(found)))
+        log(left_out([error for _, error in missing], len(missing) + len(found)))
 
 
 def left_out(missing: Sequence[QubastoreError], n_parts: int) -> str:
@@ -189,7 +189,7 @@ def own_datasets(
     path: str | os.PathLike[str],
     layout: str | None = None,
     framing: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     *,
     order: str | None = None,
 ) -> list[Dataset]:
@@ -200,7 +200,7 @@ def own_datasets(
         path: Its folder.
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or what is usual for a known dataset.
-        say: Takes a line about parts of `imagenet-c` that are missing.
+        log: Takes a line about parts of `imagenet-c` that are missing.
         order: Of class folders of one's own, one of `labels.ORDERS`; None means by code points.
 
     Raises:
@@ -233,7 +233,7 @@ def own_datasets(
                 found.append(read_layout(cell, place))
             except DatasetError as error:
                 missing.append((cell.name, error))
-        _say_missing(found, missing, say)
+        _say_missing(found, missing, log)
     else:
         found = [image_folder(name, path, order=order)]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found

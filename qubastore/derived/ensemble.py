@@ -42,7 +42,7 @@ def ensemble(
     datasets: Sequence[str] = (),
     mean: str = "probabilities",
     name: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Ensemble:
     """Average models over every dataset, framing, condition and precision that all have a complete run with logits on.
 
@@ -52,7 +52,7 @@ def ensemble(
         datasets: Names of datasets; none means all.
         mean: One of `MEANS`.
         name: Name of the ensemble; None means `ensemble(A, B)`.
-        say: Takes lines for the user.
+        log: Takes lines for the user.
 
     Raises:
         UsageError: on an unknown model, one named twice, models of unlike outputs, or nothing in common.
@@ -86,7 +86,7 @@ def ensemble(
     command = shlex.join(words)
     made = []
     for task, run in common.items():
-        say(f"{model.name} on {run.place}: from kept logits")
+        log(f"{model.name} on {run.place}: from kept logits")
         # In the order of ids, so that the order on the command line changes no bit.
         sources = [runs[each][task].run_id for each in sorted(ids)]
         recipe = Recipe(

@@ -7,16 +7,15 @@ never on the test split; the chosen probe is then fitted on training and validat
 from __future__ import annotations
 
 import shlex
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qubastore.derived.probe_methods import METHODS, Split, accuracy, fit
 from qubastore.derived.recipe import check_unchanged, read_labels, read_vectors, states
 from qubastore.errors import UsageError, check_name
 from qubastore.hashing import identifier, part_of
@@ -30,32 +29,6 @@ if TYPE_CHECKING:
 
 HELD_OUT = 5
 """Without a validation split, one sample in this many of the training split validates."""
-
-
-def _linear(candidate: float) -> Any:
-    """Multinomial logistic regression by L-BFGS on features of mean 0 and standard deviation 1; C = candidate."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=candidate, max_iter=1000))
-
-
-def _knn(candidate: float) -> Any:
-    """The majority of the nearest by cosine similarity; on a tie the lowest class."""
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
-
-    # Among vectors of length 1 the nearest by distance are the nearest by cosine.
-    return make_pipeline(Normalizer(), KNeighborsClassifier(int(candidate), algorithm="brute"))
-
-
-METHODS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
-    "linear": (_linear, (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)),
-    "knn": (_knn, (1, 3, 5, 10, 20, 50)),
-}
-"""Method -> how a probe is made (scikit-learn), and the values that validation chooses from; of equals the first."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +74,7 @@ def probe(
     test: str,
     val: str | None = None,
     method: str = "linear",
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Probe:
     """Fit a probe on the kept features of a model's runs, test it, and store what came out.
 
@@ -112,7 +85,7 @@ def probe(
         test: The same for the test split.
         val: The same for the validation split; None holds a fifth of the training split out, by the samples' keys.
         method: One of `METHODS`.
-        say: Takes lines for the user.
+        log: Takes lines for the user.
 
     Returns:
         The probe; the stored one where these runs were probed before and have not changed since.
@@ -132,10 +105,10 @@ def probe(
     probe_id = identifier("probe", method, list(candidates), sorted(before.items()), [runs[s].run_id for s in runs])
     if (stored := _stored(store, probe_id, name)) is not None:
         return stored
-    say(f"{name} on {task}: {method} probe of kept features")
+    log(f"{name} on {task}: {method} probe of kept features")
     data, dropped = _without_test_images(store, runs, {split: _read(store, run) for split, run in runs.items()})
     if dropped:
-        say(f"left out of training and validation: {dropped} images that another split has too")
+        log(f"left out of training and validation: {dropped} images that another split has too")
     if "val" not in data:
         data["train"], data["val"] = _held_out(data["train"])
     classes = np.unique(data["train"].labels)
@@ -144,21 +117,21 @@ def probe(
             f"the training split {runs['train'].dataset} has one class only", expected="two classes at least"
         )
     tried = {
-        value: _accuracy(_fit(make(value), data["train"]), data["val"]) for value in _usable(candidates, method, data)
+        value: accuracy(fit(make(value), data["train"]), data["val"]) for value in _usable(candidates, method, data)
     }
     # max keeps the first of equals: the strongest regularisation, the fewest neighbours.
     chosen = max(tried, key=lambda value: tried[value])
     whole = data["train"].joined(data["val"])
-    fitted = _fit(make(chosen), whole)
+    fitted = fit(make(chosen), whole)
     result = Probe(
         name,
         task,
         method,
         chosen,
         tried,
-        _accuracy(fitted, whole),
+        accuracy(fitted, whole),
         tried[chosen],
-        _accuracy(fitted, data["test"]),
+        accuracy(fitted, data["test"]),
         len(whole.labels),
         len(data["val"].labels),
         len(data["test"].labels),
@@ -188,34 +161,17 @@ def probe_tasks(store: Database, model: str) -> list[str]:
     )
 
 
-@dataclass(frozen=True)
-class _Split:
-    features: NDArray[np.float32]
-    labels: NDArray[np.int32]
-    keys: NDArray[Any]
-
-    def joined(self, other: _Split) -> _Split:
-        return _Split(
-            np.concatenate([self.features, other.features]),
-            np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.keys, other.keys]),
-        )
-
-    def part(self, inside: NDArray[np.bool_]) -> _Split:
-        return _Split(self.features[inside], self.labels[inside], self.keys[inside])
-
-
-def _read(store: Database, run: RunName) -> _Split:
+def _read(store: Database, run: RunName) -> Split:
     n = store.rows("select n_samples from datasets where dataset_id = ?", [run.dataset_id])[0][0]
     ids, (features,) = read_vectors(store, "features", [run.run_id], 0, n)
     keys = store.rows("select key from samples where dataset_id = ? order by sample_id", [run.dataset_id])
     if not len(ids):
         raise UsageError(f"the run on {run.place} has no samples: no image could be decoded")
     labels = read_labels(store, run.dataset_id, 0, n)[ids]
-    return _Split(features, labels[:, 0], np.array([row[0] for row in keys], object)[ids])
+    return Split(features, labels[:, 0], np.array([row[0] for row in keys], object)[ids])
 
 
-def _held_out(whole: _Split) -> tuple[_Split, _Split]:
+def _held_out(whole: Split) -> tuple[Split, Split]:
     chosen = np.array([part_of("probe", key, HELD_OUT) == 0 for key in whole.keys])
     if chosen.all() or not chosen.any():
         raise UsageError(
@@ -224,18 +180,7 @@ def _held_out(whole: _Split) -> tuple[_Split, _Split]:
     return whole.part(~chosen), whole.part(chosen)
 
 
-def _fit(model: Any, split: _Split) -> Any:
-    with warnings.catch_warnings():
-        # A probe that is hardly regularised may not converge; validation decides whether it is any good.
-        warnings.simplefilter("ignore")
-        return model.fit(split.features.astype(np.float64), split.labels)
-
-
-def _accuracy(model: Any, split: _Split) -> float:
-    return float((model.predict(split.features.astype(np.float64)) == split.labels).mean())
-
-
-def _usable(candidates: Sequence[float], method: str, data: dict[str, _Split]) -> list[float]:
+def _usable(candidates: Sequence[float], method: str, data: dict[str, Split]) -> list[float]:
     """Candidates that the training split allows: no more neighbours than samples."""
     return [value for value in candidates if method != "knn" or value <= len(data["train"].labels)]
 
@@ -276,8 +221,8 @@ def _check(store: Database, name: str, runs: dict[str, RunName]) -> None:
 
 
 def _without_test_images(
-    store: Database, runs: dict[str, RunName], data: dict[str, _Split]
-) -> tuple[dict[str, _Split], int]:
+    store: Database, runs: dict[str, RunName], data: dict[str, Split]
+) -> tuple[dict[str, Split], int]:
     """Training and validation without images that the test split has too (and training without those of validation).
 
     Sets have twins across splits: CIFAR-100, or dSprites, whose first and last angle are one. A split that is mostly
@@ -297,7 +242,7 @@ def _without_test_images(
         for split, run in runs.items()
     }
     seen: set[str] = set()
-    kept: dict[str, _Split] = {}
+    kept: dict[str, Split] = {}
     dropped = 0
     for split in ("test", "val", "train"):
         if split not in data:

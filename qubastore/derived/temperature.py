@@ -86,7 +86,7 @@ def calibrate(
     *,
     fit_on: str,
     apply_to: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Calibrated:
     """Fit a temperature on a run of a model, and give derived runs with it, without inference.
 
@@ -95,7 +95,7 @@ def calibrate(
         model: Its name.
         fit_on: A dataset of one of its complete runs, or the start of the run's id.
         apply_to: The same for the runs to calibrate; none means all complete runs with kept logits.
-        say: Takes lines for the user.
+        log: Takes lines for the user.
 
     Returns:
         The calibrated model, its temperatures and its runs.
@@ -126,7 +126,7 @@ def calibrate(
     _check_logits(chosen, name)
     before = states(store, [fitted.run_id])
     logits, labels, folds = _read(store, fitted)
-    say(f"{name}: fitting on {len(labels):,} images of {fitted.place}")
+    log(f"{name}: fitting on {len(labels):,} images of {fitted.place}")
     temperatures = [fit_temperature(logits, labels, ALL, where=fitted.place)]
     temperatures += [
         fit_temperature(logits[folds != fold], labels[folds != fold], fold, where=fitted.place)
@@ -151,7 +151,7 @@ def calibrate(
             scaled: NDArray[np.float32] = (vectors[0].astype(np.float64) / divisor[:, None]).astype(np.float32)
             return scaled
 
-        say(f"{calibrated.name} on {run.place}: from kept logits")
+        log(f"{calibrated.name} on {run.place}: from kept logits")
         recipe = Recipe("temperature", applied, "logits", [run.run_id], compute, [fitted.run_id], before)
         made.append((run.place, run.run_id, derive(store, calibrated, recipe)))
     complete_runs(store)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qubastore.lake import ducklake
 from qubastore.lake.database import Database
-from qubastore.maintenance.doctor import orphans
+from qubastore.maintenance.files import orphans
 
 
 @dataclass(frozen=True)

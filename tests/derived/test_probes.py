@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from qubastore.datasets.locating import own_datasets
-from qubastore.derived.probes import METHODS, probe, probe_tasks
+from qubastore.derived.probe_methods import METHODS
+from qubastore.derived.probes import probe, probe_tasks
 from qubastore.errors import DatasetError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.runs import removal
@@ -213,7 +214,7 @@ def test_images_of_another_split_are_left_out_and_copies_of_a_split_refused(stor
     net = f"python:{probed.parent}/net.py:pixels"
     ingest(store, [net], own_datasets("leaky", tmp_path / "leaky", "splits"))
     said = []
-    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", say=said.append)
+    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", log=said.append)
     assert (made.n_train, made.n_test) == (499, 201)
     assert said[-1] == "left out of training and validation: 1 images that another split has too"
     for copy in (tmp_path / "leaky/train/3").glob("*.png"):

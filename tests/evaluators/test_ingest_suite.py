@@ -137,7 +137,7 @@ def test_half_of_a_data_root(store, root, tiny_models, tmp_path, capfd):
         def __exit__(self, *_):
             pass
 
-        def say(self, text):
+        def log(self, text):
             said.append(text)
 
     (tmp_path / "counting.py").write_text(COUNTING)

@@ -13,9 +13,12 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import StoreError
+from qubastore.maintenance.checks import DEEP, QUICK, checks
 from qubastore.maintenance.copy import copy_store
-from qubastore.maintenance.doctor import DEEP, QUICK, checks, examine, known_files, orphans, repair
+from qubastore.maintenance.doctor import examine
+from qubastore.maintenance.files import known_files, orphans
 from qubastore.maintenance.gc import collect
+from qubastore.maintenance.repair import repair
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import complete_runs
 from qubastore.runs.sessions import active_session, is_alive

@@ -248,7 +248,9 @@ def test_every_way_of_ranking_takes_it(published):
     assert [each.model for each in standings] == [row[1] for row in ranking.rows]
     _, placed = rank_intervals(published, RankRequest(without_known_faults=True), BootstrapOptions(resamples=5))
     assert [each.model for each in placed] == [row[1] for row in ranking.rows]
-    assert published.rank(without_known_faults=True, top=3).pl()["model"].to_list() == [row[1] for row in ranking.rows[:3]]
+    assert published.rank(without_known_faults=True, top=3).pl()["model"].to_list() == [
+        row[1] for row in ranking.rows[:3]
+    ]
 
 
 def run(path, *arguments):

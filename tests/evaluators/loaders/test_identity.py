@@ -322,7 +322,7 @@ def test_two_specs_of_one_model_are_told(store, net, images):
         def __exit__(self, *_):
             pass
 
-        def say(self, text):
+        def log(self, text):
             said.append(text)
 
     link = net.parent / "link.py"

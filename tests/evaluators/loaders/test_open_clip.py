@@ -10,7 +10,8 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.loaders.open_clip import Texts, load, preprocessing, read_source, read_templates, resolve
+from qubastore.evaluators.loaders.open_clip import load, preprocessing, read_source, resolve
+from qubastore.evaluators.loaders.open_clip_texts import Texts, read_templates
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.rescore import rescore
 from qubastore.evaluators.worker.images import prepare

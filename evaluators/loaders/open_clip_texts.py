@@ -1,0 +1,155 @@
+"""The text side of open_clip models: prompts, temperature, and the head that they make."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qubastore.errors import UsageError
+from qubastore.evaluators.loaders.loaded import Head, SourceFile
+from qubastore.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read_source(spec: ModelSpec) -> SourceFile | None:
+    """The file of prompts, to travel by value; None where the model has open_clip's own.
+
+    Raises:
+        UsageError: where it cannot be read.
+    """
+    path = spec.options.get("templates")
+    return None if path is None else SourceFile(path, read_text(path))
+
+
+def temperature(spec: ModelSpec) -> float:
+    """What the logits are divided by; 1 leaves them as they are.
+
+    Raises:
+        UsageError: where it is no number above 0.
+    """
+    text = spec.options.get("temperature", "1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"{spec}: temperature is {text!r}", expected="a number above 0")
+    return value
+
+
+def read_templates(path: str, text: str) -> tuple[str, ...]:
+    """The prompts of a file: one per line, each with `{}` for the class name.
+
+    Args:
+        path: For messages.
+        text: What the file holds.
+
+    Raises:
+        UsageError: where it is empty, or a line has no `{}`.
+    """
+    found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    for number, line in found:
+        if line.replace("{}", "", 1).count("{") or line.count("{}") != 1:
+            raise UsageError(
+                f"{path}, line {number}: the prompt {line!r} has no place for the class name",
+                expected="exactly one {} and no other braces",
+                hint="a photo of a {}.",
+            )
+    if not found:
+        raise UsageError(f"{path} holds no prompts", expected="one per line", hint="a photo of a {}.")
+    return tuple(line for _, line in found)
+
+
+def read_text(path: str) -> str:
+    """A file of prompts.
+
+    Raises:
+        UsageError: where it cannot be read.
+    """
+    try:
+        # A byte-order mark, as editors on Windows write it, is no part of the first prompt.
+        return Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = f"ls {shlex.quote(str(Path(path).parent))}"
+        raise UsageError(f"the prompts {path} cannot be read", found=str(error), hint=hint) from None
+
+
+def templates(spec: ModelSpec, source: SourceFile | None = None) -> tuple[str, ...]:
+    """The prompts of a model: those of its file, else OpenAI's 80 for ImageNet."""
+    source = source or read_source(spec)
+    if source is not None:
+        return read_templates(source.path, source.text)
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+
+
+class Texts:
+    """The text side of a model: makes its head, and puts it into `classifier`.
+
+    Attributes:
+        templates: The prompts.
+        temperature: What the logits are divided by.
+        logit_scale: The model's own, over the temperature.
+        logit_bias: The model's own, over the temperature; 0 where it has none.
+        classifier: The zero-shot network.
+    """
+
+    def __init__(
+        self,
+        clip: Any,
+        architecture: str,
+        names: tuple[str, ...],
+        templates: tuple[str, ...],
+        temperature: float,
+    ) -> None:
+        from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier, image_width
+
+        self._clip = clip
+        self._architecture, self._names, self.templates = architecture, names, templates
+        self.temperature = temperature
+        bias = getattr(clip, "logit_bias", None)
+        self.logit_scale = float(self._clip.logit_scale.detach().exp()) / temperature
+        self.logit_bias = float(bias.detach()) / temperature if bias is not None else 0.0
+        self.classifier = ZeroShotClassifier(clip, len(names), image_width(clip)).eval()
+
+    def encode(self) -> Head:
+        """Encode every prompt of every class."""
+        import open_clip
+        import torch
+
+        tokenizer = open_clip.get_tokenizer(self._architecture)
+        device = next(self._clip.parameters()).device
+        with torch.no_grad():
+            vectors = open_clip.build_zero_shot_classifier(
+                self._clip,
+                tokenizer,
+                self._names,
+                self.templates,
+                num_classes_per_batch=max(1, 400 // len(self.templates)),
+                device=device,
+            )
+        return Head(vectors.T.float().cpu().numpy(), self.logit_scale, self.logit_bias, self._names, self.templates)
+
+    def use(self, head: Head) -> None:
+        """Make the classifier answer with this head; the text side is let go."""
+        self.classifier.use(head)
+
+    def fixed_vectors(self, classifier: torch.nn.Module) -> torch.Tensor:
+        """Text vectors of the first class under the first and the last prompt, (2, width), by a copy of `classifier`.
+
+        They show whether the text side and its tokenizer compute what they did before.
+        """
+        import open_clip
+        import torch
+
+        tokenizer = open_clip.get_tokenizer(self._architecture)
+        tokens = tokenizer([self.templates[place].replace("{}", self._names[0]) for place in (0, -1)])
+        with torch.inference_mode():
+            clip: Any = classifier.clip
+            vectors: torch.Tensor = clip.encode_text(tokens, normalize=True)
+        return vectors
