@@ -13,10 +13,10 @@ from qubastore.analysis.coverage import dimension_states
 from qubastore.lake.views import all_views
 from qubastore.metrics.catalogue import METRICS
 from qubastore.metrics.dimensions import DIMENSIONS
-from tests.attachments import test_attachments as attachments
+from tests.attachments import test_attached_tables as attachments
 from tests.derived import test_derived as derived
 from tests.derived import test_probes as probes
-from tests.importers import test_second_study as second_study
+from tests.importers import test_known_figures as second_study
 from tests.maintenance import test_doctor as doctor
 from tests.support.runs import add_run
 
