@@ -79,6 +79,6 @@ def test_places_that_are_nothing(store, tmp_path):
         attach(store, str(_empty(tmp_path)), "lab", columns={"accuracy": "1"})
 
 
-def _empty(tmp_path) -> Path:
+def _empty(tmp_path: Path) -> Path:
     qubastore.init(tmp_path / "other").close()
     return tmp_path / "other"

@@ -12,14 +12,14 @@ from qubastore.importers.imagenet_x import FACTORS, import_imagenet_x
 from qubastore.importers.people import import_human
 from qubastore.importers.predictions import import_predictions
 from tests.conftest import shared
-from tests.importers.second_study import annotations
+from tests.importers.second_study import annotation_files
 
 
 @pytest.fixture(scope="session")
 def known(empty_store, tmp_path_factory):
     """ResNet50's and ViT's predictions, ImageNet-X, five people, imported as the docs show it; tests only ask it."""
     path = tmp_path_factory.mktemp("known") / "store"
-    labels = annotations() / "filename_label.csv"
+    labels = annotation_files() / "filename_label.csv"
     shutil.copytree(empty_store, path)
     with qubastore.open(path, read_only=False) as store:
         for model in ("ResNet50", "ViT"):

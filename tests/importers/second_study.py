@@ -15,7 +15,7 @@ from qubastore.datasets.label_spaces import imagenet_synsets
 from tests.support.runs import add_run
 
 
-def annotations() -> Path:
+def annotation_files() -> Path:
     """The annotation files of the package imagenet-x, which the user installs."""
     package = importlib.util.find_spec("imagenet_x")
     if package is None or package.origin is None:

@@ -12,7 +12,7 @@ import pytest
 from qubastore.importers.imagenet_x import FACTORS, METACLASSES
 from qubastore.importers.people import image_id
 from tests.conftest import shared
-from tests.importers.second_study import annotations, rows_of
+from tests.importers.second_study import annotation_files, rows_of
 
 
 @pytest.mark.parametrize(("model", "accuracy"), [("ResNet50", 0.829579), ("ViT", 0.839870)])
@@ -54,7 +54,7 @@ def test_known_error_ratios(known):
 
 def published_definitions(kind):
     """ImageNet-X's arithmetic on its files, with plain loops: (metaclass, factor) -> accuracy, n for ResNet50."""
-    folder = annotations()
+    folder = annotation_files()
     names = [row["name"] for row in rows_of(folder / "imagenet_1k_classes_to_100_metaclasses.csv")]
     prototypes = {row["file_name"] for row in rows_of(folder / "prototypical_paths.csv")}
     predictions = {
@@ -176,13 +176,12 @@ def test_calibration_views_of_the_known_predictions(known):
     run = known.rows("select run_id from run_details where model = 'ResNet50'")[0][0]
     frame = known.outputs(run)
     confidence, right = frame["confidence"].to_numpy(), (frame["prediction"] == frame["label"]).to_numpy()
-    gaps, shares = [], []
+    found = []
     for low, high in itertools.pairwise(np.linspace(0, 1, 16)):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
-            gaps.append(right[inside].mean() - confidence[inside].mean())
-            shares.append(inside.mean())
-    gaps, shares = np.array(gaps), np.array(shares)
+            found.append((right[inside].mean() - confidence[inside].mean(), inside.mean()))
+    gaps, shares = np.array(found).T
     want = (
         (shares * abs(gaps)).sum(),
         abs(gaps).max(),

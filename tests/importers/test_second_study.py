@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from qubastore.metrics.suites import BEYOND_IMAGENET, VTAB_TASKS
+from qubastore.metrics.suites import BEYOND_IMAGENET, VTAB_TASKS, Role
 from qubastore.models.zoo import expand_models, in_group
 from tests.conftest import shared
-from tests.importers.second_study import annotations
+from tests.importers.second_study import annotation_files
 
 
 def test_the_page_shows_what_the_commands_print(tmp_path):
     """docs/second-study.md: every command of its console blocks, in order, on the real inputs."""
     page = (Path(__file__).resolve().parents[2] / "docs" / "second-study.md").read_text("utf-8")
-    (tmp_path / "filename_label.csv").symlink_to(annotations() / "filename_label.csv")
+    (tmp_path / "filename_label.csv").symlink_to(annotation_files() / "filename_label.csv")
     (tmp_path / "human").symlink_to(shared("data", "human"))
     for model in ("ResNet50", "ViT"):
         (tmp_path / f"{model}.csv").symlink_to(shared("data", "predictions", f"{model}.csv"))
@@ -35,7 +35,7 @@ def test_the_page_shows_what_the_commands_print(tmp_path):
 
 
 def test_the_suite_asks_for_what_the_study_measured():
-    roles = {}
+    roles: dict[str, list[Role]] = {}
     for role in BEYOND_IMAGENET.roles:
         roles.setdefault(role.role, []).append(role)
     assert {role: len(played) for role, played in roles.items()} == {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import qubastore
@@ -10,6 +12,7 @@ from qubastore.errors import (
     StoreVersionError,
 )
 from qubastore.lake import creation, migrations
+from qubastore.lake.rows import insert
 from qubastore.models.model import Model
 from qubastore.runs.records import register_model
 from tests.support.runs import pretend_schema
@@ -72,8 +75,7 @@ def test_a_store_of_the_first_schema(tmp_path, monkeypatch):
         pretend_schema(patch, first)
         with qubastore.init(tmp_path / "store") as old:
             for suite, dataset in (("quba", "imagenet-val"), ("mine", "p")):
-                values = f"('{suite}', 'clean', '{dataset}', 'clean', 'model', 4)"
-                old.write(lambda c, values=values: c.execute(f"insert into suites values {values}"))
+                old.write(partial(insert, table="suites", rows=[(suite, "clean", dataset, "clean", "model", 4)]))
             columns = old.sql("from models").columns
             row = {"model_id": "m", "name": "net", "parameters": 5}
             cells = ", ".join(repr(row[column]) if column in row else "null" for column in columns)

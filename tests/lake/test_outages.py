@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.cluster
 def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
     with qubastore.init(url) as remote:
         run = planned_run(remote, shard_size=4)
-        kills = []
+        kills: list[int] = []
 
         def kill_once(connection):
             if not kills:
@@ -65,7 +66,8 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres
                     raise duckdb.IOException("server closed the connection unexpectedly")
                 return answer
 
-        remote._connection = LosesAnswer()
+        loses: Any = LosesAnswer()
+        remote._connection = loses
         assert commit_shard(remote, shard, dataset_id="pets", replace=replace)
         assert LosesAnswer.lost
         registered = "select count(*) from __ducklake_metadata_store.ducklake_data_file where path like ?"

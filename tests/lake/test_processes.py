@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from tests.support.runs import add_run
 def _append(path: str, worker: int, count: int) -> None:
     with qubastore.open(path, read_only=False) as store:
         for index in range(count):
-            store.write(lambda c, i=index: insert(c, "failures", [(f"w{worker}", i, "k", "e")]))
+            store.write(partial(insert, table="failures", rows=[(f"w{worker}", index, "k", "e")]))
 
 
 def test_writers_take_turns_and_readers_never_wait(store):
@@ -65,16 +66,19 @@ def test_a_catalog_locked_from_outside_is_retried(store):
     """Something that is not qubastore holds SQLite's lock: the whole write runs again, its checks too."""
     command = [sys.executable, "-c", HOLDER, str(store.path / "catalog.sqlite")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "locked\n"
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        stdin, stdout = holder.stdin, holder.stdout
+        assert stdout.readline() == "locked\n"
         attempts = 0
 
         def work(connection):
             nonlocal attempts
             attempts += 1
             if attempts == 3:
-                holder.stdin.write("let go\n")
-                holder.stdin.flush()
-                assert holder.stdout.readline() == "free\n"
+                stdin.write("let go\n")
+                stdin.flush()
+                assert stdout.readline() == "free\n"
             insert(connection, "failures", [("r", 0, "k", "e")])
 
         store.write(work)

@@ -33,7 +33,7 @@ def test_failures_round_trip(store):
     assert store.rows("select n_outputs, n_failed from accuracy") == [(1, 1)]
 
 
-names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

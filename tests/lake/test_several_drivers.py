@@ -12,6 +12,7 @@ import pytest
 
 import qubastore
 from qubastore.errors import StoreBusyError, StoreError, StoreNotFoundError
+from qubastore.lake.locks import AdvisoryLock
 from qubastore.maintenance.copy import copy_store
 from qubastore.maintenance.doctor import examine
 from qubastore.runs.commit import commit_shard
@@ -58,7 +59,7 @@ def test_who_comes_second_waits_until_the_first_has_committed(url):
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
         run = planned_run(first)
         mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
-        won = {}
+        won: dict[str, bool] = {}
         standing, go = stand_still(first, mine, won)
         waiting = threading.Thread(target=lambda: won.update(b=commit_shard(second, theirs, dataset_id="x")))
         waiting.start()
@@ -88,9 +89,11 @@ def test_who_stands_still_inside_a_transaction_keeps_others_out_without_the_lock
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
         run = planned_run(first)
         mine, theirs = (write_shard(each, run, 0, 0, logits(), LABELS) for each in (first, second))
-        won = {}
+        won: dict[str, bool] = {}
         thread, go = stand_still(first, mine, won)
-        key = first._writer_lock()._key
+        lock = first._writer_lock()
+        assert isinstance(lock, AdvisoryLock)
+        key = lock._key
         second.rows(
             "from postgres_query('__ducklake_metadata_store', 'select pg_terminate_backend(pid) from pg_locks"
             f" where locktype = ''advisory'' and (classid::bigint << 32 | objid::bigint) = {key}')"

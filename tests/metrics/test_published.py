@@ -29,7 +29,7 @@ FALSE_POSITIVES = {"BagNet9", "BagNet17"}
 
 def marked(what):
     """Model -> dimensions that a difference marks."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for each in known_differences():
         if each.cause.what == what:
             found.setdefault(each.model, set()).add(each.dimension)

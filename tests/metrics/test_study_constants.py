@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import qubastore
@@ -19,7 +21,7 @@ from tests.support.commands import invoke
 def measured_everywhere(tmp_path):
     """Two models with a clean run over ImageNet-val, which is in every suite of the release."""
     with qubastore.init(tmp_path / "store") as store:
-        rows = {"models": [], "runs": [], "run_summary": [], "run_metrics": []}
+        rows: dict[str, list[tuple[Any, ...]]] = {"models": [], "runs": [], "run_summary": [], "run_metrics": []}
         for name, value in (("a", 0.5), ("b", 0.7)):
             rows["models"].append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 1000, 10**6, 1, "logits"))
             rows["runs"].append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 50_000, 1, []))

@@ -69,11 +69,8 @@ def test_every_way_of_ranking_takes_it(published):
     ranking = rank(published, without_known_faults=True)
     place = next(row for row in ranking.rows if row[1] == "ConvNextV2-B-21k")
     explained = explain(published, "ConvNextV2-B-21k", without_known_faults=True)
-    assert (explained.rank, explained.quba, explained.n_models) == (
-        place[0],
-        pytest.approx(place[3]),
-        len(ranking.rows),
-    )
+    assert (explained.rank, explained.n_models) == (place[0], len(ranking.rows))
+    assert explained.quba == pytest.approx(place[3])
     with pytest.raises(UsageError, match="without known faults: calibration_error, class_balance"):
         explain(published, "Hiera-B-Plus", without_known_faults=True)
     assert set(explain(published, "Hiera-B-Plus").faults) == {"calibration_error", "class_balance"}

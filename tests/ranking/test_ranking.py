@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,7 +139,10 @@ def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> No
     """Measured models, as complete runs with stored metrics."""
     roles = [(suite, "clean", "pets", "clean", "model", 4, None)]
     size = {"parameters": 1e6}
-    models, runs, metrics, summaries = [], [], [], []
+    models: list[tuple[Any, ...]] = []
+    runs: list[tuple[Any, ...]] = []
+    metrics: list[tuple[Any, ...]] = []
+    summaries: list[tuple[Any, ...]] = []
     for name, given_values in values.items():
         parameters = int(given_values.get("parameters", size["parameters"]) * 1)
         models.append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 2, parameters, 1, "logits", None, None, None))

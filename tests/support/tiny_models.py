@@ -103,7 +103,7 @@ def prepared():
     def prepare(image):
         return pil_to_tensor(image.resize((32, 32))) / 255
 
-    prepare.id = "resize-32"
+    prepare.id = "resize-32"  # type: ignore[attr-defined]
     return Net(1), prepare
 
 
@@ -115,7 +115,7 @@ def prepared_as_image():
     def prepare(image):
         return image
 
-    prepare.id = "nothing"
+    prepare.id = "nothing"  # type: ignore[attr-defined]
     return Net(1), prepare
 
 
