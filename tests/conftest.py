@@ -65,6 +65,14 @@ def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield made
 
 
+@pytest.fixture
+def tiny_copy(tiny_suite: Store, tmp_path: Path) -> Iterator[Store]:
+    """A copy of that store, open for writing."""
+    shutil.copytree(tiny_suite.path, tmp_path / "tiny")
+    with qubastore.open(tmp_path / "tiny", read_only=False) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One small Ray for all tests that run models in this process."""

@@ -13,18 +13,17 @@ from qubastore.errors import QueryError, UsageError
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.rank import rank
-from tests.attachments.sources import NAMES, own_models
+from tests.attachments.sources import NAMES
 from tests.support.commands import run_cli
 from tests.support.runs import CLASSES, add_run, dataset_of, made
 
 
-def test_sources_are_chosen_by_kind_and_by_name(tiny_suite, exported, store):
-    own_models(store)
-    attach(store, str(tiny_suite.path), "lab")
-    attach(store, str(exported), "labs_export")
+def test_sources_are_chosen_by_kind_and_by_name(tiny_suite, exported, own_store):
+    attach(own_store, str(tiny_suite.path), "lab")
+    attach(own_store, str(exported), "labs_export")
 
     def sources(source):
-        ranking = rank(store, suite="tiny", source=source)
+        ranking = rank(own_store, suite="tiny", source=source)
         return {row[ranking.columns.index("source")] for row in ranking.rows}
 
     assert sources("auto") == sources("measured") == {"measured"}
@@ -33,11 +32,11 @@ def test_sources_are_chosen_by_kind_and_by_name(tiny_suite, exported, store):
     assert sources("measured,lab") == {"measured", "lab"}
     assert sources("all") == {"measured", "lab", "labs_export"}
     with pytest.raises(UsageError, match=r"unknown source 'lob'(.|\n)*did you mean lab"):
-        rank(store, suite="tiny", source="measured,lob")
+        rank(own_store, suite="tiny", source="measured,lob")
     call = "from quba_ranking(map {}, suite_name := 'tiny', source_name := 'lab,measured')"
-    assert store.rows(f"select count(*) {call}") == [(5,)]
+    assert own_store.rows(f"select count(*) {call}") == [(5,)]
     with pytest.raises(QueryError, match="unknown source: lob"):
-        store.rows(call.replace("lab,", "lob,"))
+        own_store.rows(call.replace("lab,", "lob,"))
 
 
 def test_auto_takes_attached_models_where_there_are_no_others(tiny_suite, store):
@@ -46,11 +45,10 @@ def test_auto_takes_attached_models_where_there_are_no_others(tiny_suite, store)
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
 
 
-def test_one_yardstick_for_what_was_measured_alike(tiny_suite, store):
+def test_one_yardstick_for_what_was_measured_alike(tiny_suite, own_store):
     """Trimmed mean and std over one's own and the attached models together, here by a plain loop."""
-    own_models(store)
-    attach(store, str(tiny_suite.path), "lab")
-    ranking = rank(store, suite="tiny", source="measured,lab", normalize="store")
+    attach(own_store, str(tiny_suite.path), "lab")
+    ranking = rank(own_store, suite="tiny", source="measured,lab", normalize="store")
     assert "over the 5 lab and measured models ranked" in ranking.notes[0]
     at = {name: ranking.columns.index(name) for name in ("model", "quba", *NAMES)}
     total = sum(float(d.default_weight) for d in DIMENSIONS)
@@ -65,10 +63,9 @@ def test_one_yardstick_for_what_was_measured_alike(tiny_suite, store):
         assert row[at["quba"]] == pytest.approx(score, abs=1e-12)
 
 
-def test_attached_rows_have_no_intervals_and_the_table_says_so(tiny_suite, store):
-    own_models(store)
-    attach(store, str(tiny_suite.path), "lab")
-    ranking, placed = rank_intervals(store, {}, suite="tiny", source="all", resamples=20)
+def test_attached_rows_have_no_intervals_and_the_table_says_so(tiny_suite, own_store):
+    attach(own_store, str(tiny_suite.path), "lab")
+    ranking, placed = rank_intervals(own_store, {}, suite="tiny", source="all", resamples=20)
     assert {each.source for each in placed if each.quba_interval is None} == {"lab"}
     assert any("3 rows of lab have no samples in this store" in note for note in ranking.notes)
 

@@ -34,13 +34,14 @@ def whole_store(empty_store, tmp_path_factory):
     ]
     with qubastore.open(path, read_only=False) as made:
         made.write(lambda c: c.execute(f"insert into own_suites values {', '.join(rows)}"))
-        add_run(made, LOGITS, LABELS, classes=PETS)
+        add_run(made, LOGITS, LABELS, classes=PETS, complete=False)
         for _, data, condition, n in SUITE:
             parts = data.split("/")
             factors = {"corruption": parts[1], "severity": parts[2]} if len(parts) == 3 else {}
-            add_run(made, right(n), LABELS, dataset=data, classes=PETS, condition=condition, factors=factors)
+            options = {"dataset": data, "condition": condition, "factors": factors}
+            add_run(made, right(n), LABELS, classes=PETS, complete=False, **options)
         cues = {"dataset": "cues", "classes": PETS, "framing": "whole", "textures": [1, 1, 0, 1]}
-        add_run(made, [[1, 0], [0, 1], [1, 0], [0, 1]], [0, 0, 1, 1], **cues)
+        add_run(made, [[1, 0], [0, 1], [1, 0], [0, 1]], [0, 0, 1, 1], **cues)  # completes them all
     return path
 
 

@@ -18,7 +18,6 @@ from qubastore.lake.rows import insert
 from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.ranking.rank import rank
 from qubastore.ranking.request import final_weights
-from tests.support.runs import add_tiny_suite
 
 
 @pytest.fixture(scope="module")
@@ -277,13 +276,12 @@ def test_weights_that_add_up_to_infinity():
         final_weights({"accuracy": 1e308, "parameters": 1e308})
 
 
-def test_models_of_unverified_identity_are_named(store):
+def test_models_of_unverified_identity_are_named(tiny_copy):
     """A `python:` model recorded by the text of its file, beside one that is known by what it computes."""
-    add_tiny_suite(store)
-    found = rank(store, suite="tiny", source="measured")
+    found = rank(tiny_copy, suite="tiny", source="measured")
     assert not [note for note in found.notes if "unverified" in note]
-    store.write(
+    tiny_copy.write(
         lambda c: c.execute("""update models set architecture = '{"python":"net","source":"a1"}' where name = 'fair'""")
     )
-    found = rank(store, suite="tiny", source="measured")
+    found = rank(tiny_copy, suite="tiny", source="measured")
     assert "identity unverified: fair: recorded by the text of a file; ingest it again" in found.notes
