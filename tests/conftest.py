@@ -21,139 +21,7 @@ if TYPE_CHECKING:
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
-TINY_MODELS = '''
-import os
-import torch
-from torch import nn
-
-HALF = (0.5, 0.5, 0.5)
-CONFIG = {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bilinear", "mean": HALF, "std": HALF}
-
-
-class Net(nn.Module):
-    def __init__(self, seed, classes=3):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
-        self.head = nn.Linear(32, classes)
-
-    def forward(self, x):
-        return self.head(self.body(x).flatten(1))
-
-
-def first():
-    return Net(1), CONFIG
-
-
-def second():
-    # Another normalisation: it shares decoding with `first` all the same.
-    return Net(2), {**CONFIG, "mean": (0.4,) * 3}
-
-
-def four_classes():
-    return Net(1, classes=4), CONFIG
-
-
-def no_logits():
-    net = Net(1)
-    return nn.Sequential(net, nn.Softmax(dim=1)), CONFIG
-
-
-class Broken(Net):
-    """NaN for bright images, in more than the four that a model is looked at with."""
-
-    def forward(self, x):
-        logits = super().forward(x)
-        return torch.where(x.mean(dim=(1, 2, 3))[:, None] > -0.9, torch.nan, logits) if len(x) > 4 else logits
-
-
-def nan_logits():
-    return Broken(1), CONFIG
-
-
-class Stepped(Net):
-    """Without a gradient."""
-
-    def forward(self, x):
-        return super().forward(x.round().detach())
-
-
-def stepped():
-    return Stepped(1), CONFIG
-
-
-class Hungry(Net):
-    """Out of memory for more than five images."""
-
-    def forward(self, x):
-        if len(x) > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().forward(x)
-
-
-def hungry():
-    return Hungry(1), CONFIG
-
-
-class Deadly(Net):
-    """Kills its process while the file named below is there; removes it first if its name says once."""
-
-    def forward(self, x):
-        bomb = os.path.join(os.path.dirname(__file__), "bomb")
-        if len(x) > 4 and os.path.exists(bomb):
-            if open(bomb).read() == "once":
-                os.remove(bomb)
-            os._exit(1)
-        return super().forward(x)
-
-
-def deadly():
-    return Deadly(1), CONFIG
-
-
-def unseeded():
-    net = Net(1)
-    nn.init.normal_(net.head.weight, generator=torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big")))
-    return net, CONFIG
-
-
-def prepared():
-    from torchvision.transforms.functional import pil_to_tensor
-
-    def prepare(image):
-        return pil_to_tensor(image.resize((32, 32))) / 255
-
-    prepare.id = "resize-32"
-    return Net(1), prepare
-
-
-def prepared_without_id():
-    return Net(1), lambda image: image
-
-
-def prepared_as_image():
-    def prepare(image):
-        return image
-
-    prepare.id = "nothing"
-    return Net(1), prepare
-
-
-def wrong_mean():
-    return Net(1), {**CONFIG, "mean": "grey"}
-
-
-def wrong_filter():
-    return Net(1), {**CONFIG, "interpolation": "sinc"}
-
-
-def no_tuple():
-    return Net(1)
-
-
-def no_network():
-    return "net", CONFIG
-'''
+TINY_MODELS = Path(__file__).with_name("support").joinpath("tiny_models.py").read_text("utf-8")
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -194,6 +62,14 @@ def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with qubastore.init(path) as made:
         add_tiny_suite(made)
     with qubastore.open(path) as made:
+        yield made
+
+
+@pytest.fixture
+def tiny_copy(tiny_suite: Store, tmp_path: Path) -> Iterator[Store]:
+    """A copy of that store, open for writing."""
+    shutil.copytree(tiny_suite.path, tmp_path / "tiny")
+    with qubastore.open(tmp_path / "tiny", read_only=False) as made:
         yield made
 
 

@@ -18,6 +18,7 @@ from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, loa
 from qubastore.evaluators.loaders.describe import weights_hash
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.evaluators.loaders.open_clip_texts import Texts, temperature, templates
+from qubastore.evaluators.loaders.open_clip_texts import read_source as read_source
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 

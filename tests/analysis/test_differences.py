@@ -11,7 +11,7 @@ from scipy import stats
 
 import qubastore
 from qubastore.analysis.against_published import OTHER_INPUT, against_published
-from qubastore.analysis.differences import named_pair, of_models, of_runs
+from qubastore.analysis.differences import of_models, of_runs
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.lake.rows import insert
@@ -19,7 +19,7 @@ from qubastore.ranking.resampling import Resampler
 from qubastore.statistics.bootstrap import Draws
 from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.tests import holm
-from tests.support.runs import CLASSES, SETS, add_run, dataset_of, made
+from tests.support.runs import CLASSES, SETS, add_run, both_runs, dataset_of, made
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_difference_of_accuracies_is_that_of_a_plain_loop(store):
 
 def test_two_runs_and_their_images(store):
     runs = dict(store.rows("select model, run_id from run_details where dataset = 'pets' and condition = 'clean'"))
-    pair = named_pair(store, runs["good"][:8], runs["poor"])
+    pair = both_runs(store, runs["good"][:8], runs["poor"])
     found = named(of_runs(store, *pair, options=BootstrapOptions(resamples=20)))
     assert set(found) == {"accuracy", "ece", "ace", "calibration_error", "class_balance"}
     for name, row in found.items():
@@ -97,7 +97,7 @@ def test_two_runs_and_their_images(store):
     fgsm = store.rows(
         "select run_id from run_details where model = 'good' and dataset = 'pets' and condition <> 'clean'"
     )
-    found = named(of_runs(store, *named_pair(store, runs["good"], fgsm[0][0]), options=BootstrapOptions(resamples=20)))
+    found = named(of_runs(store, *both_runs(store, runs["good"], fgsm[0][0]), options=BootstrapOptions(resamples=20)))
     assert found["accuracy"]["difference"] > 0
 
 

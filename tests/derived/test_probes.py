@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -148,10 +149,10 @@ def test_without_a_validation_split_a_fifth_is_held_out(store):
 
 
 def test_the_same_probe_is_not_fitted_again(store, monkeypatch):
-    splits = {"train": "digits/train", "val": "digits/val", "test": "digits/test"}
-    first = probe(store, MODEL, **splits)
+    fitted = partial(probe, store, MODEL, train="digits/train", val="digits/val", test="digits/test")
+    first = fitted()
     monkeypatch.setitem(METHODS, "linear", (None, METHODS["linear"][1]))
-    again = probe(store, MODEL, **splits)
+    again = fitted()
     assert (again.is_new, again.test_accuracy, again.candidates) == (False, first.test_accuracy, first.candidates)
     assert store.rows("select count(*) from probes") == [(1,)]
 
@@ -213,8 +214,8 @@ def test_images_of_another_split_are_left_out_and_copies_of_a_split_refused(stor
     shutil.copy(image, tmp_path / "leaky/test/3/again.png")
     net = f"python:{probed.parent}/net.py:pixels"
     ingest(store, [net], own_datasets("leaky", tmp_path / "leaky", "splits"))
-    said = []
-    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", log=said.append)
+    said: list[str] = []
+    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", say=said.append)
     assert (made.n_train, made.n_test) == (499, 201)
     assert said[-1] == "left out of training and validation: 1 images that another split has too"
     for copy in (tmp_path / "leaky/train/3").glob("*.png"):

@@ -198,10 +198,11 @@ def test_a_run_without_logits_has_no_ace(store):
 def test_a_metric_of_a_new_version_is_computed_anew(store, data, monkeypatch):
     import dataclasses
 
+    from qubastore.metrics.catalogue import METRICS
     from qubastore.runs import metrics, publish
 
     add_run(store, *data)
-    raised = tuple(dataclasses.replace(m, version=2) if m.name == "ece" else m for m in metrics.METRICS)
+    raised = tuple(dataclasses.replace(m, version=2) if m.name == "ece" else m for m in METRICS)
     monkeypatch.setattr(metrics, "METRICS", raised)
     store.write(lambda c: c.execute("update run_metrics set value = 99 where metric = 'ece'"))
     assert publish.complete_runs(store) == []

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from importlib.resources import files
 
 import pytest
-from click.testing import CliRunner
 
-import qubastore
-from qubastore.cli.main import cli
-from qubastore.errors import QubastoreError, UsageError
-from qubastore.lake.rows import insert
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import (
     FAULT,
@@ -23,14 +15,7 @@ from qubastore.metrics.known_differences import (
     known_differences,
     known_faults,
 )
-from qubastore.metrics.suites import BUILT_IN, has_study_constants
-from qubastore.ranking.explain import explain
-from qubastore.ranking.intervals import rank_intervals
-from qubastore.ranking.rank import rank
-from qubastore.ranking.request import RankRequest
-from qubastore.ranking.sensitivity import flips, sensitivity
-from qubastore.report.collect import collect
-from qubastore.statistics.options import BootstrapOptions
+from qubastore.metrics.suites import BUILT_IN
 
 AFTER_ACCURACY = [d.name for d in DIMENSIONS if d.name not in ("accuracy", "parameters")]
 
@@ -42,21 +27,9 @@ FALSE_POSITIVES = {"BagNet9", "BagNet17"}
 """Below 0.25 in corruption robustness without train mode: networks that see 9 or 17 pixels at a time."""
 
 
-@pytest.fixture(scope="module")
-def table():
-    with files("qubastore.published").joinpath("hesse2025.csv").open(encoding="utf-8") as file:
-        return {row["model"]: row for row in csv.DictReader(file)}
-
-
-@pytest.fixture(scope="module")
-def published(empty_store):
-    with qubastore.open(empty_store) as store:
-        yield store
-
-
 def marked(what):
     """Model -> dimensions that a difference marks."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for each in known_differences():
         if each.cause.what == what:
             found.setdefault(each.model, set()).add(each.dimension)
@@ -176,154 +149,3 @@ def test_the_view_is_the_table(published):
     }
     assert len(rows) == len(expected)
     assert set(rows) == expected
-
-
-def faulty(model):
-    return set(known_faults(model))
-
-
-def test_ranking_without_known_faults(published, table):
-    """Models whose every figure stands keep their scores; the others are null in these figures, and unranked."""
-    whole, without = rank(published), rank(published, RankRequest(without_known_faults=True))
-    at = {name: number for number, name in enumerate(whole.columns)}
-    before = {row[at["model"]]: row for row in whole.rows}
-    sound = {model for model in table if not known_faults(model)}
-    assert {row[at["model"]] for row in without.rows} == sound
-    assert all(row[1:] == before[row[at["model"]]][1:] for row in without.rows)
-    partial = rank(published, RankRequest(without_known_faults=True, partial=True))
-    assert len(partial.rows) == 326
-    for row in partial.rows:
-        mine = row[at["model"]]
-        for d in DIMENSIONS:
-            assert row[at[d.name]] == (None if d.name in faulty(mine) else before[mine][at[d.name]]), (mine, d.name)
-    assert "constants of the study" in without.notes[0]
-    n = sum(len(faulty(model)) for model in table)
-    assert f"{n} published figures left out, and so {326 - len(sound)} models unranked (--partial" in without.notes[-2]
-    assert f"{n} published figures left out" == partial.notes[-2].removeprefix("without known faults: ")
-    assert without.notes[-1].startswith("of the first 10 with them 7 stay there; moved: Hiera-B-Plus 2 to unranked, ")
-    assert not any(model.faults for model in without.models)
-    assert sum(bool(model.faults) for model in whole.models) == 326 - len(sound)
-
-
-def test_protocol_differences_stay(published):
-    found = rank(
-        published,
-        RankRequest(
-            without_known_faults=True, partial=True, where="model in ('AlexNet', 'Liu2023Comprehensive-Swin-B')"
-        ),
-    )
-    assert all(value is not None for row in found.rows for value in row)
-    assert found.notes[-1] == "no figure of these models has a known fault: none was left out"
-
-
-def test_where_sees_what_was_published(published):
-    found = rank(published, RankRequest(without_known_faults=True, partial=True, where="calibration_error > 0.03"))
-    assert {row[1] for row in found.rows} >= {"siglip-b-16", "metaclip-l14"}
-    at = found.columns.index("calibration_error")
-    assert {row[at] for row in found.rows} == {None}
-
-
-def test_the_same_in_sql(published):
-    published.sql("create or replace temp table sound as from without_known_faults()")
-    by_sql = published.rows("select model, quba from quba_ranking(map {}, pool := 'sound')")
-    assert by_sql == [(row[1], row[3]) for row in rank(published, RankRequest(without_known_faults=True)).rows]
-
-
-def test_every_way_of_ranking_takes_it(published):
-    ranking = rank(published, RankRequest(without_known_faults=True))
-    place = next(row for row in ranking.rows if row[1] == "ConvNextV2-B-21k")
-    explained = explain(published, "ConvNextV2-B-21k", RankRequest(without_known_faults=True))
-    assert (explained.rank, explained.quba, explained.n_models) == (
-        place[0],
-        pytest.approx(place[3]),
-        len(ranking.rows),
-    )
-    with pytest.raises(UsageError, match="without known faults: calibration_error, class_balance"):
-        explain(published, "Hiera-B-Plus", RankRequest(without_known_faults=True))
-    assert set(explain(published, "Hiera-B-Plus").faults) == {"calibration_error", "class_balance"}
-    shown, found = flips(published, "EVA02-b-21k", "ConvNextV2-B-21k", RankRequest(without_known_faults=True))
-    assert len(shown.rows) == len(ranking.rows)
-    assert len(found) == 9
-    _, standings = sensitivity(published, RankRequest(without_known_faults=True), draws=10)
-    assert [each.model for each in standings] == [row[1] for row in ranking.rows]
-    _, placed = rank_intervals(published, RankRequest(without_known_faults=True), BootstrapOptions(resamples=5))
-    assert [each.model for each in placed] == [row[1] for row in ranking.rows]
-    assert published.rank(without_known_faults=True, top=3).pl()["model"].to_list() == [
-        row[1] for row in ranking.rows[:3]
-    ]
-
-
-def run(path, *arguments):
-    return CliRunner().invoke(cli, [*map(str, arguments), "--store", str(path)])
-
-
-def test_on_the_command_line(empty_store):
-    done = run(empty_store, "rank", "--without-known-faults", "--partial", "--format", "json")
-    rows = {row["model"]: row for row in json.loads(done.stdout)}
-    assert rows["Hiera-B-Plus"]["class_balance"] is None
-    assert rows["Hiera-B-Plus"]["accuracy"] == 0.8501
-    assert "note: without known faults" in done.stderr
-    table = run(empty_store, "rank", "--top", "2").stdout
-    line = next(line for line in table.splitlines() if " Hiera-B-Plus " in line)
-    assert line.split()[7:9] == ["1.30†", "92.9*†"]
-    assert "†" not in next(line for line in table.splitlines() if " EVA02-b-21k " in line)
-    assert "marked †" in table
-    told = run(empty_store, "explain", "Hiera-B-Plus").stdout
-    assert "class_balance has a known fault: softmax applied twice" in " ".join(told.split())
-
-
-@pytest.fixture
-def measured_everywhere(tmp_path):
-    """Two models with a clean run over ImageNet-val, which is in every suite of the release."""
-    with qubastore.init(tmp_path / "store") as store:
-        rows = {"models": [], "runs": [], "run_summary": [], "run_metrics": []}
-        for name, value in (("a", 0.5), ("b", 0.7)):
-            rows["models"].append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 1000, 10**6, 1, "logits"))
-            rows["runs"].append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 50_000, 1, []))
-            rows["run_summary"].append((f"r-{name}", 50_000, 0, 2, None, 0.0, None, None, None))
-            for metric in ("accuracy", "calibration_error", "class_balance"):
-                rows["run_metrics"].append((f"r-{name}", metric, 1, value))
-
-        def work(connection):
-            insert(connection, "datasets", [("d", "imagenet-val", 50_000, "imagenet-1k", None, None, None, [])])
-            width = {table: len(connection.execute(f"from {table} limit 0").description) for table in rows}
-            for table, listed in rows.items():
-                insert(connection, table, [(*row, *[None] * (width[table] - len(row))) for row in listed])
-
-        store.write(work)
-        yield store
-
-
-@pytest.mark.parametrize("suite", BUILT_IN)
-def test_everything_agrees_on_what_normalises_a_suite(measured_everywhere, suite):
-    store = measured_everywhere
-    constants = has_study_constants(suite)
-    assert constants == (suite in ("quba", "quba-reference"))
-    options = {"suite": suite, "source": "measured", "partial": True}
-    ranking = rank(store, RankRequest(**options))
-    said = any("constants of the study" in note for note in ranking.notes)
-    accuracy = next(row for row in explain(store, "a", RankRequest(**options)).rows if row[0] == "accuracy")
-    used = accuracy[2] == DIMENSIONS[0].published_mean
-    by_sql = store.rows(
-        "select mean from quba_contributions(map {}, suite_name := ?, source_name := 'measured', partial := true)"
-        " where dimension = 'accuracy'",
-        [suite],
-    )
-    mean = DIMENSIONS[0].published_mean if constants else (0.5 + 0.7) / 2
-    assert by_sql == [(pytest.approx(mean),)] * 2
-    reported = collect(store, suite=suite, resamples=0)["publishedConstants"]
-    in_sql = store.rows("select count(*) from study_suites where suite = ?", [suite]) == [(1,)]
-    assert {said, used, reported, in_sql} == {constants}
-    if constants:
-        assert rank(store, RankRequest(normalize="published", **options)).rows == ranking.rows
-        return
-    with pytest.raises(UsageError, match="belong to the suite") as caught:
-        rank(store, RankRequest(normalize="published", **options))
-    assert caught.value.hint == "--normalize store"
-    with pytest.raises(QubastoreError, match="belong to the suite"):
-        store.rows(
-            "from quba_ranking(map {}, suite_name := ?, normalize := 'published', partial := true)",
-            [suite],
-        )
-    done = run(store.location.text, "rank", "--suite", suite, "--partial", "--normalize", "published")
-    assert isinstance(done.exception, UsageError)

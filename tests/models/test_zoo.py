@@ -78,9 +78,9 @@ def test_recipes_are_the_very_files_of_the_study(entry):
         listed = {row["model"]: row["loader_id"] for row in csv.DictReader(file)}[entry.name]
     spec = ModelSpec.parse(entry.spec)
     if "RSB weights" in listed:
-        file = listed.rpartition(" ")[2]
+        name = listed.rpartition(" ")[2]
         address = spec.options.get("checkpoint") or timm.get_pretrained_cfg(spec.target).url
-        assert address.endswith(f"/{file}")
+        assert address.endswith(f"/{name}")
     else:
         assert spec.target == listed
 
@@ -137,7 +137,7 @@ def test_the_studys_preprocessing_is_that_of_its_base_model(entry):
     if entry.name.startswith("Hiera"):
         assert wanted == Preprocessing((224, 224), (224, 224), interpolation="bilinear")
         return
-    base = {
+    base: dict[str, str | dict[str, str]] = {
         "efficientnet": "tf_efficientnet_{}.in1k",
         "efficientnetv2": {"M": "efficientnetv2_rw_m.agc_in1k", "S": "efficientnetv2_rw_s.ra2_in1k"},
         "regnety": "regnety_{}.pycls_in1k",
@@ -225,6 +225,7 @@ def test_heads_that_only_training_uses_are_no_parameters(spec, tmp_path):
     torch.save(net.state_dict(), tmp_path / "weights.pth")
     loaded = load(ModelSpec.parse(f"{spec},checkpoint={tmp_path / 'weights.pth'},preprocess=75/1/bilinear"))
     model = describe(loaded, thorough=False)
+    assert model.parameters is not None
     assert round(model.parameters / 1e6, 1) == {"googlenet": 6.6, "inception_v3": 23.8}[name]
     assert model.input_size == (75, 75)
     assert model.preprocessing["interpolation"] == "bilinear"

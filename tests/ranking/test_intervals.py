@@ -121,6 +121,7 @@ def test_intervals_and_ranks_are_quantiles_of_rankings(store):
     places = stats.rankdata(-table, axis=0, method="min")
     for number, each in enumerate(placed):
         assert each.rank == number + 1
+        assert each.quba_interval is not None
         assert each.quba_interval == pytest.approx(tuple(np.quantile(table[number], [0.025, 0.975])), abs=1e-12)
         expected = np.quantile(places[number], [0.025, 0.975], method="inverted_cdf")
         assert each.rank_interval == tuple(expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from qubastore.lake.rows import insert
 from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.ranking.rank import rank
 from qubastore.ranking.request import RankRequest, final_weights
-from tests.support.runs import add_tiny_suite
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,10 @@ def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> No
     """Measured models, as complete runs with stored metrics."""
     roles = [(suite, "clean", "pets", "clean", "model", 4, None)]
     size = {"parameters": 1e6}
-    models, runs, metrics, summaries = [], [], [], []
+    models: list[tuple[Any, ...]] = []
+    runs: list[tuple[Any, ...]] = []
+    metrics: list[tuple[Any, ...]] = []
+    summaries: list[tuple[Any, ...]] = []
     for name, given_values in values.items():
         parameters = int(given_values.get("parameters", size["parameters"]) * 1)
         models.append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 2, parameters, 1, "logits", None, None, None))
@@ -273,13 +276,12 @@ def test_weights_that_add_up_to_infinity():
         final_weights({"accuracy": 1e308, "parameters": 1e308})
 
 
-def test_models_of_unverified_identity_are_named(store):
+def test_models_of_unverified_identity_are_named(tiny_copy):
     """A `python:` model recorded by the text of its file, beside one that is known by what it computes."""
-    add_tiny_suite(store)
-    found = rank(store, RankRequest(suite="tiny", source="measured"))
+    found = rank(tiny_copy, RankRequest(suite="tiny", source="measured"))
     assert not [note for note in found.notes if "unverified" in note]
-    store.write(
+    tiny_copy.write(
         lambda c: c.execute("""update models set architecture = '{"python":"net","source":"a1"}' where name = 'fair'""")
     )
-    found = rank(store, RankRequest(suite="tiny", source="measured"))
+    found = rank(tiny_copy, RankRequest(suite="tiny", source="measured"))
     assert "identity unverified: fair: recorded by the text of a file; ingest it again" in found.notes

@@ -202,8 +202,8 @@ def beside(tiny, tmp_path_factory):
         "model,top1,top1_err,top5,top5_err,param_count\nresnet50.a1_in1k,80.2,19.8,94.9,5.1,25.56\n"
         'huge.in1k,88.1,11.9,98.2,1.8,"1,014.45"\n'
     )
-    with qubastore.init(folder / "store") as store:
-        add_tiny_suite(store, HOSTILE)
+    shutil.copytree(tiny[0], folder / "store")
+    with qubastore.open(folder / "store", read_only=False) as store:
         attach(store, str(tiny[0]), "lab")
         attach(store, str(folder / "results-imagenet.csv"), "timm")
         for suite in ("tiny", "quba"):

@@ -124,22 +124,20 @@ def test_marks_of_the_template_in_data_are_data(published):
     assert "my /*VEGA*/ /*SCRIPT*/ net" in page
 
 
-def test_corruptions_are_those_of_the_suite(tmp_path):
+def test_corruptions_are_those_of_the_suite(tiny_copy):
     """A run under an attack, or of another suite, is no part of a corruption's line."""
-    with qubastore.init(tmp_path / "store") as store:
-        add_tiny_suite(store)
-        labels = np.arange(8) % 4
-        right = np.eye(4, dtype=np.float32)[labels] * 9
-        factors = {"corruption": "fog", "severity": "1"}
-        options = {"name": "good", "classes": [f"class{i}" for i in range(4)], "dataset": "imagenet-c/fog/1"}
-        add_run(store, right, labels, factors=factors, **options)
-        add_run(store, -right, labels, factors=factors, condition="fgsm(eps=8/255)", **options)
-        assert "corruptions" not in collect(store, suite="tiny", resamples=0)["details"]["good"]
-        role = "insert into own_suites values ('other', 'corrupted', 'imagenet-c/fog/1', 'clean', 'model', 8, '')"
-        clean = "insert into own_suites values ('other', 'clean', 'pets', 'clean', 'model', 80, '')"
-        store.write(lambda c: (c.execute(role), c.execute(clean)))
-        found = collect(store, suite="other", resamples=0)["details"]["good"]["corruptions"]
-        assert found == [{"corruption": "fog", "severity": 1, "accuracy": 1.0}]
+    labels = np.arange(8) % 4
+    right = np.eye(4, dtype=np.float32)[labels] * 9
+    factors = {"corruption": "fog", "severity": "1"}
+    options = {"name": "good", "classes": [f"class{i}" for i in range(4)], "dataset": "imagenet-c/fog/1"}
+    add_run(tiny_copy, right, labels, factors=factors, **options)
+    add_run(tiny_copy, -right, labels, factors=factors, condition="fgsm(eps=8/255)", **options)
+    assert "corruptions" not in collect(tiny_copy, suite="tiny", resamples=0)["details"]["good"]
+    role = "insert into own_suites values ('other', 'corrupted', 'imagenet-c/fog/1', 'clean', 'model', 8, '')"
+    clean = "insert into own_suites values ('other', 'clean', 'pets', 'clean', 'model', 80, '')"
+    tiny_copy.write(lambda c: (c.execute(role), c.execute(clean)))
+    found = collect(tiny_copy, suite="other", resamples=0)["details"]["good"]["corruptions"]
+    assert found == [{"corruption": "fog", "severity": 1, "accuracy": 1.0}]
 
 
 def test_the_command_writes_a_file(tiny, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from qubastore.errors import OutputError
 from qubastore.runs.outputs import parquet_bytes, vectors_table
@@ -46,10 +49,10 @@ def test_halves_round_to_even():
     arrays(np.float32, st.tuples(st.integers(1, 8), st.integers(1, 12)), elements=st.floats(-80, 80, width=32)),
     st.data(),
 )
-def test_columns_against_plain_arithmetic(logits, data):
+def test_columns_against_plain_arithmetic(logits: NDArray[np.float32], data):
     n, classes = logits.shape
     labels = np.array([data.draw(st.integers(0, classes - 1)) for _ in range(n)], np.int32)
-    columns = output_columns(logits, labels)
+    columns: dict[str, NDArray[Any]] = output_columns(logits, labels)
     wide = logits.astype(np.float64)
     probabilities = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
     order = np.argsort(-wide, axis=1, kind="stable")[:, :5]

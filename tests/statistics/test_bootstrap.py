@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from qubastore.statistics.bootstrap import Draws, resample, shares
 
@@ -17,6 +20,10 @@ def outputs():
     confidence = generator.uniform(0, 1, N)
     right = generator.uniform(size=N) < confidence
     return right, confidence, label, np.where(right, confidence, (1 - confidence) / (C - 1))
+
+
+Outputs = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+"""Of samples: whether right, confidence, label, probability of the label."""
 
 
 def plain(right, confidence, label, truth, drawn):
@@ -33,7 +40,7 @@ def plain(right, confidence, label, truth, drawn):
     return right.mean(), ece, np.sqrt((1 - spread) * (1 - deviation))
 
 
-def test_every_resample_is_that_of_a_plain_loop(outputs):
+def test_every_resample_is_that_of_a_plain_loop(outputs: Outputs):
     draws = Draws.of(N, 70, seed=3)
     found = resample(*outputs, draws)
     for number, counts in enumerate(draws.counts):
@@ -74,7 +81,7 @@ def test_models_over_the_same_samples_are_paired(outputs):
     assert (upper > lower).mean() > 0.9
 
 
-def test_the_spread_of_accuracy_is_the_binomial_one(outputs):
+def test_the_spread_of_accuracy_is_the_binomial_one(outputs: Outputs):
     found = resample(*outputs, Draws.of(N, 2000)).accuracy
     share = outputs[0].mean()
     assert found.mean() == pytest.approx(share, abs=0.002)

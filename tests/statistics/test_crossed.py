@@ -13,7 +13,7 @@ from scipy import stats
 
 import qubastore
 from benchmarks.coverage import EFFECTS, coverage, design
-from qubastore.analysis.differences import named_pair, of_models, of_runs
+from qubastore.analysis.differences import of_models, of_runs
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.errors import UsageError
 from qubastore.lake.rows import insert
@@ -29,7 +29,7 @@ from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.sampling_units import Units, units_of
 from tests.conftest import shared
-from tests.support.runs import add_run, write_shard
+from tests.support.runs import add_run, both_runs, write_shard
 
 CUES = {"shape": "bear", "texture": "cat"}
 
@@ -50,11 +50,20 @@ def test_what_images_are_made_of(key, factors, parts):
     if parts is None:
         assert units is None
         return
+    assert units is not None
     # The same name is the same part, wherever it is.
     again = units_of([("x/fg_a_bg_b.png", {}), ("y/fg_a_bg_c.png", {}), ("y/alone.png", {}), (key, factors)])
+    assert again is not None
     assert (units.first[0], units.second[0]) == (again.first[3], again.second[3])
     assert again.first[0] == again.first[1] != again.first[2]
     assert len(set(again.second)) == 4
+
+
+def groups(pattern, text):
+    """The groups of a pattern that a text must match."""
+    match = re.fullmatch(pattern, text)
+    assert match is not None
+    return match.groups()
 
 
 def of_codes(first, second):
@@ -189,7 +198,7 @@ def test_the_jackknife_of_a_mean_and_of_a_calibration_error():
     hit, confidence = generator.uniform(size=90) < 0.6, generator.uniform(size=90)
 
     def figures(draws):
-        found = resample(hit, confidence, np.arange(90) % 3, confidence, draws)
+        found = resample(hit, confidence, np.arange(90, dtype=np.int32) % 3, confidence, draws)
         return {"accuracy": found.accuracy, "ece": found.ece}
 
     found = jackknife(figures, 90)
@@ -210,7 +219,7 @@ def test_the_jackknife_of_a_mean_and_of_a_calibration_error():
         ((1200, 160, 48), "none", (0.99, 0.98)),
     ],
 )
-def test_intervals_cover(sizes, effects, biases):
+def test_intervals_cover(sizes: tuple[int, int, int], effects, biases):
     """The whole table: python -m benchmarks.coverage."""
     found = coverage(*sizes, EFFECTS[effects], biases, sets=800)
     assert 0.93 <= found.one <= 0.97
@@ -284,8 +293,9 @@ def test_shape_bias_of_a_store(store):
     bias = is_shape.sum() / (is_shape | is_texture).sum()
     assert found.value == pytest.approx(bias)
     contributions = (is_shape - bias * (is_shape | is_texture)) / (is_shape | is_texture).sum()
-    names = [re.fullmatch(r".*/(\w+)-(\w+)\.png", key).groups() for _, key, _ in cue_images()]
+    names = [groups(r".*/(\w+)-(\w+)\.png", key) for _, key, _ in cue_images()]
     variance = plain_variance(contributions, [name[0] for name in names], [name[1] for name in names])
+    assert found.crossed is not None
     assert found.crossed.spread.variance == pytest.approx(variance, rel=1e-9)
     size, z = bias * (1 - bias) / variance, stats.t.ppf(0.975, found.crossed.spread.freedom)
     assert found.interval() == pytest.approx(wilson(bias, size, np.array([-z, z])), abs=0.01)
@@ -302,6 +312,7 @@ def test_object_focus_draws_foregrounds_in_both_sets_at_once(store):
         first += [i % N_FOREGROUNDS for i in range(len(hit))]
         second += [(i * step + i // N_FOREGROUNDS) % 17 for i in range(len(hit))]
     variance = plain_variance(contributions, first, second)
+    assert found.crossed is not None
     assert found.crossed.spread.variance == pytest.approx(variance, rel=1e-6)
     gap = hits_of(store, "poor", "same")[1].mean() - hits_of(store, "poor", "rand")[1].mean()
     # The clean images are drawn as ever, and their part is on top.
@@ -312,11 +323,11 @@ def test_object_focus_draws_foregrounds_in_both_sets_at_once(store):
 
 def test_figures_of_runs_and_their_differences(store):
     runs = dict(store.rows("select model, run_id from run_details where dataset = 'cues'"))
-    table = of_runs(store, *named_pair(store, runs["good"], runs["poor"]), options=BootstrapOptions(resamples=4000))
+    table = of_runs(store, *both_runs(store, runs["good"], runs["poor"]), options=BootstrapOptions(resamples=4000))
     found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert set(found) == {"accuracy", "ece", "ace", "calibration_error", "class_balance"}
     hits = [hits_of(store, name, "cues")[1] for name in ("good", "poor")]
-    names = [re.fullmatch(r".*/(\w+)-(\w+)\.png", key).groups() for _, key, _ in cue_images()]
+    names = [groups(r".*/(\w+)-(\w+)\.png", key) for _, key, _ in cue_images()]
     contributions = sum(sign * (hit - hit.mean()) / len(hit) for sign, hit in zip((1, -1), hits, strict=True))
     variance = plain_variance(contributions, [name[0] for name in names], [name[1] for name in names])
     row = found["accuracy"]
@@ -331,6 +342,7 @@ def test_ranks_and_dimensions_with_parts(store):
     _, placed = rank_intervals(store, RankRequest(suite="parts", partial=True), BootstrapOptions(resamples=500))
     assert [each.model for each in placed] == ["good", "poor"]
     for each in placed:
+        assert each.quba_interval is not None
         assert each.quba_interval[0] < each.quba < each.quba_interval[1]
     found = {
         row[0]: row
@@ -379,7 +391,7 @@ def test_models_over_different_images_are_not_paired(tmp_path):
         assert "different images that are called pets, x" in " ".join(notes)
         runs = [row[0] for row in store.rows("select run_id from run_details where dataset = 'pets' order by model")]
         with pytest.raises(UsageError, match="is over"):
-            of_runs(store, *named_pair(store, runs[0], runs[2]))
+            of_runs(store, *both_runs(store, runs[0], runs[2]))
 
 
 def test_what_both_could_decode_counts(tmp_path):
@@ -392,7 +404,7 @@ def test_what_both_could_decode_counts(tmp_path):
         store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "")]))
         one = add_run(store, a, labels, name="a")
         run_id = _run_with_a_failure(store, b, labels)
-        table = of_runs(store, *named_pair(store, one, run_id), options=BootstrapOptions(resamples=20))
+        table = of_runs(store, *both_runs(store, one, run_id), options=BootstrapOptions(resamples=20))
         found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
         right = [(each[:29].argmax(axis=1) == labels[:29]).mean() for each in (a, b)]
         assert (found["accuracy"]["a"], found["accuracy"]["b"]) == pytest.approx(tuple(right))
@@ -418,9 +430,10 @@ def test_people_on_the_real_images():
     found = {}
     for file in sorted(shared("data", "human").glob("cue-conflict_*.csv")):
         rows = list(csv.DictReader(file.read_text().splitlines()))
-        names = [re.fullmatch(r".*_([a-z]+)(\d+)-([a-z]+)(\d+)\.png", row["imagename"]).groups() for row in rows]
+        names = [groups(r".*_([a-z]+)(\d+)-([a-z]+)(\d+)\.png", row["imagename"]) for row in rows]
         kept = [(row["object_response"], name) for row, name in zip(rows, names, strict=True) if name[0] != name[2]]
         units = units_of([("{}{}-{}{}.png".format(*name), {"shape": name[0], "texture": name[2]}) for _, name in kept])
+        assert units is not None
         assert [len(parts) for parts, _ in units.parts] == [160, 48]
         shape, texture = (np.array([answer == name[kind] for answer, name in kept]) for kind in (0, 2))
         person = a_share(shape, shape | texture, units, Multipliers(4000, 0))
@@ -438,7 +451,7 @@ def plain_variance_of(person, first, second):
     """As `plain_variance`, part by part: a million pairs of images are too many."""
     total = []
     for names in (first, second, list(zip(first, second, strict=True))):
-        sums = {}
+        sums: dict[object, float] = {}
         for name, value in zip(names, person.crossed.contributions.tolist(), strict=True):
             sums[name] = sums.get(name, 0.0) + value
         total.append(math.fsum(value**2 for value in sums.values()) * len(sums) / (len(sums) - 1))

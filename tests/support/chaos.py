@@ -57,7 +57,8 @@ class Chaos:
         self.runs["started"] += 1
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         more = ("--evaluators-per-gpu", 2, *CONDITIONS)
-        return start(self.url, MODELS, IMAGES, self.nodes.address, *more, output=self.log)
+        driver: subprocess.Popen[str] = start(self.url, MODELS, IMAGES, self.nodes.address, *more, output=self.log)
+        return driver
 
     def ended(self) -> bool:
         """Whether all is done; an ingest that ended early is started again."""

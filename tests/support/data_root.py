@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qubastore.datasets.catalogue import CORRUPTIONS, PUG_FILE, PUG_SETS, SEVERITIES
+from qubastore.datasets.catalogue import CORRUPTIONS, PUG_SETS, SEVERITIES
 from qubastore.datasets.label_spaces import label_space
+from qubastore.datasets.readers import PUG_FILE
 
 SYNSETS = ("n01443537", "n02123045", "n02690373", "n03041632")
 """goldfish, tabby, airliner, cleaver: in ImageNet-R or in the 16 categories, or in both."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from qubastore.analysis.differences import named_pair
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.lake.rows import insert
 from qubastore.models.model import Model
@@ -97,6 +98,13 @@ def add_run(
     if complete:
         complete_runs(store)
     return run.run_id
+
+
+def both_runs(store, a, b):
+    """Two runs by the starts of their ids, to compare."""
+    pair = named_pair(store, a, b)
+    assert pair is not None
+    return pair
 
 
 def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "logits"), bits=24) -> Shard:

@@ -1,0 +1,124 @@
+"""PostgreSQL or S3 out of reach in the middle of a commit: every shard is there once."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qubastore
+from qubastore.maintenance.doctor import examine
+from qubastore.maintenance.gc import collect
+from qubastore.runs.commit import commit_shard
+from qubastore.runs.publish import complete_runs
+from tests.lake.planned import forget_shards, planned_run
+from tests.maintenance.test_doctor import LABELS, logits
+from tests.support.runs import write_shard
+
+pytestmark = pytest.mark.cluster
+
+
+def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
+    with qubastore.init(url) as remote:
+        run = planned_run(remote, shard_size=4)
+        kills: list[int] = []
+
+        def kill_once(connection):
+            if not kills:
+                kills.append(1)
+                postgres.kill()
+                threading.Timer(1.0, postgres.start).start()
+
+        for number in range(3):
+            shard = write_shard(remote, run, number, number * 4, logits()[number * 4 :][:4], LABELS[number * 4 :][:4])
+            assert commit_shard(remote, shard, dataset_id="pets", check=kill_once)
+        complete_runs(remote)
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        assert list(examine(remote, deep=True)) == []
+
+
+@pytest.mark.parametrize("replace", [False, True], ids=["new", "forced"])
+def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres, replace):
+    """The server dies after it has committed and before it says so: the second try finds the first."""
+    with qubastore.init(url) as remote:
+        run = planned_run(remote)
+        shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+        real = remote._connection
+
+        class LosesAnswer:
+            """Passes everything on; after the first commit the server is dead."""
+
+            lost = False
+
+            def __getattr__(self, name):
+                return getattr(real, name)
+
+            def execute(self, query, *rest):
+                answer = real.execute(query, *rest)
+                if query == "commit" and not LosesAnswer.lost:
+                    import duckdb
+
+                    LosesAnswer.lost = True
+                    postgres.kill()
+                    threading.Timer(0.5, postgres.start).start()
+                    raise duckdb.IOException("server closed the connection unexpectedly")
+                return answer
+
+        loses: Any = LosesAnswer()
+        remote._connection = loses
+        assert commit_shard(remote, shard, dataset_id="pets", replace=replace)
+        assert LosesAnswer.lost
+        registered = "select count(*) from __ducklake_metadata_store.ducklake_data_file where path like ?"
+        # Of outputs and of logits, which share the name.
+        assert remote.rows(registered, ["%" + shard.files["outputs"].rpartition("/")[2]]) == [(2,)]
+        collect(remote, keep_days=0, older_than=0)
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        complete_runs(remote)
+        assert list(examine(remote, deep=True)) == []
+
+
+def test_postgres_is_killed_again_and_again(url, postgres):
+    """30 shards while the server dies every second: each is there once."""
+    n = 30
+    values, labels = logits(n=4 * n), np.arange(4 * n) % 4
+    with qubastore.init(url) as remote:
+        run = planned_run(remote, values, labels, shard_size=4)
+        over, kills = threading.Event(), []
+
+        def murder():
+            while not over.wait(0.7):
+                postgres.kill()
+                kills.append(1)
+                postgres.start()
+
+        murderer = threading.Thread(target=murder)
+        murderer.start()
+        try:
+            for number in range(n):
+                part = slice(4 * number, 4 * number + 4)
+                shard = write_shard(remote, run, number, 4 * number, values[part], labels[part])
+                assert commit_shard(remote, shard, dataset_id="pets")
+        finally:
+            over.set()
+            murderer.join()
+        assert kills
+        complete_runs(remote)
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(4 * n, 4 * n)]
+        assert list(examine(remote, deep=True)) == []
+
+
+def test_an_object_store_out_of_reach_for_a_while(url, s3):
+    with qubastore.init(url) as remote:
+        run = planned_run(remote)
+        for moment in ("before the files are written", "before they are registered"):
+            shard = None
+            if moment == "before they are registered":
+                shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+            s3.proxy.cut()
+            threading.Timer(3.0, s3.proxy.mend).start()
+            shard = shard or write_shard(remote, run, 0, 0, logits(), LABELS)
+            assert commit_shard(remote, shard, dataset_id="pets")
+            assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+            forget_shards(remote)
