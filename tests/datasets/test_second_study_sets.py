@@ -15,8 +15,8 @@ from qubastore.evaluators import ingest
 from qubastore.evaluators.planning.sources import find_datasets, find_suite
 from qubastore.metrics.suites import BEYOND_IMAGENET
 from qubastore.statistics.scores import output_columns
-from tests.datasets.test_vtab import write_lists
 from tests.support import data_root
+from tests.support.vtab_files import write_lists
 
 NET = """
 import torch
