@@ -21,7 +21,7 @@ from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.gc import collect
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import complete_runs
-from tests.maintenance.test_doctor import LABELS, logits, tables
+from tests.maintenance.small_run import LABELS, logits, tables
 from tests.support.runs import add_run, write_shard
 
 pytestmark = pytest.mark.cluster

@@ -17,7 +17,7 @@ from tests.attachments import test_attachments as attachments
 from tests.derived import test_derived as derived
 from tests.derived import test_probes as probes
 from tests.importers import test_second_study as second_study
-from tests.maintenance import test_doctor as doctor
+from tests.maintenance import test_progress as progress
 from tests.support.runs import add_run
 
 # Four samples, two classes. ln 3 makes probabilities of 3/4 and 1/4, ln 9 of 9/10 and 1/10.
@@ -501,7 +501,7 @@ ELSEWHERE = {
     "imagenet_x_error_ratio": second_study.test_imagenet_x_by_hand,
     "invariance": second_study.test_invariance_by_hand,
     "label_set_accuracy": second_study.test_real_labels_come_with_official_images,
-    "run_progress": doctor.test_progress_by_hand,
+    "run_progress": progress.test_progress_by_hand,
     "probe_accuracy": probes.test_a_probe_reaches_what_scikit_learn_reaches,
 }
 """Views whose hand-worked rows need more than a run, and the test that has them."""
