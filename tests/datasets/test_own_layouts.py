@@ -69,7 +69,7 @@ def test_a_layout_is_part_of_the_identity(tmp_path):
 def test_parts_of_a_set_are_taken_and_the_others_named(own_root):
     shutil.rmtree(own_root / "imagenet-c" / "fog")
     for text, data_root_ in ((f"imagenet-c={own_root / 'imagenet-c'}", None), ("imagenet-c", own_root)):
-        said = []
+        said: list[str] = []
         assert len(parse_dataset(text, data_root_, said.append)) == 70
         assert said == [
             f"left out: dataset imagenet-c/fog/1: {own_root}/imagenet-c/fog/1 is not there, and 4 more of its 75 parts"

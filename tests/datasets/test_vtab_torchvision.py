@@ -41,10 +41,11 @@ def test_torchvision(tmp_path, monkeypatch, few, name, place):
     check(datasets, name, (12, 6, 10 if name in HELD_OUT else 27))
     again = read_task(name, tmp_path)
     assert [d.dataset_id for d in again] == [d.dataset_id for d in datasets]
-    in_arrays = TASKS[name].torchvision.files is None
+    how = TASKS[name].torchvision
+    assert how is not None
+    in_arrays = how.files is None
     assert {d.root is None for d in datasets} == {in_arrays}
     # Labels are torchvision's own: looked up in the loader, image by image.
-    how = TASKS[name].torchvision
     import torchvision
 
     for data in datasets:
@@ -55,6 +56,7 @@ def test_torchvision(tmp_path, monkeypatch, few, name, place):
             for sample in data.samples:
                 image, label = loaded[int(sample.key.split("/")[1])]
                 assert sample.label == label
+                assert sample.data is not None
                 assert np.array_equal(np.asarray(Image.open(io.BytesIO(sample.data))), np.asarray(image))
         else:
             # The same pixels, the same label, for every image of the loader that was chosen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,10 +149,11 @@ def test_models_and_datasets_in_memory(store):
         Image.new("RGB", (8, 8), (value, value, value)).save(buffer, "PNG")
         return buffer.getvalue()
 
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    linear = torch.nn.Linear(192, 2)
+    net = torch.nn.Sequential(torch.nn.Flatten(), linear)
     with torch.no_grad():  # class 1 for bright images
-        net[1].weight[0], net[1].weight[1] = -1, 1
-        net[1].bias.zero_()
+        linear.weight[0], linear.weight[1] = -1, 1
+        linear.bias.zero_()
     config = {"input_size": (3, 8, 8), "crop_pct": 1.0, "mean": (0.5,) * 3, "std": (0.5,) * 3}
     data = images_in_memory("grey", [png(v) for v in (10, 240, 200, 30)], [0, 1, 0, 0], ["dark", "bright"])
     ingest(store, [InMemoryModel("threshold", net, config)], [data])
@@ -159,7 +161,7 @@ def test_models_and_datasets_in_memory(store):
 
 
 def test_compiled_runs_are_runs_of_their_own_and_agree(store, tiny_models, images):
-    options = {"keep": ["outputs", "logits", "features"], "batch_size": 16}
+    options: dict[str, Any] = {"keep": ["outputs", "logits", "features"], "batch_size": 16}
     for precision in ("fp32", "fp32-compiled"):
         report = ingest(store, [f"python:{tiny_models}:first"], {"noise": images}, precision=precision, **options)
         assert report.images == 150

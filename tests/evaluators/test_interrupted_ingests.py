@@ -177,9 +177,9 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store, tmp_path, tiny_model
         assert "free some space" in str(caught.value)
         # Room for a note, not for a shard.
         fill.write_bytes(b"x" * 57_000)
-        with pytest.raises(IngestError, match="No space left") as caught:
+        with pytest.raises(IngestError, match="No space left") as full:
             ingest(store, [f"python:{tiny_models}:first"], {"noise": images})
-        assert "what was committed is kept" in str(caught.value)
+        assert "what was committed is kept" in str(full.value)
         assert store.rows("select count(*) from shards") == [(0,)]
     finally:
         subprocess.run(["umount", str(store.data_path)], check=True)

@@ -84,7 +84,7 @@ def run_of(store, dataset: str = "imagenet-val", n: int = 500) -> str:
         " and framing = if(dataset = 'imagenet-val', 'model', 'whole')",
         [dataset, n],
     )
-    return found[0]
+    return str(found[0])
 
 
 def stored_logits(store, run_id: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qubastore.conditions import Condition
+from qubastore.conditions import Condition, Shift
 from qubastore.errors import UsageError
 from qubastore.evaluators.worker.images import SampleFile, decode, prepare, shifted
 from qubastore.models.preprocessing import Preprocessing
@@ -80,7 +80,9 @@ def test_a_shift_comes_before_resizing(tmp_path):
     image = noise(64, 48)
     image.save(tmp_path / "image.png")
     crop = Preprocessing(crop=(32, 32), resize=(48, 48))
-    (got,) = decode([SampleFile(0, "image.png", str(tmp_path / "image.png"))], crop, (5, "right")).pixels
+    pixels = decode([SampleFile(0, "image.png", str(tmp_path / "image.png"))], crop, Shift(5, "right")).pixels
+    assert pixels is not None
+    (got,) = pixels
     left, top = (64 - 32) // 2 + 5, (48 - 32) // 2
     np.testing.assert_array_equal(got.transpose(1, 2, 0), np.asarray(image)[top : top + 32, left : left + 32])
 

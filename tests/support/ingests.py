@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from qubastore.datasets.dataset import Dataset
 from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
+from qubastore.store import Store
 
 
-def everything(store):
+def everything(store: Store) -> dict[str, list[Any]]:
     """All rows that a run is made of, but for times."""
     tables = {
         "outputs": "* exclude (run_id)",
@@ -20,7 +26,7 @@ def everything(store):
         "bin_summary": "*",
         "run_metrics": "*",
     }
-    found = {
+    found: dict[str, list[Any]] = {
         name: sorted(map(repr, store.rows(f"select r.model_id, t.{what} from {name} t join runs r using (run_id)")))
         for name, what in tables.items()
     }
@@ -30,12 +36,13 @@ def everything(store):
     return found
 
 
-def plain_loop(folder, spec: str, batch: int = 32) -> np.ndarray:
+def plain_loop(folder: Dataset, spec: str, batch: int = 32) -> NDArray[np.float32]:
     """Logits by a plain PyTorch loop with torchvision's transforms, written for the check."""
     from torchvision import transforms
 
     loaded = ModelSource.of(ModelSpec.parse(spec)).load()
     p = loaded.preprocessing
+    assert isinstance(p, Preprocessing)
     steps = transforms.Compose(
         [
             transforms.Resize(p.resize[0], transforms.InterpolationMode(p.interpolation)),

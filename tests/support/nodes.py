@@ -40,7 +40,7 @@ class Nodes:
         self._cluster.shutdown()
 
 
-def start(url, models, images, address, *more, output=subprocess.PIPE):
+def start(url, models, images, address, *more, output=subprocess.PIPE) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "qubastore.cli.main", "ingest", "--store", str(url), "--num-cpus", "1"]
     for model in models:
         command += ["--model", model]
@@ -48,7 +48,7 @@ def start(url, models, images, address, *more, output=subprocess.PIPE):
     return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
 
 
-def finished(process, timeout=240):
+def finished(process: subprocess.Popen[str], timeout: float = 240) -> str:
     said, _ = process.communicate(timeout=timeout)
     return said
 

@@ -97,7 +97,9 @@ def test_a_checkpoint_by_address(cached, tmp_path):
     digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:8]
     text = f"timm:resnet10t,num_classes=3,checkpoint=https://example.org/weights/net-{digest}.pth"
     source = ModelSource.of(ModelSpec.parse(text))
-    assert source.revision().endswith(f"net-{digest}.pth")
+    revision = source.revision()
+    assert revision is not None
+    assert revision.endswith(f"net-{digest}.pth")
     first = weights_hash(source.load().module)
     cached.unlink()
     assert weights_hash(source.load().module) == first

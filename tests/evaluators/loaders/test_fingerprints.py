@@ -46,7 +46,9 @@ def test_what_fails_in_double_precision_is_fingerprinted_in_single():
     config = {"input_size": (3, 8, 8)}
     for network in (Fixed(), Cast()):
         loaded = InMemoryModel("net", network, config).load()
-        assert describe(loaded).fingerprint.precision == SINGLE
+        found = describe(loaded).fingerprint
+        assert found is not None
+        assert found.precision == SINGLE
         assert network.weight.dtype == torch.float32
 
 

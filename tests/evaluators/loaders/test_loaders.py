@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -97,9 +99,14 @@ def test_files_beside_the_source_can_be_imported(tmp_path):
     assert describe(load(f"python:{tmp_path / 'net.py'}:net")).num_classes == 2
 
 
+class Tempered(torch.nn.Sequential):
+    temperature: float
+
+
 def test_in_memory_models_are_told_apart():
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2))
+    linear = torch.nn.Linear(3 * 64, 2)
+    net = Tempered(torch.nn.Flatten(), linear)
     config = {"input_size": (3, 8, 8)}
     one = describe(InMemoryModel("net", net, config).load())
     net.temperature = 5.0
@@ -108,10 +115,11 @@ def test_in_memory_models_are_told_apart():
     assert describe(InMemoryModel("other", net, config).load()).model_id != warmer.model_id
     del net.temperature
     with torch.no_grad():
-        net[1].bias[0] += 1
+        linear.bias[0] += 1
     assert describe(InMemoryModel("net", net, config).load()).model_id != one.model_id
+    not_a_network: Any = "net"
     with pytest.raises(ModelError, match="returned no network"):
-        InMemoryModel("net", "net", config).load()
+        InMemoryModel("net", not_a_network, config).load()
 
 
 def test_a_network_that_fails_on_its_own_input():
