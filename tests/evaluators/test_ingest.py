@@ -38,7 +38,9 @@ def test_two_models_decode_once_and_equal_a_plain_loop(store, tiny_models, image
         frame = store.outputs(run_id)
         assert frame["prediction"].to_list() == columns["prediction"].tolist()
         assert frame["label"].to_list() == labels.tolist()
-        np.testing.assert_allclose(frame["confidence"].to_numpy(), columns["confidence"], atol=1e-6)
+        np.testing.assert_allclose(
+            frame["confidence"].to_numpy(), np.asarray(columns["confidence"], np.float32), atol=1e-6
+        )
         assert sum(b.num_rows for b in store.features(run_id)) == 150
     assert store.rows(
         "select parameters, feature_width, input_height, num_classes from models order by name limit 1"
