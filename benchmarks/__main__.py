@@ -15,25 +15,25 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import gpu, pages, passes, questions
+from benchmarks import calibration, decoding, gpu, memory, pages, photographs, protocol, resampling, stores, throughput
 from benchmarks.measure import ROOT, Row
 
 QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "start-up": questions.start_up,
-    "large-stores": questions.large_stores,
-    "planning": questions.planning,
-    "commits": questions.commits,
-    "calibration": questions.calibration,
-    "bootstrap": questions.bootstrap,
+    "start-up": stores.start_up,
+    "large-stores": stores.large_stores,
+    "planning": stores.planning,
+    "commits": stores.commits,
+    "calibration": calibration.calibration,
+    "bootstrap": resampling.bootstrap,
     "report": pages.report,
 }
 PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "decoding": passes.decoding,
-    "one-model": passes.one_model,
-    "eight-models": passes.eight_models,
-    "protocol": passes.protocol,
-    "precisions": passes.precisions,
-    "memory": passes.memory,
+    "decoding": decoding.decoding,
+    "one-model": throughput.one_model,
+    "eight-models": throughput.eight_models,
+    "protocol": protocol.protocol,
+    "precisions": throughput.precisions,
+    "memory": memory.memory,
 }
 """Those that need Ray and the photographs of ../shared."""
 
@@ -47,8 +47,8 @@ def main(names: list[str]) -> None:
     chosen = {**QUESTIONS, **PASSES, **gpu.BENCHMARKS}
     default = [*QUESTIONS, *PASSES, *(gpu.BENCHMARKS if os.environ.get("GPU") == "1" else ())]
     for name in names or default:
-        if name not in QUESTIONS and not passes.PHOTOGRAPHS.is_dir():
-            print(f"{name}: left out, it needs {passes.PHOTOGRAPHS}")
+        if name not in QUESTIONS and not photographs.PHOTOGRAPHS.is_dir():
+            print(f"{name}: left out, it needs {photographs.PHOTOGRAPHS}")
             continue
         with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name not in QUESTIONS):
             for row in chosen[name](Path(folder)):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import REPEATS, Row, alternate
-from benchmarks.passes import ingested, repeated
+from benchmarks.photographs import ingested, repeated
 
 ARCHITECTURES = {"ResNet-50": "resnet50", "ViT-B/16": "vit_base_patch16_224"}
 BATCHES = (64, 128, 256, 512, 1024)

@@ -97,6 +97,13 @@ def in_process(code: str, *arguments: str, environment: Mapping[str, str] | None
     return answer
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def command_seconds(*command: str, environment: Mapping[str, str] | None = None) -> float:
     """Wall time of a command, start to exit."""
     started = time.perf_counter()

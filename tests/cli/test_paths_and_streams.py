@@ -145,7 +145,9 @@ def test_a_byte_order_mark_in_a_file_of_prompts_is_no_prompt(tmp_path):
     texts = []
     for name, start in (("plain.txt", b""), ("marked.txt", b"\xef\xbb\xbf")):
         (tmp_path / name).write_bytes(start + b"a photo of a {}.\n")
-        texts.append(read_source(ModelSpec.parse(f"open_clip:ViT-B-16/openai,templates={tmp_path / name}")).text)
+        source = read_source(ModelSpec.parse(f"open_clip:ViT-B-16/openai,templates={tmp_path / name}"))
+        assert source is not None
+        texts.append(source.text)
     assert texts[0] == texts[1]
 
 
@@ -185,6 +187,8 @@ def test_a_reader_that_leaves_is_no_failure(store, format_):
     ask = [sys.executable, "-m", "qubastore.cli.main", "sql", "from range(300000)", "--format", format_]
     ask += ["--store", str(store.path)]
     with subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+        assert asked.stdout is not None
+        assert asked.stderr is not None
         assert asked.stdout.read(1)
         asked.stdout.close()
         assert (asked.wait(), asked.stderr.read()) == (0, b"")

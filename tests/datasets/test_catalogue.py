@@ -1,9 +1,7 @@
-"""Datasets that are known by name, in their authors' layouts; layouts of one's own; Parquet files."""
+"""Datasets that are known by name, in their authors' layouts, and what is said of those that differ."""
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 
 import numpy as np
@@ -11,25 +9,13 @@ import pytest
 from PIL import Image
 
 from qubastore.datasets.catalogue import LAYOUTS
-from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import imagenet_synsets, label_space
-from qubastore.datasets.locating import expand, locate, locate_suite, own_datasets, parse_dataset
-from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
+from qubastore.datasets.locating import locate, locate_suite, own_datasets
+from qubastore.errors import DatasetError, DatasetNotFoundError
 from qubastore.evaluators.worker.images import SampleFile, decode
 from qubastore.metrics.suites import QUBA
+from tests.datasets.decoding import decoded
 from tests.support import data_root
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return data_root.make(tmp_path_factory.mktemp("root"))
-
-
-@pytest.fixture
-def own_root(root, tmp_path):
-    """A copy to break."""
-    shutil.copytree(root, tmp_path / "root")
-    return tmp_path / "root"
 
 
 def test_every_dataset_of_the_suite_is_found(root):
@@ -133,13 +119,6 @@ def test_the_flat_official_files_with_the_devkit(own_root):
     assert decoded(flat) == contents
 
 
-def decoded(data):
-    files = [SampleFile(i, s.key, f"{data.root}/{s.path or s.key}", s.data, s.row) for i, s in enumerate(data.samples)]
-    result = decode(files, None)
-    assert not result.failures
-    return result.contents
-
-
 def test_a_stranger_among_the_flat_files(own_root):
     val = own_root / "imagenet-val"
     for number, file in enumerate(sorted(val.glob("*/*.JPEG")), start=1):
@@ -152,7 +131,6 @@ def test_a_stranger_among_the_flat_files(own_root):
         locate("imagenet-val", own_root)
 
 
-# What is wrong is named --------------------------------------------------------------------------------------
 def test_what_is_missing_is_named_with_the_path_and_the_rest_goes_on(own_root):
     shutil.rmtree(own_root / "imagenet-r")
     shutil.rmtree(own_root / "imagenet-c" / "snow" / "4")
@@ -199,191 +177,3 @@ def test_images_of_another_size_than_the_set_has(own_root):
     Image.new("RGB", (64, 64)).save(first)
     with pytest.raises(DatasetError, match="has another size than the set that its authors distribute"):
         locate("imagenet-c/fog/1", own_root)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("sketch,framing=wole", "unknown framing 'wole'"),
-        ("sketch,layout=class", "gives the option layout, but no path"),
-        ("imagnet-r", "did you mean imagenet-r"),
-        ("imagenet-r", "there is no --data-root"),
-        ("x=/tmp,layout=flat", "unknown layout 'flat'"),
-        ("x=/tmp,framing=half", "unknown framing 'half'"),
-    ],
-)
-def test_options_that_name_no_dataset(text, message):
-    with pytest.raises(UsageError, match=message):
-        parse_dataset(text)
-
-
-# Layouts of one's own ----------------------------------------------------------------------------------------
-def test_a_known_name_with_a_path_has_its_own_label_space(root):
-    (data,) = parse_dataset(f"imagenet-r={root / 'imagenet-r'}")
-    assert data.label_space == "imagenet-r"
-    assert expand("imagenet-c")[0] == "imagenet-c/gaussian_noise/1"
-
-
-def test_corruptions_of_ones_own(tmp_path):
-    for cell in ("fog/1", "fog/2", "rain/1"):
-        (tmp_path / cell / "cat").mkdir(parents=True)
-        Image.new("RGB", (9, 9)).save(tmp_path / cell / "cat" / "1.png")
-    found = parse_dataset(f"pets-c={tmp_path},layout=corruption/severity/class,framing=whole")
-    assert [(d.name, d.framing, d.factors["severity"]) for d in found] == [
-        ("pets-c/fog/1", "whole", "1"),
-        ("pets-c/fog/2", "whole", "2"),
-        ("pets-c/rain/1", "whole", "1"),
-    ]
-    # Same images, same keys, another cell: another dataset.
-    assert len({d.dataset_id for d in found}) == 3
-
-
-def test_names_of_classes_with_dashes_and_underscores(tmp_path):
-    for shape in ("living_room", "t-shirt"):
-        (tmp_path / shape).mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "t-shirt" / "t-shirt1-living_room2.png")
-    (data,) = own_datasets("cues", tmp_path, "shape-texture")
-    assert data.samples[0].factors == {"shape": "t-shirt", "texture": "living_room"}
-
-
-def test_a_layout_is_part_of_the_identity(tmp_path):
-    """Read as plain class folders, the same files are another dataset: what is known of them is not stored with it."""
-    (tmp_path / "cat").mkdir()
-    (tmp_path / "dog").mkdir()
-    for file in ("cat/cat1-dog1.png", "dog/dog1-cat1.png"):
-        Image.new("RGB", (9, 9)).save(tmp_path / file)
-    (plain,), (cues,) = own_datasets("x", tmp_path), own_datasets("x", tmp_path, "shape-texture")
-    assert [s.key for s in plain.samples] == [s.key for s in cues.samples]
-    assert plain.dataset_id != cues.dataset_id
-
-
-def test_parts_of_a_set_are_taken_and_the_others_named(own_root):
-    shutil.rmtree(own_root / "imagenet-c" / "fog")
-    for text, data_root_ in ((f"imagenet-c={own_root / 'imagenet-c'}", None), ("imagenet-c", own_root)):
-        said = []
-        assert len(parse_dataset(text, data_root_, said.append)) == 70
-        assert said == [
-            f"left out: dataset imagenet-c/fog/1: {own_root}/imagenet-c/fog/1 is not there, and 4 more of its 75 parts"
-        ]
-
-
-def test_digits_as_classes_of_cue_conflict_images(tmp_path):
-    """Names of classes may end in digits, as long as the file name can be read in one way."""
-    for shape in ("1", "3"):
-        (tmp_path / shape).mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "3" / "312-145.png")
-    (data,) = own_datasets("cues", tmp_path, "shape-texture")
-    assert data.samples[0].factors == {"shape": "3", "texture": "1"}
-    (tmp_path / "11").mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "3" / "312-111.png")
-    with pytest.raises(DatasetError, match="it could be"):
-        own_datasets("cues", tmp_path, "shape-texture")
-
-
-# Parquet -----------------------------------------------------------------------------------------------------
-def write_parquet(path, samples, names, *, paths=True, row_group_size=2):
-    """A Hugging Face-style file of (label, file name, bytes)."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    image = [{"bytes": data, "path": name if paths else None} for _, name, data in samples]
-    table = pa.table({"image": image, "label": [label for label, _, _ in samples]})
-    if names is not None:
-        features = {"label": {"names": list(names), "_type": "ClassLabel"}, "image": {"_type": "Image"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=row_group_size)
-
-
-def pictures(classes, per_class=3):
-    generator = np.random.default_rng(1)
-    found = []
-    for label in range(len(classes)):
-        for number in range(per_class):
-            buffer = io.BytesIO()
-            Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
-            found.append((label, f"{number}.png", buffer.getvalue()))
-    return found
-
-
-def test_parquet_and_folders_are_one_dataset(tmp_path):
-    """Equal keys, sizes, labels and identity; the rows in any order and in several files; the same bytes come out."""
-    classes, samples = ("ant", "bee"), pictures(("ant", "bee"))
-    for label, name, data in samples:
-        (tmp_path / "folders" / classes[label]).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "folders" / classes[label] / name).write_bytes(data)
-    write_parquet(tmp_path / "tables" / "data" / "test-00000-of-00002.parquet", samples[:0:-1], classes)
-    write_parquet(tmp_path / "tables" / "data" / "test-00001-of-00002.parquet", samples[:1], classes)
-    folders, tables = image_folder("x", tmp_path / "folders"), image_folder("x", tmp_path / "tables")
-    assert tables.dataset_id == folders.dataset_id
-    assert [(s.key, s.size, s.label) for s in tables.samples] == [(s.key, s.size, s.label) for s in folders.samples]
-    assert decoded(tables) == decoded(folders)
-
-
-def test_parquet_of_a_known_dataset(tmp_path):
-    """Hugging Face's ImageNet names classes in words and appends the synset to the file's name."""
-    synsets = imagenet_synsets()
-    rows = [(label, f"ILSVRC2012_val_{label + 1:08d}_{synsets[label]}.JPEG", data) for label, _, data in pictures("ab")]
-    write_parquet(tmp_path / "imagenet-val" / "validation.parquet", rows[::3], [f"word {i}" for i in range(1000)])
-    data = locate("imagenet-val", tmp_path)
-    assert [s.key for s in data.samples] == [f"{synsets[i]}/ILSVRC2012_val_{i + 1:08d}.JPEG" for i in (0, 1)]
-    assert data.label_space == "imagenet-1k"
-
-
-def test_parquet_rows_without_a_path_are_numbered(tmp_path):
-    write_parquet(tmp_path / "t.parquet", pictures("ab", 1), ("a", "b"), paths=False)
-    assert [s.key for s in image_folder("x", tmp_path).samples] == ["a/00000000", "b/00000001"]
-
-
-@pytest.mark.parametrize(
-    ("names", "rows", "space", "message"),
-    [
-        (None, "ok", None, "does not say what its classes are called"),
-        (("a", "b"), "label", None, "has the label 2"),
-        (("a", "b"), "ok", "imagenet-r", "does not name its classes as the label space imagenet-r does"),
-        (("a", "b"), "empty", None, "have no rows"),
-        (("a", "b"), "twice", None, "two images are called a/0.png"),
-        (("b", "a"), "ok", None, "are in no order that class folders have"),
-        (("a", "a"), "ok", None, "names two classes alike"),
-    ],
-)
-def test_parquet_that_does_not_fit(tmp_path, names, rows, space, message):
-    samples = pictures("ab", 1)
-    samples = {"label": [(2, *samples[0][1:])], "empty": [], "twice": [samples[0], samples[0]]}.get(rows, samples)
-    if not samples:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        features = {"label": {"names": ["a", "b"]}}
-        schema = pa.schema(
-            [("image", kind), ("label", pa.int64())], {"huggingface": json.dumps({"info": {"features": features}})}
-        )
-        pq.write_table(schema.empty_table(), tmp_path / "t.parquet")
-    else:
-        write_parquet(tmp_path / "t.parquet", samples, names)
-    with pytest.raises(DatasetError, match=message):
-        image_folder("x", tmp_path, space=space)
-
-
-def test_parquet_files_that_do_not_belong_together(tmp_path):
-    write_parquet(tmp_path / "a" / "test-0.parquet", pictures("ab", 1), ("a", "b"))
-    write_parquet(tmp_path / "a" / "train-0.parquet", pictures("ab", 1), ("a", "b"))
-    with pytest.raises(DatasetError, match="of several splits"):
-        image_folder("x", tmp_path / "a")
-    (tmp_path / "a" / "train-0.parquet").unlink()
-    write_parquet(tmp_path / "a" / "test-1.parquet", pictures("ab", 1), ("a", "c"))
-    with pytest.raises(DatasetError, match="names other classes than"):
-        image_folder("x", tmp_path / "a")
-
-
-def test_parquet_that_holds_no_images(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({"x": [1]}), tmp_path / "t.parquet")
-    with pytest.raises(DatasetError, match="holds no labelled images"):
-        image_folder("x", tmp_path)
-    (tmp_path / "t.parquet").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match="is no Parquet file"):
-        image_folder("x", tmp_path)

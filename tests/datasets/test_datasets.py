@@ -214,8 +214,10 @@ def test_splits_are_not_taken_for_classes(tmp_path, folders, split, name):
     make(tmp_path, *(f"{folder}/cat/{n}.png" for folder in folders for n in range(2)))
     with pytest.raises(DatasetError, match="holds splits in place of classes") as caught:
         own_datasets(name, tmp_path)
-    assert f"{name}={tmp_path / split}" in caught.value.hint
-    assert ("layout=splits" in caught.value.hint) == ({"train", "test"} <= set(folders))
+    hint = caught.value.hint
+    assert hint is not None
+    assert f"{name}={tmp_path / split}" in hint
+    assert ("layout=splits" in hint) == ({"train", "test"} <= set(folders))
 
 
 def test_a_class_may_be_called_train(tmp_path):

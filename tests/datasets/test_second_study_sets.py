@@ -7,16 +7,17 @@ import shutil
 import numpy as np
 import pytest
 
-from qubastore.datasets.catalogue import PUG_FILE, PUG_SETS
+from qubastore.datasets.catalogue import PUG_SETS
 from qubastore.datasets.label_spaces import imagenet_synsets, label_space
 from qubastore.datasets.locating import locate, own_datasets
+from qubastore.datasets.readers import PUG_FILE
 from qubastore.errors import DatasetError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.planning.sources import find_datasets, find_suite
 from qubastore.metrics.suites import BEYOND_IMAGENET
 from qubastore.statistics.scores import output_columns
-from tests.datasets.test_vtab import write_lists
 from tests.support import data_root
+from tests.support.vtab_files import write_lists
 
 NET = """
 import torch

@@ -84,7 +84,7 @@ def real():
 
 
 def test_fgsm_is_foolboxs(real):
-    from foolbox.attacks import LinfFastGradientAttack
+    from foolbox.attacks import LinfFastGradientAttack  # type: ignore[attr-defined]
 
     network, theirs, pixels, labels = real
     want = LinfFastGradientAttack(random_start=False).run(theirs, pixels, labels, epsilon=EPS)
@@ -101,7 +101,7 @@ def test_fgsm_is_foolboxs(real):
 
 
 def test_pgd_is_foolboxs(real):
-    from foolbox.attacks import LinfProjectedGradientDescentAttack
+    from foolbox.attacks import LinfProjectedGradientDescentAttack  # type: ignore[attr-defined]
 
     network, theirs, pixels, labels = real
     attack = LinfProjectedGradientDescentAttack(abs_stepsize=ALPHA, steps=10, random_start=False)
@@ -167,12 +167,16 @@ def test_ingest_under_attacks(store, tiny_models, images):
     assert ingest(store, [spec], {"noise": images}, conditions=conditions).images == 3 * 22
     assert store.rows(query) == before
     from qubastore.evaluators.loaders.source import ModelSource
+    from qubastore.models.preprocessing import Preprocessing
     from qubastore.models.spec import ModelSpec
 
     loaded = ModelSource.of(ModelSpec.parse(spec)).load()
     folder = image_folder("noise", images)
     files = [SampleFile(i, s.key, f"{folder.root}/{s.key}") for i, s in enumerate(folder.samples)]
-    pixels = torch.from_numpy(decode(files, loaded.preprocessing).pixels).float() / 255
+    assert isinstance(loaded.preprocessing, Preprocessing)
+    decoded = decode(files, loaded.preprocessing).pixels
+    assert decoded is not None
+    pixels = torch.from_numpy(decoded).float() / 255
     labels = torch.tensor([s.label for s in folder.samples])
     adversarial = fgsm(lambda x: loaded.module((x - 0.5) / 0.5), pixels, labels, eps=EPS)
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from torchvision.models import get_model_weights, list_models
 from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, ModelError
 from qubastore.evaluators.loaders.torchvision import preprocessing
-from qubastore.evaluators.worker import images
 from qubastore.evaluators.worker.images import SampleFile, decode, open_image, prepare
 from qubastore.models.preprocessing import Preprocessing
 from tests.conftest import shared
@@ -79,7 +79,7 @@ def test_pixels_are_timms_on_real_photographs():
     for sample in folder.samples[::25]:
         with Image.open(f"{folder.root}/{sample.key}") as image:
             theirs = np.asarray(transform(image.convert("RGB")))
-        data = Path(folder.root, sample.key).read_bytes()
+        data = Path(f"{folder.root}/{sample.key}").read_bytes()
         mine = np.asarray(prepare(open_image(data), ours)).transpose(2, 0, 1)
         np.testing.assert_array_equal(mine, theirs)
 
@@ -102,6 +102,7 @@ def test_bad_images_are_failures_and_the_rest_goes_on():
     data = [good, b"", b"no image", good[: len(good) // 2], good]
     decoded = decode([SampleFile(i, f"k{i}", None, d) for i, d in enumerate(data)], Preprocessing((32, 32), (32, 32)))
     assert decoded.sample_ids == [0, 4]
+    assert decoded.pixels is not None
     assert decoded.pixels.shape == (2, 3, 32, 32)
     assert decoded.pixels.dtype == np.uint8
     assert [failure.key for failure in decoded.failures] == ["k1", "k2", "k3"]
@@ -125,8 +126,8 @@ def test_a_disk_that_stumbles_is_tried_again(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error", str(self))
         return b"read at last"
 
-    monkeypatch.setattr(images.Path, "read_bytes", stumble)
-    monkeypatch.setattr(images.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Path, "read_bytes", stumble)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     assert decode([SampleFile(0, "k", str(path))], None).contents
     assert len(attempts) == 3
 

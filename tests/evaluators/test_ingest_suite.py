@@ -19,6 +19,7 @@ from qubastore.evaluators import ingest
 from qubastore.evaluators.driver import stored_suite
 from qubastore.evaluators.planning.configuration import read_configuration
 from qubastore.evaluators.planning.tasks import tasks_of
+from qubastore.evaluators.progress import Silent
 from qubastore.metrics.suite_files import suite_from_table
 from qubastore.metrics.suites import QUBA, Suite
 from qubastore.runs.records import replace_suite
@@ -128,15 +129,9 @@ def test_half_of_a_data_root(store, root, tiny_models, tmp_path, capfd):
     shutil.copytree(root, half)
     shutil.rmtree(half / "imagenet-r")
     shutil.rmtree(half / "bg_challenge")
-    said = []
+    said: list[str] = []
 
-    class Display:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
+    class Display(Silent):
         def log(self, text):
             said.append(text)
 

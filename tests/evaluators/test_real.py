@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +23,9 @@ from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.models.spec import ModelSpec
 from tests.conftest import shared
-from tests.evaluators.test_ingest import everything, plain_loop
+from tests.evaluators.lite0 import lite0, predicted
 from tests.metrics.test_metrics import plain_ace, plain_ece
+from tests.support.ingests import everything, plain_loop
 
 CELL = ("gaussian_noise", "3")
 
@@ -34,10 +34,6 @@ N_CELL, N_ATTACKED, N_TRANSFORMED = 100, 8, 100
 
 
 TRANSFORMED = ("scale(1.5)", "shift(30)", "resolution(336)")
-
-
-def lite0() -> str:
-    return f"python:{shared('models', 'efficientnet_lite.py')}:lite0"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,7 @@ def run_of(store, dataset: str = "imagenet-val", n: int = 500) -> str:
         " and framing = if(dataset = 'imagenet-val', 'model', 'whole')",
         [dataset, n],
     )
-    return found[0]
+    return str(found[0])
 
 
 def stored_logits(store, run_id: str) -> np.ndarray:
@@ -168,20 +164,6 @@ def test_accuracy_in_other_label_spaces(outputs):
     inside = [i for i, label in enumerate(labels) if int(label) in of_class]
     right = [means[i].argmax() == of_class[int(labels[i])] for i in inside]
     assert metrics["accuracy_in_16_categories"] == pytest.approx(np.mean(right), abs=1e-12)
-
-
-def whole_images(files: list[Path], size: int = 224) -> torch.Tensor:
-    """Whole images as lite0 takes them: bicubic to its input size, mean and std 0.5."""
-    images = [Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BICUBIC) for file in files]
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2))
-    return (pixels.float() / 255 - 0.5) / 0.5
-
-
-def predicted(files: list[Path]) -> np.ndarray:
-    network = ModelSource.of(ModelSpec.parse(lite0())).load().module
-    with torch.inference_mode():
-        parts = [network(whole_images(files[i : i + 32])).softmax(1) for i in range(0, len(files), 32)]
-    return torch.cat(parts).numpy()
 
 
 def test_shape_bias_is_that_of_a_plain_loop(real):

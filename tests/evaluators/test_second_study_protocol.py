@@ -51,7 +51,9 @@ def ours(preprocessing, condition):
         for n, file in enumerate(FILES)
     ]
     chosen = Condition.parse(condition)
-    return decode(samples, preprocessing.under(chosen), chosen.shift).pixels.transpose(0, 2, 3, 1)
+    pixels = decode(samples, preprocessing.under(chosen), chosen.shift).pixels
+    assert pixels is not None
+    return pixels.transpose(0, 2, 3, 1)
 
 
 def opened(file):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from qubastore.runs.commit import commit_shard
-from tests.maintenance.test_doctor import LABELS, logits
+from tests.maintenance.small_run import LABELS, logits
 from tests.support.runs import add_run
 
 

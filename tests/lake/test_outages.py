@@ -14,7 +14,7 @@ from qubastore.maintenance.gc import collect
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import complete_runs
 from tests.lake.planned import forget_shards, planned_run
-from tests.maintenance.test_doctor import LABELS, logits
+from tests.maintenance.small_run import LABELS, logits
 from tests.support.runs import write_shard
 
 pytestmark = pytest.mark.cluster

@@ -12,7 +12,7 @@ from qubastore.lake.object_storage import DataFiles
 from qubastore.maintenance.copy import copy_store
 from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.gc import collect
-from tests.maintenance.test_doctor import LABELS, logits, tables
+from tests.maintenance.small_run import LABELS, logits, tables
 from tests.support.commands import command
 from tests.support.runs import add_run, write_shard
 

@@ -18,7 +18,7 @@ from qubastore.maintenance.doctor import examine
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import complete_runs
 from tests.lake.planned import planned_run, stand_still
-from tests.maintenance.test_doctor import LABELS, logits, tables
+from tests.maintenance.small_run import LABELS, logits, tables
 from tests.support.runs import add_run, write_shard
 
 pytestmark = pytest.mark.cluster

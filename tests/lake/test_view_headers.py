@@ -19,7 +19,7 @@ from tests.importers import (
 )
 from tests.lake.test_suite_views import WHOLE_CASES
 from tests.lake.test_views import CASES
-from tests.maintenance import test_doctor
+from tests.maintenance import test_progress
 
 ELSEWHERE = {
     "agreement": test_people.test_models_meet_people_over_the_same_images,
@@ -34,7 +34,7 @@ ELSEWHERE = {
     "imagenet_x_error_ratio": test_imagenet_x.test_imagenet_x_by_hand,
     "invariance": test_invariance.test_invariance_by_hand,
     "label_set_accuracy": test_label_sets.test_real_labels_come_with_official_images,
-    "run_progress": test_doctor.test_progress_by_hand,
+    "run_progress": test_progress.test_progress_by_hand,
     "probe_accuracy": test_probes.test_a_probe_reaches_what_scikit_learn_reaches,
 }
 """Views whose hand-worked rows need more than a run, and the test that has them."""

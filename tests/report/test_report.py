@@ -1,4 +1,4 @@
-"""The report's data and file; what a browser makes of it is in test_browser.py."""
+"""The report's data and file; what a browser makes of it is in test_browser_*.py."""
 
 from __future__ import annotations
 

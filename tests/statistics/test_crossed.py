@@ -11,25 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import qubastore
 from benchmarks.coverage import EFFECTS, coverage, design
-from qubastore.analysis.differences import of_models, of_runs
-from qubastore.datasets.dataset import Dataset, Sample
-from qubastore.errors import UsageError
-from qubastore.lake.rows import insert
-from qubastore.ranking.intervals import rank_intervals
-from qubastore.ranking.request import RankRequest
-from qubastore.ranking.resampling import Resampler
-from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
-from qubastore.runs.shard import Failure
-from qubastore.statistics.bootstrap import Draws, resample, shares
+from qubastore.statistics.bootstrap import Draws, resample
 from qubastore.statistics.crossed import Crossed, Multipliers, jackknife, spread, wilson
 from qubastore.statistics.estimates import Estimate
-from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.sampling_units import Units, units_of
 from tests.conftest import shared
-from tests.support.runs import add_run, both_runs, write_shard
+from tests.statistics.plain_variance import plain_variance, plain_variance_of
 
 CUES = {"shape": "bear", "texture": "cat"}
 
@@ -102,23 +90,6 @@ def test_few_parts_that_carry_all_are_few_degrees_of_freedom():
         assert found.variance == pytest.approx(first)
         total = first**2 * math.sqrt(1 - single / first) / degrees + single**2 / 79
         assert found.freedom == pytest.approx(first**2 / total)
-
-
-def plain_variance(contributions, first, second):
-    """The multiway variance, pair of images by pair of images."""
-    total = {}
-    for kind, same in (
-        ("first", lambda i, j: first[i] == first[j]),
-        ("second", lambda i, j: second[i] == second[j]),
-        ("both", lambda i, j: first[i] == first[j] and second[i] == second[j]),
-    ):
-        n = {"first": len(set(first)), "second": len(set(second)), "both": len(set(zip(first, second, strict=True)))}
-        summed = 0.0
-        for i in range(len(contributions)):
-            for j in range(len(contributions)):
-                summed += contributions[i] * contributions[j] if same(i, j) else 0
-        total[kind] = summed * n[kind] / (n[kind] - 1)
-    return max(total["first"] + total["second"] - total["both"], total["both"])
 
 
 @pytest.mark.parametrize("effect", [0, 1])
@@ -228,203 +199,6 @@ def test_intervals_cover(sizes: tuple[int, int, int], effects, biases):
         assert found.images < 0.75
 
 
-CLASSES = ["bear", "cat", "dog"]
-
-
-N_CUES, N_FOREGROUNDS = 90, 40
-
-
-def cue_images():
-    """Every shape with six textures of other classes."""
-    cells = [(s, number, t) for s in range(3) for number in range(5) for t in range(3) if t != s]
-    return [(s, f"{CLASSES[s]}/{CLASSES[s]}{n}-{CLASSES[t]}{k}.png", t) for s, n, t in cells for k in range(3)]
-
-
-def cues():
-    samples = [
-        Sample(key, i + 1, shape, {"shape": CLASSES[shape], "texture": CLASSES[texture]})
-        for i, (shape, key, texture) in enumerate(cue_images())
-    ]
-    return Dataset("cues", tuple(samples), tuple(CLASSES), "own-classes", "/cues")
-
-
-def backgrounds(name, step):
-    """Every foreground twice, over other backgrounds in either set."""
-    keys = [f"fg_f{i % N_FOREGROUNDS}_bg_b{(i * step + i // N_FOREGROUNDS) % 17}.png" for i in range(2 * N_FOREGROUNDS)]
-    labels = [int(i % N_FOREGROUNDS % 3) for i in range(len(keys))]
-    samples = [
-        Sample(f"{CLASSES[label]}/{key}", i + 1, label, {})
-        for i, (key, label) in enumerate(zip(keys, labels, strict=True))
-    ]
-    return Dataset(name, tuple(samples), tuple(CLASSES), "own-classes", f"/{name}")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Two models with a clean run, both background sets and cue-conflict, all but the clean set of images of parts."""
-    roles = (("clean", "pets"), ("same_background", "same"), ("random_background", "rand"), ("cue_conflict", "cues"))
-    with qubastore.init(tmp_path_factory.mktemp("crossed") / "store") as made:
-        rows = [("parts", role, name, "clean", "model", None, "") for role, name in roles]
-        made.write(lambda c: insert(c, "own_suites", rows))
-        for name, skill in (("good", 1.5), ("poor", 0.8)):
-            generator = np.random.default_rng(len(name) + ord(name[0]))
-            for data in (None, backgrounds("same", 3), backgrounds("rand", 5), cues()):
-                labels = [i % 3 for i in range(60)] if data is None else [s.label for s in data.samples]
-                logits = generator.normal(size=(len(labels), 3))
-                logits[np.arange(len(labels)), labels] += skill
-                add_run(made, logits, labels, name=name, data=data, classes=CLASSES, complete=False)
-        complete_runs(made)
-        yield made
-
-
-def hits_of(store, model, dataset):
-    query = """
-        select sample_id, prediction = label, prediction from outputs join run_details using (run_id)
-        where model = ? and dataset = ? order by sample_id
-    """
-    return [np.array(column) for column in zip(*store.rows(query, [model, dataset]), strict=True)]
-
-
-def test_shape_bias_of_a_store(store):
-    ids = dict(store.rows("select name, model_id from models"))
-    found = Resampler(store, "parts", BootstrapOptions(4000)).dimensions(ids["good"])["shape_bias"]
-    _, is_shape, prediction = hits_of(store, "good", "cues")
-    is_texture = prediction == [texture for *_, texture in cue_images()]
-    bias = is_shape.sum() / (is_shape | is_texture).sum()
-    assert found.value == pytest.approx(bias)
-    contributions = (is_shape - bias * (is_shape | is_texture)) / (is_shape | is_texture).sum()
-    names = [groups(r".*/(\w+)-(\w+)\.png", key) for _, key, _ in cue_images()]
-    variance = plain_variance(contributions, [name[0] for name in names], [name[1] for name in names])
-    assert found.crossed is not None
-    assert found.crossed.spread.variance == pytest.approx(variance, rel=1e-9)
-    size, z = bias * (1 - bias) / variance, stats.t.ppf(0.975, found.crossed.spread.freedom)
-    assert found.interval() == pytest.approx(wilson(bias, size, np.array([-z, z])), abs=0.01)
-
-
-def test_object_focus_draws_foregrounds_in_both_sets_at_once(store):
-    ids = dict(store.rows("select name, model_id from models"))
-    found = Resampler(store, "parts", BootstrapOptions(4000)).dimensions(ids["poor"])["object_focus"]
-    clean = hits_of(store, "poor", "pets")[1]
-    contributions, first, second = [], [], []
-    for name, step, sign in (("same", 3, -1), ("rand", 5, 1)):
-        hit = hits_of(store, "poor", name)[1]
-        contributions += list(sign * (hit - hit.mean()) / len(hit) / clean.mean())
-        first += [i % N_FOREGROUNDS for i in range(len(hit))]
-        second += [(i * step + i // N_FOREGROUNDS) % 17 for i in range(len(hit))]
-    variance = plain_variance(contributions, first, second)
-    assert found.crossed is not None
-    assert found.crossed.spread.variance == pytest.approx(variance, rel=1e-6)
-    gap = hits_of(store, "poor", "same")[1].mean() - hits_of(store, "poor", "rand")[1].mean()
-    # The clean images are drawn as ever, and their part is on top.
-    of_clean = clean.std() / math.sqrt(len(clean)) * abs(gap) / clean.mean() ** 2
-    assert found.resamples.std() == pytest.approx(math.sqrt(variance + of_clean**2), rel=0.1)
-    assert found.value == pytest.approx(1 - gap / clean.mean())
-
-
-def test_figures_of_runs_and_their_differences(store):
-    runs = dict(store.rows("select model, run_id from run_details where dataset = 'cues'"))
-    table = of_runs(store, *both_runs(store, runs["good"], runs["poor"]), options=BootstrapOptions(resamples=4000))
-    found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
-    assert set(found) == {"accuracy", "ece", "ace", "calibration_error", "class_balance"}
-    hits = [hits_of(store, name, "cues")[1] for name in ("good", "poor")]
-    names = [groups(r".*/(\w+)-(\w+)\.png", key) for _, key, _ in cue_images()]
-    contributions = sum(sign * (hit - hit.mean()) / len(hit) for sign, hit in zip((1, -1), hits, strict=True))
-    variance = plain_variance(contributions, [name[0] for name in names], [name[1] for name in names])
-    row = found["accuracy"]
-    width = row["difference_high"] - row["difference_low"]
-    assert width == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.15)
-    for row in found.values():
-        assert row["a_low"] < row["a"] < row["a_high"]
-        assert row["difference_low"] < row["difference"] < row["difference_high"]
-
-
-def test_ranks_and_dimensions_with_parts(store):
-    _, placed = rank_intervals(store, RankRequest(suite="parts", partial=True), BootstrapOptions(resamples=500))
-    assert [each.model for each in placed] == ["good", "poor"]
-    for each in placed:
-        assert each.quba_interval is not None
-        assert each.quba_interval[0] < each.quba < each.quba_interval[1]
-    found = {
-        row[0]: row
-        for row in of_models(store, "good", "poor", suite="parts", options=BootstrapOptions(resamples=500)).rows
-    }
-    assert {"accuracy", "object_focus", "shape_bias"} <= set(found)
-    assert all(0 < found[name][-1] <= 1 for name in ("object_focus", "shape_bias"))
-
-
-def test_images_of_no_parts_are_drawn_as_ever(store):
-    """To the bit."""
-    ids = dict(store.rows("select name, model_id from models"))
-    resampler = Resampler(store, "parts", BootstrapOptions(200, seed=7))
-    (dataset_id,) = store.rows("select dataset_id from datasets where name = 'pets'")[0]
-    stratum, position = resampler.images(dataset_id)
-    hit = np.empty(60, bool)
-    hit[position] = hits_of(store, "good", "pets")[1]
-    drawn = shares(hit[None], Draws.of(60, 200, 7, stratum))[0]
-    found = resampler.dimensions(ids["good"])["accuracy"]
-    np.testing.assert_array_equal(found.resamples, drawn - (drawn.mean() - found.value))
-    assert found.crossed is None
-
-
-def test_models_over_different_images_are_not_paired(tmp_path):
-    """One name, other images: a difference is refused; where some are the same, they alone have one."""
-    generator = np.random.default_rng(0)
-    with qubastore.init(tmp_path / "store") as store:
-        rows = [
-            ("mine", role, name, "clean", "model", None, "") for role, name in (("clean", "pets"), ("shifted", "x"))
-        ]
-        store.write(lambda c: insert(c, "own_suites", rows))
-        for name, n, n_shifted in (("a", 30, 20), ("b", 30, 24), ("c", 33, 24)):
-            for dataset, size in (("pets", n), ("x", n_shifted)):
-                labels = [i % 3 for i in range(size)]
-                add_run(
-                    store, generator.normal(size=(size, 3)) + np.eye(3)[labels] * 2, labels, name=name, dataset=dataset
-                )
-        table = of_models(store, "a", "b", suite="mine", options=BootstrapOptions(resamples=20))
-        found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
-        assert found["accuracy"]["difference"] is not None
-        assert (found["ood_robustness"]["a"] is None, found["ood_robustness"]["difference"]) == (False, None)
-        assert "different images: x" in " ".join(table.notes)
-        with pytest.raises(UsageError, match=r"different images: pets"):
-            of_models(store, "a", "c", suite="mine", options=BootstrapOptions(resamples=20))
-        notes = rank_intervals(store, RankRequest(suite="mine", partial=True), BootstrapOptions(resamples=20))[0].notes
-        assert "different images that are called pets, x" in " ".join(notes)
-        runs = [row[0] for row in store.rows("select run_id from run_details where dataset = 'pets' order by model")]
-        with pytest.raises(UsageError, match="is over"):
-            of_runs(store, *both_runs(store, runs[0], runs[2]))
-
-
-def test_what_both_could_decode_counts(tmp_path):
-    """The last image failed in one run: both accuracies are over the others."""
-    labels = np.array([i % 3 for i in range(30)], np.int32)
-    generator = np.random.default_rng(1)
-    a, b = (generator.normal(size=(30, 3)) + np.eye(3)[labels] for _ in range(2))
-    a[29] = np.eye(3)[labels[29]] * 9
-    with qubastore.init(tmp_path / "store") as store:
-        store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "")]))
-        one = add_run(store, a, labels, name="a")
-        run_id = _run_with_a_failure(store, b, labels)
-        table = of_runs(store, *both_runs(store, one, run_id), options=BootstrapOptions(resamples=20))
-        found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
-        right = [(each[:29].argmax(axis=1) == labels[:29]).mean() for each in (a, b)]
-        assert (found["accuracy"]["a"], found["accuracy"]["b"]) == pytest.approx(tuple(right))
-        assert "1 outputs" in " ".join(table.notes)
-        models = of_models(store, "a", "b", suite="mine", options=BootstrapOptions(resamples=20))
-        assert models.rows[0][1] == pytest.approx(right[0])
-
-
-def _run_with_a_failure(store, logits, labels):
-    run_id = add_run(store, logits, labels, name="b", complete=False)
-    dataset_id = store.rows("select dataset_id from runs where run_id = ?", [run_id])[0][0]
-    tables = ("shards", "outputs", "logits")
-    store.write(lambda c: [c.execute(f"delete from {table} where run_id = ?", [run_id]) for table in tables])
-    shard = write_shard(store, run_id, 0, 0, logits[:29], labels[:29])
-    failed = (Failure(29, "class2/00029.png", "truncated"),)
-    assert commit_shard(store, replace(shard, n_samples=30, failures=failed), dataset_id=dataset_id)
-    complete_runs(store)
-    return run_id
-
-
 def test_people_on_the_real_images():
     """Five people's answers to the 1,280 images: no interval is narrower than that of single images."""
     found = {}
@@ -445,14 +219,3 @@ def test_people_on_the_real_images():
         [0.96172, 0.94381, 0.96731, 0.91909, 0.96398], abs=1e-5
     )
     assert all(0.01 < each.interval()[1] - each.interval()[0] < 0.1 for each in found.values())
-
-
-def plain_variance_of(person, first, second):
-    """As `plain_variance`, part by part: a million pairs of images are too many."""
-    total = []
-    for names in (first, second, list(zip(first, second, strict=True))):
-        sums: dict[object, float] = {}
-        for name, value in zip(names, person.crossed.contributions.tolist(), strict=True):
-            sums[name] = sums.get(name, 0.0) + value
-        total.append(math.fsum(value**2 for value in sums.values()) * len(sums) / (len(sums) - 1))
-    return max(total[0] + total[1] - total[2], total[2])

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import qubastore
 from qubastore.maintenance.doctor import examine
-from tests.evaluators.test_cluster import Nodes, numbers, of_cluster, start
+from tests.support.nodes import Nodes, numbers, of_cluster, start
 from tests.support.services import S3, Postgres
 
 SHARED = Path(__file__).resolve().parent.parent.parent.parent / "shared"

@@ -177,7 +177,7 @@ def test_timms_own_checkpoint_saver(tmp_path):
     for more, bias in (("", average.module.fc.bias), (",weights=raw", net.fc.bias)):
         source = ModelSource.of(ModelSpec.parse(spec + more))
         loaded = source.load()
-        assert torch.equal(loaded.module.fc.bias, bias)
+        assert torch.equal(loaded.module.get_parameter("fc.bias"), bias)
         assert "holds raw weights and EMA weights" in loaded.notes[0]
     revisions = {
         ModelSource.of(ModelSpec.parse(spec + more)).revision() for more in ("", ",weights=raw", ",weights=ema")

@@ -18,6 +18,8 @@ CONFIG = {"input_size": (3, 8, 8)}
 
 
 class Layered(nn.Module):
+    body: nn.Module
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -103,6 +105,8 @@ import torch
 from torch import nn
 CONFIG = {"input_size": (3, 8, 8), "crop_pct": 1.0}
 class Layered(nn.Module):
+    body: nn.Module
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)

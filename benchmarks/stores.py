@@ -1,0 +1,131 @@
+"""Rows of stores: start-up, rankings over large ones, planning, commits."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Row, alternate, command_seconds, qubastore, timed
+from benchmarks.synthetic import N_MODELS, store_of_shards, store_of_summaries
+
+GROWTH = (10, 100, 1000)
+"""Runs per model."""
+
+
+def start_up(folder: Path) -> Iterator[Row]:
+    """`rank` from nothing, beside the least that any command over DuckDB could take."""
+    import qubastore as package
+
+    package.init(folder / "published").close()
+    environment = {"QUBASTORE_STORE": str(folder / "published")}
+    times = alternate(
+        {
+            "rank": lambda: command_seconds(*qubastore("rank"), environment=environment),
+            "imports": lambda: command_seconds(sys.executable, "-c", "import duckdb, click"),
+            "sql": lambda: command_seconds(*qubastore("sql", "select 1"), environment=environment),
+            "help": lambda: command_seconds(*qubastore("--help")),
+        },
+        repeats=9,
+    )
+    rank, least = times["rank"], times["imports"]
+    yield Row(
+        "`qubastore rank`, cold start, 326 published models",
+        f"{rank.median:.3f} s",
+        f'`python -c "import duckdb, click"`: {least.median:.3f} s',
+        f"overhead {1000 * (rank.median - least.median):.0f} ms",
+        "under 0.5 s",
+        rank.median < 0.5,
+        f"{rank.spread}; `sql` {times['sql'].median:.3f} s, `--help` {times['help'].median:.3f} s",
+    )
+
+
+def large_stores(folder: Path) -> Iterator[Row]:
+    """Rankings over 326 models with 10, 100 and 1,000 complete runs each."""
+    commands = {
+        # With 10 runs, no model has all nine dimensions.
+        "rank": ("rank", "--source", "measured", "--partial"),
+        "correlate": ("correlate",),
+        "metric_values": ("sql", "select metric, count(*), avg(value) from metric_values group by all"),
+    }
+    for runs in GROWTH:
+        store_of_summaries(folder / f"runs{runs}", runs)
+    for name, arguments in commands.items():
+        times = alternate(
+            {
+                str(runs): lambda runs=runs, arguments=arguments: command_seconds(
+                    *qubastore(*arguments), environment={"QUBASTORE_STORE": str(folder / f"runs{runs}")}
+                )
+                for runs in GROWTH
+            }
+        )
+        growth = ", ".join(f"{runs}: {times[str(runs)].median:.2f} s" for runs in GROWTH)
+        middle = times["100"]
+        factor = times["1000"].median / middle.median
+        yield Row(
+            f"`{name}`, {N_MODELS} models x 100 runs (1.3 billion rows stand behind them)",
+            f"{middle.median:.2f} s",
+            f"runs per model: {growth}",
+            f"10 times the runs take {factor:.1f} times as long",
+            "under 1 s, growth linear at most",
+            middle.median < 1 and factor <= 10,
+            middle.spread,
+        )
+    for runs in GROWTH:
+        shutil.rmtree(folder / f"runs{runs}")
+
+
+def planning(folder: Path) -> Iterator[Row]:
+    """What an ingest reads before it begins, with 100,000 shards committed."""
+    import qubastore as package
+    from qubastore.evaluators.planning.plan import _committed
+
+    store_of_shards(folder / "shards", 100_000)
+    with package.open(folder / "shards", read_only=False) as store:
+        times = alternate({"plan": lambda: timed(lambda: _committed(store))})["plan"]
+    yield Row(
+        "resume planning, 100,000 shards committed",
+        f"{times.median:.2f} s",
+        "-",
+        "-",
+        "under 2 s",
+        times.median < 2,
+        times.spread,
+    )
+    shutil.rmtree(folder / "shards")
+
+
+def commits(folder: Path) -> Iterator[Row]:
+    """A shard of 1,024 samples, its files written: the transaction alone."""
+    import qubastore as package
+    from qubastore.runs.commit import commit_shard
+    from tests.support.runs import add_run, write_shard
+
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(1024, 100)).astype(np.float32), generator.integers(0, 100, 1024)
+    with package.init(folder / "commits") as store:
+        n = 40
+        run = add_run(store, np.tile(logits, (n, 1)), np.tile(labels, n), shard_size=1024, complete=False)
+        dataset = store.rows("select dataset_id from runs")[0][0]
+        for table in ("shards", "outputs", "logits"):
+            store.write(lambda c, table=table: c.execute(f"delete from {table}"))
+        seconds = []
+        for number in range(n):
+            shard = write_shard(store, run, number, 1024 * number, logits, labels)
+            started = time.perf_counter()
+            assert commit_shard(store, shard, dataset_id=dataset)
+            seconds.append(time.perf_counter() - started)
+    median = float(np.median(seconds))
+    yield Row(
+        "commit of a shard (outputs and logits of 1,024 samples, files written before)",
+        f"{1000 * median:.0f} ms",
+        "-",
+        "-",
+        "under 50 ms",
+        median < 0.05,
+        f"{n} commits, {1000 * min(seconds):.0f} to {1000 * max(seconds):.0f} ms",
+    )
