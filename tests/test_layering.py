@@ -72,3 +72,40 @@ def test_quick_commands_load_little(arguments, allowed, store):
     )
     assert run.stderr == "" or "note" in run.stderr
     assert run.stdout.splitlines()[-1] == f"LOADED {list(allowed)}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rank", "--suite", "tiny", "--intervals", "--resamples", "5", "--format", "parquet"],
+        ["compare", "good", "poor", "--show", "figures", "--suite", "tiny", "--resamples", "5"],
+        ["compare", "good", "poor"],
+        ["sql", "from accuracy", "--format", "parquet"],
+        ["explain", "AlexNet"],
+        ["report", "--suite", "tiny", "--resamples", "5", "-o", "report.html"],
+    ],
+)
+def test_reading_needs_neither_polars_nor_pyarrow(arguments, tiny_suite, tmp_path):
+    """345 MB that whoever only asks can do without."""
+    code = (
+        "import sys\n"
+        "for name in ('polars', 'pyarrow'):\n    sys.modules[name] = None\n"
+        f"sys.argv = ['qubastore', *{arguments!r}]\n"
+        "from qubastore.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=tmp_path,
+        env={"QUBASTORE_STORE": str(tiny_suite.path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout
+
+
+def test_a_part_of_the_package_loads_no_duckdb():
+    """The public names are looked up on first use."""
+    code = "import sys, qubastore, qubastore.statistics.scores; print('duckdb' in sys.modules, qubastore.__version__)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split()[0] == "False"

@@ -180,7 +180,8 @@ def _compare_models(
     from qubastore.cli.output.differences import print_difference
     from qubastore.cli.output.rows import log_resampling, write_rows
 
-    refuse_without("is for groups; models meet on what both were run on", source=False, suite=show == "figures")
+    told = "is for groups and figures; models meet on what both were run on"
+    refuse_without(told, source=False, suite=show == "figures")
     runs = differences.named_pair(store, names[0], names[1]) if runs_asked else None
     if runs is not None and dataset is not None:
         raise click.UsageError("two runs are over one dataset: leave --dataset out")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
+    from qubastore.cli.output.rows import ParquetTarget
     from qubastore.store import Store
 
 
@@ -44,6 +46,7 @@ def command(
       qubastore sql "from quba_ranking(map {'calibration': 2})" --format csv
       qubastore sql -f question.sql --format parquet -o answer.parquet
     """
+    from qubastore.cli.output.rows import ParquetTarget
     from qubastore.store import open_store
 
     if query is not None and file is not None:
@@ -53,20 +56,22 @@ def command(
     prompts = query is None and sys.stdin.isatty()
     if query is None and not prompts:
         query = sys.stdin.read()
-    with open_store(store_path, read_only=not write) as store:
+    with contextlib.ExitStack() as opened:
+        target = opened.enter_context(ParquetTarget(output)) if format_ == "parquet" else None
+        store = opened.enter_context(open_store(store_path, read_only=not write))
         # What is attached must be at hand before the store is restricted.
         if prompts:
             _prepare_all(store)
         else:
             store.prepare(str(query))
         if not allow_files:
-            store.restrict()
+            store.restrict(files=[str(target.path)] if target else [])
         if prompts:
             from qubastore.cli.output.prompt import run_prompt
 
-            run_prompt(store, lambda text: answer(store, text, format_, output))
+            run_prompt(store, lambda text: answer(store, text, format_, output, target))
             return
-        answer(store, str(query), format_, output)
+        answer(store, str(query), format_, output, target)
 
 
 def _prepare_all(store: Store) -> None:
@@ -80,8 +85,16 @@ def _prepare_all(store: Store) -> None:
             report(error)
 
 
-def answer(store: Store, query: str, format_: str, output: str | None) -> None:
-    """Run the statements of `query` and print the rows of the last."""
+def answer(store: Store, query: str, format_: str, output: str | None, target: ParquetTarget | None = None) -> None:
+    """Run the statements of `query` and print the rows of the last.
+
+    Args:
+        store: An open store.
+        query: One or several statements.
+        format_: How to print rows.
+        output: File; None means the screen.
+        target: For Parquet, where DuckDB may write.
+    """
     from qubastore.cli.output.rows import write_rows
     from qubastore.errors import UsageError
     from qubastore.lake.duckdb_errors import translate_errors
@@ -91,20 +104,23 @@ def answer(store: Store, query: str, format_: str, output: str | None) -> None:
         statements = connection.extract_statements(query)
         if not statements:
             raise UsageError("there is no query", hint='qubastore sql "from accuracy"')
-        cursor: Any = None
-        for statement in statements:
+        for statement in statements[:-1]:
             store.check(statement)
-            cursor = connection.execute(statement)
+            connection.execute(statement)
+        last = statements[-1]
+        store.check(last)
+        if target is not None:
+            # None where the statement has no rows.
+            relation = cast(Any, connection.sql(last.query))
+            if relation is not None:
+                relation.write_parquet(str(target.path), compression="zstd")
+                target.finish()
+            return
+        cursor = connection.execute(last)
         if cursor.description is None:
             return
         columns = [column[0] for column in cursor.description]
-        write_rows(
-            columns,
-            _stream(cursor),
-            format_=format_,
-            output=output,
-            reader=lambda: cursor.to_arrow_reader(10_000),
-        )
+        write_rows(columns, _stream(cursor), format_=format_, output=output)
 
 
 def _stream(cursor: Any) -> Iterator[tuple[Any, ...]]:

@@ -9,9 +9,10 @@ import decimal
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +36,6 @@ def write_rows(
     *,
     format_: str,
     output: str | None = None,
-    reader: Callable[[], Any] | None = None,
 ) -> None:
     """Print rows in a format, or write them to a file, which appears only when it is whole.
 
@@ -44,7 +44,6 @@ def write_rows(
         rows: One sequence of values per row.
         format_: table, csv, json, ndjson, parquet or markdown.
         output: File; None means the screen.
-        reader: For Parquet, gives the rows as an Arrow record batch reader, whose schema is exact even without rows.
 
     Raises:
         UsageError: for Parquet without a file, on a terminal.
@@ -52,10 +51,9 @@ def write_rows(
     """
     columns = distinct(columns)
     if format_ == "parquet":
-        if output is None and sys.stdout.isatty():
-            raise UsageError("Parquet is not for a terminal", hint="-o FILE.parquet, or | another-program")
-        with _target(output, binary=True) as file:
-            _parquet(columns, rows if reader is None else reader(), file)
+        with ParquetTarget(output) as target:
+            _parquet(columns, rows, target.path)
+            target.finish()
         return
     with _target(output) as file:
         _WRITERS[format_](columns, rows, file)
@@ -124,10 +122,49 @@ def check_writable(output: str) -> None:
         raise StoreError(f"{output} cannot be written", found=found, hint="choose another -o FILE")
 
 
+class ParquetTarget:
+    """Where DuckDB writes a Parquet file, which appears, or goes to standard output, when it is whole.
+
+    Args:
+        output: File; None means standard output.
+
+    Attributes:
+        path: What DuckDB writes to.
+
+    Raises:
+        UsageError: without a file, on a terminal.
+        StoreError: where the file cannot be written.
+    """
+
+    def __init__(self, output: str | None) -> None:
+        if output is None and sys.stdout.isatty():
+            raise UsageError("Parquet is not for a terminal", hint="-o FILE.parquet, or | another-program")
+        if output is not None:
+            check_writable(output)
+        self._output = output
+        self._folder = tempfile.mkdtemp(prefix=".qubastore-", dir=Path(output).parent if output else None)
+        self.path = Path(self._folder, "result.parquet").resolve()
+
+    def finish(self) -> None:
+        """Hand out what was written."""
+        if self._output is None:
+            with self.path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+        else:
+            self.path.replace(self._output)
+            Path(self._output).chmod(0o644)
+
+    def __enter__(self) -> ParquetTarget:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def _target(output: str | None, *, binary: bool = False) -> Iterator[IO[Any]]:
+def _target(output: str | None) -> Iterator[IO[Any]]:
     if output is None:
-        yield sys.stdout.buffer if binary else sys.stdout
+        yield sys.stdout
         return
     path = Path(output)
     try:
@@ -135,8 +172,7 @@ def _target(output: str | None, *, binary: bool = False) -> Iterator[IO[Any]]:
     except OSError as error:
         raise StoreError(f"{output} cannot be written", found=error.strerror, hint="choose another -o FILE") from None
     try:
-        options: dict[str, Any] = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": ""}
-        with os.fdopen(handle, **options) as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             yield file
         Path(temporary).replace(path)
         path.chmod(0o644)
@@ -191,18 +227,38 @@ def distinct(columns: Sequence[str]) -> list[str]:
     return names
 
 
-def _parquet(columns: Sequence[str], rows: Any, file: IO[bytes]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+    """Write rows through DuckDB, which needs neither pyarrow nor Polars."""
+    import duckdb
 
-    if not isinstance(rows, pa.RecordBatchReader):
-        values = list(zip(*rows, strict=True)) or [()] * len(columns)
-        table = pa.table([pa.array(column) for column in values], names=list(columns))
-        rows = table.to_reader()
-    schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, columns, strict=True)])
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for batch in rows:
-            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+    found = [tuple(row) for row in rows]
+    values = list(zip(*found, strict=True)) or [()] * len(columns)
+    named = ", ".join(f"{_quoted(name)} {_kind(of)}" for name, of in zip(columns, values, strict=True))
+    with duckdb.connect() as connection:
+        connection.execute(f"create table result ({named})")
+        if found:
+            connection.executemany(f"insert into result values ({', '.join('?' * len(columns))})", found)
+        connection.table("result").write_parquet(str(path), compression="zstd")
+
+
+_KINDS = {bool: "boolean", int: "bigint", float: "double", str: "varchar", datetime.date: "date"}
+
+
+def _kind(values: Sequence[Any]) -> str:
+    """DuckDB's type for the values of a column."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return "double"
+    if kinds == {datetime.datetime}:
+        aware = any(value.tzinfo is not None for value in values if value is not None)
+        return "timestamptz" if aware else "timestamp"
+    if kinds <= {list, tuple} and kinds:
+        return f"{_kind([item for value in values if value is not None for item in value])}[]"
+    return _KINDS.get(kinds.pop(), "varchar") if len(kinds) == 1 else "varchar"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str]) -> None:

@@ -60,15 +60,23 @@ def kept_logits(store: Database, run_id: str) -> tuple[NDArray[np.float32], NDAr
     import numpy as np
 
     ((space,),) = store.rows("select label_space from runs join datasets using (dataset_id) where run_id = ?", [run_id])
-    labels = np.asarray(
-        store.sql("select label from outputs where run_id = ? order by sample_id", [run_id]).fetchnumpy()["label"]
-    )
-    matrix = np.empty((0, 0), np.float32)
-    first = 0
-    for batch in kept_vectors(store, "logits", run_id):
-        block = batch.column("values").flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
-        if first == 0:
-            matrix = np.empty((len(labels), block.shape[1]), np.float32)
-        matrix[first : first + len(block)] = block
-        first += len(block)
+    query = "select sample_id, label from outputs where run_id = ? order by sample_id"
+    columns = store.sql(query, [run_id]).fetchnumpy()
+    samples, labels = np.asarray(columns["sample_id"]), np.asarray(columns["label"])
+    matrix = np.empty((len(samples), 0), np.float32)
+    row = 0
+    for first in range(0, int(samples[-1]) + 1 if len(samples) else 0, _SAMPLES_AT_ONCE):
+        # DuckDB hands each list to NumPy as an array; Arrow would take no less time, and is one more package.
+        vectors = store.sql(_VECTORS, [run_id, first, first + _SAMPLES_AT_ONCE]).fetchnumpy()["values"]
+        if not len(vectors):
+            continue
+        if not matrix.shape[1]:
+            matrix = np.empty((len(samples), len(vectors[0])), np.float32)
+        matrix[row : row + len(vectors)] = np.stack(list(vectors))
+        row += len(vectors)
     return matrix, labels, label_space(space)
+
+
+_SAMPLES_AT_ONCE = 8192
+
+_VECTORS = "select values from logits where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id"

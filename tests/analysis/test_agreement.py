@@ -173,7 +173,7 @@ def test_compare_on_the_command_line(path):
     ("arguments", "says"),
     [
         (("a", "nosuch"), "there is no measured model 'nosuch'"),
-        (("a", "b", "--suite", "quba"), "--suite and --source are for groups"),
+        (("a", "b", "--suite", "quba"), "--suite is for groups"),
     ],
 )
 def test_slips_on_the_command_line(path, arguments, says):
