@@ -94,4 +94,4 @@ class ModelSource:
 
 
 def _module(spec: ModelSpec) -> Any:
-    return importlib.import_module(f"qubastore.evaluators.loaders.source.{spec.loader}")
+    return importlib.import_module(f"qubastore.evaluators.loaders.{spec.loader}")

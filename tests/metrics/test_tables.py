@@ -86,7 +86,7 @@ def test_every_alias_is_tested_above():
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_loader(loader):
-    module = importlib.import_module(f"qubastore.evaluators.loaders.source.{loader}")
+    module = importlib.import_module(f"qubastore.evaluators.loaders.{loader}")
     assert callable(module.load)
     assert callable(module.revision)
 
