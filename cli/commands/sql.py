@@ -111,7 +111,7 @@ def answer(store: Store, query: str, format_: str, output: str | None, target: P
         store.check(last)
         if target is not None:
             # None where the statement has no rows.
-            relation = cast(Any, connection.sql(last.query))
+            relation: duckdb.DuckDBPyRelation | None = connection.sql(last.query)
             if relation is not None:
                 relation.write_parquet(str(target.path), compression="zstd")
                 target.finish()
