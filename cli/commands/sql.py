@@ -111,12 +111,12 @@ def answer(store: Store, query: str, format_: str, output: str | None, target: P
         store.check(last)
         if target is not None:
             # None where the statement has no rows.
-            relation: duckdb.DuckDBPyRelation | None = connection.sql(last.query)
+            relation = connection.sql(last.query)
             if relation is not None:
                 relation.write_parquet(str(target.path), compression="zstd")
                 target.finish()
             return
-        cursor = connection.execute(last)
+        cursor: Any = connection.execute(last)
         if cursor.description is None:
             return
         columns = [column[0] for column in cursor.description]
