@@ -8,7 +8,7 @@ that a name or a unit stands in one place.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
@@ -20,6 +20,8 @@ from qubastore.lake.table_views import table_views
 from qubastore.lake.view import View
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     import duckdb
 
 
@@ -59,12 +61,18 @@ def create_views(connection: duckdb.DuckDBPyConnection, *, temporary: bool = Fal
 
 
 def _read_files(folder: str) -> list[View]:
-    paths = sorted(files("qubastore.sql").joinpath(folder).iterdir(), key=lambda path: path.name)
     return [
         _parse(path.name.removesuffix(".sql"), path.read_text("utf-8"), is_macro=folder == "macros")
-        for path in paths
-        if path.name.endswith(".sql")
+        for path in _sql_files(files("qubastore.sql").joinpath(folder))
     ]
+
+
+def _sql_files(folder: Traversable) -> Iterator[Traversable]:
+    for path in folder.iterdir():
+        if path.name.endswith(".sql"):
+            yield path
+        elif path.is_dir():
+            yield from _sql_files(path)
 
 
 def _parse(name: str, text: str, *, is_macro: bool) -> View:
