@@ -1,7 +1,7 @@
 """Every scalar metric of a run, once: name, unit, direction, where its value comes from, and the paper.
 
-To add one: write its view in `sql/views/metrics/` (or its transform in `qubastore/metrics/transforms/`), add a row here,
-and the next `qubastore ingest` stores it for every complete run, without inference.
+To add one: write its view in `sql/views/metrics/` (or its transform in `qubastore/metrics/transforms/`), add a row
+here, and the next `qubastore ingest` stores it for every complete run, without inference.
 """
 
 from __future__ import annotations

@@ -13,9 +13,8 @@
 -- subset: true where the dataset is only part of the official one
 -- accuracy: share of samples whose prediction is the label, 0 to 1
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     run_summary.n_correct / nullif(run_summary.n_outputs, 0) as accuracy
-from run_summary
-join run_details as run using (run_id)
+from complete_runs
+join run_summary using (run_id)
 where run_summary.n_correct is not null

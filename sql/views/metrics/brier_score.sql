@@ -15,9 +15,8 @@
 --
 -- Source: Brier, Verification of forecasts expressed in terms of probability, 1950
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     run_summary.sum_brier_score / nullif(run_summary.n_outputs, 0) as brier_score
-from run_summary
-join run_details as run using (run_id)
+from complete_runs
+join run_summary using (run_id)
 where run_summary.sum_brier_score is not null

@@ -41,8 +41,7 @@ adaptive_error as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     expected_error.ece,
     adaptive_error.ace,
     expected_error.mce,
@@ -51,6 +50,5 @@ select
     expected_error.underconfidence,
     sqrt(expected_error.ece * adaptive_error.ace) as calibration_error
 from expected_error
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)
 left join adaptive_error using (run_id)

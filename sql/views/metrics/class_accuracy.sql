@@ -20,8 +20,7 @@
 --
 -- Source: Hesse et al., arXiv 2503.17110
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     class_summary.class,
     datasets.classes[class_summary.class + 1] as class_name,
     class_summary.n,
@@ -29,6 +28,6 @@ select
     class_summary.mean_label_probability,
     class_summary.std_label_probability
 from class_summary
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)
+join runs using (run_id)
 join datasets using (dataset_id)

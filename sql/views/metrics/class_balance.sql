@@ -27,11 +27,9 @@ spread as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     spread.class_accuracy_std,
     spread.class_probability_std,
     sqrt((1 - spread.class_accuracy_std) * (1 - spread.class_probability_std)) as class_balance
 from spread
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)

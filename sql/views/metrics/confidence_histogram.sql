@@ -25,17 +25,15 @@ bins as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     bins.bin,
     (bins.bin - 1) / 15 as low,
     bins.bin / 15 as high,
     coalesce(bin_summary.n, 0) as n,
     coalesce(bin_summary.n_correct, 0) as n_correct,
-    coalesce(bin_summary.n, 0) / nullif(run_summary.n_outputs, 0) as share
-from run_summary
-join run_details as run using (run_id)
+    coalesce(bin_summary.n, 0) / nullif(complete_runs.n_outputs, 0) as share
+from complete_runs
 cross join bins
 left join bin_summary
-    on bin_summary.run_id = run_summary.run_id
+    on bin_summary.run_id = complete_runs.run_id
     and bin_summary.bin = bins.bin

@@ -17,8 +17,7 @@
 --
 -- Source: Hendrycks and Dietterich, arXiv 1903.12261
 select
-    accuracy.run_id, accuracy.model, accuracy.dataset, accuracy.condition, accuracy.framing, accuracy.precision,
-    accuracy.n_outputs, accuracy.n_failed, accuracy.subset,
+    accuracy.* exclude (accuracy),
     datasets.factors['corruption'] as corruption,
     try_cast(datasets.factors['severity'] as integer) as severity,
     accuracy.accuracy

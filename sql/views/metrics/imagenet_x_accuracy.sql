@@ -65,8 +65,7 @@ intervals as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     intervals.annotation,
     intervals.metaclass,
     intervals.factor,
@@ -76,5 +75,4 @@ select
     greatest(0, (share + z2n / 2 - sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n)) as low,
     least(1, (share + z2n / 2 + sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n)) as high
 from intervals
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)

@@ -29,12 +29,7 @@ overall as (
 )
 
 select
-    factors.run_id, factors.model, factors.dataset, factors.condition, factors.framing, factors.precision,
-    factors.n_outputs, factors.n_failed, factors.subset,
-    factors.annotation,
-    factors.metaclass,
-    factors.factor,
-    factors.n,
+    factors.* exclude (n_correct, accuracy, low, high),
     (1 - factors.accuracy) / nullif(overall.error, 0) as error_ratio,
     (1 - factors.high) / nullif(overall.error, 0) as low,
     (1 - factors.low) / nullif(overall.error, 0) as high

@@ -92,8 +92,7 @@ same_answers as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     beside.transformation,
     beside.amount,
     beside.direction,
@@ -105,8 +104,8 @@ select
     clean_probability.true_class_probability as clean_true_class_probability,
     beside.clean_run_id
 from beside
+join complete_runs using (run_id)
 join run_summary using (run_id)
-join run_details as run using (run_id)
 left join true_class_probability as probability using (run_id)
 left join same_answers using (run_id)
 left join run_summary as clean on clean.run_id = beside.clean_run_id

@@ -40,11 +40,9 @@ counted as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     counted.label_set,
     counted.n,
     counted.n_correct / counted.n as accuracy
 from counted
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)

@@ -28,14 +28,12 @@ over_suites as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     null as suite,
     run_metrics.metric,
     run_metrics.value
 from run_metrics
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)
 where run_metrics.value is not null
 union all by name
 select model, suite, metric, value from over_suites

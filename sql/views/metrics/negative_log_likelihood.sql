@@ -13,9 +13,8 @@
 -- subset: true where the dataset is only part of the official one
 -- negative_log_likelihood: mean of -ln(label probability), nats, 0 and up
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     run_summary.sum_negative_log_likelihood / nullif(run_summary.n_outputs, 0) as negative_log_likelihood
-from run_summary
-join run_details as run using (run_id)
+from complete_runs
+join run_summary using (run_id)
 where run_summary.sum_negative_log_likelihood is not null

@@ -44,6 +44,6 @@ select
     probes.probe_id,
     probes.created_at
 from probes
-join run_details as train on train.run_id = probes.train_run_id
-join run_details as test on test.run_id = probes.test_run_id
-left join run_details as val on val.run_id = probes.val_run_id
+join named_runs as train on train.run_id = probes.train_run_id
+join named_runs as test on test.run_id = probes.test_run_id
+left join named_runs as val on val.run_id = probes.val_run_id

@@ -21,8 +21,7 @@
 --
 -- Source: Guo et al., On calibration of modern neural networks, ICML 2017
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     bin_summary.bin,
     (bin_summary.bin - 1) / 15 as low,
     bin_summary.bin / 15 as high,
@@ -30,5 +29,4 @@ select
     bin_summary.n_correct / bin_summary.n as accuracy,
     bin_summary.sum_confidence / bin_summary.n as confidence
 from bin_summary
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)

@@ -50,16 +50,14 @@ observer_bias as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     'model' as observer,
     decisions.n::bigint as n,
     decisions.n_shape / decisions.n as shape_decisions,
     decisions.n_texture / decisions.n as texture_decisions,
     decisions.n_shape / nullif(decisions.n_shape + decisions.n_texture, 0) as shape_bias
 from decisions
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)
 union all
 select
     null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, observer,

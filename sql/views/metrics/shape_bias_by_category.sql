@@ -21,8 +21,7 @@
 --
 -- Source: Geirhos et al., arXiv 1811.12231
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     'model' as observer,
     datasets.classes[cue_summary.category + 1] as category,
     cue_summary.n,
@@ -30,8 +29,8 @@ select
     cue_summary.n_texture / cue_summary.n as texture_decisions,
     cue_summary.n_shape / nullif(cue_summary.n_shape + cue_summary.n_texture, 0) as shape_bias
 from cue_summary
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)
+join runs using (run_id)
 join datasets using (dataset_id)
 union all
 select

@@ -22,10 +22,8 @@ summed as (
 )
 
 select
-    run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
-    run_summary.n_outputs, run_summary.n_failed, run.subset,
+    complete_runs.*,
     summed.true_class_probability
 from summed
-join run_summary using (run_id)
-join run_details as run using (run_id)
+join complete_runs using (run_id)
 where summed.true_class_probability is not null

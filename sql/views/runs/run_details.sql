@@ -16,31 +16,10 @@
 -- complete: true once every shard is committed and the run is summed up
 -- subset: true where the dataset is only part of the official one
 -- created_at: when the run was first planned
-with
-official_sizes as (
-    select dataset, list(n_samples) as sizes
-    from suites
-    where n_samples is not null
-    group by dataset
-)
-
 select
-    runs.run_id,
-    runs.model_id,
-    model_names.model,
-    runs.dataset_id,
-    datasets.name as dataset,
-    datasets.label_space,
-    runs.condition,
-    runs.framing,
-    runs.precision,
-    runs.origin,
-    datasets.n_samples,
+    named_runs.* exclude (subset, created_at),
     run_summary.run_id is not null as complete,
-    coalesce(not list_contains(official_sizes.sizes, datasets.n_samples), false) as subset,
-    runs.created_at
-from runs
-join model_names using (model_id)
-join datasets using (dataset_id)
+    named_runs.subset,
+    named_runs.created_at
+from named_runs
 left join run_summary using (run_id)
-left join official_sizes on official_sizes.dataset = datasets.name
