@@ -191,7 +191,7 @@ def _show_views(name: str | None, format_: str, output: str | None) -> None:
     from qubastore.errors import UsageError, did_you_mean
     from qubastore.lake.views import all_views
 
-    views = {view.name: view for view in sorted(all_views(), key=lambda view: view.name)}
+    views = all_views()
     if name is None and format_ == "table":
         for view in views.values():
             click.echo(click.style(view.name, bold=True) + ("(...)" if view.parameters else ""))

@@ -101,7 +101,7 @@ def run_prompt(store: Store, answer: Callable[[str], None]) -> None:
         elif text == ".views":
             from qubastore.lake.views import all_views
 
-            for view in sorted(all_views(), key=lambda view: view.name):
+            for view in all_views().values():
                 click.echo(f"{click.style(view.name, bold=True)}  {view.summary}")
         elif text.strip(";"):
             try:
@@ -122,7 +122,7 @@ def completions(store: Store) -> list[str]:
 
     columns = store.rows("select distinct column_name from duckdb_columns() where not internal")
     tables = store.rows("select table_name from duckdb_tables() where not internal")
-    names = {row[0] for row in (*columns, *tables)} | {view.name for view in all_views()}
+    names = {row[0] for row in (*columns, *tables)} | set(all_views())
     return sorted(names) + KEYWORDS
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Any
 
 from qubastore.attachments import manifest
@@ -22,9 +21,9 @@ from qubastore.attachments.rows import add_rows
 from qubastore.errors import QubastoreError
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.ducklake import quote
+from qubastore.lake.names import Call, names_in_query
 from qubastore.lake.snapshot import Snapshot
-from qubastore.lake.view import View
-from qubastore.lake.views import all_views
+from qubastore.lake.views import all_views, may_read, views_over
 
 ROWS = "memory.main.attached_rows"
 """The figures of all attachments: the rows that the view `attached_dimensions` stands for."""
@@ -42,15 +41,27 @@ def prepare(store: AttachedDatabase, query: str) -> None:
     Raises:
         StoreError: where an attachment cannot be read.
     """
+    # Most queries need neither, and their words say so at once.
     words = set(re.findall(r"\w+", query.lower()))
-    # A macro that is told its pool ranks nothing else.
-    has_pool = re.search(r"\bpool\s*:=", query)
-    if words & {VIEW, *(view.name for view in _ranking_views() if view.parameters is None or not has_pool)}:
+    if words.isdisjoint({*may_read(VIEW), *(attachment.name for attachment in store.attachments)}):
+        return
+    with translate_errors(query), contextlib.closing(store.cursor()) as cursor:
+        names = names_in_query(cursor, query)
+        # A macro that is told its pool ranks nothing else.
+        told = {call.name for call in names.calls if _is_told_its_pool(call)}
+        read = names.tables | {call.name for call in names.calls} - told
+        ranks = bool(read & may_read(VIEW)) and bool(read & {VIEW, *(v.name for v in views_over(cursor, VIEW))})
+    if ranks:
         gather(store)
         _let_views_see(store)
     for attachment in store.attachments:
-        if attachment.name in words and re.search(rf'\b{attachment.name}"?\s*\.', query, re.IGNORECASE):
+        if attachment.name in names.databases:
             connect(store, attachment)
+
+
+def _is_told_its_pool(call: Call) -> bool:
+    macro = all_views().get(call.name)
+    return macro is not None and macro.pool_argument(call.arguments) is not None
 
 
 def prepare_all(store: AttachedDatabase) -> Iterator[QubastoreError]:
@@ -65,7 +76,7 @@ def _let_views_see(store: AttachedDatabase) -> None:
         return
     with translate_errors():
         store._connection.execute(f"create or replace temp view {VIEW} as from {ROWS}")
-        for view in _ranking_views():
+        for view in views_over(store._connection, VIEW):
             view.create(store._connection, temporary=True)
     store.at_hand.in_views = True
 
@@ -116,16 +127,6 @@ def gather(
             at_hand.notes.append(
                 ("auto", f"{attachment.name} cannot be read, so it is left out: --source all says why")
             )
-
-
-@cache
-def _ranking_views() -> tuple[View, ...]:
-    """The views and macros that read `attached_dimensions`, each after those that it reads."""
-    found: dict[str, View] = {}
-    for view in all_views():
-        if view.reads & {VIEW, *found}:
-            found[view.name] = view
-    return tuple(found.values())
 
 
 def _add_measured(store: AttachedDatabase, attachment: Attachment) -> None:

@@ -9,14 +9,14 @@ can be put together there without a function that is refused too.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import QueryError
 from qubastore.lake.ducklake import literal_path, quote
+from qubastore.lake.names import Tree, constant_texts, parse
+from qubastore.lake.view import View
 from qubastore.lake.views import all_views
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) ->
             found=query.strip().splitlines()[0][:200] if query.strip() else None,
             hint=HINT,
         )
-    row = connection.execute("select json_serialize_sql(?)", [statement.query]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
-    outsider = _text_outsider(query) if tree.get("error") else next(_outsiders(tree), None)
+    (tree,) = parse(connection, [statement.query])
+    outsider = _text_outsider(query) if tree["error"] else next(_outsiders(tree), None)
     if outsider:
         raise QueryError(
             f"{outsider} reaches outside the store", expected="questions of the store's tables and views", hint=HINT
@@ -142,9 +141,8 @@ def check_condition(
     except duckdb.Error as error:
         found = str(error).strip().splitlines()[0]
         raise QueryError(f"{named} is no {kind}", expected=expected, found=found, hint=hint) from None
-    row = connection.execute("select json_serialize_sql(?)", [f"select 1 where ({condition}\n)"]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
-    if tree.get("error"):
+    (tree,) = parse(connection, [f"select 1 where ({condition}\n)"])
+    if tree["error"]:
         raise QueryError(f"the condition {condition!r} cannot be read", found=str(tree.get("error_message")))
     for name in _outsiders(tree):
         raise QueryError(
@@ -152,11 +150,6 @@ def check_condition(
             expected="a condition over columns, or over tables and views of the store",
             hint="qubastore sql --allow-files, for a question of your own",
         )
-
-
-@cache
-def _macros() -> frozenset[str]:
-    return frozenset(view.name for view in all_views())
 
 
 def _outsiders(node: Any) -> Iterator[str]:
@@ -170,10 +163,10 @@ def _outsiders(node: Any) -> Iterator[str]:
     kind = node.get("type")
     if kind == "TABLE_FUNCTION":
         called = str(node.get("function", {}).get("function_name", "a table function"))
-        if called.lower() not in _FUNCTIONS | _macros():
+        if macro := all_views().get(called.lower()):
+            yield from _outside_pools(macro, node.get("function", {}).get("children", []))
+        elif called.lower() not in _FUNCTIONS:
             yield called
-        if called.lower() in _macros():
-            yield from _outside_pools(called, node.get("function", {}).get("children", []))
     if str(node.get("function_name", "")).lower() in _SCALARS:
         yield str(node["function_name"])
     if kind == "BASE_TABLE":
@@ -188,14 +181,17 @@ def _outsiders(node: Any) -> Iterator[str]:
         yield from _outsiders(value)
 
 
-def _outside_pools(called: str, arguments: Sequence[Any]) -> Iterator[str]:
+def _outside_pools(macro: View, arguments: Sequence[Tree]) -> Iterator[str]:
     """Pools of a macro that are no names of tables: DuckDB would take a path for one."""
-    for number, argument in enumerate(arguments):
-        name = str(argument.get("alias", "")).lower()
-        if name == "pool" or (number and not name):
-            value = argument.get("value", {}).get("value") if argument.get("class") == "CONSTANT" else None
-            if not re.fullmatch(r"\w+", str(value or "(")):
-                yield f"{called} with pool {value}" if value else f"{called} with a pool that is computed"
+    argument = macro.pool_argument(arguments)
+    if argument is None:
+        return
+    texts = constant_texts(argument)
+    if not texts:
+        yield f"{macro.name} with a pool that is computed"
+    for text in texts:
+        if not re.fullmatch(r"\w+", text):
+            yield f"{macro.name} with pool {text}"
 
 
 def is_outside(text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from qubastore.lake.database import Database
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.ducklake import CATALOG, quote
-from qubastore.lake.views import needed_views
+from qubastore.lake.views import needed_views, reads
 
 OF_RUNS = ("runs", "run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
 """Tables of which only the rows of the wanted runs are copied."""
@@ -52,10 +53,10 @@ class Snapshot:
             catalog: Whose tables: the store's, or those of an attachment that is at hand.
             replaced: View -> the SELECT that stands for it in the copy.
         """
-        needed = needed_views(views)
-        named = {word for view in needed for word in view.reads} | set(tables)
         self._cursor = store.cursor()
         with translate_errors():
+            needed = needed_views(self._cursor, views)
+            named = {*tables, *chain(*reads(self._cursor, needed).values())}
             self._cursor.execute("use memory")
             # To optimise a copy DuckDB would ask the catalog for the statistics of every column, one by one.
             self._cursor.execute("pragma disable_optimizer")

@@ -115,7 +115,7 @@ def table_views() -> list[View]:
                 "label_space": "the label space that the dataset must be in; null or empty where any will do",
             },
             roles,
-            "from own_suites union all ",
+            "own_suites",
         ),
         _values_view(
             "study_suites",
@@ -164,7 +164,8 @@ def _text_view(name: str, summary: str, grain: str, columns: dict[str, str], row
     split = (
         f"select string_split(line, chr(9)) as cells from (select unnest(string_split({quote(text)}, chr(10))) as line)"
     )
-    return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", f"select {cells} from ({split})")
+    comment = f"{summary}\n\nGrain: {grain}\n\n{header}"
+    return View(name, comment, f"select {cells} from ({split})", tables=frozenset())
 
 
 def _values_view(
@@ -173,7 +174,7 @@ def _values_view(
     grain: str,
     columns: dict[str, str],
     rows: Sequence[tuple[str | float | None, ...]],
-    more: str = "",
+    first: str | None = None,
 ) -> View:
     header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
     # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
@@ -191,5 +192,8 @@ def _values_view(
         for row in rows
     ]
     values = ",\n    ".join(f"({row})" for row in spelled)
-    select = f"{more}select * from (values\n    {values}\n) as listed({', '.join(columns)})"
-    return View(name, f"{summary}\n\nGrain: {grain}\n\n{header}", select)
+    select = f"select * from (values\n    {values}\n) as listed({', '.join(columns)})"
+    if first is not None:
+        select = f"from {first} union all {select}"
+    comment = f"{summary}\n\nGrain: {grain}\n\n{header}"
+    return View(name, comment, select, tables=frozenset([first] if first else []))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from qubastore.lake.names import Tree, names_in_tree
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,12 +22,14 @@ class View:
         comment: The header, without the comment dashes.
         select: The SELECT.
         parameters: `name` or `name := default` for a macro; None for a view.
+        tables: What it reads, where that is known without parsing: a view over rows in the code is a long text.
     """
 
     name: str
     comment: str
     select: str
     parameters: tuple[str, ...] | None = None
+    tables: frozenset[str] | None = None
 
     @property
     def summary(self) -> str:
@@ -32,11 +37,34 @@ class View:
         return " ".join(self.comment.split("\n\n", 1)[0].split())
 
     @property
-    def reads(self) -> set[str]:
-        """The words after FROM and JOIN: names of views, tables and CTEs."""
-        words = re.findall(r"(?:from|join)\s+([a-z_0-9]+)", self.select)
-        # A macro's quoted default may name a view.
-        return {*words, *re.findall(r"'([a-z_0-9]+)'", " ".join(self.parameters or ()))} - {self.name}
+    def default_pool(self) -> str | None:
+        """The table that a macro reads unless it is told another: the default of its parameter `pool`."""
+        defaults = (re.fullmatch(r"pool := '(\w+)'", parameter) for parameter in self.parameters or ())
+        return next((found[1] for found in defaults if found), None)
+
+    def pool_argument(self, arguments: Sequence[Tree]) -> Tree | None:
+        """Which argument of a call is the pool, given by name or by place; None where the default stands."""
+        parameters = [parameter.partition(" ")[0] for parameter in self.parameters or ()]
+        for number, argument in enumerate(arguments):
+            given = argument.get("alias") or (parameters[number] if number < len(parameters) else "")
+            if given.lower() == "pool":
+                return argument
+        return None
+
+    def reads(self, tree: Tree) -> frozenset[str]:
+        """The names of tables, views and macros that it reads.
+
+        Args:
+            tree: Its SELECT, parsed.
+
+        Raises:
+            ValueError: where DuckDB could not parse it.
+        """
+        if tree["error"]:
+            raise ValueError(f"the view {self.name} is not a SELECT: {tree['error_message']}")
+        names = names_in_tree(tree)
+        default = {self.default_pool} if self.default_pool else set()
+        return frozenset({*names.tables, *(call.name for call in names.calls), *default})
 
     def create(self, connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
         """Make the view or macro in the schema that the connection uses."""

@@ -1,21 +1,24 @@
 """Views and macros from `sql/`: one SELECT a file, whose header is the documentation and becomes `COMMENT ON`.
 
-The order in which they are made is derived from the SQL. `metrics`, `dimensions`, `dimension_names`, `suites` and
-others are views too, made from the tables in `qubastore.metrics`, `qubastore.models.zoo` and `qubastore.published`, so
-that a name or a unit stands in one place.
+The order in which they are made is derived from the SQL, as DuckDB parses it. `metrics`, `dimensions`,
+`dimension_names`, `suites` and others are views too, made from the tables in `qubastore.metrics`,
+`qubastore.models.zoo` and `qubastore.published`, so that a name or a unit stands in one place.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qubastore.hashing import identifier
 from qubastore.lake.ducklake import quote
+from qubastore.lake.names import parse
 from qubastore.lake.table_views import table_views
 from qubastore.lake.view import View
 
@@ -25,36 +28,94 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_READS: dict[View, frozenset[str]] = {}
+"""View -> what it reads, of views that were parsed before."""
+
+
 @cache
-def all_views() -> tuple[View, ...]:
-    """Every view and macro, each after those that it reads."""
+def all_views() -> Mapping[str, View]:
+    """Name -> view or macro, by name. They are not parsed here: opening a store needs their texts alone."""
     views = [*table_views(), *_read_files("views"), *_read_files("macros")]
-    by_name = {view.name: view for view in views}
-    graph = {view.name: view.reads & set(by_name) for view in views}
-    return tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
+    return MappingProxyType({view.name: view for view in sorted(views, key=lambda view: view.name)})
 
 
-def needed_views(names: Sequence[str]) -> tuple[View, ...]:
-    """Views and all that they read, each after those that it reads."""
-    by_name = {view.name: view for view in all_views()}
-    needed: set[str] = set()
-    waiting = list(names)
+def reads(connection: duckdb.DuckDBPyConnection, views: Iterable[View]) -> dict[str, frozenset[str]]:
+    """View -> the names of tables, views and macros that it reads.
+
+    Args:
+        connection: Any connection, to parse with.
+        views: Views and macros.
+    """
+    views = list(views)
+    _READS.update((view, view.tables) for view in views if view.tables is not None)
+    if unknown := [view for view in views if view not in _READS]:
+        trees = parse(connection, [view.select for view in unknown])
+        _READS.update((view, view.reads(tree)) for view, tree in zip(unknown, trees, strict=True))
+    return {view.name: _READS[view] for view in views}
+
+
+def needed_views(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> tuple[View, ...]:
+    """Views and all that they read, each after those that it reads.
+
+    Args:
+        connection: Any connection, to parse with.
+        names: Names of views and macros.
+    """
+    views = all_views()
+    graph: dict[str, list[str]] = {}
+    waiting = sorted(names)
     while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += by_name[name].reads & set(by_name)
-    return tuple(view for view in all_views() if view.name in needed)
+        found = reads(connection, [views[name] for name in waiting])
+        graph.update((name, sorted(views.keys() & read)) for name, read in found.items())
+        waiting = sorted({name for name in chain(*graph.values()) if name not in graph})
+    return tuple(views[name] for name in TopologicalSorter(graph).static_order())
+
+
+def views_over(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[View, ...]:
+    """The views and macros that read a view, directly or through others, each after those that it reads.
+
+    Args:
+        connection: Any connection, to parse with.
+        name: Name of the view.
+    """
+    views = all_views()
+    read = reads(connection, [views[each] for each in may_read(name)])
+    found = {name}
+    while more := {each for each, names in read.items() if names & found} - found:
+        found |= more
+    graph = {each: sorted(read[each] & found) for each in sorted(found)}
+    return tuple(views[each] for each in TopologicalSorter(graph).static_order() if each != name)
+
+
+@cache
+def may_read(name: str) -> frozenset[str]:
+    """A view, and all whose text has its name or that of one of these: those that read it are among them.
+
+    Args:
+        name: Name of the view.
+    """
+    found = {name}
+    while True:
+        pattern = re.compile(rf"\b({'|'.join(found)})\b", re.IGNORECASE)
+        more = {
+            view.name
+            for view in all_views().values()
+            if (found & view.tables if view.tables is not None else pattern.search(view.select))
+            or view.default_pool in found
+        }
+        if more <= found:
+            return frozenset(found)
+        found |= more
 
 
 def views_hash() -> str:
     """Hash of all views and macros, to notice that a store holds those of another release."""
-    return identifier(*[[view.name, view.comment, view.select, view.parameters] for view in all_views()])
+    return identifier(*[[view.name, view.comment, view.select, view.parameters] for view in all_views().values()])
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
     """Make all views and macros in the attached store, or in this connection alone."""
-    for view in all_views():
+    for view in needed_views(connection, all_views()):
         view.create(connection, temporary=temporary)
         if view.parameters is None and not temporary:
             connection.execute(f"comment on view {view.name} is {quote(view.comment)}")

@@ -28,27 +28,22 @@
 --
 -- Source: Hesse et al., arXiv 2503.17110
 with
-requested as (
+-- First the weights: the factors that were asked for, checked, times the default weights of what they name.
+requested_factors as (
     select unnest(map_keys(weights))::varchar as name, unnest(map_values(weights))::double as factor
 ),
 
-factors as (
+checked_factors as (
     select
-        requested.name,
+        name,
         case
-            when not exists (from dimension_names where dimension_names.name = requested.name)
-                then error('unknown dimension in weights: ' || requested.name)
-            when (requested.factor >= 0 and requested.factor < 'infinity'::double) is not true
-                then error('weight of ' || requested.name || ' is not a number from 0 up')
-            else requested.factor
+            when name not in (select dimension_names.name from dimension_names)
+                then error('unknown dimension in weights: ' || name)
+            when (factor >= 0 and factor < 'infinity'::double) is not true
+                then error('weight of ' || name || ' is not a number from 0 up')
+            else factor
         end as factor
-    from requested
-),
-
-constants as (
-    select
-        normalize = 'published'
-        or (normalize = 'auto' and suite_name in (select suite from study_suites)) as are_published
+    from requested_factors
 ),
 
 weighted_dimensions as (
@@ -57,136 +52,159 @@ weighted_dimensions as (
         any_value(if(dimensions.better = 'up', 1, -1)) as direction,
         any_value(dimensions.published_mean) as published_mean,
         any_value(dimensions.published_std) as published_std,
-        any_value(dimensions.default_weight) * coalesce(product(factors.factor), 1) as weight
+        any_value(dimensions.default_weight) * coalesce(product(checked_factors.factor), 1) as weight
     from dimensions
     join dimension_names using (dimension)
-    left join factors on factors.name = dimension_names.name
+    left join checked_factors on checked_factors.name = dimension_names.name
     group by dimensions.dimension
 ),
 
-pooled as (
+total_weight as (
+    select sum(weight) as weight, count(*) filter (where weight > 0) as n_dimensions
+    from weighted_dimensions
+),
+
+-- Then the values of the pool in long form: one row per model and dimension that it has a value for.
+pool_rows as (
     select
-        wide.source,
-        wide.origin,
+        suite, model, source, origin,
+        accuracy, adversarial_robustness, corruption_robustness, ood_robustness, calibration_error, class_balance,
+        object_focus, shape_bias, parameters_m as parameters
+    from query_table(pool)
+),
+
+pool_values as (
+    unpivot (from pool_rows where suite = suite_name)
+    on columns(* exclude (suite, model, source, origin))
+    into name dimension value value
+),
+
+candidate_values as (
+    select
+        pool_values.source,
+        pool_values.origin,
         -- Published figures come from other protocols; what measured stores have in one suite was measured alike.
-        if(wide.origin = 'published', wide.source, 'measured') as yardstick,
-        wide.model,
-        unnest([
-            {'dimension': 'accuracy', 'value': wide.accuracy},
-            {'dimension': 'adversarial_robustness', 'value': wide.adversarial_robustness},
-            {'dimension': 'corruption_robustness', 'value': wide.corruption_robustness},
-            {'dimension': 'ood_robustness', 'value': wide.ood_robustness},
-            {'dimension': 'calibration_error', 'value': wide.calibration_error},
-            {'dimension': 'class_balance', 'value': wide.class_balance},
-            {'dimension': 'object_focus', 'value': wide.object_focus},
-            {'dimension': 'shape_bias', 'value': wide.shape_bias},
-            {'dimension': 'parameters', 'value': wide.parameters_m}
-        ], recursive := true)
-    from query_table(pool) as wide
-    where wide.suite = suite_name
+        if(pool_values.origin = 'published', pool_values.source, 'measured') as normalisation_group,
+        pool_values.model,
+        pool_values.value,
+        weighted_dimensions.*
+    from pool_values
+    join weighted_dimensions using (dimension)
 ),
 
-candidates as (
-    select pooled.source, pooled.origin, pooled.yardstick, pooled.model, pooled.value, weighted_dimensions.*
-    from pooled
-    join weighted_dimensions on weighted_dimensions.dimension = pooled.dimension
-    where pooled.value is not null
-),
-
-coverages as (
+-- Which models are ranked: those of the sources that were asked for that have every dimension with a weight.
+model_coverages as (
     select
-        candidates.source,
-        any_value(candidates.origin) as origin,
-        any_value(candidates.yardstick) as yardstick,
-        candidates.model,
-        sum(candidates.weight) / (select sum(weighted_dimensions.weight) from weighted_dimensions) as coverage,
-        count(*) filter (where candidates.weight > 0)
-            = (select count(*) from weighted_dimensions where weighted_dimensions.weight > 0) as is_whole
-    from candidates
-    group by candidates.source, candidates.model
+        candidate_values.source,
+        any_value(candidate_values.origin) as origin,
+        any_value(candidate_values.normalisation_group) as normalisation_group,
+        candidate_values.model,
+        sum(candidate_values.weight) / any_value(total_weight.weight) as coverage,
+        count(*) filter (where candidate_values.weight > 0) = any_value(total_weight.n_dimensions) as has_all_dimensions
+    from candidate_values
+    cross join total_weight
+    group by candidate_values.source, candidate_values.model
+),
+
+requested_sources as (
+    select unnest(string_split(source_name, ',')) as source
 ),
 
 unknown_sources as (
-    select requested_sources.name
-    from (select unnest(string_split(source_name, ',')) as name) as requested_sources
-    where requested_sources.name not in ('auto', 'all', 'measured', 'published', 'attached')
-        and requested_sources.name not in (select wide.source from query_table(pool) as wide)
+    select source
+    from requested_sources
+    where source not in ('auto', 'all', 'measured', 'published', 'attached')
+        and source not in (select pool_rows.source from pool_rows)
 ),
 
 checked_coverages as (
-    select coverages.*
-    from coverages
+    select *
+    from model_coverages
     where case
-            when (select sum(weighted_dimensions.weight) from weighted_dimensions) = 0 then error('all weights are zero')
+            when (select weight from total_weight) = 0 then error('all weights are zero')
             when normalize = 'published' and suite_name not in (select suite from study_suites)
                 then error('the published constants belong to the suite quba')
             when (select count(*) from unknown_sources) > 0
-                then error('unknown source: ' || (select min(unknown_sources.name) from unknown_sources))
+                then error('unknown source: ' || (select min(source) from unknown_sources))
             else true
         end
 ),
 
+rankable_models as (
+    from checked_coverages
+    where has_all_dimensions or (partial and coverage > 0)
+),
+
 ranked_models as (
-    select
-        coverages.source,
-        coverages.model,
-        coverages.coverage,
-        count(*) over (partition by coverages.yardstick) as n_models
-    from checked_coverages as coverages
-    where (coverages.is_whole or (partial and coverages.coverage > 0))
-        and case source_name
+    select *, count(*) over (partition by normalisation_group) as n_models
+    from rankable_models
+    where case source_name
             when 'all' then true
-            when 'auto' then coverages.origin = (
-                select arg_min(can.origin, list_position(['measured', 'published', 'attached'], can.origin))
-                from coverages as can
-                where can.is_whole or (partial and can.coverage > 0)
+            when 'auto' then origin = (
+                select arg_min(origin, list_position(['measured', 'published', 'attached'], origin))
+                from rankable_models
             )
-            else list_has_any(string_split(source_name, ','), [coverages.origin, coverages.source])
+            else list_has_any(string_split(source_name, ','), [origin, source])
         end
 ),
 
 ranked_values as (
     select
-        candidates.*,
-        ranked_models.n_models,
-        row_number() over (partition by candidates.yardstick, candidates.dimension order by candidates.value) as position,
-        count(*) over (partition by candidates.yardstick, candidates.dimension) as n
-    from candidates
+        candidate_values.*,
+        ranked_models.coverage,
+        row_number() over within_group as position,
+        count(*) over (partition by candidate_values.normalisation_group, candidate_values.dimension) as n_values
+    from candidate_values
     join ranked_models
-        on ranked_models.source = candidates.source
-        and ranked_models.model = candidates.model
+        on ranked_models.source = candidate_values.source
+        and ranked_models.model = candidate_values.model
+    window within_group as (
+        partition by candidate_values.normalisation_group, candidate_values.dimension
+        order by candidate_values.value
+    )
 ),
 
-trimmed as (
-    select
-        ranked_values.yardstick,
-        ranked_values.dimension,
-        avg(ranked_values.value order by ranked_values.position) as mean,
-        stddev_pop(ranked_values.value order by ranked_values.position) as std
+-- Then what a value is compared with: a mean and a spread per dimension and normalisation group.
+trimmed_values as (
     from ranked_values
-    where ranked_values.position > ranked_values.n // 10
-        and ranked_values.position <= ranked_values.n - ranked_values.n // 10
-    group by ranked_values.yardstick, ranked_values.dimension
+    where position > n_values // 10
+        and position <= n_values - n_values // 10
+),
+
+trimmed_moments as (
+    select
+        normalisation_group,
+        dimension,
+        avg(value order by position) as mean,
+        stddev_pop(value order by position) as std
+    from trimmed_values
+    group by normalisation_group, dimension
+),
+
+constants as (
+    select
+        normalize = 'published'
+        or (normalize = 'auto' and suite_name in (select suite from study_suites)) as are_published
 ),
 
 scales as (
     select
-        trimmed.yardstick,
-        trimmed.dimension,
+        trimmed_moments.normalisation_group,
+        trimmed_moments.dimension,
         case
             when constants.are_published then weighted_dimensions.published_mean
             when normalize not in ('store', 'auto') then error('unknown normalisation: ' || normalize)
-            when (select min(ranked_models.n_models) from ranked_models) < 2
+            when (select min(n_models) from ranked_models) < 2
                 then error('cannot normalise over one model: rank at least two, or normalise with published constants')
-            else trimmed.mean
+            else trimmed_moments.mean
         end as mean,
-        if(constants.are_published, weighted_dimensions.published_std, trimmed.std) as std
-    from trimmed
+        if(constants.are_published, weighted_dimensions.published_std, trimmed_moments.std) as std
+    from trimmed_moments
     join weighted_dimensions using (dimension)
     cross join constants
 ),
 
-normalised as (
+standardised_values as (
     select
         ranked_values.*,
         scales.mean,
@@ -194,25 +212,21 @@ normalised as (
         if(scales.std > 0, (ranked_values.value - scales.mean) / scales.std, 0) as standard_score
     from ranked_values
     join scales
-        on scales.yardstick = ranked_values.yardstick
+        on scales.normalisation_group = ranked_values.normalisation_group
         and scales.dimension = ranked_values.dimension
 )
 
 select
-    normalised.model,
-    normalised.source,
-    normalised.dimension,
-    normalised.value,
-    normalised.direction,
-    normalised.weight,
-    normalised.mean,
-    normalised.std,
-    normalised.standard_score,
-    normalised.weight * normalised.direction * normalised.standard_score
-        / sum(normalised.weight order by normalised.dimension) over (partition by normalised.source, normalised.model)
+    model,
+    source,
+    dimension,
+    value,
+    direction,
+    weight,
+    mean,
+    std,
+    standard_score,
+    weight * direction * standard_score / sum(weight order by dimension) over (partition by source, model)
         as contribution,
-    ranked_models.coverage
-from normalised
-join ranked_models
-    on ranked_models.source = normalised.source
-    and ranked_models.model = normalised.model
+    coverage
+from standardised_values

@@ -43,34 +43,35 @@ contributions as (
     )
 ),
 
-scored as (
+scores as (
     select
-        contributions.source,
-        contributions.model,
-        sum(contributions.weight * contributions.direction * contributions.standard_score order by contributions.dimension)
-            / sum(contributions.weight order by contributions.dimension) as quba,
-        any_value(contributions.coverage) as coverage,
-        max(contributions.value) filter (where contributions.dimension = 'accuracy') as accuracy,
-        max(contributions.value) filter (where contributions.dimension = 'adversarial_robustness')
-            as adversarial_robustness,
-        max(contributions.value) filter (where contributions.dimension = 'corruption_robustness')
-            as corruption_robustness,
-        max(contributions.value) filter (where contributions.dimension = 'ood_robustness') as ood_robustness,
-        max(contributions.value) filter (where contributions.dimension = 'calibration_error') as calibration_error,
-        max(contributions.value) filter (where contributions.dimension = 'class_balance') as class_balance,
-        max(contributions.value) filter (where contributions.dimension = 'object_focus') as object_focus,
-        max(contributions.value) filter (where contributions.dimension = 'shape_bias') as shape_bias,
-        max(contributions.value) filter (where contributions.dimension = 'parameters') as parameters
+        source,
+        model,
+        sum(weight * direction * standard_score order by dimension) / sum(weight order by dimension) as quba,
+        any_value(coverage) as coverage
     from contributions
-    group by contributions.source, contributions.model
+    group by source, model
+),
+
+dimension_columns as (
+    pivot (select source, model, dimension, value from contributions)
+    on dimension in (
+        'accuracy', 'adversarial_robustness', 'corruption_robustness', 'ood_robustness', 'calibration_error',
+        'class_balance', 'object_focus', 'shape_bias', 'parameters'
+    )
+    using max(value)
+    group by source, model
 )
 
 select
-    rank() over (order by scored.quba desc) as rank,
-    scored.model,
-    scored.source,
-    scored.quba,
-    scored.coverage,
-    scored.* exclude (source, model, quba, coverage)
-from scored
-order by scored.quba desc, scored.model, scored.source
+    rank() over (order by scores.quba desc) as rank,
+    scores.model,
+    scores.source,
+    scores.quba,
+    scores.coverage,
+    dimension_columns.* exclude (source, model)
+from scores
+join dimension_columns
+    on dimension_columns.source = scores.source
+    and dimension_columns.model = scores.model
+order by scores.quba desc, scores.model, scores.source

@@ -26,28 +26,16 @@
 -- macs_g: billions of multiply-accumulates for one image; null for published models
 -- activations_m: millions of activations for one image; null for published models
 with
-faults as (
-    select source, model, list(distinct dimension) as dimensions
+faulty_columns as (
+    select source, model, list(distinct if(dimension = 'parameters', 'parameters_m', dimension)) as columns
     from published_differences
     where kind = 'fault'
     group by source, model
 )
 
-select
-    wide.* replace (
-        if(list_contains(faults.dimensions, 'accuracy'), null, wide.accuracy) as accuracy,
-        if(list_contains(faults.dimensions, 'adversarial_robustness'), null, wide.adversarial_robustness)
-            as adversarial_robustness,
-        if(list_contains(faults.dimensions, 'corruption_robustness'), null, wide.corruption_robustness)
-            as corruption_robustness,
-        if(list_contains(faults.dimensions, 'ood_robustness'), null, wide.ood_robustness) as ood_robustness,
-        if(list_contains(faults.dimensions, 'calibration_error'), null, wide.calibration_error) as calibration_error,
-        if(list_contains(faults.dimensions, 'class_balance'), null, wide.class_balance) as class_balance,
-        if(list_contains(faults.dimensions, 'object_focus'), null, wide.object_focus) as object_focus,
-        if(list_contains(faults.dimensions, 'shape_bias'), null, wide.shape_bias) as shape_bias,
-        if(list_contains(faults.dimensions, 'parameters'), null, wide.parameters_m) as parameters_m
-    )
-from query_table(pool) as wide
-left join faults
-    on faults.source = wide.source
-    and faults.model = wide.model
+-- Of every column: null where its name is among the faulty ones, else what it holds.
+select if(list_contains(faulty_columns.columns, alias(columns(pool_rows.*))), null, columns(pool_rows.*))
+from query_table(pool) as pool_rows
+left join faulty_columns
+    on faulty_columns.source = pool_rows.source
+    and faulty_columns.model = pool_rows.model

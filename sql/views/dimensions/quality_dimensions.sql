@@ -12,30 +12,23 @@
 --
 -- Source: Hesse et al., arXiv 2503.17110
 with
-measured as (
-    unpivot (
-        select
-            suite, model, accuracy, adversarial_robustness, corruption_robustness, ood_robustness, calibration_error,
-            class_balance, object_focus, shape_bias, parameters_m as parameters
-        from measured_dimensions
-    )
-    on columns(* exclude (suite, model))
-    into name dimension value value
+side_by_side as (
+    select
+        * exclude (model_id, ood_robustness_matched, macs_g, activations_m) rename (parameters_m as parameters),
+        'measured' as source
+    from measured_dimensions
+    union all by name
+    select * exclude (architecture, pretraining, paradigm, macs_g, activations_m) rename (parameters_m as parameters)
+    from attached_dimensions
 ),
 
-attached as (
-    unpivot (
-        select
-            suite, model, source, accuracy, adversarial_robustness, corruption_robustness, ood_robustness,
-            calibration_error, class_balance, object_focus, shape_bias, parameters_m as parameters
-        from attached_dimensions
-    )
+-- What is no key is a dimension.
+one_below_another as (
+    unpivot side_by_side
     on columns(* exclude (suite, model, source))
     into name dimension value value
 )
 
-select suite, model, 'measured' as source, dimension, value from measured
+select suite, model, source, dimension, value from one_below_another
 union all
 select 'quba' as suite, model, source, dimension, value from published_results
-union all
-select suite, model, source, dimension, value from attached

@@ -24,56 +24,58 @@
 --
 -- Source: Hesse et al., arXiv 2503.17110
 with
-published as (
-    select
-        'quba' as suite,
-        published_results.model,
-        published_results.source,
-        any_value(published_models.label) as label,
-        any_value(published_models.architecture) as architecture,
-        any_value(published_models.pretraining) as pretraining,
-        any_value(published_models.paradigm) as paradigm,
-        max(value) filter (where dimension = 'accuracy') as accuracy,
-        max(value) filter (where dimension = 'adversarial_robustness') as adversarial_robustness,
-        max(value) filter (where dimension = 'corruption_robustness') as corruption_robustness,
-        max(value) filter (where dimension = 'ood_robustness') as ood_robustness,
-        max(value) filter (where dimension = 'calibration_error') as calibration_error,
-        max(value) filter (where dimension = 'class_balance') as class_balance,
-        max(value) filter (where dimension = 'object_focus') as object_focus,
-        max(value) filter (where dimension = 'shape_bias') as shape_bias,
-        max(value) filter (where dimension = 'parameters') as parameters_m
+dimension_columns as (
+    pivot quality_dimensions
+    on dimension in (
+        'accuracy', 'adversarial_robustness', 'corruption_robustness', 'ood_robustness', 'calibration_error',
+        'class_balance', 'object_focus', 'shape_bias', 'parameters' as parameters_m
+    )
+    using max(value)
+    group by suite, model, source
+),
+
+-- Models are listed apart from their figures: one that has none yet is a row too.
+listed_models as (
+    select distinct 'quba' as suite, model, source, 'published' as origin
     from published_results
-    left join published_models
-        on published_models.source = published_results.source
-        and published_models.model = published_results.model
-    group by published_results.model, published_results.source
+    union all by name
+    select suite, model, 'measured' as source, 'measured' as origin, macs_g, activations_m
+    from measured_dimensions
+    union all by name
+    select suite, model, source, 'attached' as origin, architecture, pretraining, paradigm, macs_g, activations_m
+    from attached_dimensions
+),
+
+-- Under which name and in which table a model is published; null where no study has it.
+listed_and_published as (
+    select
+        listed_models.*,
+        if(listed_models.origin = 'published', listed_models.model, studied_models.model) as published_model,
+        if(listed_models.origin = 'published', listed_models.source, studied_models.study) as published_source
+    from listed_models
+    left join studied_models
+        on studied_models.stored_as = listed_models.model
+        and studied_models.study = 'hesse2025'
+        and listed_models.origin <> 'published'
 )
 
 select
-    suite, model, source, 'published' as origin, label, architecture, pretraining, paradigm, accuracy, adversarial_robustness,
-    corruption_robustness, ood_robustness, calibration_error, class_balance, object_focus, shape_bias, parameters_m,
-    null::double as macs_g, null::double as activations_m
-from published
-union all
-select
-    measured.suite, measured.model, 'measured', 'measured', studied.label, studied.architecture, studied.pretraining,
-    studied.paradigm, measured.accuracy, measured.adversarial_robustness, measured.corruption_robustness,
-    measured.ood_robustness, measured.calibration_error, measured.class_balance, measured.object_focus,
-    measured.shape_bias, measured.parameters_m, measured.macs_g, measured.activations_m
-from measured_dimensions as measured
-left join studied_models as stored
-    on stored.stored_as = measured.model and stored.study = 'hesse2025'
-left join published_models as studied
-    on studied.model = stored.model and studied.source = 'hesse2025'
-union all
-select
-    attached.suite, attached.model, attached.source, 'attached', studied.label,
-    coalesce(attached.architecture, studied.architecture), coalesce(attached.pretraining, studied.pretraining),
-    coalesce(attached.paradigm, studied.paradigm), attached.accuracy, attached.adversarial_robustness,
-    attached.corruption_robustness, attached.ood_robustness, attached.calibration_error, attached.class_balance,
-    attached.object_focus, attached.shape_bias, attached.parameters_m, attached.macs_g, attached.activations_m
-from attached_dimensions as attached
-left join studied_models as stored
-    on stored.stored_as = attached.model and stored.study = 'hesse2025'
-left join published_models as studied
-    on studied.model = stored.model and studied.source = 'hesse2025'
+    listed.suite,
+    listed.model,
+    listed.source,
+    listed.origin,
+    published_models.label,
+    coalesce(listed.architecture, published_models.architecture) as architecture,
+    coalesce(listed.pretraining, published_models.pretraining) as pretraining,
+    coalesce(listed.paradigm, published_models.paradigm) as paradigm,
+    dimension_columns.* exclude (suite, model, source),
+    listed.macs_g,
+    listed.activations_m
+from listed_and_published as listed
+left join published_models
+    on published_models.source = listed.published_source
+    and published_models.model = listed.published_model
+left join dimension_columns
+    on dimension_columns.suite = listed.suite
+    and dimension_columns.model = listed.model
+    and dimension_columns.source = listed.source

@@ -1,0 +1,152 @@
+"""The names that a query reads, from DuckDB's own parser.
+
+A word in a comment or a text is not a name, a common table expression is not the view that it shares a name with, and
+names stand after commas, after PIVOT and in quotes too. DuckDB parses SELECTs into trees that tell all of this. For
+other statements it gives only tokens; then every word that could be a name counts as one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+Tree = dict[str, Any]
+"""A parsed query, as DuckDB's json_serialize_sql gives it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a table function or table macro.
+
+    Attributes:
+        name: The function, in lower case.
+        arguments: Trees of the arguments; a named one has its name under `alias`.
+    """
+
+    name: str
+    arguments: list[Tree]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a query reads; all names are in lower case.
+
+    Attributes:
+        tables: Tables and views.
+        databases: What stands before the first dot of a name: databases, or schemas.
+        calls: Table functions and macros.
+    """
+
+    tables: frozenset[str]
+    databases: frozenset[str]
+    calls: tuple[Call, ...] = ()
+
+
+def parse(connection: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> list[Tree]:
+    """The trees of several queries; in that of a query that cannot be parsed or is not a SELECT, `error` is true."""
+    serialized = "select json_serialize_sql(query) from (select unnest(?::varchar[]) as query)"
+    return [json.loads(row[0]) for row in connection.execute(serialized, [list(queries)]).fetchall()]
+
+
+def names_in_tree(tree: Tree) -> Names:
+    """What a parsed query reads: names of tables, not of common table expressions."""
+    tables: set[tuple[str, ...]] = set()
+    calls: list[Call] = []
+    for found in _references(tree, frozenset()):
+        if isinstance(found, Call):
+            calls.append(found)
+        else:
+            tables.add(found)
+    return Names(
+        frozenset(name for *_, name in tables), frozenset(names[0] for names in tables if len(names) > 1), tuple(calls)
+    )
+
+
+def names_in_query(connection: duckdb.DuckDBPyConnection, query: str) -> Names:
+    """What any statement reads, and perhaps more where DuckDB has no tree of it, or where it computes names."""
+    (tree,) = parse(connection, [query])
+    if tree["error"] or any(_is_computed(call) for call in names_in_tree(tree).calls):
+        return _names_in_tokens(query)
+    return names_in_tree(tree)
+
+
+def constant_texts(argument: Tree) -> list[str]:
+    """The texts in an argument that is a text, or a list of texts; empty where any part of it is something else."""
+    if argument.get("class") == "CONSTANT" and isinstance(value := argument["value"].get("value"), str):
+        return [value]
+    if argument.get("function_name") == "list_value":
+        parts = [constant_texts(child) for child in argument["children"]]
+        return [text for part in parts for text in part] if all(parts) else []
+    return []
+
+
+def _references(node: Any, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | Call]:
+    """Every table that a part of a tree reads, with the schema and database written before it, and every call."""
+    if isinstance(node, list):
+        for part in node:
+            yield from _references(part, ctes)
+    if not isinstance(node, dict):
+        return
+    if node.get("type") == "BASE_TABLE":
+        written = (node.get("catalog_name"), node.get("schema_name"), node["table_name"])
+        names = tuple(name.lower() for name in written if name)
+        if len(names) > 1 or names[0] not in ctes:
+            yield names
+    if node.get("type") == "TABLE_FUNCTION":
+        yield from _called(node["function"], ctes)
+    # A recursive CTE sees itself; any other sees those before it, and is seen by what comes after.
+    if name := node.get("cte_name"):
+        ctes |= {name.lower()}
+    for cte in node.get("cte_map", {}).get("map", []):
+        yield from _references(cte["value"], ctes)
+        ctes |= {cte["key"].lower()}
+    for key, part in node.items():
+        if key != "cte_map":
+            yield from _references(part, ctes)
+
+
+def _called(function: Tree, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | Call]:
+    name, arguments = function["function_name"].lower(), function.get("children", [])
+    yield Call(name, arguments)
+    if qualifiers := [part.lower() for part in (function.get("catalog"), function.get("schema")) if part]:
+        yield (*qualifiers, name)
+    # The texts that query_table and pools are given are names.
+    for argument in arguments:
+        if name == "query_table" or argument.get("alias", "").lower() == "pool":
+            for text in constant_texts(argument):
+                names = tuple(word.lower() for word in re.findall(r"\w+", text))
+                if names and (len(names) > 1 or names[0] not in ctes):
+                    yield names
+
+
+def _is_computed(call: Call) -> bool:
+    """Whether a call reads what only its evaluation tells."""
+    return call.name == "query" or (call.name == "query_table" and not all(map(constant_texts, call.arguments)))
+
+
+def _names_in_tokens(query: str) -> Names:
+    """The words of a statement that could be names, those in texts included: they may be queries themselves."""
+    import duckdb
+
+    written = query.encode()
+    tokens = duckdb.tokenize(query)
+    ends = [offset for offset, _ in tokens[1:]] + [len(written)]
+    words: list[str] = []
+    databases: set[str] = set()
+    for (start, kind), end in zip(tokens, ends, strict=True):
+        token = written[start:end].decode()
+        if kind == duckdb.token_type.string_const:
+            words += re.findall(r"\w+", token.lower())
+            databases.update(re.findall(r"(\w+)\W*\.", token.lower()))
+        # A token ends with the blanks and comments after it.
+        elif found := re.match(r'"((?:[^"]|"")*)"|\w+', token):
+            words.append((found[1] or found[0]).replace('""', '"').lower())
+        elif token.startswith(".") and words:
+            databases.add(words[-1])
+    return Names(frozenset(words), frozenset(databases))
