@@ -24,58 +24,54 @@
 --
 -- Source: Hesse et al., arXiv 2503.17110
 with
-dimension_columns as (
-    pivot quality_dimensions
+-- The published table has one row per figure; what is measured and attached comes with a column per dimension.
+published as (
+    pivot published_results
     on dimension in (
         'accuracy', 'adversarial_robustness', 'corruption_robustness', 'ood_robustness', 'calibration_error',
         'class_balance', 'object_focus', 'shape_bias', 'parameters' as parameters_m
     )
     using max(value)
-    group by suite, model, source
+    group by model, source
 ),
 
--- Models are listed apart from their figures: one that has none yet is a row too.
-listed_models as (
-    select distinct 'quba' as suite, model, source, 'published' as origin
-    from published_results
+all_models as (
+    select 'quba' as suite, 'published' as origin, *
+    from published
     union all by name
-    select suite, model, 'measured' as source, 'measured' as origin, macs_g, activations_m
+    select 'measured' as origin, 'measured' as source, * exclude (model_id, ood_robustness_matched)
     from measured_dimensions
     union all by name
-    select suite, model, source, 'attached' as origin, architecture, pretraining, paradigm, macs_g, activations_m
+    select 'attached' as origin, *
     from attached_dimensions
 ),
 
--- Under which name and in which table a model is published; null where no study has it.
-listed_and_published as (
+-- Which row of the published models describes a model; null where the study does not have it.
+described as (
     select
-        listed_models.*,
-        if(listed_models.origin = 'published', listed_models.model, studied_models.model) as published_model,
-        if(listed_models.origin = 'published', listed_models.source, studied_models.study) as published_source
-    from listed_models
+        all_models.*,
+        if(all_models.origin = 'published', all_models.source, studied_models.study) as study,
+        if(all_models.origin = 'published', all_models.model, studied_models.model) as name_in_study
+    from all_models
     left join studied_models
-        on studied_models.stored_as = listed_models.model
+        on studied_models.stored_as = all_models.model
         and studied_models.study = 'hesse2025'
-        and listed_models.origin <> 'published'
+        and all_models.origin <> 'published'
 )
 
 select
-    listed.suite,
-    listed.model,
-    listed.source,
-    listed.origin,
+    described.suite,
+    described.model,
+    described.source,
+    described.origin,
     published_models.label,
-    coalesce(listed.architecture, published_models.architecture) as architecture,
-    coalesce(listed.pretraining, published_models.pretraining) as pretraining,
-    coalesce(listed.paradigm, published_models.paradigm) as paradigm,
-    dimension_columns.* exclude (suite, model, source),
-    listed.macs_g,
-    listed.activations_m
-from listed_and_published as listed
+    coalesce(described.architecture, published_models.architecture) as architecture,
+    coalesce(described.pretraining, published_models.pretraining) as pretraining,
+    coalesce(described.paradigm, published_models.paradigm) as paradigm,
+    described.* exclude (
+        suite, model, source, origin, architecture, pretraining, paradigm, study, name_in_study
+    )
+from described
 left join published_models
-    on published_models.source = listed.published_source
-    and published_models.model = listed.published_model
-left join dimension_columns
-    on dimension_columns.suite = listed.suite
-    and dimension_columns.model = listed.model
-    and dimension_columns.source = listed.source
+    on published_models.source = described.study
+    and published_models.model = described.name_in_study
