@@ -8,6 +8,7 @@ should hold is the expected share over shapes and textures, and its difference b
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 
@@ -75,6 +76,12 @@ def estimate(shape: NDArray[np.bool_], counting: NDArray[np.bool_], units: Units
     return Estimate.of(share, np.full(multipliers.n, share), crossed)
 
 
+@functools.cache
+def _multipliers() -> list[Multipliers]:
+    """Of every seed. They keep the numbers of the parts that they have seen, which designs have in common."""
+    return [Multipliers(RESAMPLES, seed) for seed in range(_SEEDS)]
+
+
 def coverage(
     n: int, shapes: int, textures: int, effects: tuple[float, float], shares: tuple[float, float], sets: int
 ) -> Covered:
@@ -82,7 +89,7 @@ def coverage(
     generator = np.random.default_rng([n, shapes, textures, int(1000 * effects[0]), int(1000 * shares[0])])
     units = design(n, shapes, textures, generator)
     means = [intercept(share, float(np.hypot(*effects))) for share in shares]
-    multipliers = [Multipliers(RESAMPLES, seed) for seed in range(_SEEDS)]
+    multipliers = _multipliers()
     held = np.zeros((sets, 3))
     widths = np.zeros((sets, 2))
     kinds = [of for _, of in units.parts]

@@ -14,20 +14,19 @@ from tests.maintenance.small_run import LABELS, change, logits, tables
 from tests.support.runs import add_run
 
 
-def test_a_whole_store_is_copied_and_a_second_time_nothing(store, tmp_path):
-    add_run(store, logits(), LABELS, name="one", shard_size=4)
+def test_a_whole_store_is_copied_and_a_second_time_nothing(store, target):
+    add_run(store, logits(), LABELS, name="one", shard_size=4, complete=False)
     add_run(store, logits(1), LABELS, name="two", shard_size=5, keep=("outputs",))
-    with qubastore.init(tmp_path / "copy") as target:
-        done = copy_store(store, target)
-        assert (done.models, done.runs, done.shards, done.rows) == (2, 2, 6, 12 + 12 + 12)
-        assert tables(target) == tables(store)
-        again = copy_store(store, target)
-        assert (again.models, again.shards, again.rows) == (0, 0, 36)
-        assert list(examine(target, deep=True)) == []
+    done = copy_store(store, target)
+    assert (done.models, done.runs, done.shards, done.rows) == (2, 2, 6, 12 + 12 + 12)
+    assert tables(target) == tables(store)
+    again = copy_store(store, target)
+    assert (again.models, again.shards, again.rows) == (0, 0, 36)
+    assert list(examine(target, deep=True)) == []
 
 
 def test_one_model_is_copied(store, tmp_path):
-    add_run(store, logits(), LABELS, name="one")
+    add_run(store, logits(), LABELS, name="one", complete=False)
     add_run(store, logits(1), LABELS, name="two", dataset="other")
     copied = CliRunner().invoke(cli, ["copy", str(store.path), str(tmp_path / "copy"), "--model", "two"])
     assert copied.exit_code == 0, copied.output
@@ -40,24 +39,22 @@ def test_one_model_is_copied(store, tmp_path):
         )
 
 
-def test_a_target_that_has_part_of_a_table_gets_the_rest(store, tmp_path):
+def test_a_target_that_has_part_of_a_table_gets_the_rest(store, target):
     add_run(store, logits(), LABELS)
     change(store, "insert into sample_contents select dataset_id, sample_id, 'c' || sample_id from samples")
     change(store, "insert into models from models")
-    with qubastore.init(tmp_path / "copy") as target:
-        copy_store(store, target)
-        change(target, "delete from sample_contents where sample_id > 3")
-        change(target, "delete from label_sets where sample_id = 2")
-        copy_store(store, target)
-        for table in ("sample_contents", "label_sets", "samples"):
-            assert target.rows(f"select count(*) from {table}") == [(12,)]
-        # And what was there twice is there once.
-        assert target.rows("select count(*) from models") == [(1,)]
+    copy_store(store, target)
+    change(target, "delete from sample_contents where sample_id > 3")
+    change(target, "delete from label_sets where sample_id = 2")
+    copy_store(store, target)
+    for table in ("sample_contents", "label_sets", "samples"):
+        assert target.rows(f"select count(*) from {table}") == [(12,)]
+    # And what was there twice is there once.
+    assert target.rows("select count(*) from models") == [(1,)]
 
 
-def test_a_run_that_differs_there_is_an_error(store, tmp_path):
+def test_a_run_that_differs_there_is_an_error(store, target):
     add_run(store, logits(), LABELS)
-    with qubastore.init(tmp_path / "copy") as target:
-        add_run(target, logits(1), LABELS)
-        with pytest.raises(StoreError, match=r"outputs of run .* differ"):
-            copy_store(store, target)
+    add_run(target, logits(1), LABELS)
+    with pytest.raises(StoreError, match=r"outputs of run .* differ"):
+        copy_store(store, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,6 @@ from qubastore.report.collect import collect
 from qubastore.report.page import render
 from qubastore.statistics.options import BootstrapOptions
 from tests.report.browser import HOSTILE, assert_same, page_dimensions
-from tests.support.runs import add_tiny_suite
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -54,14 +54,14 @@ def test_measured_models_rank_alike_whatever_their_names(page, tiny, view):
 
 @pytest.fixture(scope="module")
 def beside(tiny, tmp_path_factory):
-    """A store with two of the models, that asks another with all three, and timm's table; reports of both suites."""
+    """A copy of that store with the original and timm's table attached; reports of both suites."""
     folder = tmp_path_factory.mktemp("beside")
     (folder / "results-imagenet.csv").write_text(
         "model,top1,top1_err,top5,top5_err,param_count\nresnet50.a1_in1k,80.2,19.8,94.9,5.1,25.56\n"
         'huge.in1k,88.1,11.9,98.2,1.8,"1,014.45"\n'
     )
-    with qubastore.init(folder / "store") as store:
-        add_tiny_suite(store, HOSTILE)
+    shutil.copytree(tiny[0], folder / "store")
+    with qubastore.open(folder / "store", read_only=False) as store:
         attach(store, str(tiny[0]), "lab")
         attach(store, str(folder / "results-imagenet.csv"), "timm")
         for suite in ("tiny", "quba"):
