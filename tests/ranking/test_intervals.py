@@ -14,9 +14,10 @@ from qubastore.errors import UsageError
 from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
-from qubastore.ranking.resampling import Estimate, Resampler
+from qubastore.ranking.resampling import Resampler
 from qubastore.ranking.ties import tie_groups, told_apart
 from qubastore.statistics.bootstrap import Draws, resample
+from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.options import BootstrapOptions
 from tests.support.runs import CLASSES, SETS, made
 

@@ -89,7 +89,7 @@ def test_sensitivity_is_a_plain_loop_over_rankings(published):
 
 
 def test_draws_are_seeded_and_stay_close_with_a_large_concentration(published):
-    drawn = partial(sensitivity, published, source="published", draws=50)
+    drawn = partial(sensitivity, published, RankRequest(source="published"), draws=50)
     once, again = (drawn(seed=1)[1] for _ in range(2))
     other = drawn(seed=2)[1]
     assert once == again
