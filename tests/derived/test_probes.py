@@ -215,7 +215,7 @@ def test_images_of_another_split_are_left_out_and_copies_of_a_split_refused(stor
     net = f"python:{probed.parent}/net.py:pixels"
     ingest(store, [net], own_datasets("leaky", tmp_path / "leaky", "splits"))
     said: list[str] = []
-    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", say=said.append)
+    made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", log=said.append)
     assert (made.n_train, made.n_test) == (499, 201)
     assert said[-1] == "left out of training and validation: 1 images that another split has too"
     for copy in (tmp_path / "leaky/train/3").glob("*.png"):
