@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import qubastore
-from qubastore.lake.views import all_views
+from qubastore.lake.views import all_views, needed_views
 from tests.attachments import test_attached_tables
 from tests.derived import test_derived, test_probes
 from tests.importers import (
@@ -41,7 +41,7 @@ ELSEWHERE = {
 
 
 def test_every_view_has_a_case():
-    assert {view.name for view in all_views()} == {*CASES, *WHOLE_CASES, *ELSEWHERE}
+    assert set(all_views()) == {*CASES, *WHOLE_CASES, *ELSEWHERE}
     assert all(map(callable, ELSEWHERE.values()))
 
 
@@ -51,7 +51,7 @@ def opened(empty_store):
         yield store
 
 
-@pytest.mark.parametrize("view", all_views(), ids=lambda view: view.name)
+@pytest.mark.parametrize("view", all_views().values(), ids=lambda view: view.name)
 def test_header_is_whole(view, opened):
     assert view.summary
     assert "Grain: One row per " in view.comment
@@ -63,11 +63,11 @@ def test_header_is_whole(view, opened):
 
 def test_headers_are_comments_in_the_store(opened):
     stored = dict(opened.rows("select view_name, comment from duckdb_views() where database_name = 'store'"))
-    assert stored == {view.name: view.comment for view in all_views() if view.parameters is None}
+    assert stored == {view.name: view.comment for view in all_views().values() if view.parameters is None}
 
 
-def test_views_come_after_what_they_read():
-    order = [view.name for view in all_views()]
+def test_views_come_after_what_they_read(opened):
+    order = [view.name for view in opened.ask(lambda connection: needed_views(connection, all_views()))]
     assert order.index("run_details") < order.index("accuracy") < order.index("quality_dimensions") + 1
     assert order.index("reliability_bins") < order.index("calibration")
     assert order.index("rankable") < order.index("quba_ranking")
