@@ -89,6 +89,15 @@ CASES = {
         "select model, name, identity from model_names",
         [("net", "net", "")],
     ),
+    "complete_runs": (
+        "select run_id, model, dataset, condition, framing, precision, n_outputs, n_failed, subset from complete_runs",
+        [("RUN", *RUN, 4, 0, False)],
+    ),
+    "named_runs": (
+        "select run_id, model, dataset, condition, framing, precision, label_space, origin, n_samples, subset"
+        " from named_runs",
+        [("RUN", *RUN, "own-classes", "measured", 4, False)],
+    ),
     "run_details": (
         "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset"
         " from run_details",
