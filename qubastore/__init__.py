@@ -1,4 +1,4 @@
-"""qubastore: run each image classifier once, keep its outputs, and answer every question from what was kept.
+"""qubastore: run each image classifier once, keep its outputs, and answer every question from those outputs.
 
     >>> import qubastore
     >>> store = qubastore.open("store")  # doctest: +SKIP
@@ -28,7 +28,7 @@ _HOMES = {
     "init": ("qubastore.store", "init"),
     "open": ("qubastore.store", "open_store"),
 }
-"""Public name -> where it lives. Names are looked up on first use, so that importing a part loads no DuckDB."""
+"""Public name -> module and attribute. Names are imported on first use: `import qubastore` does not load DuckDB."""
 
 
 def __getattr__(name: str) -> Any:

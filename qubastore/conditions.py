@@ -13,7 +13,7 @@ from qubastore.errors import UsageError, check_name
 CLEAN = "clean"
 ATTACKS = ("fgsm", "pgd")
 TRANSFORMATIONS = ("scale", "shift", "resolution")
-"""What moves or resizes the image before the model's crop; the sizes are those of arXiv 2311.09215."""
+"""Conditions that move or resize the image before the model's crop, as in arXiv 2311.09215."""
 
 PARAMETERS: dict[str, dict[str, str]] = {
     CLEAN: {},
@@ -23,25 +23,26 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "shift": {"pixels": "", "direction": "longer", "order": "resize-first", "interpolation": "model"},
     "resolution": {"pixels": ""},
 }
-"""Kind of condition -> its parameters with their defaults; an empty one must be given, and needs no name.
+"""Kind of condition -> its parameters with their defaults; an empty one is required, and its name may be omitted.
 
 Attacks have the defaults of the QUBA study (arXiv 2503.17110). `scale` resizes the image by that factor before the
-usual centre crop; `shift` moves the crop, in pixels of the original image, along its longer side, as arXiv 2311.09215
-does, or right, down or both; `resolution` takes inputs of that many pixels.
+model's centre crop; `shift` moves the crop, in pixels of the original image, along its longer side, as arXiv 2311.09215
+does, or right, down or both; `resolution` uses square inputs of that many pixels.
 
-`order` says whether a shift's crop is taken from the resized image, as the model's own is (`resize-first`), or from the
-original's pixels, in whole pixels, and then resized to the input size (`crop-first`, as the code of arXiv 2311.09215).
-`interpolation` is the model's own filter, or one of `FILTERS`: that code resizes with `bilinear` for every model.
+`order` says whether a shift's crop is taken from the resized image, like the model's own crop (`resize-first`), or from
+the original image, in whole pixels, and then resized to the input size (`crop-first`, as in the code of arXiv
+2311.09215). `interpolation` is `model` for the model's own filter, or one of `FILTERS`: that code resizes with
+`bilinear` for every model.
 """
 
 DIRECTIONS = ("longer", "right", "down", "both")
 ORDERS = ("resize-first", "crop-first")
 
 FILTERS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming")
-"""Pillow's filters, by which an image is resized."""
+"""Pillow's resampling filters."""
 
 FRAMINGS = ("model", "whole")
-"""`model`: the model's own resize and crop. `whole`: the whole image resized to the input size, nothing cropped."""
+"""`model`: the model's own resize and crop. `whole`: the whole image resized to the input size, without a crop."""
 
 _BITS = {"fp32": 16, "fp16": 11, "bf16": 8}
 
@@ -50,8 +51,9 @@ COMPILED = "-compiled"
 SIGNIFICANT_BITS = {**_BITS, **{kind + COMPILED: bits for kind, bits in _BITS.items()}}
 """Precision of the forward pass -> significant bits to which kept logits and features are rounded.
 
-fp16 and bf16 results carry no more; for fp32, 16 bits move a logit by at most 2^-16 of itself. `-compiled` is the same
-through `torch.compile`, whose fused kernels round elsewhere (logits move by some 1e-5): runs of their own.
+fp16 and bf16 results have no more significant bits; for fp32, rounding to 16 bits changes a logit by at most 2^-16 of
+its value. `-compiled` is the same precision through `torch.compile`, whose fused kernels round differently (logits
+change by about 1e-5), so these are separate runs.
 """
 
 PRECISIONS = tuple(SIGNIFICANT_BITS)
@@ -66,7 +68,7 @@ _CHOICES = {
 
 
 class Shift(NamedTuple):
-    """How a crop moves: by how many pixels of the original image, in which direction, and what comes first."""
+    """How a crop moves: by how many pixels of the original image, in which direction, before or after the resize."""
 
     pixels: int
     direction: str
@@ -87,12 +89,12 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Read `fgsm`, `pgd(steps=20, start=image)`, `scale(1.25)`; what is left out takes its default.
+        """Parse `fgsm`, `pgd(steps=20, start=image)`, `scale(1.25)`; omitted parameters take their defaults.
 
-        What alters nothing, `scale(1)` or `shift(0)`, is `clean`; with another filter or order they are not.
+        `scale(1)` and `shift(0)` alter nothing and are therefore `clean`, unless they set another filter or order.
 
         Raises:
-            UsageError: on an unknown kind or parameter, a value out of range, or several values.
+            UsageError: On an unknown kind or parameter, a value out of range, or several values.
         """
         found = cls.parse_all(text)
         if len(found) > 1:
@@ -101,15 +103,15 @@ class Condition:
 
     @classmethod
     def parse_all(cls, text: str) -> list[Condition]:
-        """Read a condition, or `scale(1, 1.25, 1.5)`: one condition for each value.
+        """Parse a condition, or several as in `scale(1, 1.25, 1.5)`: one condition per value.
 
         Raises:
-            UsageError: as `parse`.
+            UsageError: As `parse`, except that several values are allowed.
         """
         match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
         if match is None:
             raise UsageError(
-                f"{text!r} is no condition",
+                f"{text!r} is not a valid condition",
                 expected="KIND, KIND(VALUE) or KIND(NAME=VALUE, ...)",
                 hint="fgsm(eps=8/255), scale(1.25)",
             )
@@ -130,7 +132,7 @@ class Condition:
         needed = [name for name in values if name not in given]
         if bool(needed) != bool(listed):
             raise UsageError(
-                f"{text!r} {'says no' if needed else 'says twice a'} {(needed or list(values))[0]}",
+                f"{text!r} {'has no' if needed else 'has more than one'} {(needed or list(values))[0]}",
                 hint=_EXAMPLES.get(kind),
             )
         return [
@@ -142,7 +144,7 @@ class Condition:
         nothing = {"scale": {"factor": "1"}, "shift": {"pixels": "0"}}.get(self.kind)
         if nothing is None:
             return self
-        # Wherever the crop of a shift by 0 would move, it stays.
+        # The direction of a shift by 0 pixels has no effect.
         unaltered = {**PARAMETERS[self.kind], **nothing, "direction": self.parameters.get("direction")}
         alters = any(value != unaltered[name] for name, value in self.parameters.items())
         return self if alters else Condition(CLEAN, {})
@@ -156,34 +158,34 @@ class Condition:
         return f"{self.kind}({listed})" if listed else self.kind
 
     def number(self, name: str) -> float:
-        """A parameter as a float: eps and alpha of 1, not of 255."""
+        """A parameter as a float; eps and alpha are on the scale 0 to 1, not 0 to 255."""
         return float(Fraction(self.parameters[name]))
 
     @property
     def is_attack(self) -> bool:
-        """Whether it needs the model's gradients and the right labels."""
+        """Whether it needs the model's gradients and the correct labels."""
         return self.kind in ATTACKS
 
     @property
     def is_transformation(self) -> bool:
-        """Whether it changes how the image becomes the input, so that it is decoded for itself."""
+        """Whether it changes the image's preprocessing, so that images are decoded separately for it."""
         return self.kind in TRANSFORMATIONS
 
     @property
     def resolution(self) -> int | None:
-        """Height and width of the input, pixels; None where the model's own stay."""
+        """Height and width of the input, in pixels; None for the model's own."""
         return int(self.parameters["pixels"]) if self.kind == "resolution" else None
 
     @property
     def shift(self) -> Shift | None:
-        """How the crop moves; None where it stays."""
+        """How the crop moves; None if it does not."""
         if self.kind != "shift":
             return None
         return Shift(int(self.parameters["pixels"]), self.parameters["direction"], self.parameters["order"])
 
     @property
     def interpolation(self) -> str | None:
-        """The filter that the image is resized with; None where it is the model's own."""
+        """The filter with which the image is resized; None for the model's own."""
         chosen = self.parameters.get("interpolation", "model")
         return None if chosen == "model" else chosen
 
@@ -194,7 +196,7 @@ _EXAMPLES = {
     "resolution": "resolution(336)",
 }
 _WHOLE = {"steps": (1, 1_000_000), "shift": (0, 10_000), "resolution": (1, 4_096)}
-"""Parameters, or kinds, whose value is a whole number, and its range."""
+"""Parameter, or kind of condition, whose value is a whole number -> the range of that value."""
 
 
 def _canonical(kind: str, name: str, value: str, text: str) -> str:
@@ -215,5 +217,5 @@ def _canonical(kind: str, name: str, value: str, text: str) -> str:
         return f"{float(number):.12g}"
     if not 0 < number <= 1:
         raise UsageError(f"{text!r}: {name} is {value}", expected="a number above 0 and up to 1, such as 8/255")
-    # 8/255 and 16/510 are one condition; 255ths are how the field writes them.
+    # 8/255 and 16/510 are the same condition; the literature writes eps in 255ths.
     return f"{number * 255}/255" if (number * 255).denominator == 1 else str(number)

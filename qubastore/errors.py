@@ -1,22 +1,22 @@
 """Every error that qubastore raises on purpose, as one tree.
 
-    QubastoreError                 something a user can mend; exit code 1
+    QubastoreError                 something a user can fix; exit code 1
      ├── UsageError                the request itself is wrong; exit code 2
      ├── StoreError                the store is missing, damaged, locked or cannot be written
      │    ├── StoreNotFoundError
      │    ├── StoreVersionError    written by another release
      │    └── StoreBusyError       locked by another process for too long
-     ├── QueryError                SQL that DuckDB refuses
-     ├── DatasetError              images or labels that are not what was expected
-     │    └── DatasetNotFoundError a dataset that is not where it was looked for
+     ├── QueryError                SQL that DuckDB rejects
+     ├── DatasetError              images or labels that are not as expected
+     │    └── DatasetNotFoundError a dataset that is not at its expected path
      ├── ModelError                a model that cannot be found, loaded or trusted
      │    └── ResolutionError      a network that cannot take inputs of another size
-     ├── OutputError               a model gave something that is no classifier's output
-     ├── ImportDataError           a file to import that does not fit
+     ├── OutputError               a model returned something that is not a valid classifier output
+     ├── ImportDataError           a file to import that is not valid
      └── IngestError               an ingest that could not finish all its work
 
-Errors of DuckDB, the operating system, torch and Ray are translated where they enter (boundary, loaders, schedule);
-whatever else reaches a user as a traceback is a bug of qubastore.
+Errors of DuckDB, the operating system, torch and Ray are translated where they enter: `lake.duckdb_errors`, the model
+loaders, the evaluators' driver. Any other traceback that reaches a user is a bug in qubastore.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from collections.abc import Collection, Iterable
 
 
 class QubastoreError(Exception):
-    """What went wrong, and where; what was expected; what was found; what to type next.
+    """The base of all errors: what went wrong and where, what was expected, what was found, and what to do next.
 
     Args:
         what: One sentence that names the place (file, model, option, row).
-        expected: What would have been right.
-        found: What was there instead.
+        expected: What would have been correct.
+        found: What was found instead.
         hint: What to do, or the command to type next.
     """
 
@@ -48,7 +48,7 @@ class QubastoreError(Exception):
         super().__init__("\n".join([what] + [f"  {label}: {text}" for label, text in parts if text]))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the parts when an error travels between Ray workers and the driver."""
+        """Keep the parts when an error is sent from a Ray worker to the driver."""
         return (_rebuild, (type(self), self.what, self.expected, self.found, self.hint))
 
 
@@ -59,7 +59,7 @@ def _rebuild(
 
 
 class UsageError(QubastoreError):
-    """The request itself is wrong: an unknown name, a negative weight, options that exclude each other."""
+    """The request itself is invalid: an unknown name, a negative weight, options that exclude each other."""
 
     exit_code = 2
 
@@ -69,7 +69,7 @@ class StoreError(QubastoreError):
 
 
 class StoreNotFoundError(StoreError):
-    """There is no store at the given place."""
+    """There is no store at the given location."""
 
 
 class StoreVersionError(StoreError):
@@ -77,11 +77,11 @@ class StoreVersionError(StoreError):
 
 
 class StoreBusyError(StoreError):
-    """Another process kept the store locked for longer than we wait."""
+    """Another process kept the store locked until the time limit."""
 
 
 class QueryError(QubastoreError):
-    """SQL that DuckDB refuses: a syntax error, an unknown column, a write to a read-only store."""
+    """SQL that DuckDB rejects: a syntax error, an unknown column, a write to a read-only store."""
 
 
 class DatasetError(QubastoreError):
@@ -89,34 +89,34 @@ class DatasetError(QubastoreError):
 
 
 class DatasetNotFoundError(DatasetError):
-    """A dataset that is not where it was looked for; with a suite, the others go on."""
+    """A dataset that is not at its expected path; an ingest of a suite continues with the others."""
 
 
 class ModelError(QubastoreError):
-    """A model that cannot be found, loaded, or told apart from another."""
+    """A model that cannot be found, loaded, or distinguished from another."""
 
 
 class ResolutionError(ModelError):
-    """A network cannot take inputs of another size than its own."""
+    """A network that accepts inputs of its own size only."""
 
 
 class OutputError(QubastoreError):
-    """A model returned something that is no classifier's output (NaN, wrong shape, softmaxed logits)."""
+    """A model returned something that is not a valid classifier output (NaN, wrong shape, softmaxed logits)."""
 
 
 class ImportDataError(QubastoreError):
-    """A file to import that does not fit: missing columns, values out of range, unknown images."""
+    """A file to import that is not valid: missing columns, values out of range, unknown images."""
 
 
 class IngestError(QubastoreError):
-    """An ingest that could not finish all its work; what was committed stays."""
+    """An ingest that could not finish all its work; what was committed is kept."""
 
 
 def check_text(what: str, text: str) -> str:
-    """`text` if it can be stored: the names of files may hold bytes that are not UTF-8.
+    """Return `text` if it can be stored as UTF-8; file names may contain other bytes.
 
     Raises:
-        UsageError: showing the bytes.
+        UsageError: If it cannot; the error shows the bytes.
     """
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         data = os.fsencode(text)
@@ -129,14 +129,14 @@ def check_text(what: str, text: str) -> str:
             )
         raise UsageError(
             f"{what} is not UTF-8: {data!r}",
-            expected="a path, name or query in UTF-8: it is stored as text",
-            hint="rename the file or folder, or give another path to it, such as a symbolic link",
+            expected="a path, name or query in UTF-8, because it is stored as text",
+            hint="rename the file or folder, or refer to it by another path, such as a symbolic link",
         )
     return text
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error of another library, for `found`: its kind and the first line of its text.
+    """The type and the first line of another library's error, for `found`.
 
     >>> in_one_line(ValueError("no luck\\nand more"))
     'ValueError: no luck'
@@ -145,7 +145,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str | None:
-    """A hint that names the known names nearest to `name`, or None where nothing is near.
+    """A hint with the known names most similar to `name`, or None if none is similar.
 
     >>> did_you_mean("calibraton", ["calibration", "accuracy"])
     'did you mean calibration?'
@@ -155,10 +155,10 @@ def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str | No
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> str:
-    """`name` if it is known.
+    """Return `name` if it is one of the known names.
 
     Raises:
-        UsageError: naming what is known.
+        UsageError: If it is not; the error lists the known names.
     """
     if name not in known:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Hashes that name things by what they are made of."""
+"""Hashes: content-addressed identifiers, and checksums of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def canonical_json(value: Any) -> str:
     """`value` as JSON with sorted keys and no white space, so that equal values give equal text.
 
     Raises:
-        ValueError: on NaN or infinity, which have no JSON form.
+        ValueError: On NaN or infinity, which JSON cannot represent.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -29,15 +29,15 @@ def identifier(*parts: Any) -> str:
 
 
 def part_of(purpose: str, key: str, parts: int) -> int:
-    """The part, 0 to parts - 1, that a sample falls into for a purpose: it depends on its key alone."""
+    """The part, 0 to parts - 1, to which a sample is assigned for a purpose; it depends only on the sample's key."""
     return int.from_bytes(hashlib.sha256(f"{purpose}:{key}".encode()).digest()[:8], "big") % parts
 
 
 def content_hash(data: bytes) -> str:
-    """A short hash of an image file's bytes, to notice that it changed."""
+    """A short hash of an image file's bytes, to detect changes."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def checksum(data: bytes) -> str:
-    """The hash of a stored file's bytes, to notice that it was damaged: BLAKE2b of 128 bits."""
+    """The 128-bit BLAKE2b hash of a stored file's bytes, to detect damage."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The store: what users hold. Everything that it does lives in the packages below."""
+"""The `Store` class, the public interface; the packages below implement what it does."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Store(AttachedDatabase):
     """
 
     def prepare(self, query: str) -> None:
-        """Have ready what a query names of the attached; `sql` and `rows` do it themselves.
+        """Connect the attachments that a query refers to; `sql` and `rows` call this themselves.
 
         Raises:
-            StoreError: where an attachment cannot be read.
+            StoreError: If an attachment cannot be read.
         """
         if self.attachments:
             from qubastore.attachments.gather import prepare
@@ -60,8 +60,8 @@ class Store(AttachedDatabase):
             The ranking: `models`, `notes`, and `.pl()` for a Polars frame.
 
         Raises:
-            UsageError: on unknown names, wrong weights, or where nothing can be ranked.
-            QueryError: on a condition that DuckDB refuses.
+            UsageError: On unknown names, invalid weights, or if nothing can be ranked.
+            QueryError: If DuckDB rejects the condition `where`.
 
         Example:
             >>> store.rank({"calibration": 2}, source="published", top=3).pl()  # doctest: +SKIP
@@ -87,7 +87,7 @@ class Store(AttachedDatabase):
         """The id of the one run whose id begins with `start`.
 
         Raises:
-            UsageError: where none does, or several do.
+            UsageError: If no run's id does, or several do.
         """
         return lookup.run_id(self, start)
 
@@ -100,10 +100,10 @@ class Store(AttachedDatabase):
         return self.sql("from run_details order by model, dataset, condition, precision").pl()
 
     def outputs(self, run: str) -> polars.DataFrame:
-        """The narrow rows of a run, in sample order: label, prediction, confidence, ...
+        """The rows of a run in the table `outputs`, in sample order: label, prediction, confidence, ...
 
         Args:
-            run: Its id, or the start of it.
+            run: The run's id, or the start of it.
         """
         return self.sql("from outputs where run_id = ? order by sample_id", [self.run_id(run)]).pl()
 
@@ -111,8 +111,8 @@ class Store(AttachedDatabase):
         """The kept logits of a run, streamed in sample order.
 
         Args:
-            run: Its id, or the start of it.
-            batch_size: Rows of a batch, at most.
+            run: The run's id, or the start of it.
+            batch_size: Maximum number of rows per batch.
 
         Yields:
             Record batches with `sample_id` int32 and `values` list<float32> (one vector of n_classes each).
@@ -125,13 +125,13 @@ class Store(AttachedDatabase):
 
 
 def init(path: str | os.PathLike[str] | None = None) -> Store:
-    """Make a store and open it for writing: schema, views and the published table of the QUBA study.
+    """Create a store, with its schema, views and the published table of the QUBA study, and open it for writing.
 
     Args:
-        path: Folder that is to become the store, or a URL; None means QUBASTORE_STORE or ./store.
+        path: Folder to create as the store, or a URL; None means QUBASTORE_STORE or ./store.
 
     Raises:
-        StoreError: where there is something already, or the place cannot be written.
+        StoreError: If the location is already in use or cannot be written to.
     """
     return Store.open(creation.create(path), read_only=False)
 
@@ -141,10 +141,10 @@ def open_store(path: str | os.PathLike[str] | None = None, *, read_only: bool = 
 
     Args:
         path: The store's folder, or its URL; None means QUBASTORE_STORE or ./store.
-        read_only: False to ingest, import or remove.
+        read_only: Pass False to ingest, import or remove.
 
     Raises:
-        StoreNotFoundError: where there is none.
-        StoreVersionError: where it was written with another schema.
+        StoreNotFoundError: If there is no store at `path`.
+        StoreVersionError: If the store has the schema version of another release.
     """
     return Store.open(locate(path), read_only=read_only)

@@ -1,1 +1,1 @@
-"""Models: how users name them, how images become their inputs, what tells one from another, and the zoo."""
+"""Models: how users name them, how images become their inputs, what identifies them, and the zoo."""

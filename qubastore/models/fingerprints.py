@@ -1,10 +1,11 @@
-"""The fingerprint of a network: what it answers to a few fixed images, so that a changed network is another model.
+"""The fingerprint of a network: its outputs for a few fixed images, so that a changed network is another model.
 
-Weights alone do not say what a network computes: code, plain numbers, buffers that no checkpoint holds and files that
-it reads decide too. Two fingerprints are compared number by number, within a tolerance that covers what processors and
-thread counts change in the last digits; they are never compared by a hash of rounded numbers, which a difference in the
-last digit can change. A new model's id holds such a hash all the same (`digest`): it only has to differ between models
-that differ, and its rounding is finer than the tolerance, so equal digests mean the same function.
+Weights alone do not determine what a network computes: its code, constants, buffers that are not in the checkpoint and
+files that it reads matter too. Two fingerprints are compared number by number, within a tolerance for the last digits,
+which depend on the processor and the number of threads; they are never compared by a hash of rounded numbers, which a
+difference in the last digit can change. The id of a new model contains such a hash all the same (`digest`): it only has
+to differ between models that differ, and its rounding is finer than the tolerance, so equal digests mean the same
+function.
 """
 
 from __future__ import annotations
@@ -21,26 +22,27 @@ DOUBLE, SINGLE = "float64", "float32"
 
 
 TOLERANCES = {DOUBLE: 1e-6, SINGLE: 1e-4}
-"""Largest difference of two answers that are the same, relative to the largest of all answers."""
+"""Largest difference at which two outputs count as equal, relative to the largest of all outputs."""
 
 
 _DIGEST_BITS = {DOUBLE: 24, SINGLE: 15}
-"""Bits of the largest answer that a digest keeps: steps of at most 1.2e-7 and 6.1e-5 of it, below the tolerance."""
+"""Bits of the largest output that a digest keeps: steps of at most 1.2e-7 and 6.1e-5 of it, below the tolerance."""
 
 
 VERSION = 1
-"""Raised when the images change: fingerprints of different versions say nothing about one another."""
+"""Increased when the images change: fingerprints of different versions cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Answers to the fixed images (`qubastore.evaluators.loaders.fixed_images`).
+    """A network's outputs for the fixed images (`qubastore.evaluators.loaders.fixed_images`).
 
     Attributes:
-        values: (n,) float64, all answers in a row: logits image by image; image and text vectors of zero-shot models.
+        values: (n,) float64, all outputs concatenated: logits image by image; image and text vectors of zero-shot
+            models.
         precision: `float64`, or `float32` for networks that cannot be run in double precision.
-        version: Which images.
-        packages: Package -> version that computed them.
+        version: Version of the fixed images.
+        packages: (package, version) pairs of the packages that computed the outputs.
     """
 
     values: NDArray[np.float64] = field(repr=False)
@@ -57,8 +59,8 @@ class Fingerprint:
         return cls(np.asarray(values, np.float64), precision, version, tuple(sorted(pairs or ())))
 
     def agrees(self, other: Fingerprint) -> bool | None:
-        """Whether both are of the same function, within the wider tolerance of the two; None where they are answers to
-        other images.
+        """Whether both are of the same function, within the wider tolerance of the two; None if they were computed from
+        different images.
         """
         if self.version != other.version:
             return None
@@ -66,11 +68,11 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """A hash of the answers on a grid finer than the tolerance: equal digests mean the same function."""
+        """A hash of the outputs, rounded to a grid finer than the tolerance: equal digests mean the same function."""
         finite = np.isfinite(self.values)
         largest = np.abs(self.values[finite]).max(initial=0.0)
         step = 2.0 ** (np.frexp(largest)[1] - _DIGEST_BITS[self.precision])
-        # What is not finite keeps its kind; -0.0 and 0.0 are one.
+        # NaN and infinities are kept as they are; -0.0 and 0.0 are the same.
         steps = np.where(finite, np.round(np.where(finite, self.values, 0.0) / step) + 0.0, self.values)
         data = np.where(np.isnan(steps), np.nan, steps).astype("<f8").tobytes()
         head = f"{self.version}|{self.precision}|{step!r}|".encode()
@@ -78,7 +80,7 @@ class Fingerprint:
 
 
 def same_answers(one: NDArray[Any], other: NDArray[Any], tolerance: float) -> bool:
-    """Whether no two answers differ by more than `tolerance` times the largest of `one`; NaN and infinity equal
+    """Whether no two outputs differ by more than `tolerance` times the largest of `one`; NaN and infinity equal
     themselves.
     """
     if one.shape != other.shape:

@@ -1,4 +1,4 @@
-"""The row of a model: what tells it from every other model."""
+"""The row of a model in the store, and the identity of the model."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class Model:
     """The row of a model.
 
     Attributes:
-        name: `loader:name`, as shown.
+        name: `loader:name`, as shown in tables.
         loader: Its loader.
-        architecture: What, besides the weights, decides the function: JSON-representable.
+        architecture: What determines the function besides the weights; JSON-representable.
         weights_hash: Hash of the state dict; empty for imported predictions.
         preprocessing: `Preprocessing.describe()`, or the id of a callable.
         input_size: Height and width of the input; None for a callable that was never run.
-        num_classes: Length of the output vector; None where unknown.
-        parameters: Number of parameters; None where unknown.
-        feature_width: Length of the vector that enters the classifier; None where there is none.
+        num_classes: Length of the output vector; None if unknown.
+        parameters: Number of parameters; None if unknown.
+        feature_width: Length of the classifier's input vector; None if there is no such vector.
         output_type: `logits` or `probabilities`.
-        macs: Multiply-accumulates of a forward pass of one image; None where unknown. Not part of its identity.
-        activations: Numbers that its convolutions, matrix products and attention put out for one image.
-        fingerprint: What it answers to fixed images; None for what no network here computed, and for models recorded
-            before there were fingerprints.
-        recorded_id: Its id in the store, where it is there.
+        macs: Multiply-accumulates of a forward pass of one image; None if unknown. Not part of the identity.
+        activations: Number of outputs of its convolutions, matrix products and attention layers for one image.
+        fingerprint: Its outputs for fixed images; None for models that were not run here (imported predictions), and
+            for models recorded before fingerprints were introduced.
+        recorded_id: Its id in the store; None if it is not in the store.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Model:
 
     @property
     def model_id(self) -> str:
-        """Hash of loader, architecture, weights, preprocessing and fingerprint; the head is part of the architecture.
+        """Hash of loader, architecture (with the head), weights, preprocessing and fingerprint.
 
-        A model that is in the store keeps the id that it has there: see `qubastore.models.recognition`.
+        A model that is in the store keeps its id there: see `qubastore.models.recognition`.
         """
         if self.recorded_id is not None:
             return self.recorded_id
@@ -61,11 +61,11 @@ class Model:
 
     @property
     def described(self) -> tuple[Any, ...]:
-        """What says, beside the fingerprint, which model it is: what can be read without running it."""
+        """The parts of the identity that can be read without running the model: all but the fingerprint."""
         return self.loader, self.architecture, self.weights_hash, self.preprocessing, self.output_type
 
     def row(self) -> tuple[Any, ...]:
-        """The columns of the table `models` between model_id and created_at, costs left out."""
+        """The columns of the table `models` between model_id and created_at, without the costs."""
         height, width = self.input_size or (None, None)
         return (
             self.name,

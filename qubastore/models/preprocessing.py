@@ -21,12 +21,13 @@ class Preprocessing:
 
     Attributes:
         crop: Height and width of the input, pixels.
-        resize: Height and width that the image is resized to; with `mode` "shorter" and a square, the shorter edge.
-        mode: `shorter` (aspect kept, the shorter edge fills), `squash` (aspect given up), `border` (aspect kept, the
-            longer edge fills and the rest is padded with the mean): timm's crop modes center, squash and border.
+        resize: Height and width to which the image is resized; with mode `shorter` and a square, the shorter edge.
+        mode: `shorter` (keep the aspect ratio, fit the shorter edge), `squash` (ignore the aspect ratio) or `border`
+            (keep the aspect ratio, fit the longer edge, pad with the mean): timm's crop modes center, squash and
+            border.
         interpolation: Pillow's filter: `bilinear`, `bicubic`, `lanczos`, `nearest`, `box` or `hamming`.
         mean: Subtracted from each channel after scaling to [0, 1].
-        std: Divides each channel after that.
+        std: Divisor of each channel after subtracting the mean.
     """
 
     crop: tuple[int, int]
@@ -38,10 +39,10 @@ class Preprocessing:
 
     @classmethod
     def from_timm(cls, config: Mapping[str, Any], where: str) -> Preprocessing:
-        """Read a timm data config: `input_size`, `interpolation`, `mean`, `std`, `crop_pct`, `crop_mode`.
+        """Convert a timm data config: `input_size`, `interpolation`, `mean`, `std`, `crop_pct`, `crop_mode`.
 
         Raises:
-            ModelError: where the config lacks the input size or names an unknown crop mode.
+            ModelError: If the config has no input size, an unknown crop mode or interpolation, or an invalid number.
         """
         size = config.get("input_size")
         if not isinstance(size, (tuple, list)) or len(size) != 3 or size[0] != 3:
@@ -66,7 +67,7 @@ class Preprocessing:
             crop=crop,
             resize=(math.floor(crop[0] / share), math.floor(crop[1] / share)),
             mode=modes[crop_mode],
-            # timm's eval transform takes bilinear for a config that says random.
+            # timm's eval transform uses bilinear for a config with random interpolation.
             interpolation="bilinear" if interpolation == "random" else interpolation,
             mean=_three(config.get("mean", cls.mean), where, "mean"),
             std=_three(config.get("std", cls.std), where, "std"),
@@ -74,16 +75,16 @@ class Preprocessing:
 
     @classmethod
     def pinned(cls, text: str, where: str, own: Preprocessing | None = None) -> Preprocessing:
-        """Read `SIZE/CROP[/INTERPOLATION]`, bicubic without one: the shorter edge resized to floor(SIZE / CROP), then a
-        centre crop of SIZE, whatever the default of an architecture is today.
+        """Parse `SIZE/CROP[/INTERPOLATION]`: resize the shorter edge to floor(SIZE / CROP), then crop the centre to
+        SIZE. The interpolation is bicubic by default. It does not depend on the architecture's current default.
 
         Args:
             text: As in `224/0.95` or `224/0.875/bilinear`.
-            where: For messages.
-            own: The model's own preprocessing, whose mean and standard deviation stay.
+            where: Prefix of error messages.
+            own: The model's own preprocessing, whose mean and standard deviation are kept.
 
         Raises:
-            UsageError: where it is not of that form, with a crop share above 0 and up to 1.
+            UsageError: If `text` is not of that form, or CROP is not above 0 and at most 1.
         """
         match = re.fullmatch(r"(\d+)/(\d?\.?\d+)(?:/([a-z]+))?", text)
         size, share, interpolation = (int(match[1]), float(match[2]), match[3]) if match else (0, 0.0, None)
@@ -103,14 +104,14 @@ class Preprocessing:
         )
 
     def framed(self, framing: str) -> Preprocessing:
-        """The same under a framing: `whole` resizes the whole image to the input size and crops nothing."""
+        """This preprocessing under a framing: `whole` resizes the whole image to the input size, without a crop."""
         return replace(self, resize=self.crop, mode="squash") if framing == "whole" else self
 
     def under(self, condition: Condition) -> Preprocessing:
-        """The same under a condition: `scale` resizes by more before the crop, `resolution` crops to another size, and
-        `scale` and `shift` may say the filter.
+        """This preprocessing under a condition: `scale` multiplies the size before the crop, `resolution` crops to
+        another size, and `scale` and `shift` may set the filter.
 
-        Edges are rounded down. A shift is no part of it: it is applied to the image before.
+        Edges are rounded down. The shift itself is not included: it is applied to the image beforehand.
         """
         chosen = replace(self, interpolation=condition.interpolation or self.interpolation)
         if condition.kind == "scale":
@@ -123,7 +124,7 @@ class Preprocessing:
 
     @property
     def decode_key(self) -> str:
-        """What decides the decoded pixels; models that share it share decoding, whatever their normalisation."""
+        """What determines the decoded pixels; models with the same key share decoding, whatever their normalisation."""
         padding = self.mean if self.mode == "border" else None
         return canonical_json(["pixels", self.crop, self.resize, self.mode, self.interpolation, padding])
 
@@ -133,19 +134,19 @@ class Preprocessing:
 
 
 def _scaled(size: tuple[int, int], ratios: tuple[float, float]) -> tuple[int, int]:
-    # A ratio such as 448/224 is not always whole in binary; what is meant as a whole edge must not lose a pixel.
+    # A ratio is not always exact in binary; an edge that is a whole number of pixels must not lose one to rounding.
     return math.floor(size[0] * ratios[0] + 1e-9), math.floor(size[1] * ratios[1] + 1e-9)
 
 
 def _number(value: Any, where: str, name: str, kind: type[int] | type[float]) -> Any:
-    """A positive number of a preprocessing."""
+    """Check that a value of a preprocessing is a positive number."""
     if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
-        raise ModelError(f"{where}: {name} of the preprocessing holds {value!r}", expected="a number above 0")
+        raise ModelError(f"{where}: {name} of the preprocessing contains {value!r}", expected="a number above 0")
     return kind(value)
 
 
 def _three(values: Any, where: str, name: str) -> tuple[float, ...]:
-    """One number per colour channel."""
+    """Check that there is one finite number per colour channel."""
     numbers = isinstance(values, (tuple, list)) and all(isinstance(v, (int, float)) for v in values)
     if not numbers or len(values) != 3 or not all(math.isfinite(v) for v in values) or (name == "std" and 0 in values):
         raise ModelError(

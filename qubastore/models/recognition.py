@@ -1,9 +1,10 @@
-"""Which model of the store a loaded model is: the one that is described alike and answers alike to the fixed images.
+"""Matching a loaded model with the store's models: by its description and its outputs for the fixed images.
 
-Where the description (loader, architecture, weights, preprocessing) is the same and the answers differ, it is another
-model: something decides its outputs that no description shows. Models recorded before there were fingerprints keep
-their ids and get one when they are loaded again; `python:` models of that time were known by the text of their file,
-which says too little, so they stay as they are, with their identity unverified, and are never taken for one of today.
+If the description (loader, architecture, weights, preprocessing) is the same but the outputs differ, it is another
+model: its outputs depend on something that the description does not contain. Models recorded before fingerprints were
+introduced keep their ids and get a fingerprint when they are loaded again. `python:` models of that time were
+identified by the text of their file, which is not sufficient: they are kept with their identity unverified, and a newly
+loaded model never matches them.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
 
 NAME_LENGTH = 6
-"""Digits of a model's id that follow its name where several models share the name."""
+"""Number of digits of a model's id that follow its name if several models have the same name."""
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A loaded model and what its user should know.
+    """A loaded model, and messages about it for the user.
 
     Attributes:
-        model: With its id and name in the store, where it is there.
-        notes: Lines: another name, another model under the same name.
+        model: The model, with its id and name in the store if it is there.
+        notes: Lines such as: it has another name in the store, or another model has the same name.
     """
 
     model: Model
@@ -39,11 +40,11 @@ class Recognised:
 
 
 def recognise(ask: Ask, model: Model) -> Recognised:
-    """Look for a loaded model in the store.
+    """Look up a loaded model in the store.
 
     Args:
-        ask: Answers queries over the store.
-        model: As its loader describes it.
+        ask: Runs a query on the store.
+        model: The model as its loader describes it.
     """
     rows = ask(
         "select models.model_id, name, precision, version, values, packages"
@@ -64,7 +65,7 @@ def recognise(ask: Ask, model: Model) -> Recognised:
         if known is None or model.fingerprint is None or known.agrees(model.fingerprint) is not False:
             notes: tuple[str, ...] = ()
             if name != model.name:
-                notes = (f"{model.name} is {name}, which is in the store: its numbers stand under that name",)
+                notes = (f"{model.name} is already in the store as {name}: its results are stored under that name",)
             return Recognised(replace(model, name=name, recorded_id=model_id), notes)
         changed.append((model_id, known))
     named = ask("select model_id, loader, architecture, weights_hash from models where name = ?", [model.name])
@@ -74,8 +75,8 @@ def recognise(ask: Ask, model: Model) -> Recognised:
         return Recognised(
             model,
             (
-                f"{model.name} has the weights of {model.name}@{model_id[:NAME_LENGTH]}, which is in the store, and"
-                f" computes something else{_versions(known, model.fingerprint)}: it is another model, {here}",
+                f"{model.name} has the weights of {model.name}@{model_id[:NAME_LENGTH]}, which is in the store, but"
+                f" its outputs differ{_versions(known, model.fingerprint)}: it is another model, {here}",
             ),
         )
     if named:
@@ -84,13 +85,13 @@ def recognise(ask: Ask, model: Model) -> Recognised:
             for model_id, loader, architecture, weights in named
         )
         return Recognised(
-            model, (f"{model.name} is another model than {others}: both stay, and tables call this one {here}",)
+            model, (f"{model.name} differs from {others}: both are kept, and tables show this one as {here}",)
         )
     return Recognised(model)
 
 
 def is_unverified(loader: str, architecture: Any) -> bool:
-    """Whether a recorded model is known by the text of its file alone, as `python:` models once were."""
+    """Whether a recorded model is identified only by the text of its file, as `python:` models once were."""
     return loader == "python" and isinstance(architecture, dict) and "source" in architecture
 
 
@@ -98,7 +99,7 @@ def _difference(model: Model, loader: str, architecture: str, weights_hash: str)
     """How a recorded model of the same name differs from a loaded one."""
     described = json.loads(architecture)
     if is_unverified(loader, described):
-        return "identity unverified: recorded by the text of its file"
+        return "identity unverified: identified only by the text of its file"
     if weights_hash != model.weights_hash:
         return "other weights"
     return "another architecture" if described != model.architecture else "other preprocessing"
@@ -106,9 +107,9 @@ def _difference(model: Model, loader: str, architecture: str, weights_hash: str)
 
 def _versions(then: Fingerprint, now: Fingerprint) -> str:
     before, after = dict(then.packages), dict(now.packages)
-    moved = [
+    changed = [
         f"{name} {before[name]} then, {release} now"
         for name, release in after.items()
         if before.get(name, release) != release
     ]
-    return f" ({'; '.join(moved)})" if moved else ""
+    return f" ({'; '.join(changed)})" if changed else ""

@@ -20,7 +20,7 @@ OUTPUT_TYPES = ("logits", "probabilities")
 
 
 WEIGHTS = ("ema", "raw")
-"""What a checkpoint may hold both of: weights as training left them, and their exponential moving average."""
+"""The two sets of weights that a checkpoint may contain: their exponential moving average, and the raw weights."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class ModelSpec:
 
     Attributes:
         loader: One of `LOADERS`.
-        target: What the loader takes: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
-        options: `checkpoint` (a local file, or an address whose file name ends in its hash), `weights` (`ema` or `raw`,
-            of a checkpoint that holds both; EMA without it), `num_classes`, `name` (a name of one's own), `output_type`
-            (`probabilities` for a network that ends in a softmax); for all but `python`, `preprocess`
+        target: The loader's name of the model: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
+        options: `checkpoint` (a local file, or a URL whose file name ends in its hash), `weights` (`ema` or `raw`, for
+            a checkpoint with both; EMA by default), `num_classes`, `name` (a name of your own), `output_type`
+            (`probabilities` for a network that ends in a softmax); for all loaders but `python`, `preprocess`
             (`224/0.95/bicubic`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
             `temperature` (divides the logits).
     """
@@ -43,17 +43,17 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
-        """Read `loader:name,option=value`.
+        """Parse `loader:name,option=value`.
 
         Raises:
-            UsageError: on an unknown loader or option.
+            UsageError: On an unknown loader or option, or an option that does not apply to the loader.
         """
         head, *pairs = re.split(r",(?=\w+=)", check_text("the model", text))
         loader, colon, target = head.partition(":")
         if loader not in LOADERS or not colon or not target:
             raise UsageError(
-                f"{text!r} names no model",
-                expected=f"LOADER:NAME with a loader of {', '.join(LOADERS)}, as in timm:resnet50.a1_in1k",
+                f"{text!r} does not name a model",
+                expected=f"LOADER:NAME with one of the loaders {', '.join(LOADERS)}, as in timm:resnet50.a1_in1k",
                 hint=did_you_mean(loader, LOADERS) or f"timm:{head}" if not colon else did_you_mean(loader, LOADERS),
             )
         options = dict(pair.split("=", 1) for pair in pairs)
@@ -73,30 +73,30 @@ class ModelSpec:
         if "weights" in options:
             check_name("weights", options["weights"], WEIGHTS)
             if "checkpoint" not in options:
-                raise UsageError(f"{text!r}: weights is for a checkpoint that holds raw and EMA weights")
+                raise UsageError(f"{text!r}: weights is only for a checkpoint that contains raw and EMA weights")
         for option in ("checkpoint", "num_classes"):
             if option in options and loader == "python":
                 raise UsageError(
-                    f"{text!r}: {option} is for loaders that build the network themselves",
-                    hint="let the function in the file load its weights",
+                    f"{text!r}: {option} is only for loaders that build the network themselves",
+                    hint="load the weights in the function in the file",
                 )
         if "preprocess" in options:
             if loader == "python":
                 raise UsageError(
-                    f"{text!r}: preprocess is for {', '.join(LOADERS[:-1])}",
+                    f"{text!r}: preprocess is only for {', '.join(LOADERS[:-1])}",
                     expected="the preprocessing that the factory returns",
                 )
             Preprocessing.pinned(options["preprocess"], repr(text))
         for option in ("templates", "temperature"):
             if option in options and loader != "open_clip":
-                raise UsageError(f"{text!r}: {option} is for open_clip models, which have a text side")
+                raise UsageError(f"{text!r}: {option} is only for open_clip models, which have a text encoder")
         return cls(loader, target, options)
 
     def display(self, target: str | None = None) -> str:
-        """How the model is called in the store: `name=` if given, else loader, target and what changes the model.
+        """The name of the model in the store: `name=` if given, else loader, target and options.
 
         Args:
-            target: The target in full, where the user may have typed a part of it.
+            target: The full target, if the user may have typed only a part of it.
         """
         if "name" in self.options:
             return self.options["name"]

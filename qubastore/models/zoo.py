@@ -1,9 +1,9 @@
-"""The zoo: the 326 models of the QUBA study and the four of the second study by name, as what loads the same weights.
+"""The zoo: the 326 models of the QUBA study and the four of the second study by name, with the specs that load them.
 
-`published/zoo.csv` says for each the model that is exactly it (same weights, in timm, torchvision or open_clip, or a
-checkpoint by address whose name carries its hash), or what it needs. A near miss never stands in. It also says how the
-study prepared the images where that is not how the model itself does: a suite that follows the study's protocol takes
-that, any other suite the model's own (docs/decisions/0020).
+`published/zoo.csv` lists for each model the spec that loads exactly its weights (from timm, torchvision or open_clip,
+or a checkpoint URL whose file name contains its hash), or what is needed to load it. A similar model is never
+substituted. The file also lists the study's preprocessing where it differs from the model's own: a suite that follows
+the study's protocol uses the study's, any other suite the model's own (docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ PREFIX = "zoo:"
 
 
 REFERENCE_SUITES = {"quba-reference": "hesse2025", "beyond-imagenet-reference": "vishniakov2023"}
-"""Suite that follows a study's protocol -> the study whose models it takes with the study's preprocessing."""
+"""Suite that follows a study's protocol -> the study whose preprocessing it uses for that study's models."""
 
 
 TUNINGS = ("supervised", "fine-tuned", "linear probe", "zero-shot")
-"""How a model came to ImageNet's classes: trained on ImageNet-1k's labels alone; pretrained on something else
-(other images, no labels, pseudo-labels) and then trained end to end on them; with frozen features and a linear
-classifier; or from the classes' names alone."""
+"""How a model learned ImageNet's classes: trained only on ImageNet-1k's labels; pretrained on something else (other
+images, no labels, pseudo-labels) and then trained end to end on them; with frozen features and a linear classifier; or
+from the names of the classes only."""
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A model of the study.
+    """A model of one of the studies.
 
     Attributes:
         name: Its name in the published table.
         architecture: cnn, transformer, vision-language or bcos.
         pretraining: imagenet-1k, imagenet-21k or large-scale.
         paradigm: supervised, self-supervised, semi-supervised, adversarial, a1, a2 or a3.
-        spec: What loads it, as `ModelSpec.parse` reads it; empty where nothing here does.
-        needs: Where it is empty: which package or checkpoint, and where.
+        spec: The spec that loads it, in the form of `ModelSpec.parse`; empty if no loader here can load it.
+        needs: If `spec` is empty: the package or checkpoint that is needed, and where to find it.
         study: `hesse2025` (arXiv 2503.17110), whose table has it under that name, or `vishniakov2023` (2311.09215).
-        study_preprocess: How the study prepared the images, as the option `preprocess` has it; empty where it used the
-            model's own preprocessing, or where nothing here loads the model.
+        study_preprocess: The study's preprocessing, in the form of the option `preprocess`; empty if it is the model's
+            own, or if `spec` is empty.
         tuning: One of `TUNINGS`.
     """
 
@@ -58,12 +58,12 @@ class ZooEntry:
 
     @property
     def stored_as(self) -> str:
-        """Its name in a store, with the model's own preprocessing; empty where nothing here loads it."""
+        """Its name in a store, with the model's own preprocessing; empty if it cannot be loaded."""
         return ModelSpec.parse(self.spec).display() if self.spec else ""
 
     @property
     def reference(self) -> str:
-        """What loads it with the study's preprocessing; `spec` itself where that is the model's own."""
+        """The spec with the study's preprocessing; `spec` itself if that is the model's own."""
         if not self.study_preprocess:
             return self.spec
         spec = ModelSpec.parse(self.spec)
@@ -71,16 +71,16 @@ class ZooEntry:
 
     @property
     def stored_as_reference(self) -> str:
-        """Its name in a store, with the study's preprocessing; `stored_as` where that is the model's own."""
+        """Its name in a store, with the study's preprocessing; `stored_as` if that is the model's own."""
         return ModelSpec.parse(self.reference).display() if self.spec else ""
 
     def under(self, suite: str | None) -> str:
-        """What loads it for a suite: with the study's preprocessing where the suite follows the study's protocol."""
+        """The spec for a suite: with the study's preprocessing if the suite follows the study's protocol."""
         return self.reference if REFERENCE_SUITES.get(suite or "") == self.study else self.spec
 
     @property
     def preprocessing(self) -> str:
-        """How the study prepared the images, beside how the model itself does."""
+        """The preprocessing for tables: the model's own, and the study's if it differs."""
         if not self.spec:
             return "-"
         return f"own; the study's: {self.study_preprocess}" if self.study_preprocess else "own, as the study's"
@@ -97,7 +97,7 @@ class ZooEntry:
 
 
 BEYOND_IMAGENET = "beyond-imagenet"
-"""The group of the second study's models."""
+"""Name of the group of the second study's models."""
 
 
 _SUPERVISED = {"study": "vishniakov2023", "study_preprocess": "224/0.875/bilinear", "tuning": "fine-tuned"}
@@ -153,7 +153,7 @@ def whole_zoo() -> tuple[ZooEntry, ...]:
 
 @cache
 def read_zoo() -> tuple[ZooEntry, ...]:
-    """The 326 of the QUBA study, in the order of the published table."""
+    """The 326 models of the QUBA study, in the order of the published table."""
     loadable = {row["model"]: row for row in read_table("zoo")}
     return tuple(
         ZooEntry(
@@ -171,7 +171,7 @@ def read_zoo() -> tuple[ZooEntry, ...]:
 
 
 def groups() -> list[str]:
-    """Names of groups: architectures, pretrainings and paradigms, `all` of the QUBA study, and the second study's."""
+    """Names of the groups: `all` of the QUBA study, its architectures, pretrainings and paradigms, the second study."""
     names = {value for e in read_zoo() for value in (e.architecture, e.pretraining, e.paradigm)}
     return ["all", *sorted(names), BEYOND_IMAGENET]
 
@@ -180,7 +180,7 @@ def in_group(name: str) -> list[ZooEntry]:
     """The models of a group, or the one model of that name.
 
     Raises:
-        UsageError: on a name that is neither, with the nearest ones.
+        UsageError: If no group or model has that name; the error suggests similar names.
     """
     found = [
         entry
@@ -189,7 +189,7 @@ def in_group(name: str) -> list[ZooEntry]:
     ] or [entry for entry in _SECOND_STUDY if name in (BEYOND_IMAGENET, entry.name)]
     if not found:
         names = [entry.name for entry in whole_zoo()]
-        # A slip in upper and lower case is the likeliest.
+        # A difference in case is the most likely mistake.
         exact = {each.lower(): each for each in names}.get(name.lower())
         raise UsageError(
             f"the zoo has no model or group {name!r}",
@@ -200,19 +200,19 @@ def in_group(name: str) -> list[ZooEntry]:
 
 
 def expand_models(texts: Sequence[str], suite: str | None = None) -> tuple[list[ModelSpec], list[ZooEntry]]:
-    """Specs of models as users name them, `zoo:` names and groups included.
+    """The specs of models as users name them, including `zoo:` names and groups.
 
     Args:
         texts: `LOADER:NAME`, `zoo:NAME` or `zoo:GROUP`.
-        suite: Name of the suite that they are run for: where it follows a study's protocol, models of that study's zoo
-            come with the study's preprocessing.
+        suite: Name of the suite for which they are run: if it follows a study's protocol, that study's models get the
+            study's preprocessing.
 
     Returns:
-        The specs, each once, and the models of groups that need something that is not here.
+        The specs without duplicates, and the models of groups that are left out because they cannot be loaded.
 
     Raises:
-        UsageError: on an unknown loader, name or group.
-        ModelError: where a single model of the zoo cannot be loaded as it is.
+        UsageError: On an unknown loader, name or group.
+        ModelError: If a single model, named explicitly, cannot be loaded.
     """
     specs: list[ModelSpec] = []
     left_out: list[ZooEntry] = []
@@ -223,9 +223,9 @@ def expand_models(texts: Sequence[str], suite: str | None = None) -> tuple[list[
         entries = in_group(text.removeprefix(PREFIX))
         if len(entries) == 1 and not entries[0].is_exact:
             raise ModelError(
-                f"{text} cannot be loaded as it is",
+                f"{text} cannot be loaded directly",
                 expected=f"needs {entries[0].needs}",
-                hint="wrap it in a function and type python:FILE.py:FACTORY; nothing like it takes its place",
+                hint="wrap it in a function and type python:FILE.py:FACTORY; a similar model is never substituted",
             )
         specs += [ModelSpec.parse(entry.under(suite)) for entry in entries if entry.is_exact]
         left_out += [entry for entry in entries if not entry.is_exact]

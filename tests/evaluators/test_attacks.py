@@ -49,8 +49,8 @@ def test_conditions_have_one_name(text, canonical):
         ("fgsm(eps)", "eps has no value"),
         ("pgd(steps=1.5)", "steps is 1.5"),
         ("pgd(start=here)", "unknown start"),
-        ("fgsm(eps=8/255", "is no condition"),
-        ("", "is no condition"),
+        ("fgsm(eps=8/255", "is not a valid condition"),
+        ("", "is not a valid condition"),
     ],
 )
 def test_conditions_that_are_none(text, message):

@@ -34,12 +34,12 @@ def test_canonical_names(text, canonical):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("scale", "says no factor"),
+        ("scale", "has no factor"),
         ("scale(0)", "a number from 0.1 to 10"),
         ("shift(2.5)", "a whole number from 0 to 10,000"),
         ("shift(3, direction=left)", "unknown direction of shift"),
         ("resolution(-1)", "a whole number from 1 to 4,096"),
-        ("scale(2, factor=3)", "says twice a factor"),
+        ("scale(2, factor=3)", "has more than one factor"),
         ("rotate(3)", "unknown condition"),
     ],
 )

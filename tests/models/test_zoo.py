@@ -102,7 +102,7 @@ def test_models_expand():
 def test_a_model_that_cannot_be_loaded_is_never_another():
     with pytest.raises(ModelError, match="needs the package bagnets") as error:
         expand_models(["zoo:BagNet17"])
-    assert "nothing like it takes its place" in str(error.value)
+    assert "a similar model is never substituted" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_timms_own_checkpoint_saver(tmp_path):
 def test_options_that_mean_nothing_are_refused():
     with pytest.raises(UsageError, match="unknown weights 'best'"):
         ModelSpec.parse("timm:resnet10t,checkpoint=x.pth,weights=best")
-    with pytest.raises(UsageError, match="weights is for a checkpoint"):
+    with pytest.raises(UsageError, match="weights is only for a checkpoint"):
         ModelSpec.parse("timm:resnet18.a1_in1k,weights=ema")
-    with pytest.raises(UsageError, match="checkpoint is for loaders that build the network"):
+    with pytest.raises(UsageError, match="checkpoint is only for loaders that build the network"):
         ModelSpec.parse("python:nets.py:net,checkpoint=x.pth")

@@ -65,7 +65,7 @@ def test_a_release_that_computes_something_else_is_told(store):
     assert (same.model.recorded_id, same.notes) == (model_of().model_id, ())
     other = recognise(store.rows, model_of(values=(1.0, 2.1), timm="2"))
     assert other.model.recorded_id is None
-    assert "computes something else (timm 1 then, 2 now)" in other.notes[0]
+    assert "its outputs differ (timm 1 then, 2 now)" in other.notes[0]
     assert other.model.model_id != model_of().model_id
 
 

@@ -34,7 +34,7 @@ def test_specs(text, loader, target, options):
     [
         ("resnet50", "timm:resnet50"),
         ("tim:resnet50", "did you mean timm"),
-        ("timm:", "names no model"),
+        ("timm:", "does not name a model"),
         ("timm:x,colour=red", "unknown option 'colour'"),
         ("timm:x,num_classes=abc", "num_classes is 'abc'"),
         ("timm:x,num_classes=0", "num_classes is '0'"),
