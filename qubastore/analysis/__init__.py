@@ -1,1 +1,1 @@
-"""Analyses: correlations, groups, agreement and differences of models, and what a model still lacks."""
+"""Analyses: correlations, groups, agreement and differences of models, and which runs a model is missing."""

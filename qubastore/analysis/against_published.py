@@ -1,4 +1,4 @@
-"""What was measured beside what the study published, and what is known of each difference."""
+"""Compare measured figures with those that the study published, and note what is known about each difference."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from qubastore.runs.lookup import named_model
 from qubastore.statistics.options import BootstrapOptions
 
 ROUNDING = {"parameters": 0.05}
-"""Half of the last digit of a published figure, where it is not the usual one."""
+"""Half of the last digit of a published figure, where it differs from the default."""
 
 
 _USUAL_ROUNDING = 0.00005
 
 
 OTHER_INPUT = "other framing or preprocessing"
-"""What is said of a figure whose images did not become the input as they did in the study."""
+"""Mark of a figure whose images were not preprocessed as in the study."""
 
 
 SHOWN_MODELS = 3
-"""Models that a command names."""
+"""The most models that a suggested command lists."""
 
 _OPTIONS = BootstrapOptions()
 
@@ -52,15 +52,15 @@ def against_published(
     options: BootstrapOptions = _OPTIONS,
     log: Callable[[str], None] = lambda _: None,
 ) -> Table:
-    """Measured figures beside those of the study, for models that are the study's.
+    """Compare measured figures with the study's, for models that the study has.
 
     Args:
         store: An open store.
         models: Names of measured models; none means all that the study has.
-        suite: A suite of the study's dimensions. None: `quba-reference`, where every image is framed as in the study,
-            and the figure in `quba` where a model has none there.
+        suite: A suite of the study's dimensions. None: `quba-reference`, in which every image is framed as in the
+            study, falling back to `quba` for figures that a model does not have there.
         options: Resamples, level and seed.
-        log: Told of each model before it is resampled.
+        log: Called with a message before each model is resampled.
 
     Returns:
         Rows (model, published_as, dimension, suite, measured, low, high, published, contradicts, known_fault,
@@ -68,14 +68,14 @@ def against_published(
         rounding. `other_protocol` says what the study did otherwise than this figure; null where that is nothing.
 
     Raises:
-        UsageError: where no measured model is the study's.
+        UsageError: if the study has none of the measured models.
     """
     chosen = [named_model(store, model)[0] for model in models]
     asked = [QUBA_REFERENCE.name, QUBA.name] if suite is None else [suite]
     found = _studied(store, chosen, asked)
     if not found:
         raise UsageError(
-            f"{'none of these models' if chosen else 'no measured model'} is one of the study's with runs in"
+            f"{'none of these models' if chosen else 'no measured model'} is one of the study's models with runs in"
             f" {' or '.join(asked)}",
             hint="qubastore show zoo, for the models of the study",
         )
@@ -110,7 +110,7 @@ def against_published(
 
 @dataclass(frozen=True)
 class _Studied:
-    """A measured model that the study has: its two names, whose preprocessing, its suites, the published figures."""
+    """A measured model that the study has: its two names, its preprocessing, its suites, the published figures."""
 
     model: str
     published_as: str
@@ -140,23 +140,23 @@ def _studied(store: Database, chosen: Sequence[str], suites: Sequence[str]) -> l
         _Studied(model, published_as, preprocessing, tuple(there), dict(zip(names, values, strict=True)))
         for model, published_as, preprocessing, there, *values in rows
     ]
-    # What was measured with the study's preprocessing is held against its figures, where there is such a model.
+    # Prefer the model measured with the study's preprocessing for the comparison, if there is one.
     as_studied = {each.published_as for each in found if each.preprocessing == "study"}
     return [each for each in found if chosen or each.preprocessing == "study" or each.published_as not in as_studied]
 
 
 def _other_protocol(differences: Sequence[Difference], suite: str, preprocessing: str) -> str | None:
-    """What the study did otherwise than a figure of a suite, measured with a preprocessing, says."""
-    said = []
+    """How the study's protocol differs from that of a figure measured in a suite with a preprocessing."""
+    reasons = []
     for each in differences:
         own_input = each.cause.what == PREPROCESSING
         if preprocessing == "own" if own_input else suite not in each.reproduced_in:
-            said.append(OTHER_INPUT if own_input or each.cause.what == FRAMING else each.reason)
-    return "; ".join(dict.fromkeys(said)) or None
+            reasons.append(OTHER_INPUT if own_input or each.cause.what == FRAMING else each.reason)
+    return "; ".join(dict.fromkeys(reasons)) or None
 
 
 def _suite_notes(rows: Sequence[tuple[Any, ...]], suite: str | None) -> list[str]:
-    """In which suite figures were measured, and what would measure those that another framing or preprocessing gave."""
+    """Notes on the suite of the figures, and the command that measures marked ones with the study's preprocessing."""
     marked = list(dict.fromkeys(row[1] for row in rows if row[10] and OTHER_INPUT in row[10]))
     notes = []
     if suite is None:

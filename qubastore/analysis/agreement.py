@@ -24,10 +24,10 @@ _COUNTS = """
 
 
 def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
-    """How often two models agree, which of the two is right where one is, and whether that can be chance.
+    """How often two models agree, which is right where only one is, and whether the difference is significant.
 
     McNemar's exact test, two-sided: under equal error rates the images that one model alone gets right are split evenly
-    between the two (McNemar, Psychometrika 12, 1947). Holm-corrected over all rows. Only images that both have.
+    between the two (McNemar, Psychometrika 12, 1947). Holm-corrected over all rows. Only images that both models have.
 
     Returns:
         Per pair, dataset, framing, condition and precision: n, accuracy_a, accuracy_b, same_answer (share), only_a and
@@ -69,12 +69,12 @@ _BOTH = """
         and label_sets.label_set = 'dataset'
     where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
 """
-"""Images that both have; where several classes are right, each run's label is its own best one of them."""
+"""Images that both have; if several classes are right, each run's label is the right class that it scored highest."""
 
 
 def classes(store: Database, pairs: Sequence[Pair]) -> Table:
-    """Accuracy class by class (the first, where several are right), over images that both models have, largest
-    difference first.
+    """Accuracy by class (the first one, if several are right), over images that both models have, largest difference
+    first.
     """
     query = f"""
         select
@@ -95,7 +95,7 @@ def classes(store: Database, pairs: Sequence[Pair]) -> Table:
 
 
 def factors(store: Database, pairs: Sequence[Pair]) -> Table:
-    """Accuracy by what is known of the images (as `factor_accuracy`) and by ImageNet-X's top factors, over images that
+    """Accuracy by the factors of the images (as in `factor_accuracy`) and ImageNet-X's top factors, over images that
     both models have, largest difference first.
     """
     query = f"""
@@ -136,7 +136,7 @@ def factors(store: Database, pairs: Sequence[Pair]) -> Table:
 
 
 def flips(store: Database, pairs: Sequence[Pair]) -> Table:
-    """Every image that one of two models alone gets right, the more confident mistakes first."""
+    """Every image that only one of two models gets right, most confident mistakes first."""
     query = f"""
         select
             samples.key,
@@ -157,7 +157,7 @@ def flips(store: Database, pairs: Sequence[Pair]) -> Table:
 
 
 def paths(store: Database, pairs: Sequence[Pair]) -> Table:
-    """The files of the images that flip, the more confident mistakes first, each once: a list to look at."""
+    """The files of the images that only one model gets right, each once, most confident mistakes first."""
     query = f"""
         select rtrim(datasets.root, '/') || '/' || samples.key
         {_BOTH} and (a.prediction = a.label) <> (b.prediction = b.label)
@@ -173,4 +173,4 @@ def paths(store: Database, pairs: Sequence[Pair]) -> Table:
 
 
 TABLES = {"agreement": agreement, "classes": classes, "factors": factors, "flips": flips, "paths": paths}
-"""What can be shown of pairs of models."""
+"""The tables available for pairs of models."""

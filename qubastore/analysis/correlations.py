@@ -16,17 +16,17 @@ from qubastore.ranking.request import ORIGINS, PoolRequest
 from qubastore.statistics.tests import spearman
 
 MIN_MODELS = 3
-"""Models that a correlation is over, at least."""
+"""The fewest models that a correlation is computed over."""
 
 _DEFAULTS = PoolRequest()
 
 
 def correlations(store: AttachedDatabase, request: PoolRequest = _DEFAULTS, *, dimensions: Sequence[str] = ()) -> Table:
-    """Spearman's rank correlation of every two dimensions, over the models that have both.
+    """Spearman's rank correlation of every pair of dimensions, over the models that have both.
 
     Args:
         store: An open store.
-        request: The models; `auto` takes the first of measured, published and attached that has three of them.
+        request: The models; `auto` takes the first of measured, published and attached with at least three.
         dimensions: Names or aliases; none means all nine.
 
     Returns:
@@ -34,7 +34,7 @@ def correlations(store: AttachedDatabase, request: PoolRequest = _DEFAULTS, *, d
         SciPy's t approximation; both are null where a dimension is constant or fewer than three models have both.
 
     Raises:
-        UsageError: on unknown names, or where fewer than three models are left.
+        UsageError: on unknown names, or if fewer than three models are left.
     """
     import numpy as np
 
@@ -43,7 +43,7 @@ def correlations(store: AttachedDatabase, request: PoolRequest = _DEFAULTS, *, d
         raise UsageError("a correlation needs two dimensions", hint="--dimensions accuracy,calibration_error")
     models, used = pool_models(store, request)
     if len(models) < MIN_MODELS:
-        raise UsageError(f"{len(models)} models are no basis for a correlation", expected=f"at least {MIN_MODELS}")
+        raise UsageError(f"{len(models)} models are too few for a correlation", expected=f"at least {MIN_MODELS}")
     rows: list[tuple[Any, ...]] = []
     for one, other in itertools.combinations(chosen, 2):
         pairs = [
@@ -58,16 +58,16 @@ def correlations(store: AttachedDatabase, request: PoolRequest = _DEFAULTS, *, d
     notes = [f"{len(models)} {used} models; Spearman's rho, two-sided p"]
     sources = sorted({model["source"] for model in models})
     if len(sources) > 1:
-        notes.append(f"sources are mixed ({', '.join(sources)}): a model that several have counts several times")
+        notes.append(f"sources are mixed ({', '.join(sources)}): a model in several of them counts several times")
     return Table(("dimension_a", "dimension_b", "spearman", "p_value", "n"), rows, notes + faults(used))
 
 
 def pool_models(store: AttachedDatabase, request: PoolRequest) -> tuple[list[dict[str, Any]], str]:
-    """The models of a pool as rows by column, and whose figures they are.
+    """The models of a pool, each as a mapping from column to value, and the source of their figures.
 
     Args:
         store: An open store.
-        request: The models; `auto` takes the first of measured, published and attached that has three of them.
+        request: The models; `auto` takes the first of measured, published and attached with at least three.
     """
     of_suite = f"from pool where suite = {quote(request.suite)}"
     with Pool(store, request) as pool:
@@ -79,5 +79,5 @@ def pool_models(store: AttachedDatabase, request: PoolRequest) -> tuple[list[dic
 
 
 def faults(used: str) -> list[str]:
-    """The note about published figures, where they are used."""
-    return ["published figures carry known faults: see docs/published.md"] if used == "published" else []
+    """The note about published figures, if they are used."""
+    return ["published figures have known faults: see docs/published.md"] if used == "published" else []

@@ -1,4 +1,4 @@
-"""What a model lacks for each quality dimension: which runs, and the command that makes each."""
+"""Which runs a model is missing for each quality dimension, and the command that makes each of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from qubastore.runs.run import place
 
 @dataclass(frozen=True)
 class MissingRun:
-    """A run that a dimension needs and that does not answer.
+    """A run that a dimension needs and the model does not have, or that cannot be used.
 
     Attributes:
-        run: The run in words, as in `imagenet-val under fgsm(eps=8/255)`.
-        reason: Why it does not answer.
-        command: What to type; empty where no command mends it.
+        run: Description of the run, such as `imagenet-val under fgsm(eps=8/255)`.
+        reason: Why it is missing or cannot be used.
+        command: The command that makes it; empty if no command does.
     """
 
     run: str
@@ -32,12 +32,12 @@ class MissingRun:
 
 @dataclass(frozen=True)
 class DimensionState:
-    """A dimension of one model.
+    """The state of one dimension of one model.
 
     Attributes:
         dimension: Its name.
-        value: Its value; None where something lacks.
-        lacks: Why it has none.
+        value: Its value; None if something is missing.
+        lacks: The missing runs, or the other reason why there is no value.
     """
 
     dimension: str
@@ -46,11 +46,11 @@ class DimensionState:
 
 
 def dimension_states(store: Database, model: str, suite: str = "quba") -> list[DimensionState]:
-    """Every dimension of a measured model, with its value or what it lacks.
+    """Every dimension of a measured model, with its value or what is missing for it.
 
     Args:
         store: An open store.
-        model: Its name, as `qubastore show models` has it.
+        model: Its name, as `qubastore show models` prints it.
         suite: Name of the suite.
 
     Raises:
@@ -77,7 +77,7 @@ def dimension_states(store: Database, model: str, suite: str = "quba") -> list[D
         )
     }
     unanswered = [task for task in tasks if not answering.get(task[1:4])]
-    lacking = _lacks(store, model_id, model, unanswered)
+    lacking = _missing_runs(store, model_id, model, unanswered)
     states = []
     for dimension in DIMENSIONS:
         value = values[dimension.name]
@@ -86,7 +86,7 @@ def dimension_states(store: Database, model: str, suite: str = "quba") -> list[D
             for role in dimension.roles:
                 played = [task for task in tasks if task[0] == role]
                 if not played:
-                    lacks.append(MissingRun(f"the role {role}", f"suite {suite} gives it to no dataset", ""))
+                    lacks.append(MissingRun(f"the role {role}", f"suite {suite} has no dataset in it", ""))
                 lacks += [lacking[task[1:4]] for task in played if task[1:4] in lacking]
             lacks = lacks or [_other_reason(dimension.name, values)]
         states.append(DimensionState(dimension.name, value, lacks))
@@ -94,11 +94,13 @@ def dimension_states(store: Database, model: str, suite: str = "quba") -> list[D
 
 
 Task = tuple[str, str, str, str, int | None]
-"""Role, dataset, condition, framing, full number of samples if it is known."""
+"""Role, dataset, condition, framing, and the full number of samples if known."""
 
 
-def _lacks(store: Database, model_id: str, model: str, tasks: Sequence[Task]) -> dict[tuple[str, ...], MissingRun]:
-    """Dataset, condition and framing -> why no run answers."""
+def _missing_runs(
+    store: Database, model_id: str, model: str, tasks: Sequence[Task]
+) -> dict[tuple[str, ...], MissingRun]:
+    """Dataset, condition and framing -> the missing run, with the reason."""
     runs: dict[tuple[str, ...], list[_Run]] = {}
     for *task, run_id, n_samples, complete, done in store.rows(
         """
@@ -110,9 +112,9 @@ def _lacks(store: Database, model_id: str, model: str, tasks: Sequence[Task]) ->
         [model_id],
     ):
         runs.setdefault(tuple(task), []).append(_Run(run_id, n_samples, complete, done))
-    places = _places(store)
+    paths = _dataset_paths(store)
     return {
-        task[1:4]: _lack(runs.get(task[1:4], []), task, command(model, task, places.get(task[1], "PATH")))
+        task[1:4]: _missing_run(runs.get(task[1:4], []), task, command(model, task, paths.get(task[1], "PATH")))
         for task in tasks
     }
 
@@ -125,13 +127,13 @@ class _Run:
     done: int
 
 
-def _lack(runs: Sequence[_Run], task: Task, command: str) -> MissingRun:
+def _missing_run(runs: Sequence[_Run], task: Task, command: str) -> MissingRun:
     _, dataset, condition, framing, n_samples = task
     name = place(dataset, framing, condition)
     full = [run for run in runs if n_samples in (None, run.n_samples)]
     if len([run for run in full if run.complete]) > 1:
         ids = ", ".join(run.run_id for run in full)
-        return MissingRun(name, f"several runs could answer: {ids}", f"qubastore rm run {full[-1].run_id}")
+        return MissingRun(name, f"several runs match: {ids}", f"qubastore rm run {full[-1].run_id}")
     if full:
         return MissingRun(name, f"unfinished: {full[0].done:,} of {full[0].n_samples:,} images", command)
     if runs:
@@ -139,8 +141,8 @@ def _lack(runs: Sequence[_Run], task: Task, command: str) -> MissingRun:
     return MissingRun(name, "not run" + ("" if n_samples is None else f" ({n_samples:,} images)"), command)
 
 
-def _places(store: Database) -> dict[str, str]:
-    """Dataset -> the path that it was last read from, with its layout where that is not class folders."""
+def _dataset_paths(store: Database) -> dict[str, str]:
+    """Dataset -> the path that it was last read from, with its layout if that is not class folders."""
     rows = store.rows(
         """
         with cues as (select distinct dataset_id from samples where factors['texture'] is not null)
@@ -154,22 +156,22 @@ def _places(store: Database) -> dict[str, str]:
 
 
 def _other_reason(dimension: str, values: dict[str, float | None]) -> MissingRun:
-    """Why there is no value although every run is there."""
+    """Why there is no value although no run is missing."""
     if dimension == "parameters":
-        return MissingRun("the model", "imported predictions do not say its size", "")
+        return MissingRun("the model", "imported predictions do not give its number of parameters", "")
     if dimension in ("accuracy", "class_balance"):
         return MissingRun("the clean run", "it has too few classes or images", "")
     if dimension == "calibration_error":
-        return MissingRun("the clean run", "it kept no logits, which ACE needs: run it with --keep outputs,logits", "")
+        return MissingRun("the clean run", "it has no logits, which ACE needs: run it with --keep outputs,logits", "")
     if dimension == "shape_bias":
         return MissingRun("the cue-conflict run", "no decision was for a shape or a texture", "")
     if values["accuracy"] == 0:
-        return MissingRun("the clean run", "clean accuracy is 0, so relative figures mean nothing", "")
+        return MissingRun("the clean run", "clean accuracy is 0, so relative figures are undefined", "")
     return MissingRun("a run", "it has no accuracy: no image could be decoded", "")
 
 
 def collapsed(lacks: Sequence[MissingRun]) -> list[MissingRun]:
-    """Lacks with the parts of a known set as one, where several lack for the same reason."""
+    """Missing runs, with the parts of a known dataset merged where several are missing for the same reason."""
     sets: dict[tuple[str, str], list[MissingRun]] = {}
     for lack in lacks:
         part, _, framing = lack.run.partition(" ")
@@ -188,13 +190,13 @@ def collapsed(lacks: Sequence[MissingRun]) -> list[MissingRun]:
 
 
 def spec_text(model: str) -> str:
-    """What to type for a model, as far as its name says: a `python:` file's folder is not part of it."""
+    """The model specification to type, as far as the name gives it: a `python:` file's folder is not part of it."""
     name = re.sub(r"@[0-9a-f]{6}$", "", model)
     return name.replace("python:", "python:DIR/", 1) if name.startswith("python:") else name
 
 
 def command(model: str, task: Task, path: str) -> str:
-    """What makes a run."""
+    """The command that makes a run."""
     _, dataset, condition, framing, _ = task
     layout = LAYOUTS.get(dataset)
     words = ["qubastore", "ingest", "--model", spec_text(model)]

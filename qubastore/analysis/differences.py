@@ -1,7 +1,7 @@
-"""What differs between two models or two runs: intervals and tests.
+"""Differences between two models or two runs, with intervals and tests.
 
-Differences are paired: both sides see the same resamples of the images (`resampling`). A test holds the difference over
-its bootstrap standard error against the normal distribution, two-sided, Holm-corrected over the rows.
+Differences are paired: both sides use the same resamples of the images (`resampling`). A test compares the difference
+over its bootstrap standard error with the normal distribution, two-sided, Holm-corrected over the rows.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def of_models(
     options: BootstrapOptions = _OPTIONS,
     log: Callable[[str], None] = lambda _: None,
 ) -> Table:
-    """Two measured models, dimension by dimension.
+    """Compare two measured models, dimension by dimension.
 
     Args:
         store: An open store.
-        a: Name of the one.
-        b: Name of the other.
+        a: Name of the first model.
+        b: Name of the second model.
         suite: The suite whose roles give the dimensions.
         options: Resamples, level and seed.
-        log: Told of each model before it is resampled.
+        log: Called with a message before each model is resampled.
 
     Returns:
-        Rows of `COLUMNS`, one per dimension that one of the two has; difference is a - b. Parameters are no estimate:
-        they have no interval and no test.
+        Rows of `COLUMNS`, one per dimension that at least one of the two has; difference is a - b. Parameters are
+        exact: they have no interval and no test.
 
     Raises:
-        UsageError: on an unknown model or suite, the same model twice, or two models without a dimension in the suite.
+        UsageError: on an unknown model or suite, the same model twice, or if neither has a dimension in the suite.
     """
     (name_a, id_a), (name_b, id_b) = named_model(store, a), named_model(store, b)
     if id_a == id_b:
@@ -89,10 +89,10 @@ def of_models(
 
 
 def of_runs(store: Database, a: RunName, b: RunName, *, options: BootstrapOptions = _OPTIONS) -> Table:
-    """Two runs, figure by figure: accuracy, ece, ace, calibration_error, class_balance; arguments as in `of_models`.
+    """Compare two runs by accuracy, ece, ace, calibration_error and class_balance; arguments as in `of_models`.
 
     Raises:
-        UsageError: where they are over different datasets.
+        UsageError: if they are over different datasets.
     """
     without = left_out(store, [(run_pair(a, b).a, b.run_id)])
     resampler = Resampler(store, QUBA.name, options)
@@ -102,7 +102,7 @@ def of_runs(store: Database, a: RunName, b: RunName, *, options: BootstrapOption
 
 
 def _common(a: Sequence[Answer], b: Sequence[Answer]) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """The runs of two models in one role over the same images, and the roles, with a dataset, that are over others."""
+    """Run pairs of two models over the same images in the same role, and the roles (with dataset) without one."""
     theirs = {(one.role, one.dataset, one.condition): one for one in b}
     both, others = [], {}
     for one in a:
@@ -117,10 +117,10 @@ def _common(a: Sequence[Answer], b: Sequence[Answer]) -> tuple[list[tuple[str, s
 
 
 def named_pair(store: Database, a: str, b: str) -> tuple[RunName, RunName] | None:
-    """Two complete runs by the starts of their ids; None where the texts are names of models.
+    """Find two complete runs by prefixes of their ids; None if the texts are names of models.
 
     Raises:
-        UsageError: where a text means no run or several, or one run is named twice.
+        UsageError: if a text matches no run or several, or both match the same run.
     """
     models = {row[0] for row in store.rows("select model from model_names union select name from models")}
     if a in models or b in models or a.startswith("zoo:") or b.startswith("zoo:"):
@@ -131,7 +131,7 @@ def named_pair(store: Database, a: str, b: str) -> tuple[RunName, RunName] | Non
         if len(rows) != 1:
             if not rows:
                 hint = did_you_mean(text, models) or "qubastore show models; qubastore show runs"
-                raise UsageError(f"{text!r} is neither a measured model nor a run", hint=hint)
+                raise UsageError(f"{text!r} is neither a measured model nor the id of a run", hint=hint)
             raise UsageError(f"{len(rows)} runs begin with {text}", hint="give more of the id: qubastore show runs")
         run_id, model_id = rows[0]
         complete = [run for run in complete_runs_of(store, model_id) if run.run_id == run_id]
@@ -144,13 +144,13 @@ def named_pair(store: Database, a: str, b: str) -> tuple[RunName, RunName] | Non
 
 
 def run_pair(a: RunName, b: RunName) -> Pair:
-    """Two runs as a pair whose images can be compared.
+    """Pair two runs for a comparison image by image.
 
     Raises:
-        UsageError: where they are over different datasets.
+        UsageError: if they are over different datasets.
     """
     if a.dataset_id != b.dataset_id:
-        # Two datasets may have one name: other images, or a part of them.
+        # Two datasets may share a name: with other images, or a part of them.
         one, other = (a.dataset, b.dataset) if a.dataset != b.dataset else (a.dataset_id, b.dataset_id)
         raise UsageError(
             f"run {a.run_id} is over {one}, run {b.run_id} is over {other}",
@@ -169,7 +169,7 @@ def _table(
     *,
     left_out_of: Mapping[str, Sequence[int]],
 ) -> Table:
-    """Rows of `COLUMNS`; no difference of figures that are `apart`."""
+    """Build rows of `COLUMNS`, without a difference for the figures in `apart`."""
     rows: list[tuple[Any, ...]] = []
     for name in names:
         sides = [_side(found.get(name), options.level, exact=name == "parameters") for found in (a, b)]
@@ -184,7 +184,7 @@ def _table(
             rows.append((*row, difference.value, *difference.interval(options.level), difference.p_value()))
     corrected = holm([row[-1] for row in rows])
     notes = [
-        "difference: a - b; p: against no difference, Holm-corrected over the rows",
+        "difference: a - b; p: for the null hypothesis of no difference, Holm-corrected over the rows",
         f"intervals at {100 * options.level:g} %; {of_resamples(options)}",
     ]
     if left_out_of:
@@ -200,5 +200,5 @@ def _side(found: Estimate | None, level: float, *, exact: bool) -> tuple[float |
 
 
 def of_resamples(options: BootstrapOptions) -> str:
-    """What intervals were made of."""
+    """The note on how intervals were computed."""
     return f"{options.resamples:,} resamples of the images, the same for both sides, seed {options.seed}"

@@ -1,6 +1,6 @@
-"""The study's analyses over a pool of models: rank correlations of dimensions, comparisons of groups.
+"""The study's comparisons of groups of models.
 
-They read the view `rankable`, so measured and published models, and conditions over them, work as in a ranking.
+They read the view `rankable`, so measured and published models, and conditions on them, work as in a ranking.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from qubastore.ranking.request import PoolRequest
 from qubastore.statistics.tests import holm, signed_rank
 
 TUNING = "tuning"
-"""A column of the zoo that models can be grouped by beside those of `rankable`."""
+"""A column of the zoo that models can be grouped by, in addition to the columns of `rankable`."""
 
 
 MIN_PAIRS = 5
-"""Pairs that a paired test is over, at least."""
+"""The fewest pairs that a paired test is computed over."""
 
 
 def comparison(
@@ -40,15 +40,15 @@ def comparison(
     suite: str = QUBA.name,
     source: str = "auto",
 ) -> Table:
-    """Two groups of models, dimension by dimension.
+    """Compare two groups of models, dimension by dimension.
 
-    Models pair up where the list of pairs (`qubastore.metrics.study_pairs`) has one in either group. With at least five
-    pairs that take in half of the smaller group, the test is Wilcoxon's signed-rank test over the pairs, else
+    Models are paired if the list of pairs (`qubastore.metrics.study_pairs`) has one in each group. With at least five
+    pairs that cover half of the smaller group, the test is Wilcoxon's signed-rank test over the pairs, else
     Mann-Whitney's U test. p-values are two-sided and Holm-corrected over the dimensions.
 
     Args:
         store: An open store.
-        group_a: SQL condition over the view `rankable`, or with `by` a value of that column.
+        group_a: SQL condition on the view `rankable`, or with `by` a value of that column.
         group_b: The same for the other group.
         by: A column of `rankable`, or `tuning`.
         suite: The suite.
@@ -56,13 +56,13 @@ def comparison(
 
     Returns:
         Per dimension: n_a, n_b, median_a, median_b, difference (a - b), effect_size (rank-biserial correlation, -1 to
-        1, above 0 where a has the larger values), test, n_pairs, paired_median_a, paired_median_b (over the models of
-        the pairs), paired_difference (median over the pairs of a - b), p_value, p_holm. The last three before the
-        p-values are null where nothing is paired.
+        1, above 0 if a has the larger values), test, n_pairs, paired_median_a, paired_median_b (over the models of the
+        pairs), paired_difference (median over the pairs of a - b), p_value, p_holm. The paired columns are null if
+        nothing is paired.
 
     Raises:
         UsageError: on an unknown column, an empty group, or groups that share models.
-        QueryError: on a condition that DuckDB refuses.
+        QueryError: on a condition that DuckDB rejects.
     """
     conditions = [_condition(store, group, by) for group in (group_a, group_b)]
     if source == "auto":
@@ -78,7 +78,7 @@ def comparison(
     names = [{model["model"] for model in models} for models in groups]
     if both := names[0] & names[1]:
         raise UsageError(
-            f"{len(both)} models are in both groups, {sorted(both)[0]} for one", expected="groups without common models"
+            f"{len(both)} models are in both groups, such as {sorted(both)[0]}", expected="groups without common models"
         )
     pairs = _pairs(groups[0], groups[1], [(p.model_a, p.model_b) for p in read_pairs()])
     taken = min(len({id(pair[side]) for pair in pairs}) for side in (0, 1)) if pairs else 0
@@ -88,7 +88,7 @@ def comparison(
 
 
 def study_comparison(store: AttachedDatabase, name: str, *, suite: str = QUBA.name, source: str = "auto") -> Table:
-    """One of the study's comparisons, over the pairs that `qubastore.metrics.study_pairs` lists.
+    """Compute one of the study's comparisons, over the pairs that `qubastore.metrics.study_pairs` lists.
 
     Args:
         store: An open store.
@@ -100,7 +100,7 @@ def study_comparison(store: AttachedDatabase, name: str, *, suite: str = QUBA.na
         As `comparison`; the groups are the models of the pairs.
 
     Raises:
-        UsageError: on an unknown comparison, or where no pair is there whole.
+        UsageError: on an unknown comparison, or if there is no pair with both models.
     """
     check_name("comparison", name, tuple(COMPARISONS))
     listed = [(pair.model_a, pair.model_b) for pair in read_pairs() if pair.comparison == name]
@@ -108,7 +108,7 @@ def study_comparison(store: AttachedDatabase, name: str, *, suite: str = QUBA.na
     pairs = _pairs(models, models, listed, turned=False)
     if not pairs:
         raise UsageError(
-            f"no pair of {name} is there among the {used} models of suite {suite}",
+            f"no complete pair of {name} among the {used} models of suite {suite}",
             expected=f"two models such as zoo:{listed[0][0]} and zoo:{listed[0][1]}",
             hint="--source published",
         )
@@ -117,7 +117,7 @@ def study_comparison(store: AttachedDatabase, name: str, *, suite: str = QUBA.na
     heading = f"a: {len(groups[0])} {used} models, {what[0]}; b: {len(groups[1])}, {what[1]}"
     table = _comparison(groups[0], groups[1], pairs, heading, used)
     if len(listed) > len(pairs):
-        table.notes.insert(1, f"{len(pairs)} of the {len(listed)} pairs of {name} are there")
+        table.notes.insert(1, f"{len(pairs)} of the {len(listed)} pairs of {name} have both models")
     return table
 
 
@@ -128,7 +128,7 @@ def _comparison(
     heading: str,
     used: str,
 ) -> Table:
-    """Two groups that are told, over pairs where there are some."""
+    """Compare two groups of models, paired if there are pairs."""
     rows = [_compare(dimension, a, b, pairs) for dimension in DIMENSIONS]
     corrected = holm([row[-1] for row in rows])
     test = f"Wilcoxon signed-rank over {len(pairs)} pairs" if pairs else "Mann-Whitney U"
@@ -137,7 +137,7 @@ def _comparison(
         f"{test}, two-sided, Holm-corrected; effect size: rank-biserial correlation, above 0 where a is larger",
     ]
     if pairs:
-        notes.append('pairs are of one backbone: qubastore sql "from study_pairs"')
+        notes.append('the models of a pair share a backbone: qubastore sql "from study_pairs"')
     if pairs and len(pairs) < MIN_PAIRS:
         notes.append(f"fewer than {MIN_PAIRS} pairs: no test")
     counts = Counter((side, id(pair[side])) for pair in pairs for side in (0, 1))
@@ -202,7 +202,7 @@ def _pairs(
     *,
     turned: bool = True,
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The listed pairs that have one model in either group, each once; with `turned` in either order."""
+    """The listed pairs with one model in each group, each once; with `turned`, in either order."""
     left, right = _by_study_name(a), _by_study_name(b)
     names = dict.fromkeys(pair for one, other in listed for pair in ((one, other), (other, one))[: 1 + turned])
     sources = dict.fromkeys(source for source, _ in left)
@@ -215,7 +215,7 @@ def _pairs(
 
 
 def _by_study_name(models: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Models by source and name in the study's table; where one is there twice, the one that is prepared as there."""
+    """Models by source and name in the study's table; of duplicates, the one with the study's preprocessing."""
     stored: Mapping[str, str] = {
         name: entry.name for entry in read_zoo() for name in (entry.stored_as, entry.stored_as_reference) if name
     }
@@ -248,7 +248,7 @@ def _values(store: AttachedDatabase, by: str | None) -> str | None:
 
 
 def values_of(store: AttachedDatabase, by: str, suite: str, source: str) -> list[str]:
-    """The values of a column of `rankable`, or of `tuning`, that two models of a suite or more have.
+    """The values of a column of `rankable`, or of `tuning`, that at least two models of a suite have.
 
     Raises:
         UsageError: on an unknown column.

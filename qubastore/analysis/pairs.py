@@ -1,4 +1,4 @@
-"""Two models and the runs of both over the same images."""
+"""Pairs of models with their runs over the same images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Pair:
     """Two models and the runs of both over the same images in the same way.
 
     Attributes:
-        a: Name of the one.
-        b: Name of the other.
+        a: Name of the first model.
+        b: Name of the second model.
         runs: (run of a, run of b), by dataset.
     """
 
@@ -26,10 +26,10 @@ class Pair:
 
 
 def pair(store: Database, a: str, b: str, *, dataset: str | None = None) -> Pair:
-    """Two models of the store and the complete runs that both have over a dataset, framing, condition and precision.
+    """Pair two models with the complete runs that they share over a dataset, framing, condition and precision.
 
     Raises:
-        UsageError: on an unknown model, the same one twice, or nothing in common.
+        UsageError: on an unknown model, the same model twice, or if they have no runs in common.
     """
     (name_a, id_a), (name_b, id_b) = named_model(store, a), named_model(store, b)
     if id_a == id_b:
@@ -47,14 +47,14 @@ def pair(store: Database, a: str, b: str, *, dataset: str | None = None) -> Pair
 
 
 def left_out(store: Database, runs: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
-    """What two models' runs over the same images must leave out, so that both keep the samples that both have.
+    """The samples that two models' runs over the same images must leave out to keep only those that both have.
 
     Args:
         store: An open store.
-        runs: Ids of runs of the one and the other.
+        runs: (run id of the first model, run id of the second), pair by pair.
 
     Returns:
-        Run -> samples that the other run lacks and it has; without runs that lack the same.
+        Run -> samples that it has and the other run is missing; only runs with such samples.
     """
     ids = list({run for pair in runs for run in pair})
     failed: dict[str, set[int]] = {run: set() for run in ids}

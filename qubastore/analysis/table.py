@@ -1,4 +1,4 @@
-"""Tables of results, as analyses return them."""
+"""The result type of analyses: a table with notes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with names, and what a reader must know."""
+    """Rows with column names, and notes for the reader."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]

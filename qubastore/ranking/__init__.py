@@ -1,1 +1,1 @@
-"""Rankings: the request, the pool of models, weighted QUBA scores, intervals, sensitivity to weights."""
+"""Rankings: the request, the pool of candidate models, weighted QUBA scores, intervals, sensitivity to weights."""

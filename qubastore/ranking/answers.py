@@ -1,4 +1,4 @@
-"""The runs that answer for the models of a suite, and the dimensions that are made of their accuracies."""
+"""The runs that represent each model in a suite, and the dimensions computed from their accuracies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 Without = Mapping[str, Sequence[int]]
-"""Run -> samples to leave out of it: those that the run which it is compared with lacks."""
+"""Run -> samples to leave out of it: those missing from the run it is compared with."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A run that answers for a model in a role of a suite."""
+    """A run that represents a model in a role of a suite."""
 
     role: str
     run_id: str
@@ -31,9 +31,9 @@ class Answer:
 
 
 def answers_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float], list[Answer]]]:
-    """Every model of a suite: its dimensions, and the runs that answer for it, by role, dataset and condition.
+    """Every model of a suite: its dimensions and the runs that represent it, ordered by role, dataset and condition.
 
-    One question for all models, asked of a copy in memory.
+    Runs one query for all models, on an in-memory snapshot.
     """
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
     with Snapshot(store, ["measured_dimensions", "dimension_runs"]) as copy:
@@ -58,15 +58,15 @@ def answers_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float],
 def of_shares(
     played: Sequence[Answer], accuracies: Mapping[str, NDArray[np.float64]], values: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
-    """The dimensions that are made of accuracies, of those that a model has.
+    """Those of a model's dimensions that are computed from accuracies.
 
     Args:
-        played: The runs that answer for it.
+        played: The runs that represent the model.
         accuracies: Run -> (k,) accuracies.
-        values: The dimensions that it has.
+        values: The model's dimensions.
 
     Returns:
-        Dimension -> (k,); NaN where no image of the clean set was right.
+        Dimension -> (k,); NaN where no image of the clean set was classified correctly.
     """
     import numpy as np
 
@@ -95,7 +95,7 @@ def of_shares(
 
 
 def kept(columns: Mapping[str, Any], run: Answer, without: Without | None) -> dict[str, NDArray[Any]]:
-    """Columns without the samples that are left out of a run."""
+    """The columns of a run without the samples to leave out."""
     import numpy as np
 
     found = {name: np.asarray(of) for name, of in columns.items()}

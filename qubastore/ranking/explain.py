@@ -1,4 +1,4 @@
-"""What makes up a model's place in a ranking."""
+"""Explain a model's rank: what each dimension contributes to its score."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _DEFAULTS = RankRequest()
 
 @dataclass(frozen=True)
 class Explanation:
-    """What makes up a model's score.
+    """The contributions that make up a model's score.
 
     Attributes:
-        contributions: One per dimension with a weight that the model has, largest contribution first.
-        rank: Its place.
-        n_models: Models ranked.
+        contributions: One per weighted dimension that the model has, largest contribution first.
+        rank: Its rank.
+        n_models: Number of models ranked.
         quba: Its score: the sum of the contributions.
-        source: Whose figures.
+        source: Source of its figures.
         notes: As in a ranking.
         faults: Dimension -> why its published figure is known or likely to be wrong.
     """
@@ -48,28 +48,28 @@ class Explanation:
 
 
 def explain(store: AttachedDatabase, model: str, request: RankRequest = _DEFAULTS) -> Explanation:
-    """What each dimension contributes to a model's place.
+    """Return what each dimension contributes to a model's score.
 
     Args:
         store: An open store.
-        model: Its name.
-        request: The ranking; where several sources have the model, that of its best place is explained.
+        model: Name of the model.
+        request: The ranking; where several sources have the model, the best-ranked entry is explained.
 
     Raises:
-        UsageError: where the model is not in the ranking, and as `rank`.
+        UsageError: if the model is not in the ranking, and as `rank` does.
     """
     ranking, contributions = rank_with_contributions(store, request)
     found = [each for each in ranking.models if each.model == model]
     if not found:
         if request.without_known_faults and (faults := known_faults(model)):
             raise UsageError(
-                f"{model!r} is not in this ranking without known faults: {', '.join(sorted(faults))}",
+                f"{model!r} is not in this ranking, which leaves out its faulty figures: {', '.join(sorted(faults))}",
                 hint="--partial, to rank it on its other dimensions",
             )
         raise not_ranked(model, [each.model for each in ranking.models])
     first = found[0]
     others = [each.source for each in found[1:]]
-    notes = [f"{model} is in {', '.join(others)} too: --source NAME explains that one"] if others else []
+    notes = [f"{model} is also in {', '.join(others)}: use --source NAME to explain that one"] if others else []
     mine = [each for each in contributions if (each.model, each.source) == (model, first.source)]
     return Explanation(
         tuple(sorted(mine, key=lambda each: (-each.contribution, each.dimension))),
@@ -83,8 +83,8 @@ def explain(store: AttachedDatabase, model: str, request: RankRequest = _DEFAULT
 
 
 def not_ranked(model: str, names: Sequence[str]) -> UsageError:
-    """The error about a model that is not in a ranking of the models named."""
+    """The error for a model that is not in a ranking of the models `names`."""
     return UsageError(
         f"{model!r} is not in this ranking",
-        hint=did_you_mean(model, names) or "qubastore rank, with the same options, for those that are",
+        hint=did_you_mean(model, names) or "qubastore rank, with the same options, lists the models that are",
     )

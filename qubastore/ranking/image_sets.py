@@ -1,4 +1,4 @@
-"""Which images datasets have in common, how often every resample drew each, and what they are made of."""
+"""Which images datasets share, how often each resample drew each image, and which parts the images consist of."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class ImageSets:
-    """The images of datasets and their draws.
+    """The images of datasets and their bootstrap draws.
 
     Args:
         store: An open store.
-        resamples: How many.
-        seed: Of the draws.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
     """
 
     def __init__(self, store: Database, resamples: int, seed: int) -> None:
@@ -31,14 +31,14 @@ class ImageSets:
         self._units: dict[Any, Units] = {}
 
     def images(self, dataset_id: str) -> tuple[int, NDArray[np.int64]]:
-        """The set of images of a dataset: a number for it, and where each sample stands in it, (n_samples,) int64.
+        """The image set of a dataset: its number, and the position of each sample in it, (n_samples,) int64.
 
-        Datasets with the same number have the same images, in order of the names of their files.
+        Datasets with the same number have the same images; positions follow the order of the file names.
         """
         return self._look(dataset_id)[:2]
 
     def is_crossed(self, dataset_id: str) -> bool:
-        """Whether its images are made of parts that are in several of them."""
+        """Whether the dataset's images are composed of parts that occur in several images."""
         return self._look(dataset_id)[2] is not None
 
     def draws(self, stratum: int, n: int) -> Draws:
@@ -53,13 +53,13 @@ class ImageSets:
         return self.draws(stratum, len(position)).at(position[samples])
 
     def units(self, several: Sequence[tuple[str, NDArray[Any]]]) -> Units:
-        """The parts of (dataset, samples), one after another: one object wherever the same are asked for."""
+        """The parts of the images of several (dataset, samples), concatenated; equal calls return the same object."""
         key = tuple((dataset_id, samples.tobytes()) for dataset_id, samples in several)
         if key not in self._units:
             parts = []
             for dataset_id, samples in several:
                 units = self._look(dataset_id)[2]
-                assert units is not None, "these images are draws of their own"
+                assert units is not None, "these images are drawn one by one"
                 parts.append(units.at(samples))
             self._units[key] = Units.joined(parts)
         return self._units[key]

@@ -1,13 +1,13 @@
-"""How sure a rank is: intervals of dimensions, scores and ranks, and models that cannot be told apart.
+"""Uncertainty of a ranking: intervals of dimensions, scores and ranks, and groups of indistinguishable models.
 
-Every measured model is resampled with the same draws (`resampling`), and each resample is ranked. The normalisation
-stays that of the ranking, so that intervals are of the models and not of their yardstick. Published rows have no
-samples: their figures stand still.
+Every measured model is resampled with the same draws (`resampling`), and each resample is ranked. The normalisation of
+the ranking is kept fixed, so that intervals reflect the models and not the normalisation. Published rows have no
+samples: their figures are constant over the resamples.
 
-Two models are told apart by the difference of their scores over its bootstrap standard error, against the normal
-distribution (Student's t where some of it comes from crossed images, whose variance is that of the difference itself:
-`crossed`), two-sided, Holm-corrected over all pairs of models with samples. A share of resamples would not do: a
-thousand of them cannot be as sure as a correction for a thousand pairs asks.
+Whether two models differ is tested with the difference of their scores over its bootstrap standard error, against the
+normal distribution (Student's t where part of it comes from crossed images, whose variance is that of the difference
+itself: `crossed`), two-sided, Holm-corrected over all pairs of models with samples. A share of resamples is too coarse
+for this: a thousand resamples cannot give p-values as small as a correction for a thousand pairs requires.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Placed:
     Attributes:
         rank: Its rank.
         model: Its name.
-        source: Whose figures.
+        source: Source of its figures.
         quba: Its score.
-        quba_interval: (low, high); None, as all below, for published rows.
-        rank_interval: (low, high), whole numbers.
-        group: Models of one group cannot be told apart from its first; numbered from the top.
-        on_front: Share of resamples in which it is on the Pareto front of its source; None where none was asked for.
-        values: Dimension -> its value; None where it lacks it.
-        intervals: Dimension -> (low, high), for those that it has.
+        quba_interval: (low, high); None for published rows, as is everything below.
+        rank_interval: (low, high), integers.
+        group: Models in a group do not differ significantly from its first model; numbered from the top.
+        on_front: Share of resamples in which it is on the Pareto front of its source; None if none was requested.
+        values: Dimension -> its value; None where it is missing.
+        intervals: Dimension -> (low, high), for the dimensions that it has.
     """
 
     rank: int
@@ -77,20 +77,20 @@ def rank_intervals(
     *,
     log: Callable[[str], None] = lambda _: None,
 ) -> tuple[Ranking, list[Placed]]:
-    """A ranking with intervals, from kept outputs.
+    """Rank models with bootstrap intervals, from kept outputs.
 
     Args:
         store: An open store.
         request: The ranking. With `pareto`, only models that are on the Pareto front, or are on it in more than 1 -
             level of the resamples.
         options: Resamples, level and seed.
-        log: Told of each model before it is resampled.
+        log: Called with a message before each model is resampled.
 
     Returns:
         The ranking, and one row per model in its order.
 
     Raises:
-        UsageError: as `rank`.
+        UsageError: as `rank` does.
     """
     import numpy as np
 
@@ -115,7 +115,7 @@ def rank_intervals(
         score(scales[model.model, model.source], found, ranking.weights, options.resamples)
         for model, found in zip(models, estimates, strict=True)
     ]
-    # A resample in which some figure is not defined ranks nobody.
+    # A resample in which any figure is undefined is not ranked.
     quba = np.stack([each.resamples for each in scored], axis=1)
     undefined = np.isnan(quba)
     quba = quba[~undefined.any(axis=1)]
@@ -159,17 +159,17 @@ def rank_intervals(
         )
     notes = _notes(ranking, estimates, undefined, options)
     if unlike := _unlike(answers):
-        notes.insert(1, f"models ran over different images that are called {', '.join(unlike)}: not paired there")
+        notes.insert(1, f"models ran on different images under the same name, not paired there: {', '.join(unlike)}")
     if request.pareto:
         notes.insert(0, front_note(front, models, request.front))
         if len(placed) > len(front):
             rest = f"in more than {100 * (1 - level):g} % of the resamples"
-            notes.insert(1, f"{len(placed) - len(front)} more are shown: they are on it {rest}")
+            notes.insert(1, f"{len(placed) - len(front)} more are listed: they are on it {rest}")
     return replace(ranking, notes=notes), placed[: request.top]
 
 
 def _unlike(answers: Sequence[Answer]) -> list[str]:
-    """Names of datasets that stand for different images in one role of several models."""
+    """Names of datasets that refer to different images for different models in the same role."""
     found: dict[tuple[str, str], set[str]] = {}
     for one in answers:
         found.setdefault((one.role, one.dataset), set()).add(one.dataset_id)
@@ -177,7 +177,7 @@ def _unlike(answers: Sequence[Answer]) -> list[str]:
 
 
 def _on_front(estimates: Sequence[Mapping[str, Estimate]], request: RankRequest) -> list[float | None]:
-    """In what share of resamples each measured model is on the front; None for the others."""
+    """The share of resamples in which each measured model is on the front; None for the others."""
     import numpy as np
 
     front = request.front
@@ -210,12 +210,12 @@ def _notes(
     ]
     if n_sure > 1:
         notes.append(
-            f"models of one group cannot be told apart from its first (paired, Holm-corrected for"
+            f"models in a group do not differ significantly from its first (paired, Holm-corrected for"
             f" {math.comb(n_sure, 2):,} pairs)"
         )
     if left_out := int(undefined.any(axis=1).sum()):
         whose = ", ".join(m.model for number, m in enumerate(ranking.models) if undefined[:, number].any())
-        notes.append(f"{left_out:,} resamples left out of scores and ranks: a figure of {whose} is not defined in them")
+        notes.append(f"{left_out:,} resamples left out of scores and ranks: a figure of {whose} is undefined in them")
     if n_sure < len(estimates):
         sources = {model.source for model in ranking.models} - {MEASURED}
         notes.append(

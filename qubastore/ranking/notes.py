@@ -1,4 +1,4 @@
-"""What a reader must know of a ranking: normalisation, what was left out, whose figures, and their known faults."""
+"""Notes on a ranking: its normalisation, what was left out, the sources of the figures, and their known faults."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from qubastore.ranking.request import RankRequest, needed_dimensions
 from qubastore.ranking.result import RankedModel
 
 TOP = 10
-"""Places of which a ranking without known faults says how they moved."""
+"""Number of top ranks for which a ranking without known faults notes how they changed."""
 
 
 def ranking_notes(pool: Pool, models: Sequence[RankedModel], request: RankRequest) -> list[str]:
-    """What a reader must know of a ranking: normalisation, models left out, which sources.
+    """The notes on a ranking: normalisation, models left out, sources.
 
     Args:
-        pool: What was looked at.
-        models: What was ranked.
-        request: How.
+        pool: The candidates.
+        models: The ranked models.
+        request: The request.
     """
     store, suite = pool.store, request.suite
     notes = []
@@ -41,26 +41,26 @@ def ranking_notes(pool: Pool, models: Sequence[RankedModel], request: RankReques
     if left_out:
         is_null = " or ".join(f"{d.column} is null" for d in needed_dimensions(request.final_weights))
         detail = pool.rows(f"{looked_at} and ({is_null})")[0][0]
-        notes.append(f"{left_out} left out: {detail} lack a dimension that has a weight (--partial ranks them)")
+        notes.append(f"{left_out} left out: {detail} have no value in a weighted dimension (--partial ranks them)")
     if request.partial and any(model.coverage < 1 for model in models):
-        notes.append("ranked on part of the dimensions where coverage is below 100 %: divided by the weights present")
+        notes.append("coverage below 100 %: ranked on part of the dimensions, divided by the weights of those present")
     if "measured" in sources:
         query = "select model, role from dimension_runs where suite = ? and run_id is null order by model limit 3"
         for model, role in store.rows(query, [suite]):
-            notes.append(f"{model}: several runs could be its {role} run, so none is: remove one (qubastore rm run ID)")
+            notes.append(f"{model}: several runs match role {role}, so none is used: remove one (qubastore rm run ID)")
         if unverified := _unverified(store, models):
             notes.append(
-                f"identity unverified: {', '.join(unverified)}: recorded by the text of a file; ingest it again"
+                f"identity unverified: {', '.join(unverified)}: identified by a file's text only; ingest it again"
             )
     if len(sources) > 1:
         notes.append(_mixed(set(origins.values())))
     if "measured" not in sources and (count := store.rows("select count(*) from models")[0][0]):
-        notes.append(f"measured, but not in it: {count}; qubastore show dimensions --model NAME; or --suite NAME")
+        notes.append(f"measured, but not ranked: {count}; qubastore show dimensions --model NAME; or --suite NAME")
     return notes + attached_notes(store, request.source, sources)
 
 
 def _unverified(store: AttachedDatabase, models: Sequence[RankedModel]) -> list[str]:
-    """The measured models of a ranking that are known by less than what decides their outputs."""
+    """The measured models of a ranking whose identity does not cover everything that determines their outputs."""
     found = {row[0] for row in store.rows("select model from model_names where identity <> ''")}
     return sorted(each.model for each in models if each.source == "measured" and each.model in found)
 
@@ -68,13 +68,13 @@ def _unverified(store: AttachedDatabase, models: Sequence[RankedModel]) -> list[
 def left_out_notes(
     pool: Pool, models: Sequence[RankedModel], before: Sequence[tuple[int, str, str]], *, partial: bool
 ) -> list[str]:
-    """How many figures were left out for their faults, and how the top moved.
+    """Notes on how many figures were left out for their faults, and how the top ranks changed.
 
     Args:
         pool: The pool, without these figures and with them.
         models: The ranking without these figures.
         before: Rank, model, source of the ranking with them, best first.
-        partial: Whether models are ranked on what they have.
+        partial: Whether models with missing dimensions are ranked.
     """
     values = [d.column for d in DIMENSIONS]
     both = " union all ".join(
@@ -95,28 +95,30 @@ def left_out_notes(
     top = [(rank, model, places.get((model, source))) for rank, model, source in before[:TOP]]
     stay = sum(new is not None and new <= TOP for _, _, new in top)
     moved = [f"{model} {old} to {new or 'unranked'}" for old, model, new in top if old != new]
-    note = f"of the first {len(top)} with them {stay} stay there" + (f"; moved: {', '.join(moved)}" if moved else "")
+    note = f"of the first {len(top)} with them, {stay} keep their rank" + (
+        f"; changed: {', '.join(moved)}" if moved else ""
+    )
     return [left_out, note]
 
 
 def attached_notes(store: AttachedDatabase, source: str, sources: Sequence[str]) -> list[str]:
-    """What a reader must know of the attachments that were asked for."""
+    """Notes on the requested attachments."""
     asked = {*source.split(","), *sources}
     notes = [text for name, text in store.at_hand.notes if asked & {"all", "attached", name}]
     unknown = [each.name for each in store.attachments if each.kind == TABLES and each.name in sources]
     if unknown:
-        notes.append(f"{', '.join(unknown)}: figures as the tables say; how they were measured is not known here")
+        notes.append(f"{', '.join(unknown)}: figures as given in the tables; how they were measured is unknown")
     return notes
 
 
 def _mixed(origins: Collection[str]) -> str:
     if "published" in origins:
         return "sources are mixed: published figures come from another protocol with known faults"
-    return "sources are mixed: their figures compare as far as they were measured alike"
+    return "sources are mixed: their figures are comparable only as far as they were measured in the same way"
 
 
 def roles_text(store: Database, suite: str) -> str:
-    """What a suite asks for: `imagenet-val (50,000 images), 75 parts of imagenet-c (50,000 images)`."""
+    """The datasets that a suite requires: `imagenet-val (50,000 images), 75 parts of imagenet-c (50,000 images)`."""
     rows = store.rows("select distinct dataset, n_samples from suites where suite = ? order by all", [suite])
     sets: dict[str, list[int | None]] = {}
     for dataset, n_samples in rows:

@@ -1,6 +1,6 @@
-"""Pareto fronts: the models that no other of the same source beats.
+"""Pareto fronts: the models that no other model of the same source dominates.
 
-A model beats another where it is at least as good in every dimension of the front and better in one.
+A model dominates another if it is at least as good in every dimension of the front and better in one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def pareto_front(models: Sequence[RankedModel], front: Sequence[Dimension]) -> tuple[RankedModel, ...]:
-    """The models that are on the front; those without a value in one of its dimensions are not."""
+    """The models on the front; a model without a value in one of its dimensions is never on it."""
     signs = [(d.name, 1 if d.better == "up" else -1) for d in front]
     points = [
         (model, [sign * value for name, sign in signs if (value := model.values[name]) is not None])
@@ -35,11 +35,11 @@ def pareto_front(models: Sequence[RankedModel], front: Sequence[Dimension]) -> t
 
 
 def front_shares(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In what share of resamples each model is on the front.
+    """The share of resamples in which each model is on the front.
 
     Args:
-        points: (n_resamples, n_models, n_dimensions) float64, up is better in each; a resample in which some figure is
-            not defined (NaN) puts nobody on the front, and does not count.
+        points: (n_resamples, n_models, n_dimensions) float64, larger is better in each; a resample with an undefined
+            figure (NaN) is ignored.
 
     Returns:
         (n_models,) float64, 0 to 1; NaN where no resample counts.
@@ -56,6 +56,6 @@ def front_shares(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def front_note(kept: Sequence[RankedModel], models: Sequence[RankedModel], front: Sequence[Dimension]) -> str:
-    """How many of the models of a ranking are on a Pareto front."""
+    """The note on how many models of a ranking are on a Pareto front."""
     named = ", ".join(dimension.name for dimension in front)
     return f"{len(kept)} of {len(models)} models are on the Pareto front of {named}"

@@ -1,4 +1,4 @@
-"""The pool of a ranking: the rows of the view `rankable` that are looked at, as a temporary table."""
+"""The pool of a ranking: the selected rows of the view `rankable`, as a temporary table."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _numbers = itertools.count(1)
 
 
 class Pool:
-    """The rows of a pool. Use it as a context manager: its tables live as long as the block.
+    """The rows that a ranking considers. Use it as a context manager: its tables exist only within the block.
 
     Args:
         store: An open store.
-        request: Which models.
+        request: Which models to select.
 
     Attributes:
         table: Name of the table of the rows, with the columns of `rankable`.
-        with_faults: Name of the same with the figures that have a known fault; `table` where none was left out.
+        with_faults: Name of the same table including figures with a known fault; `table` if none was left out.
 
     Raises:
         UsageError: on an unknown suite or source.
-        QueryError: on a condition that DuckDB refuses.
-        StoreError: where an attachment cannot be read.
+        QueryError: on a condition that DuckDB rejects.
+        StoreError: if an attachment cannot be read.
     """
 
     def __init__(self, store: AttachedDatabase, request: PoolRequest) -> None:
@@ -48,7 +48,7 @@ class Pool:
             check_condition(store, request.where)
         condition = f"({request.where}\n)" if request.where else "true"
         try:
-            # A condition may ask other views too, so it is asked of the store.
+            # A condition may refer to other views too, so it runs on the store.
             query = f"from memory.main.rankable_rows as rankable where {condition}"
             store.execute(f"create temp table {self.with_faults} as {query}")
         except QueryError as error:
@@ -68,11 +68,12 @@ class Pool:
             self.store.execute(f"drop table if exists temp.{table}")
 
     def _look(self) -> None:
-        """Copy the view `rankable`, with what attachments give, and see that suite and source are there."""
+        """Copy the view `rankable`, attachments included, and check that suite and source exist."""
         names = self.request.source.split(",")
         if len(names) > 1 and {"auto", "all"} & {*names}:
             raise UsageError(
-                f"--source {self.request.source}: auto and all stand alone", hint="--source all, or sources by name"
+                f"--source {self.request.source}: auto and all cannot be combined",
+                hint="--source all, or sources by name",
             )
         gather(self.store, self.request.source)
         with Snapshot(self.store, ["rankable", "suites"], replaced=GATHERED) as copy:
@@ -85,17 +86,17 @@ class Pool:
             check_name("source", name, ("auto", "all", *ORIGINS, *sorted(sources)))
 
     def rows(self, query: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        """The answer to a query over the pool, which is called `pool` there."""
+        """The rows of a query over the pool, which it calls `pool`."""
         return self.store.rows(f"with pool as (from temp.{self.table}) {query}", parameters or [])
 
     def records(self, query: str) -> list[dict[str, Any]]:
-        """The same as rows by column."""
+        """The rows of a query over the pool, each as a mapping from column to value."""
         answer = self.store.sql(f"with pool as (from temp.{self.table}) {query}")
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
 
 
 def of_source(source: str) -> str:
-    """The condition over `rankable` that a choice of sources stands for; `auto` stands for all."""
+    """The condition on `rankable` that selects the given sources; `auto` selects all."""
     if source in ("auto", "all"):
         return "true"
     named = ", ".join(map(quote, source.split(",")))
@@ -103,10 +104,10 @@ def of_source(source: str) -> str:
 
 
 def check_condition(store: AttachedDatabase, where: str) -> None:
-    """Refuse what is not a single condition, and what reads more than the store: the text goes into a query.
+    """Reject text that is not a single condition, or reads anything but the store: it becomes part of a query.
 
     Raises:
-        QueryError: naming what DuckDB found.
+        QueryError: with what DuckDB found.
     """
     words = {
         "named": f"--where {where!r}",

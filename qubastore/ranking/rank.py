@@ -30,11 +30,11 @@ def rank(store: AttachedDatabase, request: RankRequest = _DEFAULTS) -> Ranking:
         request: What is ranked, and how.
 
     Returns:
-        The ranking; QUBA is relative to its normalisation, so compare scores only within one ranking.
+        The ranking; QUBA depends on the normalisation, so compare scores only within one ranking.
 
     Raises:
-        UsageError: on an unknown suite or source, or where nothing can be ranked.
-        QueryError: on a condition that DuckDB refuses.
+        UsageError: on an unknown suite or source, or if nothing can be ranked.
+        QueryError: on a condition that DuckDB rejects.
 
     Example:
         >>> rank(store, RankRequest({"calibration": 2}, top=3)).models[0].model  # doctest: +SKIP
@@ -46,7 +46,7 @@ def rank(store: AttachedDatabase, request: RankRequest = _DEFAULTS) -> Ranking:
 def rank_with_contributions(
     store: AttachedDatabase, request: RankRequest = _DEFAULTS
 ) -> tuple[Ranking, list[Contribution]]:
-    """As `rank`, and what every ranked model's score is made of: one contribution per dimension with a weight."""
+    """As `rank`, with the contributions to every ranked model's score: one per weighted dimension."""
     with Pool(store, request.pool) as pool:
         ranking = _rank(pool, request)
         columns = (
@@ -73,7 +73,7 @@ def _rank(pool: Pool, request: RankRequest) -> Ranking:
         models = tuple(replace(m, faults=known_faults(m.model)) if m.source == SOURCE else m for m in models)
         if n := sum(len(model.faults) for model in models):
             notes.append(
-                f"published figures carry known faults ({n} of those ranked, marked †): see docs/published.md, or leave"
+                f"published figures have known faults ({n} of those ranked, marked †): see docs/published.md, or leave"
                 " them out: --without-known-faults"
             )
     mixed = len({model.source for model in models}) > 1
@@ -88,8 +88,8 @@ _NAMES = tuple(dimension.name for dimension in DIMENSIONS)
 
 
 def _call(macro: str, request: RankRequest, table: str) -> str:
-    """The call of a macro of `sql/macros` over a pool's table."""
-    # The macro multiplies defaults too, so it gets what turns its default into the final weight.
+    """The SQL that calls a macro of `sql/macros` on a pool's table."""
+    # The macro multiplies the default weights, so pass the factor that turns its default into the final weight.
     weights: Mapping[str, float] = request.final_weights
     factors = {d.name: float(weights[d.name]) / d.default_weight for d in DIMENSIONS}
     entries = ", ".join(f"{quote(name)}: '{factor!r}'::double" for name, factor in factors.items())
@@ -125,15 +125,15 @@ def _nothing_to_rank(pool: Pool, request: RankRequest) -> UsageError:
     if not total:
         ((whole,),) = pool.store.rows(f"select count(*) from rankable where {condition}")
         if whole and request.where is not None:
-            return UsageError(f"no models to rank: none of {whole} in suite {suite} meets --where {request.where!r}")
+            return UsageError(f"no models to rank: none of {whole} in suite {suite} matches --where {request.where!r}")
         return UsageError(
             f"suite {suite} has no models to rank",
             expected=f"a full run for at least one model: {roles_text(pool.store, suite)}",
             found="; ".join(attached_notes(pool.store, request.source, [])) or None,
-            hint="qubastore show runs; or a suite of your own, with your datasets in its roles (README)",
+            hint="qubastore show runs; or your own suite, with your datasets in its roles (README)",
         )
     return UsageError(
-        f"none of the {total} models of suite {suite} has every dimension that has a weight",
-        found=f"no model has {', '.join(missing)}" if missing else "each lacks at least one",
-        hint=None if request.partial else "--partial, to rank on what they have; or --dimensions, to choose",
+        f"none of the {total} models of suite {suite} has every weighted dimension",
+        found=f"no model has {', '.join(missing)}" if missing else "each is missing at least one",
+        hint=None if request.partial else "--partial, to allow missing dimensions; or --dimensions, to choose",
     )

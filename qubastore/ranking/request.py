@@ -1,4 +1,4 @@
-"""What a ranking is asked: weights, suite, source, normalisation, which models."""
+"""The request for a ranking: weights, suite, source, normalisation, which models."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NORMALIZATIONS = ("auto", "published", "store")
 
 @dataclass(frozen=True)
 class PoolRequest:
-    """Which models are looked at.
+    """Which models a ranking considers.
 
     Attributes:
         suite: Name of the suite.
-        source: `measured`, `published`, `attached`, the name of a source, several of these with commas, `all`, or
-            `auto`: measured where a measured model will do, else published, else attached.
+        source: `measured`, `published`, `attached`, the name of a source, several of these separated by commas, `all`,
+            or `auto`: measured if a measured model can be used, else published, else attached.
         where: SQL condition over the columns of the view `rankable`, to choose the models.
-        without_known_faults: Leave out published figures that are known or likely to be wrong, as if they were not
-            there (`where` still sees them); figures that another procedure gave stay.
+        without_known_faults: Treat published figures that are known or likely to be wrong as missing (`where` still
+            sees them); figures measured by another procedure are kept.
     """
 
     suite: str = QUBA.name
@@ -37,26 +37,26 @@ class PoolRequest:
 
 @dataclass(frozen=True)
 class RankRequest:
-    """A ranking to be made.
+    """What to rank, and how.
 
     Attributes:
-        weights: Name (dimension, alias or group) -> factor that multiplies the default weight; 0 drops a dimension and
-            the need for it. Factors of overlapping names multiply.
+        weights: Name (dimension, alias or group) -> factor that multiplies the default weight; with 0 the dimension is
+            ignored and not required. Factors of overlapping names multiply.
         suite: As in `PoolRequest`.
-        source: As in `PoolRequest`; `auto` takes the first kind that has a model that can be ranked.
+        source: As in `PoolRequest`; `auto` takes the first kind with a model that can be ranked.
         normalize: `published` (constants of the study), `store` (trimmed mean and population std of what is ranked,
             published sources apart), or `auto`: published for the suites of the study, else store.
-        partial: Rank models on the dimensions that they have.
+        partial: Allow missing dimensions: rank models on those that they have.
         where: As in `PoolRequest`.
-        dimensions: Names; where given, every other dimension weighs 0.
+        dimensions: Names; if given, every other dimension has weight 0.
         without_known_faults: As in `PoolRequest`.
-        pareto: Dimensions; where given, keep only models that no other of the same source beats in all of them: none is
-            at least as good in each and better in one. Ranks stay those of the whole ranking.
+        pareto: Dimensions; if given, keep only models that no other model of the same source dominates: none is at
+            least as good in each and better in one. Ranks stay those of the whole ranking.
         top: Keep only the first models.
 
     Raises:
-        UsageError: on an unknown name, a factor that is negative or no number, no positive weight at all, or constants
-            of the study for another suite.
+        UsageError: on an unknown name, a factor that is negative or not a number, if no weight is positive, or on the
+            study's constants for another suite.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class RankRequest:
 
     @property
     def pool(self) -> PoolRequest:
-        """Which models are looked at."""
+        """The part of the request that selects the models."""
         return PoolRequest(self.suite, self.source, self.where, self.without_known_faults)
 
     @property
@@ -98,19 +98,19 @@ class RankRequest:
 
     @property
     def has_study_constants(self) -> bool:
-        """Whether the constants of the study normalise the scores."""
+        """Whether scores are normalised with the study's constants."""
         return self.normalize == "published" or (self.normalize == "auto" and has_study_constants(self.suite))
 
 
 def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dict[str, float]:
-    """Default weights times the factors of every name (dimension, alias or group) that means the dimension.
+    """The default weights, each times the factors of every name (dimension, alias or group) that covers it.
 
     Args:
         factors: Name -> factor, 0 or more. Factors of overlapping names multiply.
-        only: Names; where given, every other dimension weighs 0.
+        only: Names; if given, every other dimension has weight 0.
 
     Raises:
-        UsageError: on an unknown name, a factor that is negative or no number, or no positive weight at all.
+        UsageError: on an unknown name, a factor that is negative or not a number, or if no weight is positive.
     """
     named_dimensions([*factors, *only])
     for name, factor in factors.items():
@@ -133,5 +133,5 @@ def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dic
 
 
 def needed_dimensions(weights: Mapping[str, float]) -> list[Dimension]:
-    """The dimensions that have a weight."""
+    """The dimensions with a positive weight."""
     return [d for d in DIMENSIONS if weights[d.name] > 0]

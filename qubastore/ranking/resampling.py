@@ -1,15 +1,16 @@
 """The quality dimensions of a measured model over many resamples of its images, from kept outputs alone.
 
-Images are drawn, independently for every set of images. Runs over the same images see the same draws, whatever the
-model, condition or corruption: everything is paired. Images are the same where the names of their files are, apart from
-folders and endings, so that the 75 sets of ImageNet-C and ImageNet-val are one set of images.
+Images are drawn with replacement, independently for every set of images. Runs over the same images use the same draws,
+whatever the model, condition or corruption: everything is paired. Images are the same if their file names are, apart
+from folders and extensions, so that the 75 sets of ImageNet-C and ImageNet-val are one set of images.
 
-Images that are made of two parts, each in several of them, are not drawn one by one: their parts are (`sampling_units`
-says which images these are, `crossed` how a figure then varies). Runs over the same parts are paired.
+Images composed of two parts that each occur in several images are not drawn one by one: their parts are
+(`sampling_units` defines which images these are, `crossed` how a figure then varies). Runs over the same parts are
+paired.
 
 Intervals are percentiles of the resamples, shifted so that the mean of the resamples is the figure itself: errors of
-calibration and spreads over classes grow when samples are drawn twice, and the shift takes that out. An interval says
-how a figure would vary over other sets of images of the same size.
+calibration and spreads over classes grow when samples are drawn twice, and the shift removes that bias. An interval
+shows how a figure would vary over other sets of images of the same size.
 
 Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 10 and 13.
 """
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 
 
 class Resampler:
-    """Resamples the dimensions of one model after another; all see the same draws.
+    """Resamples the dimensions of one model after another, all with the same draws.
 
     Args:
         store: An open store.
         suite: Name of the suite.
-        options: Resamples and seed.
+        options: Number of resamples and seed.
     """
 
     def __init__(self, store: Database, suite: str, options: BootstrapOptions) -> None:
@@ -52,18 +53,18 @@ class Resampler:
         self.images = self._sets.images
 
     def answers(self, model_id: str) -> list[Answer]:
-        """The runs that answer for a model, by role, dataset and condition."""
+        """The runs that represent a model, by role, dataset and condition."""
         return self._model(model_id)[1]
 
     def dimensions(self, model_id: str, without: Without | None = None) -> dict[str, Estimate]:
-        """Every dimension that a model has in the suite.
+        """The estimate of every dimension that a model has in the suite.
 
         Args:
-            model_id: Its id.
+            model_id: Id of the model.
             without: Samples of its runs to leave out.
 
         Returns:
-            Name -> figure and resamples; without those that `measured_dimensions` has no value for.
+            Name -> figure and resamples, for the dimensions that have a value in `measured_dimensions`.
         """
         import numpy as np
 
@@ -92,7 +93,7 @@ class Resampler:
         return {d.name: found[d.name] for d in DIMENSIONS if d.name in values}
 
     def run_figures(self, run_id: str, dataset_id: str, without: Without | None = None) -> dict[str, Estimate]:
-        """What a complete run has of accuracy, ece, class_balance and, with logits, ace and calibration_error."""
+        """Those of accuracy, ece, class_balance and, with logits, ace and calibration_error that a complete run has."""
         values = {
             name: value
             for name, value in self._store.rows("select metric, value from run_metrics where run_id = ?", [run_id])
@@ -137,7 +138,7 @@ class Resampler:
     def _drawn_shares(
         self, runs: Sequence[Answer], hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]]
     ) -> dict[str, NDArray[np.float64]]:
-        """Accuracy of runs over images that are draws of their own, in every resample."""
+        """The accuracy of runs over images that are drawn one by one, in every resample."""
         import numpy as np
 
         whole: dict[tuple[int, int], list[tuple[str, NDArray[np.bool_]]]] = {}
@@ -167,8 +168,8 @@ class Resampler:
         means: Mapping[str, NDArray[np.float64]],
         values: Mapping[str, float],
     ) -> Crossed:
-        """How a dimension varies with runs over images made of parts: the accuracies' contributions, each times the
-        derivative of the dimension by the accuracy.
+        """How a dimension varies with runs over images composed of parts: the accuracies' contributions, each times
+        the derivative of the dimension with respect to the accuracy.
         """
         import numpy as np
 
@@ -189,7 +190,7 @@ class Resampler:
     def _share(
         self, hit: NDArray[np.bool_], counting: NDArray[np.bool_] | None, sets: Sequence[tuple[str, NDArray[np.int32]]]
     ) -> Crossed:
-        """How the share of hits among the images that count varies."""
+        """How the share of hits among the counted images varies."""
         import numpy as np
 
         counting = np.ones(len(hit), bool) if counting is None else counting
@@ -203,7 +204,7 @@ class Resampler:
         return Estimate.of(value, np.full(self._resamples, value), crossed)
 
     def _of_confidence(self, run: Answer, values: Mapping[str, float], without: Without | None) -> dict[str, Estimate]:
-        """ECE, class balance and, where there is a calibration error, ACE and that."""
+        """ECE, class balance and, if the model has a calibration error, ACE and the calibration error."""
         import numpy as np
 
         samples, figures = self._confidence_figures(run, "calibration_error" in values, without)
@@ -223,7 +224,7 @@ class Resampler:
     def _confidence_figures(
         self, run: Answer, with_logits: bool, without: Without | None
     ) -> tuple[NDArray[np.int32], Callable[[Draws], dict[str, NDArray[np.float64]]]]:
-        """The samples of a run, and what makes figures of draws of them."""
+        """The samples of a run, and a function from draws of them to figures."""
         import numpy as np
 
         from qubastore.metrics.transforms import adaptive_calibration
@@ -251,7 +252,7 @@ class Resampler:
         return columns["sample_id"], figures
 
     def _shape_bias(self, run: Answer, value: float, without: Without | None) -> Estimate:
-        """Shape decisions among the decisions for shape or texture."""
+        """Shape bias: the share of shape decisions among the decisions for shape or texture."""
         import numpy as np
 
         query = """

@@ -1,4 +1,4 @@
-"""What a ranking answers: ranked models, what makes up their scores, and what a reader must know."""
+"""The result of a ranking: ranked models, the contributions to their scores, and notes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class RankedModel:
     """A model in a ranking.
 
     Attributes:
-        rank: Its place, 1 the best; equal scores share the better place.
+        rank: Its rank, 1 is best; equal scores share the better rank.
         model: Its name.
-        source: Whose figures.
+        source: Source of its figures.
         quba: Its score.
         coverage: Share of the total weight that it has values for, 0 to 1.
-        values: Dimension -> value, in the dimension's unit; None where it has none.
+        values: Dimension -> value, in the dimension's unit; None where it is missing.
         faults: Dimension -> why that published figure is known or likely to be wrong.
     """
 
@@ -41,9 +41,9 @@ class Ranking:
 
     Attributes:
         models: The ranked models.
-        notes: What a reader must know: normalisation, models left out, known faults of published figures.
+        notes: What to know when reading it: normalisation, models left out, known faults of published figures.
         weights: Dimension -> final weight.
-        mixed: Whether several sources were ranked together, whatever models are left.
+        mixed: Whether several sources were ranked together, even if the models kept have one source.
     """
 
     models: tuple[RankedModel, ...]
@@ -68,19 +68,19 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one dimension adds to a model's score.
+    """What one dimension contributes to a model's score.
 
     Attributes:
-        model: Its name.
-        source: Whose figures.
-        dimension: Name of the dimension, which has a weight.
+        model: Name of the model.
+        source: Source of the figure.
+        dimension: Name of the dimension, which has a positive weight.
         value: The model's value.
-        mean: What it is compared with.
-        std: What a step of 1 is; None where the ranked models have no spread.
+        mean: Mean of the normalisation.
+        std: Standard deviation of the normalisation; None where the ranked models have no spread.
         standard_score: (value - mean) / std; 0 without spread.
-        direction: 1 where up is better, -1 where down is.
+        direction: 1 if larger is better, -1 if smaller is.
         weight: The final weight.
-        contribution: Its part of the score, in standard deviations.
+        contribution: What it adds to the score, in standard deviations.
     """
 
     model: str
@@ -96,5 +96,5 @@ class Contribution:
 
     @property
     def score(self) -> float:
-        """The standardised value, up is better."""
+        """The standardised value; larger is better."""
         return self.direction * self.standard_score

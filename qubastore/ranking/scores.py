@@ -1,4 +1,4 @@
-"""QUBA in every resample, as `sql/macros/quba_contributions.sql` computes it of the figures."""
+"""QUBA in every resample, computed as `sql/macros/quba_contributions.sql` computes it from the figures."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def score(
     """QUBA of a model in every resample.
 
     Args:
-        scale: Dimensions that are scored -> value, mean and standard deviation of the normalisation.
-        found: Those that have resamples; the others stand still.
-        weights: Of the dimensions.
-        resamples: How many.
+        scale: Scored dimension -> value, and mean and standard deviation of the normalisation.
+        found: The dimensions that have resamples; the others are constant.
+        weights: Dimension -> weight.
+        resamples: Number of resamples.
     """
     import numpy as np
 

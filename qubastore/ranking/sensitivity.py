@@ -1,7 +1,7 @@
-"""How much a ranking hangs on its weights: what makes one model overtake another, and how often each stays on top.
+"""How much a ranking depends on its weights: what makes one model overtake another, and how often each is on top.
 
-Both work on what a ranking is made of, the standardised values s = sign * (x - mean) / std of each model and dimension:
-QUBA = sum(w * s) / sum(w), so that A is above B exactly where sum(w * (s_A - s_B)) > 0. The normalisation stays fixed.
+Both use the standardised values s = sign * (x - mean) / std of each model and dimension: QUBA = sum(w * s) / sum(w),
+so that A is above B exactly if sum(w * (s_A - s_B)) > 0. The normalisation stays fixed.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ DRAWS = 1_000
 
 
 CONCENTRATION = 50.0
-"""Of the Dirichlet distribution: a weight that is a ninth of the total then varies by 0.044, two fifths of itself."""
+"""Concentration of the Dirichlet distribution: the standard deviation of a weight that is a ninth of the total is then
+0.044, two fifths of it."""
 
 
 @dataclass(frozen=True)
 class Flip:
-    """What it takes, of one weight, for B to overtake A.
+    """The change of one weight with which B overtakes A.
 
     Attributes:
-        dimension: The weight that changes; the others stay.
-        a: Standardised value of A, up is better.
-        b: That of B.
-        weight: The weight now.
-        needed: The weight at which both have the same score; beyond it B is above A. None where no weight does it.
-        factor: `needed` as a factor of the default weight, for `--weight`; None where `needed` is.
+        dimension: The dimension whose weight changes; the other weights stay the same.
+        a: Standardised value of A; larger is better.
+        b: Standardised value of B.
+        weight: The current weight.
+        needed: The weight at which both have the same score; beyond it B is above A. None if there is no such weight.
+        factor: `needed` as a factor of the default weight, for `--weight`; None if `needed` is None.
     """
 
     dimension: str
@@ -54,17 +55,17 @@ class Flip:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a model does over weights drawn around the chosen ones.
+    """How a model ranks over weights drawn around the chosen ones.
 
     Attributes:
         model: Its name.
-        source: Whose figures.
+        source: Source of its figures.
         rank: Its rank with the chosen weights.
-        first: Share of draws in which it is first, 0 to 1; models that share a place each count.
-        top5: Share in which its rank is 5 or better.
-        top10: Share in which its rank is 10 or better.
-        low: Rank that it beats in one of twenty draws: the 5 % quantile.
-        high: The 95 % quantile.
+        first: Share of draws in which it is first, 0 to 1; models that share a rank each count.
+        top5: Share of draws in which its rank is 5 or better.
+        top10: Share of draws in which its rank is 10 or better.
+        low: The 5 % quantile of its rank.
+        high: The 95 % quantile of its rank.
     """
 
     model: str
@@ -82,26 +83,26 @@ def flips(store: AttachedDatabase, a: str, b: str, request: RankRequest = _DEFAU
 
     Args:
         store: An open store.
-        a: The model that is above.
-        b: The model that is to overtake it.
-        request: The ranking; not `partial`, where models are divided by different weights.
+        a: The model that is ranked above `b`.
+        b: The model that should overtake it.
+        request: The ranking; not `partial`, where scores are divided by different weights.
 
     Returns:
-        The ranking, and one row per dimension with a weight: what needs the smallest change first, relative to the
-        weight; then those that cannot do it.
+        The ranking, and one row per weighted dimension: ordered by the size of the change relative to the weight, those
+        that cannot change the order last.
 
     Raises:
-        UsageError: where a model is not in the ranking, or `b` is above `a` already.
+        UsageError: if a model is not in the ranking, or `b` is already above `a`.
     """
     if request.partial:
         raise UsageError(
-            "--partial divides models by different weights, so there is no one change", hint="leave it out"
+            "--partial divides scores by different weights, so there is no single change", hint="leave it out"
         )
     ranking, scores = _scores(store, request)
     names = [model.model for model in ranking.models]
     first, second = (_named(name, names) for name in (a, b))
     if ranking.models[first].source != ranking.models[second].source:
-        raise UsageError(f"{a} and {b} are of different sources, and never in one ranking", hint="--source measured")
+        raise UsageError(f"{a} and {b} are in different sources and never ranked together", hint="--source measured")
     w = _vector(ranking.weights)
     apart = scores[first] - scores[second]
     gap = float(w @ apart)
@@ -113,7 +114,7 @@ def flips(store: AttachedDatabase, a: str, b: str, request: RankRequest = _DEFAU
             continue
         difference = float(apart[number])
         needed = w[number] - gap / difference if difference else -1.0
-        # A tie at weight 0 is no overtaking.
+        # A tie at weight 0 does not count as overtaking.
         reachable = needed > 0
         found.append(
             Flip(
@@ -144,21 +145,21 @@ def sensitivity(
 ) -> tuple[Ranking, list[Standing]]:
     """How often each model is first, in the top 5 and in the top 10, over weights drawn around the chosen ones.
 
-    Weights are drawn from a Dirichlet distribution with the parameters concentration * w / sum(w): its mean are the
-    chosen weights, a weight of 0 stays 0, and the larger the concentration the closer the draws stay.
+    Weights are drawn from a Dirichlet distribution with the parameters concentration * w / sum(w): its mean is the
+    chosen weights, a weight of 0 stays 0, and the larger the concentration, the closer the draws are to the mean.
 
     Args:
         store: An open store.
         request: The ranking; not `partial`.
-        draws: How many.
-        concentration: Above 0.
-        seed: Of the draws.
+        draws: Number of draws.
+        concentration: Concentration of the distribution, above 0.
+        seed: Seed of the draws.
 
     Returns:
         The ranking, and one row per model in its order.
 
     Raises:
-        UsageError: with `partial`, or a concentration that is not above 0.
+        UsageError: with `partial`, or if the concentration is not above 0.
     """
     import numpy as np
 
@@ -194,7 +195,7 @@ def sensitivity(
 
 
 def ranks(quba: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places within each row, 1 the best; equal scores share the better place."""
+    """Ranks within each row, 1 is best; equal scores share the better rank."""
     import numpy as np
 
     ordered = np.sort(-quba, axis=1)
@@ -202,7 +203,7 @@ def ranks(quba: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _scores(store: AttachedDatabase, request: RankRequest) -> tuple[Ranking, NDArray[np.float64]]:
-    """A ranking, and (models, 9) standardised values in its order, up is better; 0 without a weight."""
+    """A ranking, and (models, 9) standardised values in its order; larger is better, 0 without a weight."""
     import numpy as np
 
     ranking, contributions = rank_with_contributions(store, request)

@@ -1,4 +1,4 @@
-"""Which models of a ranking cannot be told apart."""
+"""Which models of a ranking do not differ significantly."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def told_apart(
     scores: NDArray[np.float64], quba: NDArray[np.float64], crossed: Sequence[Mapping[str, Crossed]] = ()
 ) -> NDArray[np.float64]:
-    """p-values of every two models' difference, Holm-corrected over all pairs.
+    """The p-value of the difference of every two models, Holm-corrected over all pairs.
 
     Args:
         scores: (n,) scores.
-        quba: (n_resamples, n) their resamples.
-        crossed: Of every model, how its score varies with images that cross two kinds of parts, by dimension; then that
-            is not in the resamples.
+        quba: (n_resamples, n) resamples of the scores.
+        crossed: For every model, how its score varies with images that cross two kinds of parts, by dimension; the
+            resamples then exclude that variation.
 
     Returns:
         (n, n) symmetric; 1 on the diagonal, and for models whose difference is 0.
@@ -60,7 +60,7 @@ def tie_groups(
     alpha: float,
     crossed: Sequence[Mapping[str, Crossed]] = (),
 ) -> list[int]:
-    """The group of each of n models, best first: a group ends before the first that is told apart from its first."""
+    """The group of each of n models, best first: a group ends before the first model that differs from its first."""
     p = told_apart(scores, quba, crossed)
     groups: list[int] = []
     leader = 0
