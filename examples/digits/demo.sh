@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job in miniature, offline: train, ingest, ask, rank. `make demo` runs it.
+# The whole workflow in miniature, offline: train, ingest, query, rank. `make demo` runs it.
 set -euo pipefail
 cd "$(dirname "$0")"
 export QUBASTORE_STORE=store
@@ -13,7 +13,7 @@ show() {
     "$@"
 }
 
-# On a CPU, glibc hands the memory of every activation back and fetches it again: half of the time of training.
+# On a CPU, glibc returns the memory of every activation to the system and requests it again, half of the training time.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 
 show python prepare.py
@@ -24,5 +24,5 @@ show qubastore sql "select model, corruption, round(avg(accuracy), 3) as accurac
 show qubastore show dimensions --model python:models.py:robust --suite digits
 show qubastore rank --suite digits
 show qubastore rank --suite digits --weight robustness=3 --weight accuracy=0.5
-show qubastore rank --suite digits --explain python:models.py:robust
+show qubastore explain python:models.py:robust --suite digits
 show qubastore rank --weight calibration=2 --top 10
