@@ -1,5 +1,5 @@
-"""The command line: `main.py` is the door, one file per command, `options.py` and `present.py` are shared.
+"""The command line: `main.py` is the entry point, `commands/` has one file per command, `output/` prints results.
 
-Modules of commands end in an underscore, because `import` cannot be the name of one. Nothing imports this package, and
-a module here imports at its top only what `qubastore --help` may load.
+No other package imports this one. Modules import at their top only what `qubastore --help` may load; everything else is
+imported where it is used, so that the command line starts fast.
 """

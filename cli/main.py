@@ -1,4 +1,4 @@
-"""The `qubastore` command: finds a command by name, loads it when it is asked for, and reports errors."""
+"""The `qubastore` command: finds a subcommand by name, imports it on use, and reports errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -17,57 +17,60 @@ from qubastore.cli.output.errors import report
 from qubastore.errors import QubastoreError, check_text
 from qubastore.version import __version__
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 HEADINGS = {
     "Ingest": {
-        "init": "Make a store.",
+        "init": "Create a store.",
         "ingest": "Run models over images, once each, and keep their outputs.",
-        "status": "How far the ingests are.",
-        "import": "Bring in results made elsewhere.",
+        "status": "Show the progress of ingests.",
+        "import": "Import results made elsewhere.",
     },
     "Ask": {
-        "sql": "Ask the store anything.",
+        "sql": "Query the store in SQL.",
         "rank": "Rank models by weighted QUBA.",
-        "explain": "What makes up a model's place in a ranking.",
-        "sensitivity": "How much a ranking depends on its weights.",
-        "compare": "Compare models, runs, groups, or measured and published.",
-        "correlate": "Rank correlations between the quality dimensions.",
-        "plot": "Draw what the store holds of a model, as text.",
-        "show": "List models, runs, suites, views, dimensions, the zoo.",
+        "explain": "Explain a model's place in a ranking.",
+        "sensitivity": "Show how much a ranking depends on its weights.",
+        "compare": "Compare models, runs, groups, or measured and published values.",
+        "correlate": "Compute rank correlations between quality dimensions.",
+        "plot": "Plot the results of a model as text.",
+        "show": "List models, runs, suites, views, dimensions or the zoo.",
     },
     "Derive": {
-        "probe": "Fit classifiers on kept features: transfer to other tasks.",
+        "probe": "Fit classifiers on kept features, for transfer to other tasks.",
         "calibrate": "Fit a temperature on kept logits.",
         "ensemble": "Average models from kept logits.",
-        "rescore": "Other prompts or another temperature for a zero-shot model.",
+        "rescore": "Change the prompts or temperature of a zero-shot model.",
     },
     "Share": {
-        "report": "Write a report that people open: one HTML file.",
-        "export": "Write the tables that others attach, with a manifest.",
+        "report": "Write an interactive report as one HTML file.",
+        "export": "Export tables for others to attach, with a manifest.",
         "attach": "Query and rank other stores or tables together with this one.",
-        "detach": "Forget an attachment.",
+        "detach": "Remove an attachment.",
         "copy": "Copy a store, or some of its models, into another.",
     },
     "Maintain": {
-        "doctor": "Look for faults in the store, and repair them.",
+        "doctor": "Check the store for faults and repair them.",
         "gc": "Remove files that nothing refers to.",
         "rm": "Remove a model or a run.",
-        "migrate": "Bring a store's schema to this release.",
+        "migrate": "Upgrade a store's schema to this release.",
     },
 }
-"""Heading -> command -> its line in `qubastore --help`. The module of a command is loaded only when it is used."""
+"""Heading -> command -> its line in `qubastore --help`. The module of a command is imported only when it is used."""
 
 COMMANDS = {name: line for commands in HEADINGS.values() for name, line in commands.items()}
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use, so that help and quick questions start at once."""
+    """A group that imports a command only when it is used, so that help, completion and short commands start fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of the help."""
+        """The names of all commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the module of a command."""
+        """The command of a name, whose module is imported here; None for an unknown name."""
         if name == "diff":
             from qubastore.cli.moved import diff
 
@@ -81,20 +84,28 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest the nearest command on a slip."""
+        """Find the command that is meant, or fail with the nearest name; shell completion fails silently."""
         from qubastore.errors import did_you_mean
 
-        if args and args[0] not in (*COMMANDS, "diff") and not args[0].startswith("-"):
+        is_known = not args or args[0] in (*COMMANDS, "diff") or args[0].startswith("-")
+        if not is_known and not ctx.resilient_parsing:
             hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"No such command {args[0]!r}" + (f"; {hint}" if hint else "."))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
+        """List the commands by heading, without importing them."""
         widest = max(map(len, COMMANDS))
         for heading, commands in HEADINGS.items():
             with formatter.section(heading):
                 formatter.write_dl([(f"{name:{widest}}", line) for name, line in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands and the group's own options, without importing the commands."""
+        from click.shell_completion import CompletionItem
+
+        commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,7 +113,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """A results store for image classifiers beyond accuracy.
 
-    Run each model once per dataset, keep what it said, and ask every question of what was kept.
+    Run each model once per dataset, keep its outputs, and answer every later question from them.
 
     \b
     Example:
@@ -116,9 +127,9 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; the entry point of the console script."""
     _prepare_streams()
-    to_nowhere = _goes_nowhere()
+    to_null_device = _stdout_is_null()
     try:
-        _check_words(sys.argv[1:])
+        _check_arguments(sys.argv[1:])
         cli.main(standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as request:
@@ -133,22 +144,23 @@ def main() -> NoReturn:
         click.echo("stopped", err=True)
         sys.exit(130)
     except SystemExit:
-        # Click and rich end with 1 where a reader closed its pipe: one wraps the stream, the other leads it nowhere.
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper") or _goes_nowhere() != to_nowhere:
-            _reader_left()
+        # Click and rich exit with 1 when the reader closes its pipe. To tell: click wraps stdout, and rich redirects it
+        # to the null device.
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper") or _stdout_is_null() != to_null_device:
+            _exit_on_closed_pipe()
         raise
     except OSError as error:
         if error.errno == errno.EPIPE:
-            _reader_left()
+            _exit_on_closed_pipe()
         if error.filename is None:
             raise
-        report(_of_system(error))
+        report(_from_os_error(error))
         sys.exit(1)
     sys.exit(0)
 
 
-def _of_system(error: OSError) -> QubastoreError:
-    """What the system says of a path, as an error of ours: a name that is too long, a folder that may not be read."""
+def _from_os_error(error: OSError) -> QubastoreError:
+    """Turn the operating system's error about a path (name too long, permission denied) into a `QubastoreError`."""
     path = os.fsdecode(error.filename)
     shown = path if len(path) <= 120 else f"{path[:100]}... ({len(path)} characters)"
     hints = {
@@ -159,14 +171,14 @@ def _of_system(error: OSError) -> QubastoreError:
     return QubastoreError(f"{shown} cannot be used", found=error.strerror, hint=hint)
 
 
-def _reader_left() -> NoReturn:
-    """End well: the reader (head, a pager) has seen enough. Python must not complain when it flushes at exit."""
+def _exit_on_closed_pipe() -> NoReturn:
+    """Exit with 0 after the reader (`head`, a pager) closed the pipe; Python must not complain when it flushes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
     sys.exit(0)
 
 
-def _goes_nowhere() -> bool:
-    """Whether what is printed goes to the null device."""
+def _stdout_is_null() -> bool:
+    """Whether standard output is the null device."""
     try:
         return os.fstat(1).st_rdev == os.stat(os.devnull).st_rdev  # noqa: PTH116
     except OSError:
@@ -174,20 +186,20 @@ def _goes_nowhere() -> bool:
 
 
 def _prepare_streams() -> None:
-    """Where the locale is not UTF-8, print what it lacks as `?` instead of failing."""
+    """Where the locale is not UTF-8, print characters that it cannot encode as `?` instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
             stream.reconfigure(errors="replace")
 
 
-def _check_words(words: Sequence[str]) -> None:
-    """Refuse what was typed and is not UTF-8: a path, a name or a query of a store is stored and sent as text.
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are not UTF-8: a path, a name or a query is stored and sent as text.
 
     Raises:
-        UsageError: naming it.
+        UsageError: naming the argument.
     """
-    for word in words:
-        check_text("what was typed", word)
+    for argument in arguments:
+        check_text("an argument", argument)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Command lines of earlier releases: an error that gives the new one."""
+"""Command lines of earlier releases: errors that give the current one."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from qubastore.errors import UsageError
 
 
 class MovedOptions(click.Command):
-    """`rank`, of which `--explain`, `--flip` and `--sensitivity` have become commands."""
+    """`rank`, whose former options `--explain`, `--flip` and `--sensitivity` are commands now."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what has moved.
+        """Refuse the former options; shell completion ignores them.
 
         Raises:
-            UsageError: with the command line of today.
+            UsageError: with the current command line.
         """
-        for word in args:
+        for word in [] if ctx.resilient_parsing else args:
             name = word.partition("=")[0]
             if name in ("--explain", "--flip", "--sensitivity"):
                 raise UsageError(
-                    f"rank {name} is a command of its own now",
-                    hint=f"qubastore {shlex.join(_today(args, word))}",
+                    f"rank {name} is now a separate command",
+                    hint=f"qubastore {shlex.join(_current(args, word))}",
                 )
         return super().parse_args(ctx, args)
 
 
-def _today(args: Sequence[str], word: str) -> list[str]:
-    """The words of `rank` with an option that has moved, as they are typed today."""
+def _current(args: Sequence[str], word: str) -> list[str]:
+    """The current command line for `rank` with a former option.
+
+    Args:
+        args: The arguments of `rank`.
+        word: The one of them that is a former option.
+    """
     name, equals, value = word.partition("=")
     at = args.index(word)
     if name == "--explain":
@@ -49,8 +54,8 @@ def _today(args: Sequence[str], word: str) -> list[str]:
 )
 @click.pass_context
 def diff(ctx: click.Context) -> None:
-    """`qubastore diff`, which `compare` has taken over."""
+    """`qubastore diff`, which is part of `compare` now."""
     words = list(ctx.args)
     if "--against" not in words and not any(word.startswith(("--show", "--against=")) for word in words):
         words += ["--show", "figures"]
-    raise UsageError("diff is part of compare now", hint=f"qubastore {shlex.join(['compare', *words])}")
+    raise UsageError("diff is now part of compare", hint=f"qubastore {shlex.join(['compare', *words])}")

@@ -19,14 +19,14 @@ class CountOrAuto(click.ParamType):  # type: ignore[type-arg]
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Parse, or fail as click does."""
+        """Parse a value, or fail as click does."""
         if value == "auto":
             return "auto"
         return click.IntRange(1).convert(value, param, ctx)
 
 
 def store_option(function: F) -> F:
-    """`--store PATH`."""
+    """Add `--store` to a command."""
     return click.option(
         "--store",
         "store_path",
@@ -36,7 +36,7 @@ def store_option(function: F) -> F:
 
 
 def output_options(function: F) -> F:
-    """`--format` and `--output`."""
+    """Add `--format` and `--output` to a command."""
     function = click.option(
         "--output", "-o", metavar="FILE", type=click.Path(dir_okay=False), help="Write to a file instead of the screen."
     )(function)
@@ -46,39 +46,43 @@ def output_options(function: F) -> F:
 
 
 AUTO = (
-    "auto: the first of measured, published and attached that has enough models to answer, one that can be ranked or"
-    " three to correlate"
+    "auto: the first of measured, published and attached that has enough models: one that can be ranked, or three to"
+    " correlate"
 )
 """What `--source auto` means, in every command."""
 
 
 def pool_options(function: F) -> F:
-    """`--source` and `--suite`: whose figures, and in which suite."""
+    """Add `--source` and `--suite` to a command: which figures, and in which suite."""
     function = click.option(
-        "--suite", default="quba", show_default=True, metavar="NAME", help="Which datasets play which role."
+        "--suite", default="quba", show_default=True, metavar="NAME", help="Suite: which datasets play which role."
     )(function)
     return click.option(
         "--source",
         default="auto",
         show_default=True,
         metavar="NAME,...",
-        help=f"Whose figures: measured, published, attached, all, or sources by name; {AUTO}.",
+        help=f"Sources of the figures: measured, published, attached, all, or names; {AUTO}.",
     )(function)
 
 
 def bootstrap_options(function: F) -> F:
-    """`--resamples`, `--level` and `--seed`: how intervals and tests are made."""
+    """Add `--resamples`, `--level` and `--seed` to a command: how intervals and tests are computed."""
     for option in (
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples."),
-        click.option("--level", type=float, default=0.95, show_default=True, help="Of intervals and tests."),
-        click.option("--resamples", type=click.IntRange(2), default=1000, show_default=True, help="How many."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap."),
+        click.option(
+            "--level", type=float, default=0.95, show_default=True, help="Confidence level of intervals and tests."
+        ),
+        click.option(
+            "--resamples", type=click.IntRange(2), default=1000, show_default=True, help="Bootstrap resamples."
+        ),
     ):
         function = option(function)
     return function
 
 
 def ranking_options(function: F) -> F:
-    """What makes a ranking: weights, models, normalisation; the command gets them as one `request`."""
+    """Add the options of a ranking (weights, models, normalisation); the command gets them as one `request`."""
     options = (
         click.option(
             "--weight",
@@ -88,16 +92,18 @@ def ranking_options(function: F) -> F:
             metavar="NAME=FACTOR",
             help="Multiply the default weight of a dimension, alias or group; 0 drops it. Repeatable.",
         ),
-        click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`."),
+        click.option("--where", metavar="SQL", help="Only models that meet an SQL condition on the view `rankable`."),
         click.option(
             "--normalize",
             type=click.Choice(["published", "store"]),
-            help="The study's constants, or trimmed mean and std of what is ranked.  [default: published for quba and"
-            " quba-reference, else store]",
+            help="The study's constants, or the trimmed mean and std of the ranked models.  [default: published for"
+            " quba and quba-reference, else store]",
         ),
         pool_options,
         click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only."),
-        click.option("--partial", is_flag=True, help="Rank models that lack a dimension on those that they have."),
+        click.option(
+            "--partial", is_flag=True, help="Also rank models with missing dimensions, by those that they have."
+        ),
         click.option(
             "--without-known-faults",
             is_flag=True,
@@ -140,16 +146,16 @@ def ranking_options(function: F) -> F:
 
 
 def refuse_without(mode: str, **options: bool) -> None:
-    """Refuse options that were typed and mean nothing without another one.
+    """Refuse options on the command line that have no effect without another one.
 
     Args:
-        mode: That other option, for the message.
-        options: Name of a parameter -> whether it has a meaning here.
+        mode: The end of the message, after the name of the option: what it needs.
+        options: Name of a parameter -> whether it has an effect here.
 
     Raises:
-        click.UsageError: naming the first.
+        click.UsageError: naming the first such option.
     """
     given = click.get_current_context().get_parameter_source
-    for name, means_something in options.items():
-        if not means_something and given(name) is click.core.ParameterSource.COMMANDLINE:
+    for name, has_effect in options.items():
+        if not has_effect and given(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} {mode}")

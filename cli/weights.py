@@ -1,4 +1,4 @@
-"""Weights and lists of names as they are typed."""
+"""Parsing of weights and comma-separated lists."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ def listed(names: str | None) -> list[str]:
 
 
 def parse_weights(texts: tuple[str, ...]) -> dict[str, float]:
-    """Read NAME=FACTOR texts; factors of one name multiply.
+    """Parse NAME=FACTOR texts; several factors of one name are multiplied.
 
     Raises:
-        UsageError: where FACTOR is no number.
+        UsageError: if FACTOR is not a number.
     """
     from qubastore.errors import UsageError
 

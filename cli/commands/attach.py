@@ -17,20 +17,23 @@ if TYPE_CHECKING:
 @click.command("attach")
 @click.argument("location", metavar="PATH|URL")
 @click.option(
-    "--as", "name", metavar="NAME", help="Its schema in SQL, its source in rankings.  [default: from the path]"
+    "--as",
+    "name",
+    metavar="NAME",
+    help="Name of its schema in SQL and of its source in rankings.  [default: from the path]",
 )
-@click.option("--table", metavar="NAME", help="Tables: which one is ranked.  [default: the one that can be]")
+@click.option("--table", metavar="NAME", help="For tables: the one to rank.  [default: the one that can be ranked]")
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="COLUMN=SQL",
-    help="Tables: what a column of `rankable` is there, as in accuracy=top1/100. Repeatable.",
+    help="For tables: how to compute a column of `rankable`, as in accuracy=top1/100. Repeatable.",
 )
 @click.option(
     "--suite",
     metavar="NAME",
-    help="Tables: the suite of their figures, where no column says it.  [default: quba]",
+    help="For tables without a column suite: the suite of their figures.  [default: quba]",
 )
 @store_option
 def command(
@@ -41,12 +44,12 @@ def command(
     suite: str | None,
     store_path: str | None,
 ) -> None:
-    """Ask and rank another store, an export, or tables of any origin beside this store.
+    """Query and rank another store, an export, or tables of any origin together with this store.
 
-    What is attached is read where it is, and never written. Its tables are NAME.table in SQL; its figures are a source
-    of their own in rank, compare, correlate and report. Tables are Parquet and CSV files, one or a folder of them, here
-    or in S3. The one is ranked that has a column model and columns named as dimensions; timm's results-imagenet.csv is
-    known.
+    Attached data is read in place and never written. Its tables are NAME.table in SQL; its figures are a separate
+    source in rank, compare, correlate and report. Tables are Parquet and CSV files, a single file or a folder, local or
+    in S3. The table that is ranked has a column model and columns named like dimensions; timm's results-imagenet.csv
+    works without options.
 
     \b
     Example:
@@ -60,43 +63,45 @@ def command(
     from qubastore.attachments.attach import attach
     from qubastore.store import open_store
 
-    given = _parsed(columns)
+    expressions = _parse_columns(columns)
     with open_store(store_path, read_only=False) as store:
-        made = attach(store, location, name, suite=suite, table=table, columns=given)
-        for line in _said(store, made):
+        attachment = attach(store, location, name, suite=suite, table=table, columns=expressions)
+        for line in _messages(store, attachment):
             click.echo(line)
 
 
-def _parsed(columns: tuple[str, ...]) -> dict[str, str]:
-    given: dict[str, str] = {}
+def _parse_columns(columns: tuple[str, ...]) -> dict[str, str]:
+    expressions: dict[str, str] = {}
     for text in columns:
         column, equals, expression = text.partition("=")
         if not equals or not expression.strip():
             raise click.UsageError(f"--column {text} is not COLUMN=SQL, as in accuracy=top1/100")
-        given[column.strip()] = expression.strip()
-    return given
+        expressions[column.strip()] = expression.strip()
+    return expressions
 
 
-def _said(store: Store, made: Attachment) -> list[str]:
-    """What was attached, what of it is ranked, and what to type next."""
+def _messages(store: Store, attachment: Attachment) -> list[str]:
+    """The lines to print: what was attached, how many of its models can be ranked, and what to type next."""
     from qubastore.attachments.connect import tables_at
     from qubastore.attachments.gather import ROWS
     from qubastore.metrics.dimensions import DIMENSIONS
 
-    tables = tables_at(store, made)
-    lacks = " or ".join(f"{d.column} is null" for d in DIMENSIONS)
+    tables = tables_at(store, attachment)
+    is_partial = " or ".join(f"{d.column} is null" for d in DIMENSIONS)
     rows = f"from {ROWS} where source = ? group by suite order by suite"
-    counts = store.rows(f"select suite, count(*), bool_or({lacks}) {rows}", [made.name])
+    counts = store.rows(f"select suite, count(*), bool_or({is_partial}) {rows}", [attachment.name])
     counted = "1 table" if len(tables) == 1 else f"{len(tables)} tables"
-    what = {"store": "the store", "export": "the export", "tables": counted}[made.kind]
-    lines = [f"attached {made.name}: {what} at {made.location}, read where it is"]
-    if made.kind == "tables":
-        lines += [f"  {made.name}.{table}" for table in list(tables)[:12]]
-    lines += [f"note: {text}" for source, text in store.at_hand.notes if source == made.name]
+    what = {"store": "the store", "export": "the export", "tables": counted}[attachment.kind]
+    lines = [f"attached {attachment.name}: {what} at {attachment.location}, read in place"]
+    if attachment.kind == "tables":
+        lines += [f"  {attachment.name}.{table}" for table in list(tables)[:12]]
+    lines += [f"note: {text}" for source, text in store.at_hand.notes if source == attachment.name]
     if not counts:
-        lines.append("nothing of it is ranked: it has no figures of a suite")
-        if made.kind == "tables":
-            lines.append("next: --table and --column say which table and what its columns are, once it is detached")
+        lines.append("none of it can be ranked: it has no figures of a suite")
+        if attachment.kind == "tables":
+            lines.append(
+                "next: detach it, then attach it with --table and --column, which name the table and its columns"
+            )
         return lines
     for suite, n, _ in counts:
         lines.append(f"{n} {'model' if n == 1 else 'models'} in suite {suite}")

@@ -9,22 +9,23 @@ from qubastore.cli.options import output_options, store_option
 
 @click.command("calibrate")
 @click.option("--model", "-m", required=True, metavar="NAME", help="A model of the store.")
-@click.option("--fit-on", required=True, metavar="DATASET", help="Dataset of one of its runs, or the run's id.")
+@click.option("--fit-on", required=True, metavar="DATASET", help="Dataset of the run to fit on, or the run's id.")
 @click.option(
     "--apply-to",
     multiple=True,
     metavar="DATASET",
-    help="The same for the runs to calibrate. Repeatable.  [default: all with kept logits]",
+    help="Dataset of a run to calibrate, or its id. Repeatable.  [default: all runs with kept logits]",
 )
 @store_option
 @output_options
 def command(
     model: str, fit_on: str, apply_to: tuple[str, ...], store_path: str | None, format_: str, output: str | None
 ) -> None:
-    """Temperature scaling from kept logits: fit one number that logits are divided by, without inference.
+    """Fit a temperature on kept logits: one number that divides the logits. No inference.
 
-    The result is a model of its own, NAME,calibrated=DATASET, with a run for every run of NAME that kept logits. On the
-    images that the temperature was fitted on, it is cross-fitted: those of each fifth get what the others say.
+    The result is a new model, NAME,calibrated=DATASET, with a run for every run of NAME that kept logits. On the images
+    that the temperature was fitted on, it is cross-fitted: each fifth of them gets the temperature fitted on the other
+    four.
 
     \b
     Example:

@@ -21,33 +21,35 @@ SHOWN = ("figures", "agreement", "classes", "factors", "flips", "paths")
 @click.option(
     "--show",
     type=click.Choice(SHOWN),
-    help="Two models or two runs: figures with paired intervals and tests; agreement and McNemar's test; differences by"
-    " class or factor; the images that flip, or their paths alone.  [default: agreement]",
+    help="For two models or two runs: figures with paired intervals and tests; agreement and McNemar's test;"
+    " differences by class or factor; the images that flip, or only their paths.  [default: agreement]",
 )
-@click.option("--dataset", "-d", metavar="NAME", help="Models: only this dataset.")
+@click.option("--dataset", "-d", metavar="NAME", help="For models: only this dataset.")
 @click.option(
     "--against",
     type=click.Choice(["published"]),
-    help="Measured models, all or those named, against the study's table.",
+    help="Compare measured models, all or the named ones, with the study's table.",
 )
-@click.option("--by", metavar="COLUMN", help="A and B are values of this column of `rankable`; none means all pairs.")
+@click.option(
+    "--by", metavar="COLUMN", help="A and B are values of this column of `rankable`; without them, all pairs."
+)
 @click.option(
     "--groups",
     metavar="NAME",
-    help="One of the study's comparisons, over listed pairs: adversarial-training, ...; all: every one.",
+    help="One of the study's comparisons over its listed pairs: adversarial-training, ...; or all.",
 )
 @click.option(
     "--suite",
     metavar="NAME",
-    help="Figures and groups: whose roles give the dimensions.  [default: quba; against published quba-reference, and"
-    " quba where a model has no more]",
+    help="For figures and groups: the suite of the dimensions.  [default: quba; with --against published"
+    " quba-reference, or quba for models with nothing else]",
 )
 @click.option(
     "--source",
     default="auto",
     show_default=True,
     metavar="NAME,...",
-    help="Groups: whose figures, as in qubastore rank.",
+    help="For groups: sources of the figures, as in qubastore rank.",
 )
 @bootstrap_options
 @store_option
@@ -68,20 +70,20 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """Compare models, runs, groups of models, or what was measured with what was published. No inference.
+    """Compare models, runs, groups of models, or measured with published values. No inference.
 
-    Names of models of the store (or zoo:NAME), or the starts of the ids of two runs: how often every two give the same
-    answer, which images one alone gets right, and McNemar's test. --show figures: the quality dimensions (of runs:
-    accuracy, calibration, balance) of two, with intervals and tests over the same resamples of the images. --show paths
-    prints files, the most confident mistakes first, for another program.
+    Given models of the store (or zoo:NAME), or the beginnings of the ids of two runs: how often each two give the same
+    answer, which images only one of them gets right, and McNemar's test. --show figures: the quality dimensions (for
+    runs: accuracy, calibration, balance) of two, with intervals and tests over the same resamples of the images. --show
+    paths prints the paths of images, the most confident mistakes first, for another program.
 
     --against published compares in the suite quba-reference, which resizes and crops every image as the study does;
-    figures that only quba has are shown and marked. It says what is known to be wrong with a published figure.
+    figures that only quba has are shown and marked, and known faults of published figures are noted.
 
-    With two SQL conditions over the view `rankable`, or with --by two values of a column (or of tuning: supervised,
-    fine-tuned, linear probe, zero-shot): medians, effect size, a test corrected for nine. Where half of the smaller
-    group stands in listed pairs of one backbone (qubastore sql "from study_pairs"), these are compared, with Wilcoxon's
-    test and the medians of the pairs; else the test is Mann-Whitney's.
+    Given two SQL conditions on the view `rankable`, or with --by two values of a column (or of tuning: supervised,
+    fine-tuned, linear probe, zero-shot): medians, effect size, and a test corrected for nine comparisons. If at least
+    half of the smaller group belongs to listed pairs of one backbone (qubastore sql "from study_pairs"), the pairs are
+    compared, with Wilcoxon's test and their medians; otherwise the test is Mann-Whitney's.
 
     With --groups, the study's own comparisons over such pairs: adversarial-training, self-supervised-end-to-end,
     self-supervised-linear-probe, linear-probe, semi-supervised, vision-language, imagenet-21k, transformer, b-cos,
@@ -106,12 +108,14 @@ def command(
     options = BootstrapOptions(resamples, level, seed)
     if against is not None:
         if show not in (None, "figures") or dataset is not None or by or groups:
-            raise click.UsageError("the published table has figures alone: leave --show, --dataset, --by, --groups out")
+            raise click.UsageError(
+                "the published table has only figures: leave out --show, --dataset, --by and --groups"
+            )
         with open_store(store_path) as store:
             _against_published(store, names, suite, options, format_, output)
         return
     if groups is not None and (names or by or dataset is not None or show is not None):
-        raise click.UsageError("--groups is a comparison of its own: give no models, groups, --by, --dataset or --show")
+        raise click.UsageError("--groups takes no models or groups, and no --by, --dataset or --show")
     if groups is None and len(names) < 2 and not (by and not names):
         raise click.UsageError(
             "give two models or more, two runs, two groups, --by COLUMN to compare all its values, --groups NAME, or"
@@ -122,7 +126,7 @@ def command(
         if meant == "groups" and show is None and dataset is None:
             _compare_groups(store, names, by, groups, suite or "quba", source, format_, output)
         elif by is not None:
-            raise click.UsageError("--dataset and --show are for models and runs: leave --by out")
+            raise click.UsageError("--dataset and --show are for models and runs: leave out --by")
         else:
             runs_asked = meant != "models"
             _compare_models(
@@ -147,9 +151,9 @@ def _against_published(
 
 
 def _meaning(store: Store, names: tuple[str, ...]) -> str:
-    """What names mean: `models` where one is of the store, of a loader or of the zoo; `runs`; else `groups`.
+    """What the names refer to: `models` if one belongs to the store, a loader or the zoo; `runs`; else `groups`.
 
-    A slip in another name is told then.
+    One known model is enough, so that a misspelt second one is reported as an unknown model.
     """
     from qubastore.models.spec import LOADERS
 
@@ -180,11 +184,14 @@ def _compare_models(
     from qubastore.cli.output.differences import print_difference
     from qubastore.cli.output.rows import log_resampling, write_rows
 
-    told = "is for groups and figures; models meet on what both were run on"
-    refuse_without(told, source=False, suite=show == "figures")
+    refuse_without(
+        "is for groups and figures; models are compared on the runs that both have",
+        source=False,
+        suite=show == "figures",
+    )
     runs = differences.named_pair(store, names[0], names[1]) if runs_asked else None
     if runs is not None and dataset is not None:
-        raise click.UsageError("two runs are over one dataset: leave --dataset out")
+        raise click.UsageError("two runs are of one dataset: leave out --dataset")
     if show == "figures":
         if len(names) != 2 or dataset is not None:
             raise click.UsageError("--show figures takes two models or two runs, and no --dataset")
@@ -229,12 +236,12 @@ def _compare_groups(
         write_comparisons(found, format_, output)
         return
     if len(names) > 2:
-        raise click.UsageError("with --by, give two values of the column, or none to compare all")
+        raise click.UsageError("with --by, give two values of the column, or none to compare all of them")
     if names:
         pairs = [(names[0], names[1])]
     else:
         pairs = list(combinations(values_of(store, str(by), suite, source), 2))
         if not pairs:
-            raise click.UsageError(f"{by} has no two values with two models each")
+            raise click.UsageError(f"{by} does not have two values with at least two models each")
     found = [(a, b, comparison(store, a, b, by=by, suite=suite, source=source)) for a, b in pairs]
     write_comparisons(found, format_, output)

@@ -12,10 +12,10 @@ import click
 @click.argument("target")
 @click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model's runs. Repeatable.")
 def command(source: str, target: str, models: tuple[str, ...]) -> None:
-    """Copy a store, or some of its models, into another, and compare both sides row for row.
+    """Copy a store, or some of its models, into another, and compare both row by row.
 
-    SOURCE and TARGET are folders or URLs. The target is made where there is none; what it has already is left as it is,
-    so a copy that was stopped goes on where it was.
+    SOURCE and TARGET are folders or URLs. The target is created if it does not exist; what it already has is left
+    unchanged, so an interrupted copy resumes where it stopped.
 
     \b
     Example:
@@ -32,19 +32,19 @@ def command(source: str, target: str, models: tuple[str, ...]) -> None:
         raise StoreNotFoundError(
             error.what,
             expected="the store to copy from",
-            hint="qubastore copy SOURCE TARGET: SOURCE is the store that is there",
+            hint="qubastore copy SOURCE TARGET: SOURCE is the store that exists",
         ) from None
     with here:
         try:
             there = open_store(target, read_only=False)
         except StoreNotFoundError:
             there = init(target)
-            click.echo(f"made {there.location}", err=True)
+            click.echo(f"created {there.location}", err=True)
         with there:
             done = copy_store(here, there, models, report=_report)
             click.echo(
                 f"{done.models} new models, {done.shards} shards copied; {done.runs} runs with {done.rows:,} rows are"
-                f" the same in {there.location}"
+                f" identical in {there.location}"
             )
 
 

@@ -9,8 +9,8 @@ from qubastore.cli.output.heat_map import print_heat_map
 
 
 @click.command("correlate")
-@click.option("--dimensions", metavar="NAME,...", help="These dimensions only.  [default: all nine]")
-@click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`.")
+@click.option("--dimensions", metavar="NAME,...", help="Only these dimensions.  [default: all nine]")
+@click.option("--where", metavar="SQL", help="Only models that meet an SQL condition on the view `rankable`.")
 @pool_options
 @store_option
 @output_options
@@ -23,7 +23,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """Spearman's rank correlation between quality dimensions, over models.
+    """Compute Spearman's rank correlation between quality dimensions, over models.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from qubastore.cli.options import store_option
 @click.argument("name")
 @store_option
 def command(name: str, store_path: str | None) -> None:
-    """Let an attachment go: another store, an export or tables. What was attached stays as it is.
+    """Remove an attachment: another store, an export or tables. The attached data itself is not changed.
 
     `qubastore show attachments` lists them.
 
@@ -23,5 +23,5 @@ def command(name: str, store_path: str | None) -> None:
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=False) as store:
-        gone = detach(store, name)
-    click.echo(f"detached {gone.name}; what is at {gone.location} stays as it is")
+        removed = detach(store, name)
+    click.echo(f"detached {removed.name}; {removed.location} was not changed")

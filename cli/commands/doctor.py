@@ -17,19 +17,18 @@ COLUMNS = ("check", "run", "found", "mend")
 
 
 HARMLESS = ("unfinished_runs", "orphans", "dead_ingests")
-"""What work that was stopped leaves behind; numbers are right all the same."""
+"""Checks for what interrupted work leaves behind; numbers are right all the same."""
 
 
 @click.command("doctor")
-@click.option("--deep", is_flag=True, help="Read every row and the checksum of every file as well.")
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--deep", is_flag=True, help="Also read every row and verify the checksum of every file.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @store_option
 @output_options
 def command(store_path: str | None, deep: bool, repair: bool, format_: str, output: str | None) -> None:
-    """Look for faults in the store: what is wrong, where, and the command that mends it.
+    """Check the store for faults: what is wrong, where, and the command that repairs it.
 
-    Exit code 1 where numbers may be wrong; unfinished runs, and files of work that was killed, are no faults of that
-    kind.
+    The exit code is 1 if numbers may be wrong; unfinished runs and files of killed work do not count.
 
     \b
     Example:
@@ -39,7 +38,7 @@ def command(store_path: str | None, deep: bool, repair: bool, format_: str, outp
     """
     from qubastore.cli.output.rows import write_rows
     from qubastore.maintenance.doctor import examine
-    from qubastore.maintenance.repair import repair as mend
+    from qubastore.maintenance.repair import repair as repair_faults
     from qubastore.store import open_store
 
     with open_store(store_path, read_only=not repair) as store:
@@ -51,14 +50,14 @@ def command(store_path: str | None, deep: bool, repair: bool, format_: str, outp
             for fault in faults:
                 _show(fault)
         if repair:
-            for line in mend(store, faults):
+            for line in repair_faults(store, faults):
                 click.echo(line, err=True)
             faults = list(examine(store, deep=deep))
             for fault in faults:
                 click.echo(f"left: {fault.found}", err=True)
     wrong = [fault for fault in faults if fault.check not in HARMLESS]
     if not faults:
-        click.echo("nothing is wrong" + ("" if deep else "; --deep reads every row as well"), err=True)
+        click.echo("nothing is wrong" + ("" if deep else "; --deep also reads every row"), err=True)
     elif wrong:
         plural = "fault" if len(wrong) == 1 else "faults"
         click.echo(f"{len(wrong)} {plural} in {store.location}", err=True)
@@ -69,4 +68,4 @@ def _show(fault: Fault) -> None:
     colour = "yellow" if fault.check in HARMLESS else "red"
     place = f" run {fault.run_id}" if fault.run_id else ""
     click.echo(click.style(fault.check, fg=colour, bold=True) + f"{place}: {fault.found}")
-    click.echo(f"  mend: {fault.mend}")
+    click.echo(f"  repair: {fault.mend}")

@@ -29,7 +29,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """Average MODELS from kept logits: a model of its own with a run wherever all of them have one. No inference.
+    """Average MODELS from kept logits: a new model with a run wherever all of them have one. No inference.
 
     \b
     Example:
@@ -54,4 +54,4 @@ def command(
     click.echo(made.model, err=True)
     write_rows(("run", "run_id", "accuracy", "images"), rows, format_=format_, output=output)
     for place in made.skipped:
-        click.echo(f"left out: {place}, where not all have a complete run with kept logits", err=True)
+        click.echo(f"left out: {place}, where not every model has a complete run with kept logits", err=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @store_option
 @output_options
 def command(model: str, request: RankRequest, store_path: str | None, format_: str, output: str | None) -> None:
-    """What each dimension contributes to a model's score and place in a ranking.
+    """Show what each dimension contributes to a model's score and place in a ranking.
 
     \b
     Example:

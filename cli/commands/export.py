@@ -14,11 +14,11 @@ from qubastore.cli.options import store_option
 @click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model's runs. Repeatable.")
 @store_option
 def command(folder: str, models: tuple[str, ...], store_path: str | None) -> None:
-    """Write the tables that others need to rank this store's models beside theirs, with a manifest.
+    """Write the tables that others need to rank this store's models together with theirs, and a manifest.
 
-    DIR gets the tables of complete runs as Parquet (no samples, no places of images), dimensions.csv for spreadsheets,
-    and manifest.json: versions, hashes of the files, and the protocol behind the figures. Whoever gets it types
-    `qubastore attach DIR`. Samples travel with `qubastore copy`.
+    DIR gets the tables of complete runs as Parquet (no samples, no paths of images), dimensions.csv for spreadsheets,
+    and manifest.json: versions, hashes of the files, and the protocol behind the figures. The recipient types
+    `qubastore attach DIR`. To include samples, use `qubastore copy`.
 
     \b
     Example:
@@ -37,5 +37,5 @@ def command(folder: str, models: tuple[str, ...], store_path: str | None) -> Non
     if done.unfinished:
         click.echo(f"note: {done.unfinished:,} unfinished runs are left out", err=True)
     if done.outdated:
-        click.echo(f"note: left out, computed by another release: {', '.join(done.outdated)}", err=True)
-    click.echo(f"next, wherever it goes: qubastore attach {shlex.quote(str(done.folder))}")
+        click.echo(f"note: left out, as another release computed them: {', '.join(done.outdated)}", err=True)
+    click.echo(f"next, on the other side: qubastore attach {shlex.quote(str(done.folder))}")

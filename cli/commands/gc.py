@@ -9,7 +9,7 @@ from qubastore.cli.options import store_option
 
 @click.command("gc")
 @click.option(
-    "--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="Snapshots to keep, by age."
+    "--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="Keep snapshots that are younger."
 )
 @click.option(
     "--older-than",
@@ -17,12 +17,12 @@ from qubastore.cli.options import store_option
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Leave younger files alone: an ingest may be about to commit them.",
+    help="Keep younger files: an ingest may be about to commit them.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and stop.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @store_option
 def command(store_path: str | None, keep_days: float, older_than: float, dry_run: bool) -> None:
-    """Remove files that nothing refers to: of work that was killed, and of snapshots too old to be kept.
+    """Remove files that nothing refers to: those of killed work and of expired snapshots.
 
     A file that a kept snapshot refers to is never removed; the latest snapshot is always kept.
 

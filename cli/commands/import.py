@@ -9,21 +9,21 @@ from qubastore.cli.options import store_option
 
 @click.group("import")
 def command() -> None:
-    """Bring in results made elsewhere."""
+    """Import results made elsewhere."""
 
 
 @command.command("predictions")
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--model", required=True, metavar="NAME", help="Name that the model shall have.")
+@click.option("--model", required=True, metavar="NAME", help="Name to give the model.")
 @click.option("--dataset", required=True, metavar="NAME", help="Dataset of the predictions.")
 @click.option(
     "--labels", metavar="FILE", help="CSV with file_name, label.  [default: the dataset's labels in the store]"
 )
 @store_option
 def predictions(file: str, model: str, dataset: str, labels: str | None, store_path: str | None) -> None:
-    """Make a run of top-1 predictions: a CSV with file_name, predicted_class, predicted_probability.
+    """Create a run from top-1 predictions: a CSV with file_name, predicted_class, predicted_probability.
 
-    Its metrics work like any other run's as far as top-1 probabilities go; those that need more are null.
+    Metrics that need only the top-1 probability are computed as for any other run; the others are null.
 
     \b
     Example:
@@ -42,11 +42,11 @@ def predictions(file: str, model: str, dataset: str, labels: str | None, store_p
 @click.argument("folder", type=click.Path(file_okay=False))
 @store_option
 def human(folder: str, store_path: str | None) -> None:
-    """Bring in answers of people, and decisions of networks: the CSV files of model-vs-human.
+    """Import answers of people and decisions of networks: the CSV files of model-vs-human.
 
-    FOLDER holds EXPERIMENT_subject-NN_session_N.csv of people and EXPERIMENT_NETWORK_session-N.csv of networks, or one
-    folder per experiment. They stand beside models in shape_bias, shape_bias_by_category, agreement and
-    error_consistency, as observers of the kind person or network; networks count in no mean over people.
+    FOLDER holds EXPERIMENT_subject-NN_session_N.csv for people and EXPERIMENT_NETWORK_session-N.csv for networks, or
+    one folder per experiment. They appear next to models in shape_bias, shape_bias_by_category, agreement and
+    error_consistency, as observers of the kind person or network; means over people exclude networks.
 
     \b
     Example:
@@ -67,7 +67,7 @@ def human(folder: str, store_path: str | None) -> None:
         for experiment, counts in experiments.items():
             click.echo(f"{experiment}: {sum(counts):,} trials of {len(counts)} {one if len(counts) == 1 else several}")
     if found.others:
-        click.echo(f"left out: {found.others} other CSV files, which hold no trials")
+        click.echo(f"left out: {found.others} other CSV files, which contain no trials")
 
 
 @command.command("imagenet-x")
@@ -75,11 +75,11 @@ def human(folder: str, store_path: str | None) -> None:
     "--annotations",
     type=click.Path(file_okay=False),
     metavar="DIR",
-    help="The folder annotations of the package imagenet-x.  [default: of the installed one]",
+    help="The folder annotations of the package imagenet-x.  [default: that of the installed package]",
 )
 @store_option
 def imagenet_x(annotations: str | None, store_path: str | None) -> None:
-    """Bring in what sets each image of ImageNet-val apart: pose, background, style, ... (16 factors).
+    """Import ImageNet-X: 16 factors (pose, background, style, ...) that set each image of ImageNet-val apart.
 
     The annotations come with the PyPI package imagenet-x, for non-commercial use: pip install 'qubastore[imagenet-x]'.
 
@@ -102,9 +102,9 @@ def imagenet_x(annotations: str | None, store_path: str | None) -> None:
 @command.command("real")
 @store_option
 def real(store_path: str | None) -> None:
-    """Give every ImageNet-val of the store its ReaL labels, from the timm that is installed.
+    """Add the ReaL labels, from the installed timm, to every ImageNet-val of the store.
 
-    Datasets that are ingested or imported get them by themselves; this is for those from before.
+    Datasets get them when they are ingested or imported; this is for stores of earlier releases.
 
     \b
     Example:
@@ -119,4 +119,4 @@ def real(store_path: str | None) -> None:
     for name, images in found:
         click.echo(f"{name}: {images:,} images with ReaL labels")
     if not found:
-        click.echo("no dataset here is made of official validation images: ILSVRC2012_val_00000001.JPEG, ...")
+        click.echo("no dataset of the store has the official validation images: ILSVRC2012_val_00000001.JPEG, ...")

@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 
 @click.command("ingest")
-@click.option("--model", "-m", "models", multiple=True, metavar="ID", help="LOADER:NAME; see above. Repeatable.")
+@click.option("--model", "-m", "models", multiple=True, metavar="ID", help="Model, LOADER:NAME; see above. Repeatable.")
 @click.option(
-    "--dataset", "-d", "datasets", multiple=True, metavar="NAME[=PATH]", help="Images; see below. Repeatable."
+    "--dataset", "-d", "datasets", multiple=True, metavar="NAME[=PATH]", help="Dataset; see above. Repeatable."
 )
-@click.option("--suite", metavar="NAME", help="Run everything that a suite asks for: its datasets and conditions.")
+@click.option("--suite", metavar="NAME", help="Run all datasets and conditions of a suite.")
 @click.option(
     "--data-root",
     type=click.Path(file_okay=False),
     metavar="DIR",
-    help="Where datasets that are known by name lie, as their authors lay them out.",
+    help="Folder with datasets that are known by name, in their original layouts.",
 )
 @click.option(
-    "--config", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Models, datasets, a suite and options."
+    "--config",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.toml",
+    help="File with models, datasets, a suite and options.",
 )
 @click.option(
     "--condition",
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     "conditions",
     multiple=True,
     metavar="COND",
-    help="clean, fgsm(eps=8/255), scale(1.25, 2), ...; see below. Repeatable.  [default: the suite's, else clean]",
+    help="clean, fgsm(eps=8/255), scale(1.25, 2), ...; see above. Repeatable.  [default: the suite's, else clean]",
 )
 @click.option(
     "--framing",
@@ -46,16 +49,18 @@ if TYPE_CHECKING:
     "--precision",
     type=click.Choice(PRECISIONS),
     metavar="PRECISION",
-    help="Of the forward pass: fp32, bf16 or fp16 (autocast); fp32-compiled, ...: torch.compile.  [default: fp32]",
+    help="Forward pass precision: fp32, bf16 or fp16 (autocast); fp32-compiled, ...: torch.compile.  [default: fp32]",
 )
 @click.option(
-    "--keep", metavar="KIND,...", help="outputs, logits, features.  [default: outputs,logits; outputs for ImageNet-C]"
+    "--keep",
+    metavar="KIND,...",
+    help="What to store: outputs, logits, features.  [default: outputs,logits; outputs for ImageNet-C]",
 )
 @click.option(
     "--batch-size",
     type=CountOrAuto(),
     metavar="N|auto",
-    help="Images of a forward pass; auto: the largest that fits, remembered.  [default: auto on a GPU, else 32]",
+    help="Images per forward pass; auto: as many as fit, remembered.  [default: auto on a GPU, else 32]",
 )
 @click.option("--num-gpus", type=click.IntRange(0), help="GPUs to use; 0 means the CPU.  [default: all]")
 @click.option("--num-cpus", type=click.IntRange(1), help="CPUs to use.  [default: all]")
@@ -68,10 +73,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Evaluators that share a GPU, or a node without GPUs.  [default: 1]",
 )
-@click.option("--limit", type=click.IntRange(1), help="N images of each dataset, evenly spaced: a dataset of its own.")
-@click.option("--force", is_flag=True, help="Run everything anew and replace what is there.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help="Only N images of each dataset, evenly spaced; stored as a separate dataset.",
+)
+@click.option("--force", is_flag=True, help="Run everything again and replace existing results.")
 @click.option("--strict", is_flag=True, help="Make an image that cannot be decoded an error.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be run.")
 @store_option
 def command(
     models: tuple[str, ...],
@@ -83,7 +92,7 @@ def command(
     store_path: str | None,
     **options: Any,
 ) -> None:
-    """Run models over images with Ray, once each, and keep what they said. What is there already is not run again.
+    """Run models over images with Ray, once each, and keep their outputs. What is stored already is not run again.
 
     \b
     Models:
@@ -93,28 +102,28 @@ def command(
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
     with ,name=NAME, ,output_type=probabilities after any of them; ,checkpoint=FILE (tensors only, never unpickled),
-    ,weights=raw or ema (of a checkpoint with both; EMA without it), ,num_classes=N and
-    ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T after
-    open_clip's. Models of the zoo have their own preprocessing, or the study's under --suite quba-reference and
-    beyond-imagenet-reference: those are models of their own.
+    ,weights=raw or ema (for a checkpoint with both; default: ema), ,num_classes=N and ,preprocess=224/0.875/bilinear
+    (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T after open_clip's. Models of the zoo
+    have their own preprocessing; --suite quba-reference and beyond-imagenet-reference use the study's, which makes them
+    separate models.
 
     \b
     Datasets:
       NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)
-      NAME=PATH,order=natural      class folders in timm's order: numbers by value, upper case as lower
+      NAME=PATH,order=natural      class folders in timm's order: numbers by value, case-insensitive
       NAME                         a dataset of docs/datasets.md, or a task to probe of docs/vtab.md, under
                                    --data-root
 
     \b
     Conditions (several values, as in scale(1.25, 2), mean several conditions):
       clean, fgsm(eps=8/255), pgd(eps=8/255, alpha=2/255, steps=10)
-      scale(1.25)                  the image resized by that factor, then the usual centre crop
+      scale(1.25)                  the image resized by that factor, then the standard centre crop
       shift(30)                    the crop moved by that many pixels of the original image along its longer side;
-                                   shift(30, direction=right), down or both; order=crop-first: cropped, then resized
+                                   shift(30, direction=right), down or both; order=crop-first: crop before resizing
                                    (after scale and shift: interpolation=bilinear, ...; else the model's own filter)
-      resolution(336)              inputs of that many pixels
+      resolution(336)              inputs of that many pixels per side
 
     \b
     Example:
@@ -127,33 +136,33 @@ def command(
     from qubastore.models.zoo import expand_models
     from qubastore.store import open_store
 
-    asked = read_configuration(config)
-    asked.options.update(
+    settings = read_configuration(config)
+    settings.options.update(
         {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
     )
-    if isinstance(asked.options.get("keep"), str):
-        asked.options["keep"] = [kind.strip() for kind in asked.options["keep"].split(",")]
-    specs = [*asked.models, *models]
-    # A slip in a name is told before folders are listed; the driver says what a group leaves out.
+    if isinstance(settings.options.get("keep"), str):
+        settings.options["keep"] = [kind.strip() for kind in settings.options["keep"].split(",")]
+    specs = [*settings.models, *models]
+    # Report a misspelt name before listing folders; the driver reports what a group leaves out.
     expand_models([model for model in specs if isinstance(model, str)])
-    suite = suite or asked.options.pop("suite", None)
-    data_root = data_root or asked.options.pop("data_root", None)
-    if suite and asked.suite:
-        raise click.UsageError(f"{config} describes a suite, so --suite {suite} has no place beside it")
-    if not specs or not (datasets or asked.datasets or suite):
+    suite = suite or settings.options.pop("suite", None)
+    data_root = data_root or settings.options.pop("data_root", None)
+    if suite and settings.suite:
+        raise click.UsageError(f"{config} already defines a suite: leave out --suite {suite}")
+    if not specs or not (datasets or settings.datasets or suite):
         raise click.UsageError("give at least one --model, and a --dataset or --suite, or a --config that names them")
     with open_store(store_path, read_only=False) as store:
-        sets = [*asked.datasets, *(found for text in datasets for found in find_datasets(text, data_root, _say))]
-        if asked.suite is not None and not dry_run:
+        sets = [*settings.datasets, *(found for text in datasets for found in find_datasets(text, data_root, _log))]
+        if settings.suite is not None and not dry_run:
             from qubastore.runs.records import replace_suite
 
-            own = asked.suite
+            own = settings.suite
             store.write(lambda connection: replace_suite(connection, own))
-        wanted = {"suite": asked.suite or suite, "data_root": data_root}
-        _run(store, specs, sets, {**asked.options, **wanted}, dry_run=dry_run)
+        wanted = {"suite": settings.suite or suite, "data_root": data_root}
+        _run(store, specs, sets, {**settings.options, **wanted}, dry_run=dry_run)
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     click.echo(text, err=True)
 
 
@@ -165,7 +174,7 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
     try:
         report = ingest(store, specs, datasets, **options, dry_run=dry_run, display=terminal_display())
     except KeyboardInterrupt:
-        click.echo("stopped: what was committed is kept; the same command goes on from there", err=True)
+        click.echo("stopped: committed work is kept; the same command resumes from there", err=True)
         raise
     if dry_run:
         _print_plan(store, report)
@@ -176,7 +185,7 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
         raise IngestError(
             f"{_counted(len(unreadable), 'dataset')} could not be read; the rest is stored",
             found=", ".join(unreadable[:5]),
-            hint="mend what is said above, then run the same command again",
+            hint="fix the errors above, then run the same command again",
         )
     if report.errors or report.set_aside:
         aside = [f"images {first} to {end - 1} of {name}" for name, first, end in report.set_aside]
@@ -184,18 +193,18 @@ def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str,
         raise IngestError(
             f"{len(failed)} runs failed and {len(aside)} shards were set aside; the rest is stored",
             found="; ".join([*failed, *aside]),
-            hint="mend what is said above, then run the same command again",
+            hint="fix the errors above, then run the same command again",
         )
 
 
 def _print_report(report: IngestReport) -> None:
     runs = len(report.plan.runs)
     if not runs and not report.errors:
-        click.echo("nothing to do: everything that was asked for was left out")
+        click.echo("nothing to do: everything requested was left out")
         return
     if not report.plan.todo and not report.errors:
         click.echo(
-            f"nothing to do: {'all ' if runs > 1 else ''}{_counted(runs, 'run')} {'are' if runs > 1 else 'is'} there"
+            f"nothing to do: {'all ' if runs > 1 else ''}{_counted(runs, 'run')} {'are' if runs > 1 else 'is'} complete"
         )
         return
     click.echo(
@@ -206,7 +215,7 @@ def _print_report(report: IngestReport) -> None:
         click.echo(f"noted: {model} cannot be run on {place}")
     if report.missing:
         names = ", ".join(dict.fromkeys(name.partition("/")[0] for name, _ in report.missing))
-        click.echo(f"left out: {names}; qubastore show dimensions --model NAME says what lacks")
+        click.echo(f"left out: {names}; qubastore show dimensions --model NAME shows what is missing")
     if report.failures:
         count = _counted(report.failures, "image")
         click.echo(f'{count} could not be decoded: qubastore sql "select distinct key, error from failures"')

@@ -10,7 +10,7 @@ from qubastore.cli.options import store_option
 @click.command("init")
 @store_option
 def command(store_path: str | None) -> None:
-    """Make a store: a folder with a DuckLake catalog, Parquet files, views, and the published table of the QUBA study.
+    """Create a store: a folder with a DuckLake catalog, Parquet files, views and the published table of the QUBA study.
 
     \b
     Example:
@@ -20,5 +20,5 @@ def command(store_path: str | None) -> None:
 
     with init(store_path) as store:
         published = store.rows("select count(*) from published_models")[0][0]
-        click.echo(f"made {store.location} ({published} published models)")
+        click.echo(f"created {store.location} ({published} published models)")
         click.echo("next: qubastore rank, or qubastore ingest --model timm:NAME --dataset NAME=PATH")

@@ -10,7 +10,7 @@ from qubastore.cli.options import store_option
 @click.command("migrate")
 @store_option
 def command(store_path: str | None) -> None:
-    """Bring the schema of a store to this release, in one transaction.
+    """Upgrade the schema of a store to this release, in one transaction.
 
     Make a copy of the store first: older releases cannot open it afterwards.
 

@@ -21,12 +21,12 @@ MAX_BAR, MIN_BAR = 60, 10
 
 
 PIPED = 80
-"""Columns where the output is no terminal."""
+"""Columns to use when the output is not a terminal."""
 
 
 @click.group("plot")
 def command() -> None:
-    """Draw what the store holds of a model, as text.
+    """Plot the results of a model as text.
 
     \b
     Example:
@@ -35,15 +35,15 @@ def command() -> None:
 
 
 @command.command("reliability")
-@click.option("--model", "-m", required=True, metavar="NAME", help="A measured model.")
-@click.option("--dataset", "-d", metavar="NAME|RUN", help="Its dataset, or the start of a run's id.")
+@click.option("--model", "-m", required=True, metavar="NAME", help="The measured model.")
+@click.option("--dataset", "-d", metavar="NAME|RUN", help="Dataset of the run, or the beginning of its id.")
 @store_option
 @output_options
 def reliability(model: str, dataset: str | None, store_path: str | None, format_: str, output: str | None) -> None:
-    """Draw a reliability diagram: how often the model is right where it is how confident.
+    """Plot a reliability diagram: how often the model is right, by confidence.
 
-    A bar is the accuracy of a bin, the mark in it the mean confidence: where a bar ends before its mark, the model is
-    overconfident.
+    A bar shows the accuracy of a bin, the mark in it the mean confidence: where a bar ends before its mark, the model
+    is overconfident.
 
     \b
     Example:
@@ -68,34 +68,34 @@ def reliability(model: str, dataset: str | None, store_path: str | None, format_
 
 
 def _check_classes(name: str, run: RunName) -> None:
-    """Refuse a run whose classes are no outputs of the model: it is right or wrong about none.
+    """Refuse a run whose classes are not outputs of the model, which can be neither right nor wrong.
 
     Raises:
-        UsageError: saying so.
+        UsageError: for such a run.
     """
     from qubastore.datasets.label_spaces import label_space
     from qubastore.errors import UsageError
 
     if label_space(run.label_space).rule == "none":
         raise UsageError(
-            f"{name} answers in other classes than {run.place} has, so it is neither right nor wrong there",
+            f"{name} predicts other classes than {run.place} has, so it is neither right nor wrong there",
             expected="a dataset in the model's own classes, such as imagenet-val",
             hint="qubastore show runs",
         )
 
 
 def _only(name: str, runs: Sequence[RunName]) -> RunName:
-    """The run that is meant where none was named.
+    """The run to plot where none was named.
 
     Raises:
-        UsageError: where several could be, or none is.
+        UsageError: if there is none, or more than one.
     """
     from qubastore.errors import UsageError
 
-    usual = [
+    candidates = [
         run for run in runs if (run.condition, run.precision) == ("clean", "fp32") and run.label_space != "transfer"
     ]
-    found = [run for run in usual if run.dataset == "imagenet-val"] or usual
+    found = [run for run in candidates if run.dataset == "imagenet-val"] or candidates
     if len(found) == 1:
         return found[0]
     raise UsageError(
@@ -125,15 +125,15 @@ def _draw(name: str, run: RunName, rows: Sequence[tuple[Any, ...]], figures: dic
             f"{low:.3f}-{high:.3f}   {n:>{numbers},}  {bar(accuracy, confidence, width)}  {accuracy:>8.3f} "
             + styled(f"{gap:+.3f}", "bold" if abs(gap) > 0.05 else "")
         )
-    said = [
+    notes = [
         f"{metric} {figures[metric]:.4f}" for metric in ("accuracy", "ece", "ace") if figures.get(metric) is not None
     ]
-    print_note("; ".join(said))
+    print_note("; ".join(notes))
     print_note("bars: accuracy; │: mean confidence of the bin; bins (low, high]; a gap below 0 is overconfidence")
 
 
 def bar(value: float, mark: float, width: int) -> str:
-    """A bar of a share, with a mark at another: `width` characters."""
+    """A bar for a share, with a mark at another share, as text of `width` characters."""
     cells = ["█" if (cell + 0.5) / width <= value else "·" for cell in range(width)]
     cells[min(width - 1, int(mark * width))] = "│"
     return "".join(cells)

@@ -10,15 +10,17 @@ COLUMNS = ("model", "task", "method", "chosen", "val_accuracy", "test_accuracy",
 
 
 @click.command("probe")
-@click.option("--model", "-m", "models", multiple=True, required=True, metavar="NAME", help="Repeatable.")
+@click.option(
+    "--model", "-m", "models", multiple=True, required=True, metavar="NAME", help="Model to probe. Repeatable."
+)
 @click.option(
     "--task",
     "tasks",
     multiple=True,
     metavar="NAME",
-    help="Stands for NAME/train, NAME/val if there is one, NAME/test. Repeatable.  [default: all of the model]",
+    help="NAME/train, NAME/val if it exists, and NAME/test. Repeatable.  [default: all tasks of the model]",
 )
-@click.option("--train", metavar="DATASET", help="Training split: a dataset of one of its runs, or the run's id.")
+@click.option("--train", metavar="DATASET", help="Training split: dataset of one of the model's runs, or the run's id.")
 @click.option("--val", metavar="DATASET", help="Validation split.  [default: a fifth of the training split]")
 @click.option("--test", metavar="DATASET", help="Test split.")
 @click.option(
@@ -26,7 +28,7 @@ COLUMNS = ("model", "task", "method", "chosen", "val_accuracy", "test_accuracy",
     "methods",
     type=click.Choice(["linear", "knn"]),
     multiple=True,
-    help="Repeatable.  [default: linear]",
+    help="Classifier to fit. Repeatable.  [default: linear]",
 )
 @store_option
 @output_options
@@ -41,11 +43,11 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """Fit classifiers on kept features of one split and test them on another: transfer, without inference.
+    """Fit classifiers on kept features of one split and test them on another, to measure transfer. No inference.
 
-    What is free (regularisation, number of neighbours) is chosen on the validation split, never on the test split. What
-    was probed before is not fitted again unless its features changed. The features come from qubastore ingest --dataset
-    flowers=PATH,layout=splits, or from --dataset vtab/TASK --data-root DIR. The network stays as it is: on VTAB's tasks
+    Hyperparameters (regularisation, number of neighbours) are chosen on the validation split, never on the test split.
+    A probe is not fitted again unless its features changed. The features come from qubastore ingest --dataset
+    flowers=PATH,layout=splits, or from --dataset vtab/TASK --data-root DIR. The network is not changed: on VTAB's tasks
     these are probes, not VTAB's protocol, which fine-tunes.
 
     \b
@@ -61,7 +63,7 @@ def command(
     if (train is None) != (test is None) or (val and not train):
         raise click.UsageError("give --train and --test (and --val if you like), or --task NAME")
     if train and tasks:
-        raise click.UsageError("--task stands for --train, --val and --test: give one or the other")
+        raise click.UsageError("--task replaces --train, --val and --test: give one or the other")
     rows = []
     with open_store(store_path, read_only=False) as store:
         for model in models:
@@ -69,24 +71,24 @@ def command(
                 splits = [(train, val, test)]
             else:
                 _, model_id = named_model(store, model)
-                there = {run.dataset for run in complete_runs_of(store, model_id)}
+                complete = {run.dataset for run in complete_runs_of(store, model_id)}
                 query = "select distinct dataset from run_details where model_id = ? and not complete"
                 unfinished = {row[0] for row in store.rows(query, [model_id])}
                 chosen = tasks or probe_tasks(store, model)
                 if not chosen:
                     raise click.UsageError(f"{model} has no runs with features on NAME/train and NAME/test")
                 for task in chosen:
-                    if f"{task}/val" in unfinished - there:
+                    if f"{task}/val" in unfinished - complete:
                         raise click.UsageError(
                             f"the run of {model} on {task}/val is unfinished: finish it, or name --train and --test"
                         )
                 splits = [
-                    (f"{task}/train", f"{task}/val" if f"{task}/val" in there else None, f"{task}/test")
+                    (f"{task}/train", f"{task}/val" if f"{task}/val" in complete else None, f"{task}/test")
                     for task in chosen
                 ]
             for one, two, three in splits:
                 for method in methods or ("linear",):
-                    made = probe(
+                    result = probe(
                         store,
                         model,
                         train=one,
@@ -95,5 +97,5 @@ def command(
                         method=method,
                         log=lambda text: click.echo(text, err=True),
                     )
-                    rows.append(tuple(getattr(made, column) for column in COLUMNS))
+                    rows.append(tuple(getattr(result, column) for column in COLUMNS))
     write_rows(COLUMNS, rows, format_=format_, output=output)

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @click.command("rank", cls=MovedOptions)
 @ranking_options
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N only.")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Show only the first N.")
 @click.option("--pareto", metavar="NAME,...", help="Show only models that no other beats in all of these dimensions.")
 @click.option(
     "--intervals",
     is_flag=True,
-    help="How sure scores and ranks are: a paired bootstrap over the images of measured models, and groups of ties."
-    " --resamples, --level and --seed are for it.",
+    help="Confidence intervals of scores and ranks, from a paired bootstrap over the images of measured models, and"
+    " groups of ties. Options: --resamples, --level and --seed.",
 )
 @bootstrap_options
 @store_option

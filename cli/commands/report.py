@@ -17,24 +17,26 @@ from qubastore.cli.options import refuse_without, store_option
     metavar="FILE",
     help="Where to write the page.",
 )
-@click.option("--where", metavar="SQL", help="Only models that meet a condition over the view `rankable`.")
+@click.option("--where", metavar="SQL", help="Only models that meet an SQL condition on the view `rankable`.")
 @click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Only this model. Repeatable.")
 @click.option("--models", "listed_models", metavar="NAME,...", help="Only these models.")
-@click.option("--suite", default="quba", show_default=True, help="Which datasets play which role.")
+@click.option("--suite", default="quba", show_default=True, help="Suite: which datasets play which role.")
 @click.option(
     "--resamples",
     type=click.IntRange(0),
     default=400,
     show_default=True,
-    help="Resamples of the images of measured models, for intervals; 0 leaves intervals out.",
+    help="Bootstrap resamples for the intervals of measured models; 0 omits intervals.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
     "--without-known-faults",
     is_flag=True,
-    help="Open without published figures that are known or likely to be wrong; the page has a switch for it.",
+    help="Hide published figures that are known or likely to be wrong when the page opens; it has a switch for them.",
 )
-@click.option("--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) here instead.")
+@click.option(
+    "--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) to this folder instead."
+)
 @store_option
 def command(
     output: str,
@@ -48,10 +50,10 @@ def command(
     static: str | None,
     store_path: str | None,
 ) -> None:
-    """Write a report that people open: one HTML file, which needs no network and can be mailed.
+    """Write an interactive report: one HTML file that needs no network and can be mailed.
 
-    It ranks in the browser as `qubastore rank` does, with sliders for the weights; it shows any two dimensions, and of
-    each measured model what the store holds. --static writes the key figures and tables for papers.
+    It ranks in the browser as `qubastore rank` does, with sliders for the weights; it plots any two dimensions, and
+    shows what the store has for each measured model. --static writes the key figures and tables for papers.
 
     \b
     Example:
@@ -62,14 +64,15 @@ def command(
     """
     from pathlib import Path
 
-    from qubastore.cli.output.rows import check_writable, log_resampling, write_text
+    from qubastore.cli.output.files import check_writable, write_text
+    from qubastore.cli.output.rows import log_resampling
     from qubastore.report.collect import collect, split_names
     from qubastore.report.page import render
     from qubastore.store import open_store
 
     if resamples == 1:
-        raise click.UsageError("one resample says nothing of an interval: --resamples 0 leaves intervals out")
-    refuse_without("has no meaning with --static", output=static is None, resamples=static is None, seed=static is None)
+        raise click.UsageError("one resample is not enough for an interval: --resamples 0 omits intervals")
+    refuse_without("has no effect with --static", output=static is None, resamples=static is None, seed=static is None)
     if static is None:
         check_writable(output)
     with open_store(store_path) as store:

@@ -10,15 +10,18 @@ from qubastore.cli.options import store_option
 @click.command("rescore")
 @click.argument("model")
 @click.option(
-    "--templates", type=click.Path(dir_okay=False), metavar="FILE", help="Prompts, one per line, {} for the class."
+    "--templates",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="File of prompts, one per line; {} stands for the class.",
 )
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), metavar="T", help="Divide the logits by T.")
 @store_option
 def command(model: str, templates: str | None, temperature: float | None, store_path: str | None) -> None:
-    """Give a zero-shot MODEL other prompts or another temperature, from kept image features: no image pass.
+    """Apply other prompts or another temperature to a zero-shot MODEL, from kept image features. No image pass.
 
-    MODEL is an open_clip model that was ingested with --keep outputs,logits,features. The result is a model of its own,
-    with a run for every complete run of MODEL that kept features.
+    MODEL is an open_clip model that was ingested with --keep outputs,logits,features. The result is a new model, with a
+    run for every complete run of MODEL that kept features.
 
     \b
     Example:

@@ -9,7 +9,7 @@ from qubastore.cli.options import store_option
 
 @click.group("rm")
 def command() -> None:
-    """Remove a model or a run with all that was computed from it."""
+    """Remove a model or a run with everything computed from it."""
 
 
 @command.command("run")
@@ -17,7 +17,7 @@ def command() -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @store_option
 def run(run: str, yes: bool, store_path: str | None) -> None:
-    """Remove a run: its outputs, logits, features and metrics. RUN is its id, or the start of it.
+    """Remove a run: its outputs, logits, features and metrics. RUN is its id, or the beginning of it.
 
     \b
     Example:
@@ -43,7 +43,7 @@ def run(run: str, yes: bool, store_path: str | None) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @store_option
 def model(model: str, yes: bool, store_path: str | None) -> None:
-    """Remove a model with all its runs. MODEL is its name, or its id.
+    """Remove a model with all its runs. MODEL is its name or its id.
 
     \b
     Example:

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     "--flip",
     nargs=2,
     metavar="A B",
-    help="Instead: the smallest change of each single weight that makes B overtake A.",
+    help="Show instead the smallest change of each single weight that makes B overtake A.",
 )
-@click.option("--draws", type=click.IntRange(1), default=1000, show_default=True, help="How many weights are drawn.")
+@click.option("--draws", type=click.IntRange(1), default=1000, show_default=True, help="Number of random weightings.")
 @click.option(
     "--concentration",
     type=float,
     default=50.0,
     show_default=True,
-    help="Of the Dirichlet distribution; larger means closer to the chosen weights.",
+    help="Of the Dirichlet distribution; higher stays closer to the chosen weights.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N only.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Show only the first N.")
 @store_option
 @output_options
 def command(
@@ -45,10 +45,10 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """How much a ranking depends on its weights.
+    """Show how much a ranking depends on its weights.
 
-    How often each model is first, in the top 5 and in the top 10, over weights drawn around the chosen ones; with
-    --flip, which weight makes one model overtake another.
+    How often each model is first, in the top 5 and in the top 10, over random weights around the chosen ones; with
+    --flip, the change of a weight that makes one model overtake another.
 
     \b
     Example:
@@ -60,14 +60,14 @@ def command(
     from qubastore.store import open_store
 
     drawn = flip is None
-    refuse_without("has no meaning with --flip", draws=drawn, concentration=drawn, seed=drawn)
+    refuse_without("has no effect with --flip", draws=drawn, concentration=drawn, seed=drawn)
     with open_store(store_path) as store:
         if flip is not None:
             a, b = flip
             ranking, found = flips(store, a, b, request)
             notes = [
-                f"a is {a}, b is {b}: standardised values, up is better; beyond the weight `needed` {b} is above {a}",
-                "the factor is what --weight takes; a dimension without one cannot do it alone",
+                f"a is {a}, b is {b}: standardised values, higher is better; beyond the weight `needed`, b is above a",
+                "the factor is for --weight; a dimension without a factor cannot change the order by itself",
             ]
             columns = tuple(field.name for field in fields(Flip))
             rows = [astuple(each) for each in found]

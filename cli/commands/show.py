@@ -1,4 +1,4 @@
-"""`qubastore show ...`: what there is."""
+"""`qubastore show ...`: list the contents of a store and of this release."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from qubastore.store import Store
 
 
-SHOWN_LACKS = 3
-"""Missing runs that a line names."""
+SHOWN_MISSING = 3
+"""Missing runs that the line of a dimension names, at most."""
 
 
 SHOWN_COMMANDS = 16
-"""Missing runs whose command is shown."""
+"""Missing runs whose command is shown, at most."""
 
 
 QUERIES = {
@@ -63,7 +63,7 @@ RUN_COLUMNS = ("run_id", "model", "dataset", "condition", "framing", "precision"
 @click.command("show")
 @click.argument("what", type=click.Choice([*QUERIES, "views", "zoo"]))
 @click.argument("name", required=False)
-@click.option("--model", metavar="NAME", help="With dimensions: what this model has, and which runs it lacks.")
+@click.option("--model", metavar="NAME", help="With dimensions: the values of this model, and its missing runs.")
 @click.option("--suite", metavar="NAME", help="With dimensions --model: the suite.  [default: quba]")
 @store_option
 @output_options
@@ -78,7 +78,7 @@ def command(
 ) -> None:
     """List models, datasets, runs, suites, attachments, views, metrics, dimensions or the zoo.
 
-    `show views NAME` tells all about one view, `show dimensions --model NAME` what a model has and lacks.
+    `show views NAME` documents one view, `show dimensions --model NAME` lists a model's values and missing runs.
 
     \b
     Example:
@@ -94,7 +94,7 @@ def command(
         _show_zoo(name, format_, output)
         return
     if name is not None:
-        raise click.UsageError(f"show {what} takes no name")
+        raise click.UsageError(f"show {what} does not take a name")
     if (model or suite) and (what != "dimensions" or not model):
         raise click.UsageError("--model and --suite belong to show dimensions --model NAME [--suite NAME]")
     from qubastore.cli.output.rows import write_rows
@@ -109,7 +109,7 @@ def command(
 
 
 def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, output: str | None) -> None:
-    """Each dimension's value, or the runs that lack and the command for each."""
+    """Print the value of each dimension, or its missing runs and the command for each of them."""
     from qubastore.analysis.coverage import collapsed, dimension_states, spec_text
     from qubastore.cli.output.rows import write_rows
     from qubastore.metrics.suites import BUILT_IN
@@ -119,39 +119,39 @@ def _show_dimensions_of(store: Store, model: str, suite: str, format_: str, outp
         columns = ("dimension", "value", "missing_run", "reason", "command")
         rows: list[tuple[str | float | None, ...]] = []
         for state in states:
-            rows += [(state.dimension, None, lack.run, lack.reason, lack.command) for lack in state.lacks]
+            rows += [(state.dimension, None, missing.run, missing.reason, missing.command) for missing in state.lacks]
             if not state.lacks:
                 rows.append((state.dimension, state.value, None, None, None))
         write_rows(columns, rows, format_=format_, output=output)
         return
     click.echo(f"{model} in suite {suite}\n")
-    lacking: dict[str, MissingRun] = {}
+    all_missing: dict[str, MissingRun] = {}
     for state in states:
         if state.value is not None:
             click.echo(f"  {state.dimension:<23}{state.value:.6g}")
             continue
-        runs = [lack.run for lack in collapsed(state.lacks)]
-        more = f" and {len(runs) - SHOWN_LACKS} more" if len(runs) > SHOWN_LACKS else ""
-        lacks = f"lacks {', '.join(runs[:SHOWN_LACKS])}{more}"
-        click.echo(f"  {state.dimension:<23}" + click.style(lacks, fg="yellow"))
-        lacking.update({lack.run: lack for lack in state.lacks})
-    shown = collapsed(list(lacking.values()))
-    for number, lack in enumerate(shown):
+        runs = [missing.run for missing in collapsed(state.lacks)]
+        more = f" and {len(runs) - SHOWN_MISSING} more" if len(runs) > SHOWN_MISSING else ""
+        text = f"lacks {', '.join(runs[:SHOWN_MISSING])}{more}"
+        click.echo(f"  {state.dimension:<23}" + click.style(text, fg="yellow"))
+        all_missing.update({missing.run: missing for missing in state.lacks})
+    shown = collapsed(list(all_missing.values()))
+    for number, missing in enumerate(shown):
         if number == 0:
             click.echo("")
         if number == SHOWN_COMMANDS:
             click.echo(f"  ... and {len(shown) - number} more: --format json lists all")
             break
-        click.echo(f"  {lack.run}: {lack.reason}")
-        if lack.command:
-            click.echo(click.style(f"    {lack.command}", dim=True))
-    if lacking and suite in BUILT_IN:
+        click.echo(f"  {missing.run}: {missing.reason}")
+        if missing.command:
+            click.echo(click.style(f"    {missing.command}", dim=True))
+    if all_missing and suite in BUILT_IN:
         click.echo("")
         click.echo(f"all of them: qubastore ingest --model {spec_text(model)} --suite {suite} --data-root DIR")
 
 
 def _show_zoo(group: str | None, format_: str, output: str | None) -> None:
-    """The study's models and what they are today; they come from the package, so no store is needed."""
+    """Print the study's models and their current weights; they come from the package, so no store is needed."""
     from qubastore.cli.output.rows import write_rows
     from qubastore.models.zoo import REFERENCE_SUITES, in_group, whole_zoo
 
@@ -166,16 +166,18 @@ def _show_zoo(group: str | None, format_: str, output: str | None) -> None:
     if format_ == "table" and output is None:
         exact = sum(entry.is_exact for entry in entries)
         other = sum(bool(entry.study_preprocess) for entry in entries)
-        click.echo(f"{exact} of {len(entries)} resolve to the study's own weights; the others say what they need")
+        click.echo(
+            f"{exact} of {len(entries)} resolve to the study's own weights; see the column `weights` for the others"
+        )
         if other:
             click.echo(
-                f"{other} were given images prepared otherwise than the model's own way: so they are under --suite"
+                f"for {other}, the study did not use the model's own preprocessing; to repeat the study: --suite"
                 f" {' and '.join(sorted({s for s, study in REFERENCE_SUITES.items() if study in studies}))}"
             )
 
 
 def _shortened(comment: str) -> list[str]:
-    """A view's comment without blank lines, the columns that most views have in one star."""
+    """The lines of a view's comment without blank lines; `*` replaces the columns that most views have."""
     lines = [line for line in comment.splitlines() if line]
     names = [line.partition(":")[0] for line in lines]
     if not set(RUN_COLUMNS) <= set(names):
@@ -186,7 +188,7 @@ def _shortened(comment: str) -> list[str]:
 
 
 def _show_views(name: str | None, format_: str, output: str | None) -> None:
-    """Views come from the package: they are the same in every store that this release opens."""
+    """Print the documentation of one view or all; views come from the package and are the same in every store."""
     from qubastore.cli.output.rows import write_rows
     from qubastore.errors import UsageError, did_you_mean
     from qubastore.lake.views import all_views

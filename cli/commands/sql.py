@@ -1,4 +1,4 @@
-"""`qubastore sql`: any question, answered in any format; with no question, a prompt."""
+"""`qubastore sql`: run a query and print its rows in any format; without a query, start a prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from qubastore.cli.options import output_options, store_option
 
 if TYPE_CHECKING:
-    from qubastore.cli.output.rows import ParquetTarget
+    from qubastore.cli.output.files import ParquetTarget
     from qubastore.store import Store
 
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.option("--file", "-f", "file", type=click.File(encoding="utf-8"), help="Read the query from a file.")
 @click.option("--write", is_flag=True, help="Open the store for writing.")
 @click.option(
-    "--allow-files", is_flag=True, help="Let the query read and write other files, attach databases, load extensions."
+    "--allow-files",
+    is_flag=True,
+    help="Allow the query to read and write other files, attach databases and load extensions.",
 )
 @store_option
 @output_options
@@ -34,11 +36,10 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """Ask the store in SQL (DuckDB's). QUERY, a file or standard input; with none of them, on a terminal, a prompt.
+    """Query the store in DuckDB's SQL: QUERY, a file or standard input; without them, on a terminal, a prompt.
 
-    The store is open for reading only, unless --write is given, and the query reaches no files but the store's, unless
-    --allow-files is. Several statements may stand one after another,
-    with `;` between them: the rows of the last are printed.
+    The store is open for reading only, unless --write is given, and the query can access only the store's own files,
+    unless --allow-files is given. Several statements are separated by `;`: the rows of the last one are printed.
 
     \b
     Example:
@@ -46,27 +47,27 @@ def command(
       qubastore sql "from quba_ranking(map {'calibration': 2})" --format csv
       qubastore sql -f question.sql --format parquet -o answer.parquet
     """
-    from qubastore.cli.output.rows import ParquetTarget
+    from qubastore.cli.output.files import ParquetTarget
     from qubastore.store import open_store
 
     if query is not None and file is not None:
         raise click.UsageError("give a query or a file, not both")
     if query is None and file is not None:
         query = file.read()
-    prompts = query is None and sys.stdin.isatty()
-    if query is None and not prompts:
+    interactive = query is None and sys.stdin.isatty()
+    if query is None and not interactive:
         query = sys.stdin.read()
     with contextlib.ExitStack() as opened:
         target = opened.enter_context(ParquetTarget(output)) if format_ == "parquet" else None
         store = opened.enter_context(open_store(store_path, read_only=not write))
-        # What is attached must be at hand before the store is restricted.
-        if prompts:
+        # Attachments must be loaded before the store is restricted.
+        if interactive:
             _prepare_all(store)
         else:
             store.prepare(str(query))
         if not allow_files:
             store.restrict(files=[str(target.path)] if target else [])
-        if prompts:
+        if interactive:
             from qubastore.cli.output.prompt import run_prompt
 
             run_prompt(store, lambda text: answer(store, text, format_, output, target))
@@ -75,7 +76,7 @@ def command(
 
 
 def _prepare_all(store: Store) -> None:
-    """Have everything attached at hand; what cannot be had is said, and the prompt goes on."""
+    """Load everything attached; report attachments that cannot be loaded and carry on."""
     from qubastore.cli.output.errors import report
 
     if store.attachments:
@@ -90,10 +91,10 @@ def answer(store: Store, query: str, format_: str, output: str | None, target: P
 
     Args:
         store: An open store.
-        query: One or several statements.
+        query: One or more statements.
         format_: How to print rows.
         output: File; None means the screen.
-        target: For Parquet, where DuckDB may write.
+        target: For Parquet, where DuckDB writes.
     """
     from qubastore.cli.output.rows import write_rows
     from qubastore.errors import UsageError

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 SILENT_SECONDS = 600
-"""An ingest elsewhere that has committed nothing for so long may be dead."""
+"""An ingest on another machine that has committed nothing for this long may be dead."""
 
 
 RUNS = """
@@ -32,16 +32,16 @@ RUNS = """
         if(n_alive > 0, round(images_per_second, 1), null) as images_s,
         case
             when complete then 'complete'
-            when n_alive > 0 and n_done = n_samples then 'being summed up'
-            when n_alive > 0 then 'at work'
-            when n_drivers > 0 then 'was killed'
-            else 'waits for an ingest'
+            when n_alive > 0 and n_done = n_samples then 'summarising'
+            when n_alive > 0 then 'active'
+            when n_drivers > 0 then 'killed'
+            else 'waiting for an ingest'
         end as state,
         if(n_alive > 0, seconds_left, null) as seconds_left
     from progress
     order by n_drivers = 0, complete, model, dataset, condition, precision
 """
-"""One value: the ids of ingests that were killed."""
+"""Progress of each run. Parameter: the ids of ingests that were killed."""
 
 
 DRIVERS = """
@@ -62,14 +62,14 @@ DRIVERS = """
 
 @click.command("status")
 @click.option(
-    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Show it again and again; Ctrl-C ends."
+    "--watch", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Refresh at this interval; Ctrl-C stops."
 )
 @store_option
 @output_options
 def command(store_path: str | None, watch: float | None, format_: str, output: str | None) -> None:
-    """How far the ingests are: who is at work, and of each run what is done, what failed, how fast, how long yet.
+    """Show the progress of ingests: which are active, and for each run images done and failed, speed and time left.
 
-    It reads what is committed, so it works from any terminal and any machine, and after a kill.
+    It reads committed data only, so it works from any terminal and any machine, also after a kill.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def _drivers(store: Store) -> None:
         left = duration((n_images - n_done) / speed) if speed else ""
         state = f"{n_done}/{n_images} images, {speed:.1f}/s" + (f", {left} left" if left and alive is not False else "")
         if alive is False:
-            state += "; it was killed: the same command goes on from there"
+            state += "; it was killed: the same command resumes from there"
         elif alive is None and silent > SILENT_SECONDS:
             state += f"; nothing committed for {duration(silent)}: is it alive?"
         plural = "run" if runs == 1 else "runs"
@@ -124,7 +124,7 @@ def _drivers(store: Store) -> None:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people: `45 s`, `12 min`, `3.5 h`."""
+    """A duration in a readable unit: `45 s`, `12 min`, `3.5 h`."""
     if seconds is None:
         return ""
     if seconds < 90:

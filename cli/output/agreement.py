@@ -1,4 +1,4 @@
-"""Pairs of models image by image, on the screen."""
+"""Print agreement and differences of pairs of models, image by image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from qubastore.analysis.table import Table
 
 _DEFAULTS = {"condition": "clean", "framing": "model", "precision": "fp32"}
-"""Columns that are shown only where a row has something else."""
+"""Column -> its default value; the column is shown only if a row has another value."""
 
 
 def print_pairs(pairs: Sequence[Pair], table: Table) -> None:
-    """The rows of every pair under the names of its models; other formats have every column and digit."""
+    """Print the rows of each pair below the names of its models; other formats have every column and digit."""
     for models in pairs:
         click.echo(click.style(f"a: {models.a}\nb: {models.b}", bold=True))
         _print_pair(table.columns[2:], [row[2:] for row in table.rows if row[:2] == (models.a, models.b)])
@@ -31,12 +31,12 @@ def print_pairs(pairs: Sequence[Pair], table: Table) -> None:
 
 def _print_pair(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     named = [dict(zip(columns, row, strict=True)) for row in rows]
-    shown = [name for name in columns if name != "p_value" and _is_news(name, named)]
+    shown = [name for name in columns if name != "p_value" and _is_shown(name, named)]
     cells = [tuple(_cell(name, row[name]) for name in shown) for row in named]
     write_rows(shown, cells, format_="table")
 
 
-def _is_news(name: str, rows: Sequence[dict[str, Any]]) -> bool:
+def _is_shown(name: str, rows: Sequence[dict[str, Any]]) -> bool:
     return name not in _DEFAULTS or any(row[name] != _DEFAULTS[name] for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Differences of two models, two runs, or of measured and published figures, on the screen."""
+"""Print differences between two models, two runs, or measured and published figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_difference(table: Table, format_: str, output: str | None) -> None:
-    """A table of differences, as a grid on the screen or as rows in another format."""
+    """Print a table of differences as a grid, or write its rows in another format."""
     from qubastore.cli.output.grid import print_note
     from qubastore.cli.output.rows import write_rows
 
@@ -30,7 +30,7 @@ def print_difference(table: Table, format_: str, output: str | None) -> None:
 
 
 def _print_figures(rows: list[dict[str, Any]]) -> None:
-    """Both sides, their difference with its interval, and the test; in 80 columns."""
+    """Print both sides, their difference with its interval, and the test, in 80 columns."""
     from qubastore.cli.output.grid import Column, print_grid
     from qubastore.cli.output.groups import p_text
 
@@ -47,7 +47,7 @@ def _print_figures(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_published(rows: list[dict[str, Any]]) -> None:
-    """Measured and published, model by model."""
+    """Print measured and published figures, model by model."""
     from qubastore.cli.output.grid import Column, print_grid, styled
     from qubastore.metrics.suites import QUBA_REFERENCE
 
@@ -76,8 +76,8 @@ def _print_published(rows: list[dict[str, Any]]) -> None:
 def _remarks(row: dict[str, Any]) -> str:
     fault = f"known fault: {row['known_fault']}" if row["known_fault"] else None
     suite = f"in {row['suite']}" if row["other_suite"] else None
-    said = ["contradicted" if row["contradicts"] else None, suite, fault, row["other_protocol"]]
-    return "; ".join(filter(None, said))
+    remarks = ["contradicted" if row["contradicts"] else None, suite, fault, row["other_protocol"]]
+    return "; ".join(filter(None, remarks))
 
 
 def _number(value: float | None, sign: str = "") -> str:

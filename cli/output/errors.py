@@ -1,4 +1,4 @@
-"""Errors on the screen."""
+"""Print errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qubastore.errors import QubastoreError
 
 
 def report(error: QubastoreError) -> None:
-    """Print an error of ours on stderr."""
+    """Print a qubastore error on stderr."""
     head, *rest = str(error).splitlines()
     click.echo(click.style("error: ", fg="red", bold=True) + head, err=True)
     for line in rest:

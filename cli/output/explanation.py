@@ -1,4 +1,4 @@
-"""What makes up a score, on the screen."""
+"""Print the explanation of a score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_explanation(model: str, explanation: Explanation) -> None:
-    """What makes up a score, as a table with bars."""
+    """Print the contribution of each dimension to a score, as a table with bars."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""A grid of short cells, printed fast: rich takes a quarter of a second for a ranking of 326 models."""
+"""Print a grid of short cells fast: rich takes a quarter of a second for a ranking of 326 models."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import click
 
 MIN_FOLDED = 7
-"""Width to which the column that folds may shrink."""
+"""Minimum width of the column that is folded."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
+    """A column of a grid.
 
     Attributes:
-        heading: One line or two.
+        heading: Text of one or more lines.
         right: Whether it is aligned to the right.
-        style: `bold`, `dim`, or nothing.
-        folds: Whether its cells are folded where the terminal is too narrow.
+        style: `bold`, `dim`, or empty.
+        folds: Whether its cells are wrapped if the terminal is too narrow.
     """
 
     heading: str
@@ -35,12 +35,12 @@ class Column:
 def print_grid(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, marked: Callable[[str], bool] = lambda _: False
 ) -> None:
-    """Print rows under their headings; marked cells are green. Piped, nothing is folded or coloured.
+    """Print rows under their headings; marked cells are green. In a pipe, nothing is wrapped or coloured.
 
     Args:
         columns: At most one folds.
         rows: One text per column.
-        marked: Says of a cell whether it is marked.
+        marked: Whether to mark a cell.
     """
     headings = [column.heading.split("\n") for column in columns]
     height = max(map(len, headings))
@@ -69,14 +69,14 @@ def print_grid(
 
 
 def print_note(text: str) -> None:
-    """A dim line below a grid, wrapped at words where a terminal is too narrow for it."""
+    """Print a dim line below a grid, wrapped at words if the terminal is too narrow."""
     if sys.stdout.isatty():
         text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False)
     click.echo(styled(text, "dim"))
 
 
 def styled(text: str, style: str) -> str:
-    """Text in a style, where the screen shows styles."""
+    """The text in a style, if the terminal shows styles."""
     if not style or not text.strip() or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return (
@@ -91,7 +91,7 @@ def _places(columns: Sequence[Column], widths: Sequence[int]) -> list[tuple[int,
 
 
 def cells_of(text: str) -> int:
-    """The cells that a text takes on a screen: Chinese, Japanese and Korean letters take two, accents none."""
+    """The width of a text in terminal cells: Chinese, Japanese and Korean letters take two, combining accents none."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -100,13 +100,13 @@ def cells_of(text: str) -> int:
 
 
 def aligned(text: str, width: int, right: bool = False) -> str:
-    """Text filled up with spaces to a width in cells."""
+    """The text, padded with spaces to a width in cells."""
     spaces = " " * max(0, width - cells_of(text))
     return spaces + text if right else text + spaces
 
 
 def _folded(text: str, width: int) -> list[str]:
-    """Text in pieces of at most `width` cells, which is two at least."""
+    """The text in pieces of at most `width` cells; `width` is at least 2."""
     pieces = [""]
     for letter in text:
         if pieces[-1] and cells_of(pieces[-1] + letter) > width:

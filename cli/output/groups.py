@@ -1,4 +1,4 @@
-"""Comparisons of two groups on the screen."""
+"""Print comparisons of two groups of models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def write_comparisons(tables: Sequence[tuple[str, str, Table]], format_: str, output: str | None) -> None:
-    """Comparisons of two groups each, one below the other, or as one table of data."""
+    """Print comparisons of two groups each, one below the other, or write them as one table."""
     from qubastore.cli.output.rows import write_rows
 
     if format_ == "table" and output is None:
@@ -23,7 +23,10 @@ def write_comparisons(tables: Sequence[tuple[str, str, Table]], format_: str, ou
 
 
 def print_comparison(table: Table) -> None:
-    """One comparison; the better median of a difference that holds is marked. Over pairs, medians are theirs."""
+    """Print one comparison, with the better median of a significant difference marked.
+
+    If the comparison is over pairs, the medians are those of the paired models.
+    """
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -38,8 +41,8 @@ def print_comparison(table: Table) -> None:
     for heading in (*headings, "a - b", "effect", "p (Holm)"):
         grid.add_column(heading, justify="right")
     for named in rows:
-        holds = named["p_holm"] is not None and named["p_holm"] < 0.05
-        better = _better(named) if holds else ""
+        significant = named["p_holm"] is not None and named["p_holm"] < 0.05
+        better = _better(named) if significant else ""
         medians = [
             Text(_number(named[f"{paired}median_{group}"]), style="green" if better == group else "") for group in "ab"
         ]
@@ -48,7 +51,7 @@ def print_comparison(table: Table) -> None:
             *((str(named["n_pairs"]), *medians) if paired else medians),
             _number(_difference(named), "+"),
             _number(named["effect_size"], "+", 2),
-            Text(p_text(named["p_holm"]), style="bold" if holds else "dim"),
+            Text(p_text(named["p_holm"]), style="bold" if significant else "dim"),
         )
     console.print(grid)
     for note in table.notes[1:]:
@@ -57,7 +60,7 @@ def print_comparison(table: Table) -> None:
 
 
 def _difference(named: dict[str, Any]) -> float | None:
-    """The median of the differences of the pairs, else the difference of the groups' medians."""
+    """The median difference of the pairs if there are pairs, else the difference of the groups' medians."""
     found: float | None = named["paired_difference"] if named["n_pairs"] else named["difference"]
     return found
 

@@ -1,4 +1,4 @@
-"""Correlations as a coloured matrix."""
+"""Print correlations as a coloured matrix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_heat_map(table: Table) -> None:
-    """The correlations as a matrix, red for negative and blue for positive ones."""
+    """Print the correlations as a matrix, negative ones in red and positive ones in blue."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -47,7 +47,7 @@ def _cell(rho: float | None, p: float | None) -> Text:
 
     if rho is None or p is None:
         return Text("-     ")
-    # From white to full colour; the text stays dark on light ground.
+    # From white to full colour, so that dark text stays readable.
     faded = round(255 * (1 - 0.75 * abs(rho)))
     colour = f"rgb({faded},{faded},255)" if rho > 0 else f"rgb(255,{faded},{faded})"
     return Text(f"{rho:+.2f}{'*' if p < 0.05 else ' '}", style=f"black on {colour}")

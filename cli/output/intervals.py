@@ -1,4 +1,4 @@
-"""What `qubastore rank --intervals` prints."""
+"""Print a ranking with intervals: `qubastore rank --intervals`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def show_intervals(
     store: Store, request: RankRequest, options: BootstrapOptions, *, format_: str, output: str | None
 ) -> None:
-    """Rank with intervals, and print or write that."""
+    """Rank with intervals, and print or write the result."""
     from qubastore.cli.output.rows import log_resampling, write_rows
     from qubastore.metrics.dimensions import DIMENSIONS
     from qubastore.ranking.intervals import rank_intervals
@@ -81,7 +81,11 @@ def _print(ranking: Ranking, placed: Sequence[Placed]) -> None:
         columns += wide
         rows = [row + more for row, more in zip(rows, cells, strict=True)]
     print_grid(columns, rows)
-    notes = ["±: half of the interval's width" if fits else "dimensions: a wider terminal, or --format csv"]
+    notes = [
+        "±: half the width of the interval"
+        if fits
+        else "to see the dimensions: widen the terminal, or use --format csv"
+    ]
     for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
         print_note(line)
 

@@ -1,4 +1,4 @@
-"""The SQL prompt: history, colours, completion of views and columns (prompt_toolkit)."""
+"""The SQL prompt, with history, colours, and completion of views and columns (prompt_toolkit)."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ KEYWORDS = [
 
 HELP = """\
 end a query with ; and press Enter
-.views   the views, and what they say
-.help    this
+.views   list the views
+.help    show this
 .quit    leave (Ctrl-D does too)"""
 
 
 def run_prompt(store: Store, answer: Callable[[str], None]) -> None:
-    """Read queries and answer them until the user leaves; an error is printed, and the prompt goes on."""
+    """Read queries and answer them until the user quits; an error is printed and the prompt continues."""
     from qubastore.cli.output.errors import report
 
     session: PromptSession[str] = PromptSession(
@@ -111,7 +111,7 @@ def run_prompt(store: Store, answer: Callable[[str], None]) -> None:
 
 
 def is_whole(text: str) -> bool:
-    """Whether Enter sends the text: it ends with ;, is a command, or is empty."""
+    """Whether Enter runs the text: it ends with `;`, starts with a dot, or is empty."""
     text = text.strip()
     return not text or text.endswith(";") or text.startswith(".")
 

@@ -1,4 +1,4 @@
-"""Rankings on the screen."""
+"""Print rankings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def print_ranking(ranking: Ranking) -> None:
-    """The ranking as a table that fits the terminal, best value of each dimension marked."""
+    """Print a ranking as a table that fits the terminal, with the best value of each dimension marked."""
     from qubastore.cli.output.grid import Column, print_grid, print_note
     from qubastore.metrics.dimensions import DIMENSIONS
 
@@ -36,13 +36,13 @@ def print_ranking(ranking: Ranking) -> None:
         rows.append(cells)
     print_grid(columns, rows, marked=lambda cell: "*" in cell[-2:])
     names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
-    notes = [f"* best shown; ↑ up is better, ↓ down is better{f'; weights: {names}' if names else ''}"]
+    notes = [f"* best shown; ↑ higher is better, ↓ lower is better{f'; weights: {names}' if names else ''}"]
     for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
         print_note(line)
 
 
 def heading(dimension: Dimension) -> str:
-    """A dimension's name, unit and direction in two short lines."""
+    """The name, unit and direction of a dimension, in two short lines."""
     arrow = "↑" if dimension.better == "up" else "↓"
     unit = "M" if dimension.unit == "millions" else "%"
     return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow}"
@@ -52,7 +52,7 @@ _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibr
 
 
 def cell(dimension: Dimension, value: Any) -> str:
-    """A value in its column: per cent, or millions."""
+    """A value as text, in per cent or millions; `-` where there is none."""
     return "-" if value is None else dimension.shown(value)
 
 
@@ -61,8 +61,8 @@ def _mark(best: bool, fault: bool, value: Any) -> str:
 
 
 def _best(dimension: Dimension, values: list[Any]) -> Any:
-    there = [value for value in values if value is not None]
-    return (max if dimension.better == "up" else min)(there)
+    present = [value for value in values if value is not None]
+    return (max if dimension.better == "up" else min)(present)
 
 
 def _reweighted(ranking: Ranking) -> list[Dimension]:

@@ -1,33 +1,28 @@
-"""Rows as people and programs read them: tables, CSV, JSON, NDJSON, Parquet, Markdown. Streams, except for tables."""
+"""Print or write rows as a table, CSV, JSON, NDJSON, Parquet or Markdown; all but tables and Parquet are streamed."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import datetime
 import decimal
 import json
 import math
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
+from qubastore.cli.output.files import ParquetTarget, open_target
 from qubastore.cli.output.grid import aligned, cells_of
-from qubastore.errors import StoreError, UsageError
 
 MAX_TABLE_ROWS = 200
-"""Rows that a table shows before it points to the other formats."""
+"""Rows that a table shows, at most; a line below it names formats that show all."""
 
 
 _MIN_CELL = 16
-"""Width below which a cell is not folded: a table that would need it is printed as records."""
+"""Minimum width of a wrapped cell: a table that needs narrower cells is printed as records."""
 
 
 def write_rows(
@@ -37,17 +32,17 @@ def write_rows(
     format_: str,
     output: str | None = None,
 ) -> None:
-    """Print rows in a format, or write them to a file, which appears only when it is whole.
+    """Print rows in a format, or write them to a file, which appears only when it is complete.
 
     Args:
-        columns: Names; one that comes again is numbered (`a`, `a_1`), so that no format loses it.
+        columns: Names; duplicates are numbered (`a`, `a_1`), so that no format drops one.
         rows: One sequence of values per row.
         format_: table, csv, json, ndjson, parquet or markdown.
         output: File; None means the screen.
 
     Raises:
-        UsageError: for Parquet without a file, on a terminal.
-        StoreError: where the file cannot be written.
+        UsageError: for Parquet on a terminal.
+        StoreError: if the file cannot be written.
     """
     columns = distinct(columns)
     if format_ == "parquet":
@@ -55,27 +50,17 @@ def write_rows(
             _parquet(columns, rows, target.path)
             target.finish()
         return
-    with _target(output) as file:
+    with open_target(output) as file:
         _WRITERS[format_](columns, rows, file)
 
 
 def log_resampling(model: str) -> None:
-    """Progress of what resamples one model after another, away from the answer."""
+    """Report on stderr which model is being resampled."""
     click.echo(f"resampling {model}", err=True)
 
 
-def write_text(text: str, output: str) -> None:
-    """Write a text to a file, which appears only when it is whole.
-
-    Raises:
-        StoreError: where it cannot be written.
-    """
-    with _target(output) as file:
-        file.write(text)
-
-
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it; NaN and infinities become null."""
+    """The value as JSON can represent it; NaN and infinities become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (str, int, type(None))):
@@ -94,7 +79,7 @@ def plain(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """A value as a table shows it: six significant digits, empty for null."""
+    """The value as a table shows it: six significant digits, empty for null."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -108,77 +93,6 @@ def text(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {text(item)}" for key, item in value.items()) + "}"
     return str(value)
-
-
-def check_writable(output: str) -> None:
-    """See that a file can be written, before the work that fills it.
-
-    Raises:
-        StoreError: where it cannot.
-    """
-    folder = Path(output).parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        found = "no permission" if folder.is_dir() else f"{folder} is not a folder"
-        raise StoreError(f"{output} cannot be written", found=found, hint="choose another -o FILE")
-
-
-class ParquetTarget:
-    """Where DuckDB writes a Parquet file, which appears, or goes to standard output, when it is whole.
-
-    Args:
-        output: File; None means standard output.
-
-    Attributes:
-        path: What DuckDB writes to.
-
-    Raises:
-        UsageError: without a file, on a terminal.
-        StoreError: where the file cannot be written.
-    """
-
-    def __init__(self, output: str | None) -> None:
-        if output is None and sys.stdout.isatty():
-            raise UsageError("Parquet is not for a terminal", hint="-o FILE.parquet, or | another-program")
-        if output is not None:
-            check_writable(output)
-        self._output = output
-        self._folder = tempfile.mkdtemp(prefix=".qubastore-", dir=Path(output).parent if output else None)
-        self.path = Path(self._folder, "result.parquet").resolve()
-
-    def finish(self) -> None:
-        """Hand out what was written."""
-        if self._output is None:
-            with self.path.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-        else:
-            self.path.replace(self._output)
-            Path(self._output).chmod(0o644)
-
-    def __enter__(self) -> ParquetTarget:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _target(output: str | None) -> Iterator[IO[Any]]:
-    if output is None:
-        yield sys.stdout
-        return
-    path = Path(output)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written", found=error.strerror, hint="choose another -o FILE") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            yield file
-        Path(temporary).replace(path)
-        path.chmod(0o644)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str]) -> None:
@@ -216,7 +130,7 @@ def _markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[st
 
 
 def distinct(columns: Sequence[str]) -> list[str]:
-    """Column names, each once: `a, a` becomes `a, a_1`."""
+    """The column names with duplicates numbered: `a, a` becomes `a, a_1`."""
     names: list[str] = []
     for name in columns:
         number, candidate = 0, name
@@ -233,7 +147,7 @@ def _parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) 
 
     found = [tuple(row) for row in rows]
     values = list(zip(*found, strict=True)) or [()] * len(columns)
-    named = ", ".join(f"{_quoted(name)} {_kind(of)}" for name, of in zip(columns, values, strict=True))
+    named = ", ".join(f"{_quoted(name)} {_kind(column)}" for name, column in zip(columns, values, strict=True))
     with duckdb.connect() as connection:
         connection.execute(f"create table result ({named})")
         if found:
@@ -289,7 +203,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str])
 
 
 def _records(columns: Sequence[str], cells: Sequence[Sequence[str]], console: Any) -> None:
-    """One row after another, a line per column: for tables wider than the terminal."""
+    """Print one row after another with a line per column, for tables wider than the terminal."""
     from rich.text import Text
 
     width = max(map(cells_of, columns))

@@ -1,4 +1,4 @@
-"""Paths and names with any character, bytes that are no text, readers that leave, screens of any alphabet."""
+"""Paths and names with any character, bytes that are not text, closed pipes, terminals of any alphabet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_store_of_any_name_goes_through_every_command(odd):
     assert "net*, 'b'" in run("sql", "--store", store, "select model from accuracy")
     run("sql", "--store", store, "select class_name from class_accuracy order by 1", "--format", "csv", "-o", out)
     assert out.read_text().split() == ["class_name", "a", "b*", "c[1]"]
-    assert "the same in" in run("copy", store, copied)
+    assert "identical in" in run("copy", store, copied)
     run("export", "--store", store, odd / "ex*p[o]rt", "-m", "net*, 'b'")
     # A neighbour that the pattern would take in.
     with qubastore.open(copied, read_only=False) as other:

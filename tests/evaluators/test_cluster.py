@@ -252,7 +252,7 @@ def test_status_from_another_terminal_shows_two_drivers(url, sleepy, pictures, h
             assert time.monotonic() < deadline, shown
         assert f"ingest {first.pid} on" in shown
         assert f"ingest {second.pid} on" in shown
-        assert shown.count("at work") + shown.count("being summed up") == 2
+        assert shown.count("active") + shown.count("summarising") == 2
     finally:
         hold.unlink(missing_ok=True)
         said = finished(first), finished(second)

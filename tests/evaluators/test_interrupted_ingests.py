@@ -113,7 +113,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(store, tmp_path, slow_model):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from there" in output
+    assert "the same command resumes from there" in output
     assert "Traceback" not in output
     assert store.rows("select count(*) = count(distinct sample_id) from outputs") == [(True,)]
 

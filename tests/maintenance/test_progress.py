@@ -51,5 +51,5 @@ def test_progress_by_hand(store):
     assert speed == pytest.approx(0.4, rel=0.2)
     assert left == pytest.approx(4 / speed)
     shown = CliRunner().invoke(cli, ["status", "--store", str(store.path)]).output
-    assert "at work" in shown
+    assert "active" in shown
     assert "8/12" in shown

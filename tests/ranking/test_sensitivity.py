@@ -120,4 +120,4 @@ def test_the_commands(empty_store):
     assert "%" in shown.output
     rows = json.loads(ask("--flip", "EVA02-b-21k", "Hiera-B-Plus", "--format", "json").stdout)
     assert {"dimension", "needed", "factor"} < set(rows[0])
-    assert "has no meaning with --flip" in ask("--flip", "a", "b", "--draws", "5").output
+    assert "has no effect with --flip" in ask("--flip", "a", "b", "--draws", "5").output
