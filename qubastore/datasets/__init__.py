@@ -1,1 +1,1 @@
-"""Datasets: lists of samples, where they come from, which classes they mean, and which are known by name."""
+"""Datasets: lists of samples, their label spaces, readers of their layouts, and the catalogue of known datasets."""

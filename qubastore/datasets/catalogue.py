@@ -1,7 +1,7 @@
-"""Where datasets lie: those that are known by name, in the layout that their authors distribute, and users' own.
+"""The catalogue of datasets that are known by name, in the layouts that their authors distribute.
 
-`LAYOUTS` is the one table: docs/datasets.md is made from it. To add a dataset, add a row; a new kind of layout is a
-function in `layout_readers.py`.
+docs/datasets.md is generated from `LAYOUTS`. To add a dataset, add a row; to add a kind of layout, add a function to
+`readers.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CORRUPTIONS = {
     "pixelate": "digital",
     "jpeg_compression": "digital",
 }
-"""The 15 corruptions of ImageNet-C and the archive that each comes in; the four `extra` ones are no part of it."""
+"""Corruption of ImageNet-C -> the archive that contains it; the four corruptions in `extra.tar` are not included."""
 
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -52,18 +52,18 @@ class Layout:
 
     Attributes:
         name: Its name.
-        places: Folders below the data root that are tried, in order.
-        read: Reads it.
+        places: Folders below the data root to look in, in order.
+        read: Function that reads it.
         label_space: Its label space.
-        n_samples: Its full number of images; None where it is not known here, so that any number counts as whole.
-        framing: How its images become inputs unless another choice is made.
-        image_size: Width and height of all its images, pixels; None where they vary.
-        factors: What all its images share.
-        keep: What is kept of its runs by default; None means outputs and logits.
-        parts: For a part of a set, such as `imagenet-c/fog/3`: where it may lie below the set's folder.
+        n_samples: The number of images of the complete dataset; None if unknown, so that any number is complete.
+        framing: How its images become inputs by default.
+        image_size: Width and height of all its images in pixels; None if they vary.
+        factors: Factors that all its images share.
+        keep: Kinds of output that its runs keep by default; None means outputs and logits.
+        parts: For a part of a dataset, such as `imagenet-c/fog/3`: its possible folders below the dataset's folder.
         about: What it is.
         get: What to download.
-        size: How large that is.
+        size: Size of the download.
         licence: Its terms, as its authors state them.
     """
 
@@ -84,7 +84,7 @@ class Layout:
 
 
 def cell_places(corruption: str, severity: str) -> tuple[str, str]:
-    """Where a cell of ImageNet-C may lie: as its archives unpack, without or with a folder for each archive."""
+    """Possible folders of a cell of ImageNet-C: as unpacked from its archives, without or with a folder per archive."""
     return f"{corruption}/{severity}", f"{CORRUPTIONS[corruption]}/{corruption}/{severity}"
 
 
@@ -158,7 +158,7 @@ IMAGENET_V2 = {
     "threshold-0.7": "imagenetv2-threshold0.7-format-val",
     "top-images": "imagenetv2-top-images-format-val",
 }
-"""The three test sets of ImageNet-V2 and the folder that each unpacks to."""
+"""Test set of ImageNet-V2 -> the folder into which it is unpacked."""
 
 
 PUG_SETS = {
@@ -173,7 +173,7 @@ PUG_SETS = {
     "Object_Texture": "character_texture",
     "Scene_Light": "scene_light",
 }
-"""The ten factor sets of PUG: ImageNet, and the column of its annotations that holds each one's values."""
+"""Factor set of PUG: ImageNet -> the column of the annotations with the factor's values."""
 
 
 def _imagenet_v2() -> Iterator[Layout]:
@@ -278,4 +278,4 @@ LAYOUTS: dict[str, Layout] = {
         _backgrounds("mixed_rand", "objects on the background of another class"),
     )
 }
-"""Every known dataset by name; the parts of ImageNet-C, ImageNet-V2 and PUG one by one."""
+"""Every known dataset by name; each part of ImageNet-C, ImageNet-V2 and PUG is a dataset."""

@@ -1,4 +1,4 @@
-"""Reading CSV files that users hand over: with line numbers, and errors that name them."""
+"""Reading users' CSV files, with errors that name the file and the line."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from qubastore.errors import ImportDataError
 
 
 def read_csv(file: Path, columns: tuple[str, ...], *, lower: bool = False) -> list[tuple[int, dict[str, str]]]:
-    """Line number and row of each line of a CSV file in UTF-8.
+    """The rows of a UTF-8 CSV file, each with its line number.
 
     Args:
         file: The file.
-        columns: Columns that it must have; others may stand beside them.
-        lower: Whether column names are read in lower case.
+        columns: Required columns; additional ones are allowed.
+        lower: Whether to convert column names to lower case.
 
     Raises:
-        ImportDataError: where it cannot be read, lacks a column, or a line is too short; naming file and line.
+        ImportDataError: If the file cannot be read, a column is missing, or a line is too short.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:
@@ -36,9 +36,9 @@ def read_csv(file: Path, columns: tuple[str, ...], *, lower: bool = False) -> li
     except OSError as error:
         raise ImportDataError(f"{file}: {error.strerror}", expected=f"a CSV file with {', '.join(columns)}") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ImportDataError(f"{file} is no CSV file in UTF-8", found=str(error)) from None
+        raise ImportDataError(f"{file} is not a CSV file in UTF-8", found=str(error)) from None
     if not rows:
-        raise ImportDataError(f"{file} has a header and no rows", expected="one row at least")
+        raise ImportDataError(f"{file} has a header but no rows", expected="at least one row")
     for line, row in rows:
         if any(row[column] is None for column in columns):
             raise ImportDataError(f"{file}, line {line}: too few columns", expected=", ".join(columns))

@@ -1,4 +1,4 @@
-"""What a dataset is: an ordered list of samples with labels and factors, and what makes it the same dataset."""
+"""A dataset: an ordered list of samples with labels and factors, and its identity."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Sample:
 
     Attributes:
         key: Path relative to the dataset's root, `/`-separated, as in class folders, whatever the layout on the disk.
-        size: Size of the encoded image, bytes.
+        size: Size of the encoded image in bytes.
         label: Its class, an index into the dataset's classes.
-        others: More classes that are right too.
-        factors: What else is known of it: corruption, severity, texture, ...
-        data: The encoded image, for datasets in memory; None where a file is to be read.
-        path: The file relative to the root where it is not the key.
-        row: The row of the Parquet file `path` that holds the image; None for an image file.
+        others: Further correct classes.
+        factors: Factors of the image: corruption, severity, texture, ...
+        data: The encoded image, for datasets in memory; None if it is read from a file.
+        path: The file relative to the root; None if it is the key.
+        row: The row of the Parquet file `path` that contains the image; None for an image file.
     """
 
     key: str
@@ -40,26 +40,26 @@ class Sample:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """All right classes, `label` first."""
+        """All correct classes, `label` first."""
         return (self.label, *self.others)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """An ordered list of samples under a name.
+    """A named, ordered list of samples.
 
     Attributes:
-        name: Its name; suites ask for datasets by name.
-        samples: In order; a sample's id is its position.
+        name: Its name; suites refer to datasets by name.
+        samples: The samples in order; a sample's id is its position.
         classes: Class names by label.
         label_space: How a model's outputs map to the classes: a name of `qubastore.datasets.label_spaces.LABEL_SPACES`.
         root: Folder that the keys are relative to; None for a dataset in memory.
-        framing: How its images become inputs: `model`, or `whole` for sets that come already cropped.
-        factors: What all samples share: corruption and severity of a cell of a corruption set.
-        image_size: Width and height that every image must have, pixels; None where they vary.
-        keep: What is kept of its runs unless another choice is made; None means `qubastore.runs.outputs.DEFAULT_KEEP`.
-        listed_factors: Whether the samples' factors come from a list of their own, so that keys do not imply them.
-        notes: What users should know of how it was read: files left out, the order of its classes.
+        framing: How its images become inputs: `model`, or `whole` for datasets whose images are already cropped.
+        factors: Factors that all samples share, such as corruption and severity.
+        image_size: Width and height in pixels that every image must have; None if they vary.
+        keep: Kinds of output that its runs keep by default; None means `qubastore.runs.outputs.DEFAULT_KEEP`.
+        listed_factors: Whether the samples' factors come from a separate list, so that keys do not imply them.
+        notes: Messages for the user about how it was read: files left out, the order of its classes.
     """
 
     name: str
@@ -76,34 +76,34 @@ class Dataset:
 
     @cached_property
     def dataset_id(self) -> str:
-        """Hash of the name and the ordered (key, byte size), and of what those leave open.
+        """Hash of the name, the ordered (key, byte size) pairs, and what these do not determine.
 
-        The name is part of it: sets of uncompressed images can agree in every key and size. So are the classes, for
-        ImageNet's label spaces by name, for those never change; and where keys are no paths below class folders, the
-        labels and the content.
+        The name is included because datasets of uncompressed images can have the same keys and sizes. The classes are
+        included too (ImageNet's label spaces, which never change, by name), and, for datasets in memory, whose keys are
+        not paths below class folders, the labels and the content.
         """
         listing: list[list[Any]] = [[s.key, s.size] for s in self.samples]
         if self.root is None:
             listing = [
                 [s.key, s.size, s.label, content_hash(s.data) if s.data is not None else None] for s in self.samples
             ]
-        # The label space `imagenet-1k` adds nothing, so that ids from before there were others stay what they are.
+        # The label space `imagenet-1k` adds nothing, so that ids from before other label spaces existed do not change.
         space = {IMAGENET_1K: None, OWN_CLASSES: list(self.classes)}.get(self.label_space, self.label_space)
-        # Factors that keys imply need their names alone; those that all samples share stand nowhere else.
+        # Keys imply the values of factors, so names are enough; the values that all samples share are nowhere else.
         names = sorted(self.samples[0].factors) if self.samples else []
         factors: list[Any] = [names, dict(self.factors)] if names else []
         if self.listed_factors:
             factors.append([dict(s.factors) for s in self.samples])
-        # Several right classes are no part of a key.
+        # Keys do not imply further correct classes.
         several = [[s.others for s in self.samples]] if any(s.others for s in self.samples) else []
         return identifier("dataset", self.name, space, listing, *factors, *several)
 
     def limited(self, limit: int | None) -> Dataset:
-        """At most `limit` samples, evenly spaced so that they spread over the classes: a dataset of its own."""
+        """A separate dataset of at most `limit` samples, evenly spaced so that they are spread over the classes."""
         if limit is None or limit >= len(self.samples):
             return self
         if limit < 1:
-            raise UsageError(f"--limit {limit} leaves no image", expected="a number from 1 up")
+            raise UsageError(f"--limit {limit} leaves no images", expected="a number from 1 up")
         chosen = tuple(self.samples[index * len(self.samples) // limit] for index in range(limit))
         return replace(self, samples=chosen)
 
@@ -111,7 +111,7 @@ class Dataset:
 def images_in_memory(
     name: str, images: Sequence[bytes], labels: Sequence[int], classes: Sequence[str], *, space: str = OWN_CLASSES
 ) -> Dataset:
-    """A dataset of encoded images (PNG, JPEG, ...) that lie in memory.
+    """A dataset of encoded images (PNG, JPEG, ...) in memory.
 
     Args:
         name: Name of the dataset.
@@ -121,15 +121,16 @@ def images_in_memory(
         space: `own-classes`, or `imagenet-1k` with the 1,000 synsets as classes.
 
     Raises:
-        DatasetError: where the lengths differ or a label is out of range.
+        DatasetError: If there are no images, the lengths differ, or a label is out of range.
     """
     if len(images) != len(labels) or not images:
         raise DatasetError(
-            f"dataset {name}: {len(images)} images and {len(labels)} labels", expected="one each, at least"
+            f"dataset {name}: {len(images)} images and {len(labels)} labels",
+            expected="at least one image, with one label each",
         )
     wrong = next((label for label in labels if not 0 <= label < len(classes)), None)
     if wrong is not None:
-        raise DatasetError(f"dataset {name}: the label {wrong} is none of the {len(classes)} classes")
+        raise DatasetError(f"dataset {name}: the label {wrong} is not one of the {len(classes)} classes")
     samples = tuple(
         Sample(f"{position:08d}", len(data), int(label), data=data)
         for position, (data, label) in enumerate(zip(images, labels, strict=True))

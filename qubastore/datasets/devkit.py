@@ -1,4 +1,4 @@
-"""The devkit of ILSVRC 2012, which says what the flat validation files show."""
+"""The devkit of ILSVRC 2012, which has the labels of the flat validation files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ FOLDER = "ILSVRC2012_devkit_t12"
 def ground_truth(name: str, folder: Path) -> list[str]:
     """The synset of every official validation image, in the order of their numbers.
 
-    The devkit numbers the classes in an order of its own: `meta.mat` says which synset each number means.
+    The devkit has its own order of classes: `meta.mat` maps its class numbers to synsets.
 
     Args:
         name: Name of the dataset, for messages.
-        folder: The folder of the images; the devkit is looked for in it and beside it.
+        folder: The folder of the images; the devkit is looked for in it and in its two parent folders.
 
     Raises:
-        DatasetError: where the devkit is not there or does not read as expected.
+        DatasetError: If the devkit is missing or not in the expected format.
     """
     places = [parent / FOLDER / "data" for parent in (folder, folder.parent, folder.parent.parent)]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise DatasetError(
-            f"dataset {name}: {folder} holds images without class folders, and no devkit says what they show",
+            f"dataset {name}: {folder} contains images without class folders, and there is no devkit with their labels",
             expected=f"{FOLDER}/data with meta.mat and ILSVRC2012_validation_ground_truth.txt",
             found=f"none of {', '.join(map(str, places))}",
             hint=f"unpack {FOLDER}.tar.gz into {folder.parent}, or sort the images into synset folders",
@@ -41,7 +41,7 @@ def ground_truth(name: str, folder: Path) -> list[str]:
 
 
 def _synsets(path: Path) -> dict[int, str]:
-    """ILSVRC2012_ID -> WNID; ids above 1,000 are inner nodes of WordNet."""
+    """Map ILSVRC2012_ID -> WNID; ids above 1,000 are inner nodes of WordNet."""
     from scipy.io import loadmat
 
     rows = loadmat(str(path), squeeze_me=True)["synsets"]

@@ -1,4 +1,4 @@
-"""Folders of images: which are class folders, which are splits, what is left out of a listing."""
+"""Listing folders of images: class folders, splits, and files that are left out."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff
 
 
 SPLITS = ("val", "validation", "valid", "test", "testing", "dev", "eval", "train", "training")
-"""What folders of the splits of a dataset are called, in the order in which one of them is suggested."""
+"""Names of the folders of a dataset's splits, in the order in which one of them is suggested."""
 
 
 _SPLIT = re.compile(rf"({'|'.join(SPLITS)})(?:[-_ ]?(?:set|split|data|images?|\d+))?", re.IGNORECASE)
-"""The same with what is often added, as in val2017 and test_set."""
+"""The same with common suffixes, as in val2017 and test_set."""
 
 
 def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
-    """Refuse a root that holds the splits of a dataset in place of class folders.
+    """Reject a root that contains the splits of a dataset instead of class folders.
 
     Raises:
-        DatasetError: naming them and the split that may be meant.
+        DatasetError: If it does; the error lists the splits and suggests one.
     """
     matches = [(match[1].lower(), folder) for folder in folders if (match := _SPLIT.fullmatch(folder))]
     splits = [folder for _, folder in sorted(matches, key=lambda found: SPLITS.index(found[0]))]
@@ -38,7 +38,7 @@ def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
     found = [folder for folder in folders if folder in splits]
     fits = {"train", "test"} <= set(folders)
     raise DatasetError(
-        f"dataset {name}: {root} holds splits in place of classes",
+        f"dataset {name}: {root} contains splits instead of classes",
         expected="one split: a folder with one folder of images per class",
         found=f"the folders {', '.join(found)}",
         hint=f"--dataset {shlex.quote(f'{name}={root / splits[0]}')}"
@@ -48,17 +48,17 @@ def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
 
 
 def check_folder(name: str, root: Path, *, expected: str = "a folder with one folder of images per class") -> None:
-    """Refuse what is no folder.
+    """Reject a path that is not a folder.
 
     Raises:
-        DatasetNotFoundError: naming the path that was tried.
+        DatasetNotFoundError: If it is not; the error names the path.
     """
     if "\0" in str(root):
-        raise DatasetNotFoundError(f"dataset {name}: the path {str(root)!r} has a zero byte in it", expected=expected)
+        raise DatasetNotFoundError(f"dataset {name}: the path {str(root)!r} contains a zero byte", expected=expected)
     check_text(f"dataset {name}: its path", str(root.resolve()))
     if not root.is_dir():
         raise DatasetNotFoundError(
-            f"dataset {name}: {root} is {'no folder' if root.exists() else 'not there'}",
+            f"dataset {name}: {root} {'is not a folder' if root.exists() else 'does not exist'}",
             expected=expected,
             hint=f"ls {shlex.quote(str(_nearest_parent(root)))}",
         )
@@ -66,7 +66,7 @@ def check_folder(name: str, root: Path, *, expected: str = "a folder with one fo
 
 @contextlib.contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn the system's errors while a dataset is listed into one of ours."""
+    """Translate the operating system's errors while a dataset is listed into `DatasetError`."""
     try:
         yield
     except OSError as error:
@@ -78,45 +78,45 @@ def readable(name: str) -> Iterator[None]:
 
 
 def class_folders(root: Path) -> list[str]:
-    """The folders in a folder, sorted, hidden ones left out."""
+    """The names of the folders in a folder, sorted, without hidden ones."""
     with os.scandir(root) as scan:
         return sorted(entry.name for entry in scan if entry.is_dir() and not _hidden(entry.name))
 
 
 def has_images(folder: Path) -> bool:
-    """Whether there is an image in a folder, at any depth."""
+    """Whether a folder contains an image, at any depth."""
     return next(images_below(folder, ""), None) is not None
 
 
 LOOKED_INTO = 2_000
-"""Files without an image's ending that are looked into, at most: whether an image is inside."""
+"""Maximum number of files without an image's extension that are opened to see whether they are images."""
 
 
-def left_out_notes(root: Path, skipped: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
-    """Lines about images that are left out.
+def left_out_notes(root: Path, skipped: Sequence[str], outside: Sequence[str] = ()) -> list[str]:
+    """Messages about images that are left out.
 
     Args:
         root: The dataset's folder.
-        skipped: Files in class folders whose names do not end as an image's, relative to it.
-        beside: Images beside the class folders.
+        skipped: Files in class folders without an image's extension, relative to the root.
+        outside: Images that are in the root, outside the class folders.
     """
     notes = []
     inside = sorted(key for key in skipped[:LOOKED_INTO] if _holds_image(root / key))
     if inside:
-        endings = ", ".join(sorted({PurePath(key).suffix or "no ending" for key in inside}))
+        endings = ", ".join(sorted({PurePath(key).suffix or "no extension" for key in inside}))
         more = "at least " if len(skipped) > LOOKED_INTO else ""
         notes.append(
-            f"{more}{len(inside)} files left out: an image is inside, but their names do not end as an image's"
-            f" ({endings}; {inside[0]} for one); rename them to take them in"
+            f"{more}{len(inside)} files left out: they are images without an image's extension"
+            f" ({endings}; for example {inside[0]}); rename them to include them"
         )
-    if beside:
-        are = "images lie" if len(beside) > 1 else "image lies"
-        notes.append(f"{len(beside)} {are} beside the class folders, left out ({sorted(beside)[0]} for one)")
+    if outside:
+        are = "images are" if len(outside) > 1 else "image is"
+        notes.append(f"{len(outside)} {are} outside the class folders, left out (for example {sorted(outside)[0]})")
     return notes
 
 
-def images_beside(root: Path) -> list[str]:
-    """The images that lie in a folder itself."""
+def images_directly_in(root: Path) -> list[str]:
+    """The names of the images directly in a folder, not in its subfolders."""
     with os.scandir(root) as scan:
         return [
             entry.name
@@ -126,13 +126,13 @@ def images_beside(root: Path) -> list[str]:
 
 
 def _holds_image(path: Path) -> bool:
-    """Whether Pillow knows what is in a file by its first bytes."""
+    """Whether Pillow recognises a file's first bytes as an image."""
     from PIL import Image
 
     try:
         with Image.open(path):
             return True
-    except Exception:  # whatever it is, no image
+    except Exception:  # not an image, for whatever reason
         return False
 
 
@@ -145,10 +145,10 @@ def listed(
     *,
     factors: Mapping[str, str] = NOTHING,
 ) -> Dataset:
-    """A dataset of samples in the order of their keys.
+    """A dataset of samples, sorted by key.
 
     Raises:
-        DatasetError: where a key is not UTF-8, or stands twice.
+        DatasetError: If a key is not UTF-8, or two samples have the same key.
     """
     ordered = tuple(sorted(samples, key=lambda sample: sample.key))
     for sample in ordered:
@@ -160,20 +160,20 @@ def listed(
     for one, other in itertools.pairwise(ordered):
         if one.key == other.key:
             raise DatasetError(
-                f"dataset {name}: two images are called {one.key}", expected="a key of its own for every image"
+                f"dataset {name}: two images are called {one.key}", expected="a different key for every image"
             )
     return Dataset(name, ordered, tuple(classes), space, str(root.resolve()), factors=dict(factors))
 
 
 def _undecodable(key: str) -> bool:
-    """Whether a file name holds bytes that are no UTF-8: Python marks them with lone surrogates."""
+    """Whether a file name contains bytes that are not UTF-8: Python decodes them as lone surrogates."""
     return any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def images_below(folder: Path, prefix: str, skipped: list[str] | None = None) -> Iterator[tuple[str, int]]:
-    """Key and size of every image in a folder, at any depth; `prefix` takes the folder's place in the keys.
+    """Yield key and size of every image in a folder, at any depth; in the keys, `prefix` replaces the folder's path.
 
-    Keys of files whose names do not end as an image's go into `skipped`.
+    Keys of files without an image's extension are added to `skipped`.
     """
     with os.scandir(folder) as scan:
         entries = [entry for entry in scan if not _hidden(entry.name)]

@@ -15,7 +15,7 @@ from qubastore.datasets.folders import (
     class_folders,
     has_images,
     images_below,
-    images_beside,
+    images_directly_in,
     left_out_notes,
     listed,
     readable,
@@ -35,20 +35,20 @@ def image_folder(
 ) -> Dataset:
     """The images of an ImageFolder tree: one folder per class, images at any depth below it, sorted by key.
 
-    A folder that holds Parquet files (at any depth) instead of class folders is read as
-    `qubastore.datasets.parquet` says.
+    A folder that contains Parquet files (at any depth) instead of class folders is read by
+    `qubastore.datasets.parquet`.
 
     Args:
         name: Name of the dataset.
         path: Its root.
-        space: Label space that the class folders must belong to; None takes the one that they imply.
-        factors: What is known of all its images.
-        order: Of classes of one's own, one of `labels.ORDERS`; None means by code points, with a note where timm's
-            order is another.
-        may_be_splits: Whether folders called train, val and the like are taken for classes.
+        space: Label space that the class folders must belong to; None means the one that they imply.
+        factors: Factors that all its images share.
+        order: Order of the user's own classes, one of `label_spaces.ORDERS`; None means by code points, with a note
+            if timm's order differs.
+        may_be_splits: Whether folders called train, val and the like may be classes.
 
     Raises:
-        DatasetError: where the folder is missing, has no images, mixes kinds of classes, or holds splits.
+        DatasetError: If the folder is missing, has no images, mixes kinds of classes, or contains splits.
     """
     root = Path(path)
     check_folder(name, root)
@@ -72,7 +72,7 @@ def _read_image_folder(
         raise DatasetError(
             f"{where} has no class folders",
             expected="one folder of images per class, as in tench/001.jpg",
-            found="only files" if any(root.iterdir()) else "an empty folder",
+            found="files only" if any(root.iterdir()) else "an empty folder",
         )
     notes: list[str] = []
     if space is None:
@@ -88,13 +88,13 @@ def _read_image_folder(
         for folder in folders
         for key, size in images_below(root / folder, folder, skipped)
     ]
-    notes += left_out_notes(root, skipped, images_beside(root))
+    notes += left_out_notes(root, skipped, images_directly_in(root))
     if not found:
         raise DatasetError(
             f"dataset {name}: no images in the {len(folders)} class folders of {root}",
-            expected=f"files that end in {' '.join(sorted(EXTENSIONS))}",
+            expected=f"files with the extensions {' '.join(sorted(EXTENSIONS))}",
             found="; ".join(notes) or None,
         )
     if len(folders) == 1:
-        notes.append(f"it has one class folder only, {folders[0]}: is {root / folders[0]} meant?")
+        notes.append(f"it has only one class folder, {folders[0]}: did you mean {root / folders[0]}?")
     return replace(listed(name, root, found, classes, space, factors=factors), notes=tuple(notes))

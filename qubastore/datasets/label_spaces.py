@@ -1,7 +1,7 @@
-"""Label spaces: what a dataset's classes are, and which outputs of a model mean which of them.
+"""Label spaces: what a dataset's classes are, and which outputs of a model correspond to each of them.
 
-A model with 1,000 ImageNet outputs answers datasets with other classes too. How it does is a row of `LABEL_SPACES`;
-`qubastore.runs.outputs` applies it once, in the evaluator, so that predictions are stored in the dataset's own classes.
+A model with 1,000 ImageNet outputs can also classify datasets with other classes. A row of `LABEL_SPACES` defines how;
+the evaluator applies it once, so that predictions are stored in the dataset's own classes.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ IMAGENET_1K = "imagenet-1k"
 
 
 OWN_CLASSES = "own-classes"
-"""Class folders in an order of `ORDERS`; the model's outputs are in the same order."""
+"""The user's own classes: class folders in an order of `ORDERS`; the model's outputs are in the same order."""
 
 
 CODE_POINT, NATURAL = "code-point", "natural"
 
 
 ORDERS = (CODE_POINT, NATURAL)
-"""How class folders are ordered: by the code points of their names, as torchvision's ImageFolder does (img10 before
-img2, Zebra before apple); or numbers in names by value and upper case as lower, as timm does. Folders named 0 to N - 1
-are numbers in either."""
+"""How class folders are sorted: by the code points of their names, as in torchvision's ImageFolder (img10 before img2,
+Zebra before apple); or case-insensitively, with numbers in names by value, as in timm. Folders named 0 to N - 1 are
+sorted as numbers in both."""
 
 
 TRANSFER = "transfer"
-"""Classes of another task: a model's outputs mean none of them, its features are what is of use."""
+"""Classes of another task: a model's outputs do not correspond to them, only its features are used."""
 
 
 VALIDATION_FILE = re.compile(r"(?:^|/)ILSVRC2012_val_(\d{8})\.[^/]+$")
-"""The name of an official validation image of ImageNet, and its number from 1."""
+"""The path of an official validation image of ImageNet; the group is its number, from 1."""
 
 
 _SYNSET = re.compile(r"n\d{8}")
@@ -51,11 +51,11 @@ class LabelSpace:
 
     Attributes:
         name: Its name, as stored with datasets.
-        rule: `identity` (output i is class i), `subset` (softmax over the members alone), `mean` (the mean probability
-            of a class's members, renormalised over the classes), or `argmax` (the class that the largest of all outputs
-            belongs to; none, -1, where it belongs to none), or `none` (the outputs mean none of the classes).
-        meaning: One line.
-        source: Who defined it.
+        rule: `identity` (output i is class i), `subset` (softmax over the members only), `mean` (the mean probability
+            of a class's members, renormalised over the classes), `argmax` (the class of the largest of all outputs; -1
+            if that output belongs to no class), or `none` (the outputs do not correspond to the classes).
+        meaning: A one-line description.
+        source: The paper that defines it.
     """
 
     name: str
@@ -65,17 +65,17 @@ class LabelSpace:
 
     @property
     def n_outputs(self) -> int | None:
-        """Outputs that a model must have; None means one per class of the dataset, or in `transfer` any number."""
+        """Number of outputs that a model must have; None means one per class of the dataset, or any in `transfer`."""
         return None if self.name in (OWN_CLASSES, TRANSFER) else 1000
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names by label; empty where the dataset brings its own."""
+        """Class names by label; empty if the dataset has its own classes."""
         return tuple(_members(self.name))
 
     @property
     def members(self) -> tuple[tuple[int, ...], ...]:
-        """The model outputs of each class; empty where the dataset brings its own classes."""
+        """The model outputs of each class; empty if the dataset has its own classes."""
         return tuple(_members(self.name).values())
 
 
@@ -106,14 +106,14 @@ def label_space(name: str) -> LabelSpace:
     """The label space called `name`.
 
     Raises:
-        UsageError: on an unknown name.
+        UsageError: On an unknown name.
     """
     return LABEL_SPACES[check_name("label space", name, LABEL_SPACES)]
 
 
 @cache
 def _members(name: str) -> dict[str, tuple[int, ...]]:
-    """Class -> model outputs."""
+    """The classes of a label space, each with its model outputs."""
     if name in (OWN_CLASSES, TRANSFER):
         return {}
     if name == IMAGENET_1K:
@@ -133,7 +133,7 @@ def imagenet_synsets() -> tuple[str, ...]:
 
 @cache
 def real_labels() -> tuple[tuple[int, ...], ...]:
-    """The ReaL labels of the 50,000 validation images, by number, as timm carries them; empty where there are none.
+    """The ReaL labels of the 50,000 validation images, by number, from timm's data; empty for images without any.
 
     Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159.
     """
@@ -145,7 +145,7 @@ def _timm_listing(file: str) -> tuple[str, ...]:
 
 
 def _timm_file(file: str) -> str:
-    # Read from timm's data file: importing timm would import torch.
+    # Read the data file without importing timm, which would import torch.
     package = importlib.util.find_spec("timm")
     if package is None or package.origin is None:
         raise DatasetError("timm is not installed", hint="pip install timm")
@@ -155,25 +155,25 @@ def _timm_file(file: str) -> str:
 def implied_space(folders: Sequence[str], where: str, order: str | None = None) -> tuple[str, tuple[str, ...]]:
     """The label space that class folders imply, and the names of its classes.
 
-    Folders that are ImageNet synsets (any subset) mean `imagenet-1k`; folders of which none looks like a synset are
-    classes of their own, in an order of `ORDERS`.
+    Folders that are ImageNet synsets (any subset) imply `imagenet-1k`; if none looks like a synset, they are the user's
+    own classes, in an order of `ORDERS`.
 
     Raises:
-        DatasetError: where some folders are ImageNet-1k synsets and others are not.
-        UsageError: where an order is given for ImageNet's classes, which have theirs.
+        DatasetError: If some folders are ImageNet-1k synsets and others are not.
+        UsageError: If an order is given for ImageNet's classes, whose order is fixed.
     """
     synsets = any(_SYNSET.fullmatch(folder) for folder in folders)
     if not synsets:
         return OWN_CLASSES, in_order(folders, order or CODE_POINT)
     if order == NATURAL:
-        raise UsageError(f"{where}: its folders are synsets, which have an order of their own", hint="leave order= out")
+        raise UsageError(f"{where}: its folders are synsets, whose order is fixed", hint="leave order= out")
     others = [folder for folder in folders if folder not in set(imagenet_synsets())]
     if others and all(_SYNSET.fullmatch(folder) for folder in others):
         raise DatasetError(
             f"{where}: the class folder {others[0]!r} is not in the label space {IMAGENET_1K}",
             expected="synsets of ImageNet-1k",
             found=f"{len(others)} of {len(folders)} folders are other synsets: {', '.join(others[:5])}",
-            hint="it is another part of ImageNet, such as ImageNet-21k: keep the folders of the 1,000 classes alone",
+            hint="this is another part of ImageNet, such as ImageNet-21k: keep only the folders of the 1,000 classes",
         )
     check_classes(
         folders, imagenet_synsets(), where, "only synsets of ImageNet-1k, or only class folders of another kind"
@@ -182,20 +182,20 @@ def implied_space(folders: Sequence[str], where: str, order: str | None = None) 
 
 
 def in_order(folders: Sequence[str], order: str) -> tuple[str, ...]:
-    """Class folders in an order of `ORDERS`; those named 0 to N - 1 in that of their numbers."""
+    """Class folders sorted in an order of `ORDERS`; folders named 0 to N - 1 are sorted as numbers."""
     if set(folders) == set(map(str, range(len(folders)))):
         return tuple(map(str, range(len(folders))))
     return tuple(sorted(folders, key=_natural if order == NATURAL else str))
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Runs of digits as numbers, the rest in lower case; names that are equal so far by their code points."""
+    """The sort key of timm's order: digits as numbers, the rest in lower case; ties are broken by code points."""
     pieces = re.findall(r"[0-9]+|[^0-9]+", name.lower())
     return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces], name
 
 
 def own_order_notes(space: str, classes: Sequence[str], order: str | None) -> tuple[str, ...]:
-    """What users should know of the order of classes of their own, where they chose none and timm's is another."""
+    """A note for users who did not choose an order of their own classes, if timm's order differs; else nothing."""
     if space != OWN_CLASSES or order is not None:
         return ()
     other = in_order(classes, NATURAL)
@@ -204,25 +204,25 @@ def own_order_notes(space: str, classes: Sequence[str], order: str | None) -> tu
         return ()
     shown = slice(max(0, first - 1), first + 3)
     note = (
-        f"its classes are in the order of torchvision, by code points (... {', '.join(classes[shown])} ...); timm's"
-        f" order is another (... {', '.join(other[shown])} ...). A model's outputs must be in the same order:"
+        f"its classes are in torchvision's order, by code points (... {', '.join(classes[shown])} ...); timm's"
+        f" order differs (... {', '.join(other[shown])} ...). A model's outputs must be in the same order:"
         f" order={NATURAL} chooses timm's, order={CODE_POINT} confirms this one"
     )
     return (note,)
 
 
 def check_classes(folders: Sequence[str], classes: Sequence[str], where: str, expected: str) -> None:
-    """Refuse class folders that are no classes.
+    """Reject class folders that are not among the classes.
 
     Raises:
-        DatasetError: naming the first, and how many there are.
+        DatasetError: If there are any; the error names the first ones and says how many there are.
     """
     known = set(classes)
-    strangers = [folder for folder in folders if folder not in known]
-    if strangers:
+    unknown = [folder for folder in folders if folder not in known]
+    if unknown:
         raise DatasetError(
-            f"{where}: the class folder {strangers[0]!r} is not in the label space",
+            f"{where}: the class folder {unknown[0]!r} is not in the label space",
             expected=expected,
-            found=f"{len(strangers)} of {len(folders)} folders are none: {', '.join(strangers[:5])}",
-            hint=did_you_mean(strangers[0], known, count=1) or "move the folder away",
+            found=f"{len(unknown)} of {len(folders)} folders are not classes: {', '.join(unknown[:5])}",
+            hint=did_you_mean(unknown[0], known, count=1) or "move the folder elsewhere",
         )

@@ -1,6 +1,6 @@
 """Finding datasets: those known by name under a data root, and the user's own folders.
 
-Every path that is not there is named in the error, with what was expected at it.
+Errors name every path that was tried, and what was expected there.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError,
 
 
 def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
-    """A dataset that is known by name, found under a folder.
+    """Find and read a dataset that is known by name under a folder.
 
     Raises:
-        UsageError: on an unknown name.
-        DatasetNotFoundError: naming every path that was tried.
-        DatasetError: where it lies in another layout.
+        UsageError: On an unknown name.
+        DatasetNotFoundError: If it is not there; the error names every path that was tried.
+        DatasetError: If it has another layout.
     """
     layout = LAYOUTS[check_name("dataset", name, LAYOUTS)]
     root = Path(data_root)
-    check_folder(name, root, expected="the folder that holds the datasets")
+    check_folder(name, root, expected="the folder with the datasets")
     tried = [root / place for place in layout.places]
     found = next((place for place in tried if place.is_dir()), None)
     if found is None:
         raise DatasetNotFoundError(
-            f"dataset {name}: {tried[0]} is not there",
+            f"dataset {name}: {tried[0]} does not exist",
             expected=f"{layout.about} ({layout.get})",
             found=f"none of {', '.join(map(str, tried[1:]))} either" if tried[1:] else None,
-            hint=f"--dataset {name}=PATH, if it lies elsewhere; see docs/datasets.md",
+            hint=f"--dataset {name}=PATH, if it is elsewhere; see docs/datasets.md",
         )
     return read_layout(layout, found)
 
 
 def read_layout(layout: Layout, folder: Path) -> Dataset:
-    """A known dataset from the folder that holds it.
+    """Read a known dataset from its folder.
 
     Raises:
-        DatasetError: where it lies in another layout, or its images have another size.
+        DatasetError: If it has another layout, or its images have another size.
     """
     dataset = layout.read(layout.name, folder, layout.label_space)
     if layout.image_size is not None:
@@ -59,7 +59,7 @@ def read_layout(layout: Layout, folder: Path) -> Dataset:
 
 
 def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
-    """Look at the first image; the others are checked when they are decoded."""
+    """Check the size of the first image; the others are checked when they are decoded."""
     from PIL import Image
 
     first = dataset.samples[0]
@@ -69,35 +69,35 @@ def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
     try:
         with Image.open(path) as image:
             found = image.size
-    except Exception:  # an image that cannot be decoded is recorded when its turn comes
+    except Exception:  # an image that cannot be decoded is recorded as a failure during ingest
         return
     if found != expected:
         raise DatasetError(
-            f"dataset {dataset.name}: {path} has another size than the set that its authors distribute",
+            f"dataset {dataset.name}: {path} is not of the size that the dataset's authors distribute",
             expected=f"{expected[0]} x {expected[1]} pixels",
             found=f"{found[0]} x {found[1]}",
-            hint=f"for images of your own choose another name than {dataset.name}",
+            hint=f"give your own images another name than {dataset.name}",
         )
 
 
 def locate_suite(
     names: Sequence[str], given: Sequence[str], data_root: str | os.PathLike[str] | None
 ) -> tuple[list[Dataset], list[tuple[str, QubastoreError]]]:
-    """The datasets of a suite that are not given, looked for under a folder.
+    """Look under a folder for the datasets of a suite that are not given.
 
     Args:
         names: Names of the suite's datasets.
         given: Names of those that need not be looked for.
-        data_root: The folder.
+        data_root: The folder; None means that there is none.
 
     Returns:
-        What was found, and (name, error) for the others.
+        The datasets that were found, and (name, error) for the others.
 
     Raises:
-        DatasetNotFoundError: where the folder itself is not there.
+        DatasetNotFoundError: If the folder itself does not exist.
     """
     if data_root is not None:
-        check_folder("root", Path(data_root), expected="the folder that holds the datasets")
+        check_folder("root", Path(data_root), expected="the folder with the datasets")
     found: list[Dataset] = []
     missing: list[tuple[str, QubastoreError]] = []
     for name in names:
@@ -124,27 +124,27 @@ def expand(name: str) -> list[str]:
 def parse_dataset(
     text: str, data_root: str | os.PathLike[str] | None = None, log: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
-    """Read `NAME=PATH[,layout=LAYOUT][,framing=FRAMING][,order=ORDER]`, or a known `NAME` under `data_root`.
+    """Parse `NAME=PATH[,layout=LAYOUT][,framing=FRAMING][,order=ORDER]`, or a known `NAME` under `data_root`.
 
-    Of `imagenet-c`, parts that are missing are said, and the rest goes on.
+    If parts of a dataset such as `imagenet-c` are missing, they are logged and the others are returned.
 
     Raises:
-        UsageError: where a name without a path is none of the known ones, or there is no data root.
-        DatasetError: as `locate` and `own_datasets`.
+        UsageError: If a name without a path is not a known one, or there is no data root.
+        DatasetError: As `locate` and `own_datasets`.
     """
     head, *pairs = re.split(r",(?=(?:layout|framing|order)=)", text)
     options = dict(pair.split("=", 1) for pair in pairs)
     name, equals, path = head.partition("=")
     if not name or (equals and not path):
         raise UsageError(
-            f"{text!r} names no dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
+            f"{text!r} does not name a dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
         )
     if equals:
         return own_datasets(name, path, options.get("layout"), options.get("framing"), log, order=options.get("order"))
     for option in ("layout", "order"):
         if option in options:
             raise UsageError(
-                f"{text!r} gives the option {option}, but no path",
+                f"{text!r} has the option {option}, but no path",
                 hint=f"--dataset {name}=PATH,{option}={options[option]}",
             )
     if "framing" in options:
@@ -154,22 +154,22 @@ def parse_dataset(
         check_name("dataset", name, sorted(each for each in known if "/" not in each))
     if data_root is None:
         raise UsageError(
-            f"{text!r} says no path, and there is no --data-root to look in",
+            f"{text!r} has no path, and there is no --data-root to look in",
             expected="NAME=PATH, or a known NAME with --data-root DIR",
             hint=f"--dataset {name} --data-root /data",
         )
     found, missing = locate_suite(expand(name), [], data_root)
-    _say_missing(found, missing, log)
+    _log_missing(found, missing, log)
     return [replace(dataset, framing=options.get("framing", dataset.framing)) for dataset in found]
 
 
-def _say_missing(
+def _log_missing(
     found: Sequence[Dataset], missing: Sequence[tuple[str, QubastoreError]], log: Callable[[str], None]
 ) -> None:
-    """Name what is missing of a set.
+    """Log the missing parts of a dataset.
 
     Raises:
-        DatasetError: where nothing was found, or a part cannot be read.
+        DatasetError: If no part was found, or a part cannot be read.
     """
     unreadable = [error for _, error in missing if not isinstance(error, DatasetNotFoundError)]
     if missing and (unreadable or not found):
@@ -179,7 +179,7 @@ def _say_missing(
 
 
 def left_out(missing: Sequence[QubastoreError], n_parts: int) -> str:
-    """The line that names what is missing of a set of `n_parts`: the first with its path, the others counted."""
+    """A message about the missing parts of a dataset of `n_parts`: the first with its path, the number of others."""
     more = f", and {len(missing) - 1} more of its {n_parts} parts" if len(missing) > 1 else ""
     return f"left out: {missing[0].what}{more}"
 
@@ -193,19 +193,19 @@ def own_datasets(
     *,
     order: str | None = None,
 ) -> list[Dataset]:
-    """The dataset, or the datasets, of a folder.
+    """Read the dataset, or the datasets, in a folder.
 
     Args:
-        name: Its name. A name of `LAYOUTS` is read as that dataset, unless `layout` says otherwise.
+        name: Its name. A name of `LAYOUTS` is read as that dataset, unless `layout` is given.
         path: Its folder.
         layout: A name of `OWN_LAYOUTS`; None means class folders.
-        framing: How its images become inputs; None means `model`, or what is usual for a known dataset.
-        log: Takes a line about parts of `imagenet-c` that are missing.
-        order: Of class folders of one's own, one of `labels.ORDERS`; None means by code points.
+        framing: How its images become inputs; None means `model`, or the default of a known dataset.
+        log: Called with a message about missing parts of a dataset such as `imagenet-c`.
+        order: Order of the user's own class folders, one of `label_spaces.ORDERS`; None means by code points.
 
     Raises:
-        UsageError: on an unknown layout, framing or order, or an order for a layout without classes of one's own.
-        DatasetError: where the folder does not hold what the layout says.
+        UsageError: On an unknown layout, framing or order, or an order for a layout without the user's own classes.
+        DatasetError: If the folder does not have the layout.
     """
     if framing is not None:
         check_name("framing", framing, FRAMINGS)
@@ -213,7 +213,7 @@ def own_datasets(
         check_name("order", order, ORDERS)
         if layout == "splits" or (layout is None and len({*expand(name)} & {*LAYOUTS}) > 0):
             raise UsageError(
-                f"dataset {name}: an order is for class folders of one's own",
+                f"dataset {name}: an order is only for your own class folders",
                 found=f"the layout {layout}" if layout else f"the known dataset {name}",
                 hint="leave order= out",
             )
@@ -233,7 +233,7 @@ def own_datasets(
                 found.append(read_layout(cell, place))
             except DatasetError as error:
                 missing.append((cell.name, error))
-        _say_missing(found, missing, log)
+        _log_missing(found, missing, log)
     else:
         found = [image_folder(name, path, order=order)]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found
@@ -245,5 +245,5 @@ OWN_LAYOUTS: dict[str, Callable[[str, Path, str | None], list[Dataset]]] = {
     "shape-texture": shape_texture_layout,
     "splits": splits_layout,
 }
-"""Layouts for datasets of one's own: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`;
+"""Layouts for the user's own datasets: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`;
 train, val and test of another task, for probes."""

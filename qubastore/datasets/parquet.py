@@ -1,8 +1,8 @@
 """Images in Hugging Face-style Parquet files: a column `image` (struct of `bytes` and `path`) and a column `label`, a
 whole number or a list of them.
 
-Keys are those that class folders would have, `<class>/<file name>`, so that a dataset has the same identity either way.
-A row without a path is called by its number in the files' order.
+Keys are the same as with class folders, `<class>/<file name>`, so that a dataset has the same identity in both layouts.
+The key of a row without a path has its number, in the order of the files, instead of a file name.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ def parquet_images(
     factors: Mapping[str, str],
     order: str | None = None,
 ) -> Dataset:
-    """The images of Parquet files, in the order of their keys.
+    """The images of Parquet files, sorted by key.
 
-    All files are read once, for the sizes of the images are part of the dataset's identity.
+    All files are read once, because the sizes of the images are part of the dataset's identity.
 
     Args:
         name: Name of the dataset.
-        root: Folder that the paths of the files are relative to.
+        root: Folder to which the paths of the files are relative.
         tables: The files.
-        space: Label space that the labels belong to; None takes what the files' class names imply.
-        factors: What is known of all its images.
-        order: Of classes of one's own, as in `datasets.image_folder`.
+        space: Label space of the labels; None means the one that the files' class names imply.
+        factors: Factors that all its images share.
+        order: Order of the user's own classes, as in `datasets.image_folder`.
 
     Raises:
-        DatasetError: where columns or class names are missing, or a label is out of range.
+        DatasetError: If columns or class names are missing, or a label is out of range.
     """
     _check_one_split(name, root, tables)
     chosen, classes, label_of = _classes(name, tables[0], space, order)
     names = _names(name, tables[0])
     others = [table for table in tables[1:] if _names(name, table) != names]
     if others:
-        raise DatasetError(f"dataset {name}: {others[0]} names other classes than {tables[0]}")
+        raise DatasetError(f"dataset {name}: {others[0]} has other classes than {tables[0]}")
     samples: list[Sample] = []
     for table in tables:
         place = table.relative_to(root).as_posix()
@@ -67,7 +67,7 @@ def parquet_images(
                     expected=f"0 to {len(label_of) - 1}, a class of the label space {chosen}",
                 )
             label, *more = dict.fromkeys(label_of[each] for each in right)
-            # Images with several right classes lie in no class folder: each is called by its number.
+            # An image with several correct classes belongs to no single class folder: its key has its number.
             key = _key(classes[label], None if several else path, len(samples))
             samples.append(Sample(key, size, label, factors, path=place, row=row, others=tuple(more)))
     if not samples:
@@ -99,7 +99,7 @@ def _row_group(path: str, group: int) -> pa.StructArray:
 
 
 def _rows(name: str, table: Path) -> Iterator[tuple[int | list[int] | None, str | None, int]]:
-    """Label (or several that are right), path and size in bytes of every row."""
+    """Yield the label (or several correct ones), the path and the size in bytes of every row."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -128,40 +128,40 @@ def _classes(name: str, table: Path, space: str | None, order: str | None) -> tu
     image = schema.field("image").type if "image" in schema.names else None
     if image is None or "label" not in schema.names or not hasattr(image, "fields") or "bytes" not in image.names:
         raise DatasetError(
-            f"dataset {name}: {table} holds no labelled images",
+            f"dataset {name}: {table} does not contain labelled images",
             expected="columns image (struct with bytes) and label (whole numbers), as Hugging Face datasets have",
             found=", ".join(schema.names),
         )
     names = _names(name, table)
     if space is None and names is None:
         raise DatasetError(
-            f"dataset {name}: {table} does not say what its classes are called",
+            f"dataset {name}: {table} does not contain the names of its classes",
             expected="the class names in the file's metadata, as Hugging Face datasets write them",
             hint="export it with datasets.Dataset.to_parquet, with a ClassLabel feature",
         )
     if space is None and names is not None:
         space, classes = implied_space(names, f"dataset {name}: {table}", order)
         if space == OWN_CLASSES and order is None and tuple(names) == in_order(names, NATURAL):
-            # The files say their order, and it is one that class folders can have.
+            # The files define their order, and class folders can have it.
             classes = tuple(names)
         if space == OWN_CLASSES and tuple(names) != classes:
-            # Outputs of a model trained on these files are in the files' order.
+            # The outputs of a model trained on these files are in the files' order.
             raise DatasetError(
-                f"dataset {name}: the classes of {table} are in no order that class folders have",
+                f"dataset {name}: the classes of {table} are in an order that class folders cannot have",
                 expected=", ".join(classes[:4]),
                 found=", ".join(names[:4]),
-                hint="for ImageNet use its name, --dataset imagenet-val=PATH; else rename the classes, as in 00_zebra",
+                hint="for ImageNet, use --dataset imagenet-val=PATH; otherwise rename the classes, as in 00_zebra",
             )
         return space, classes, [classes.index(each) for each in names]
     assert space is not None
     classes = LABEL_SPACES[space].classes
     if names is not None and set(names) <= set(classes):
         return space, classes, [classes.index(each) for each in names]
-    # ImageNet's labels are 0 to 999 everywhere, whatever its classes are called; a subset's could be either numbering.
+    # ImageNet's labels are always 0 to 999, whatever its classes are called; a subset could use either numbering.
     if space == IMAGENET_1K and (names is None or len(names) == len(classes)):
         return space, classes, list(range(len(classes)))
     raise DatasetError(
-        f"dataset {name}: {table} does not name its classes as the label space {space} does",
+        f"dataset {name}: the class names of {table} are not those of the label space {space}",
         expected=f"class names such as {', '.join(classes[:3])}",
         found=", ".join((names or ("none",))[:3]),
         hint="export the images as class folders",
@@ -172,15 +172,15 @@ _SPLIT = re.compile(r"(train|validation|valid|val|dev|test)\b", re.IGNORECASE)
 
 
 def _check_one_split(name: str, root: Path, tables: Sequence[Path]) -> None:
-    """Refuse the files of several splits as one dataset."""
+    """Reject the files of several splits as one dataset."""
     parts = [part for table in tables for part in table.relative_to(root).parts]
     splits = sorted({match[1].lower() for part in parts if (match := _SPLIT.match(part))})
     if len(splits) > 1:
         raise DatasetError(
-            f"dataset {name}: {root} holds the Parquet files of several splits",
+            f"dataset {name}: {root} contains the Parquet files of several splits",
             expected="one split",
             found=", ".join(splits),
-            hint="move the files of one split into a folder of their own",
+            hint="move the files of one split into a separate folder",
         )
 
 
@@ -189,12 +189,12 @@ def _names(name: str, table: Path) -> tuple[str, ...] | None:
 
     names = _class_names(pq.read_schema(table))
     if names is not None and len(set(names)) < len(names):
-        raise DatasetError(f"dataset {name}: {table} names two classes alike")
+        raise DatasetError(f"dataset {name}: {table} has two classes of the same name")
     return names
 
 
 def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:
-    """Class names by label from the metadata that Hugging Face datasets write."""
+    """The class names by label, from the metadata that Hugging Face datasets write; None if it is missing."""
     try:
         features: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(map(str, features["label"]["names"]))

@@ -1,4 +1,4 @@
-"""Reading datasets in the layouts that their authors distribute, and in those that users' own may have.
+"""Readers of datasets in the layouts that their authors distribute, and in those of the user's own datasets.
 
 Each `read_...` takes the name of a dataset, its folder and its label space; each `..._layout` a name and a folder.
 """
@@ -19,7 +19,7 @@ from qubastore.datasets.folders import (
     check_no_splits,
     class_folders,
     images_below,
-    images_beside,
+    images_directly_in,
     left_out_notes,
     listed,
     readable,
@@ -37,12 +37,12 @@ from qubastore.errors import DatasetError
 
 
 def read_classes(name: str, folder: Path, space: str, factors: Mapping[str, str] | None = None) -> Dataset:
-    """Class folders, or Parquet files; `factors` are what all images share."""
+    """Read class folders or Parquet files; `factors` are those that all images share."""
     return image_folder(name, folder, space=space, factors=factors or {})
 
 
 def read_imagenet_val(name: str, folder: Path, space: str) -> Dataset:
-    """Synset folders, Parquet files, or the 50,000 official files in one folder beside the devkit."""
+    """Read synset folders, Parquet files, or the 50,000 official files in one folder, with the devkit next to it."""
     with readable(name):
         folders = [each for each in class_folders(folder) if each != DEVKIT]
         check_no_splits(name, folder, folders)
@@ -58,17 +58,17 @@ def read_imagenet_val(name: str, folder: Path, space: str) -> Dataset:
         number = int(match[1]) if match else 0
         if not 1 <= number <= len(labels):
             raise DatasetError(
-                f"dataset {name}: {folder / file} is no official validation file",
+                f"dataset {name}: {folder / file} is not an official validation file",
                 expected="ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_00050000.JPEG",
             )
         synset = labels[number - 1]
-        # The key of the synset layout: both are the same dataset.
+        # The key as in the synset layout, so that both are the same dataset.
         samples.append(Sample(f"{synset}/{file}", size, index[synset], path=file))
     return listed(name, folder, samples, classes, space)
 
 
 def read_numbered_classes(name: str, folder: Path, space: str) -> Dataset:
-    """Folders `0` to `999`, as ImageNet-V2 has them, by the index of the class; or synset folders."""
+    """Read folders `0` to `999`, named by class index as in ImageNet-V2, or synset folders."""
     check_folder(name, folder)
     with readable(name):
         folders = class_folders(folder)
@@ -83,7 +83,7 @@ def read_numbered_classes(name: str, folder: Path, space: str) -> Dataset:
             for each in folders
             for key, size in images_below(folder / each, each, skipped)
         ]
-        notes = left_out_notes(folder, skipped, images_beside(folder))
+        notes = left_out_notes(folder, skipped, images_directly_in(folder))
     if not samples:
         raise DatasetError(f"dataset {name}: {folder} has no images", expected=f"folders 0 to {len(classes) - 1}")
     return replace(listed(name, folder, samples, classes, space), notes=tuple(notes))
@@ -93,30 +93,30 @@ PUG_FILE = "labels_pug_imagenet.csv"
 
 
 def read_pug(name: str, folder: Path, space: str, column: str) -> Dataset:
-    """A factor set of PUG: ImageNet: class folders, and `labels_pug_imagenet.csv` beside it for the factor's values.
+    """Read a factor set of PUG: ImageNet: class folders, with the factor's values in `labels_pug_imagenet.csv`.
 
     Args:
         name: Name of the dataset.
-        folder: The set's folder, as in `PUG_ImageNet/Worlds`.
+        folder: The set's folder, as in `PUG_ImageNet/Worlds`; the CSV file is next to it.
         space: Its label space.
-        column: Column of the CSV file that holds the factor's value.
+        column: Column of the CSV file with the factor's value.
 
     Raises:
-        DatasetError: where the CSV file is missing, or does not list an image.
+        DatasetError: If the CSV file is missing, or does not list an image.
     """
     data = read_classes(name, folder, space)
     file = folder.parent / PUG_FILE
     if not file.is_file():
         raise DatasetError(
-            f"dataset {name}: {file} is not there",
-            expected=f"the annotations that come with PUG: {column} of each image",
+            f"dataset {name}: {file} does not exist",
+            expected=f"the annotations of PUG, with the {column} of each image",
         )
     values: dict[str, str | None] = {}
     for _, row in read_csv(file, ("filename", column)):
         parts = PurePosixPath(row["filename"]).parts
         for length in range(1, min(len(parts), 3) + 1):
             place = "/".join(parts[-length:])
-            # A file name that stands for several images says nothing alone.
+            # A file name of several images with different values is ambiguous.
             values[place] = row[column] if values.get(place, row[column]) == row[column] else None
     samples = []
     for sample in data.samples:
@@ -129,7 +129,7 @@ def read_pug(name: str, folder: Path, space: str, column: str) -> Dataset:
 
 
 def read_model_vs_human(name: str, folder: Path, space: str) -> Dataset:
-    """Category folders, or `dnn/session-1/0001_<set>_dnn_0_<category>_00_<name>.png` as model-vs-human distributes."""
+    """Read category folders, or model-vs-human's `dnn/session-1/0001_<set>_dnn_0_<category>_00_<name>.png`."""
     with readable(name):
         sessions = folder / "dnn"
         if not sessions.is_dir() or "dnn" in LABEL_SPACES[space].classes:
@@ -143,7 +143,7 @@ def read_model_vs_human(name: str, folder: Path, space: str) -> Dataset:
         category = parts[4] if len(parts) > 6 else ""
         if category not in index:
             raise DatasetError(
-                f"dataset {name}: {folder / key} does not say its category",
+                f"dataset {name}: the file name {folder / key} does not contain its category",
                 expected="NUMBER_SET_dnn_CONDITION_CATEGORY_00_NAME.png, as model-vs-human names its files",
                 found=f"{category!r} as category" if category else None,
             )
@@ -154,12 +154,12 @@ def read_model_vs_human(name: str, folder: Path, space: str) -> Dataset:
 
 
 def read_cue_conflict(name: str, folder: Path, space: str) -> Dataset:
-    """Images with two cues, as `cue_conflict` says."""
+    """Read images with two cues: see `cue_conflict`."""
     return cue_conflict(name, folder, space)
 
 
 def read_backgrounds(name: str, folder: Path, space: str) -> Dataset:
-    """`00_dog` to `08_fish`."""
+    """Read the nine class folders of the backgrounds challenge, `00_dog` to `08_fish`."""
     check_folder(name, folder)
     classes = LABEL_SPACES[space].classes
     where = f"dataset {name}: {folder}"
@@ -180,18 +180,18 @@ def read_backgrounds(name: str, folder: Path, space: str) -> Dataset:
 
 
 def cue_conflict(name: str, folder: Path, space: str | None, order: str | None = None) -> Dataset:
-    """Images with the shape of one class and the texture of another, named `<shape>N-<texture>M`.
+    """Read images with the shape of one class and the texture of another, named `<shape>N-<texture>M`.
 
-    They lie in one folder per shape, or in one folder as model-vs-human names them (`..._<shape>_00_<shape>N-...`).
+    They are in one folder per shape, or in one folder under model-vs-human's names (`..._<shape>_00_<shape>N-...`).
 
     Args:
         name: Name of the dataset.
         folder: Its folder.
-        space: Label space of shapes and textures; None means that the folders name the classes.
-        order: Of these, as in `datasets.image_folder`.
+        space: Label space of shapes and textures; None means that the names of the folders are the classes.
+        order: Order of these classes, as in `datasets.image_folder`.
 
     Raises:
-        DatasetError: on a file name that does not say both classes.
+        DatasetError: On a file name that does not contain both classes.
     """
     check_folder(name, folder, expected="images named <shape>N-<texture>M.png, as in cat7-clock2.png")
     with readable(name):
@@ -206,10 +206,10 @@ def cue_conflict(name: str, folder: Path, space: str | None, order: str | None =
         cues = _cues(key, classes)
         if len(cues) != 1:
             raise DatasetError(
-                f"dataset {name}: {folder / key} does not say its shape and texture",
+                f"dataset {name}: the file name {folder / key} does not contain its shape and texture",
                 expected=f"<shape>N-<texture>M, as in {classes[0]}7-{classes[-1]}2.png",
                 found=f"it could be {' or '.join(map(str, cues))}" if cues else None,
-                hint="names of classes that begin with one another cannot be told apart" if cues else None,
+                hint="a class name that is the beginning of another is ambiguous" if cues else None,
             )
         ((shape, texture),) = cues
         factors = {"shape": shape, "texture": texture}
@@ -218,7 +218,7 @@ def cue_conflict(name: str, folder: Path, space: str | None, order: str | None =
 
 
 def _cues(key: str, classes: Sequence[str]) -> list[tuple[str, str]]:
-    """Every (shape, texture) that a file name can mean."""
+    """Every (shape, texture) pair that a file name can mean."""
     path = PurePosixPath(key)
     shapes = [path.parts[0]] if path.parts[0] in classes else classes
     return [
@@ -230,19 +230,19 @@ def _cues(key: str, classes: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _cue_key(key: str, shape: str) -> str:
-    """`<shape>/<shape>N-<texture>M.png`, however the file lies: model-vs-human's numbering is the session's alone."""
+    """The key `<shape>/<shape>N-<texture>M.png` in either layout, without the numbers of model-vs-human's sessions."""
     name = PurePosixPath(key).name
     found = re.search(rf"(?:^|_)({re.escape(shape)}\d+-.*)$", name)
     return f"{shape}/{found[1] if found else name}"
 
 
 def class_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
-    """Class folders, whatever they are called."""
+    """Read class folders, whatever they are called."""
     return [image_folder(name, folder, order=order, may_be_splits=True)]
 
 
 def corruption_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
-    """One dataset per corruption and severity: `NAME/corruption/severity`."""
+    """Read one dataset per corruption and severity: `NAME/corruption/severity`."""
     check_folder(name, folder, expected="folders corruption/severity/class")
     with readable(name):
         cells = [(c, s) for c in class_folders(folder) for s in class_folders(folder / c)]
@@ -260,36 +260,36 @@ SPLITS = ("train", "val", "test")
 
 
 def splits_layout(name: str, folder: Path, _: str | None = None) -> list[Dataset]:
-    """`NAME/train`, `NAME/val` (if it is there) and `NAME/test`, each in class folders, for probes of features.
+    """Read `NAME/train`, `NAME/val` (optional) and `NAME/test`, each with class folders, for probes of features.
 
     Raises:
-        DatasetError: where train or test is missing, has one class only, or the splits' classes differ.
+        DatasetError: If train or test is missing, a split has only one class, or the splits' classes differ.
     """
-    check_folder(name, folder, expected="folders train and test, and val if you like, each with class folders")
+    check_folder(name, folder, expected="folders train and test, and optionally val, each with class folders")
     found: list[Dataset] = []
     for split in SPLITS:
         if split == "val" and not (folder / split).is_dir():
             continue
-        # Classes of another task: no output of a model means one of them, so their order says nothing.
+        # Classes of another task: no output of a model corresponds to them, so their order does not matter.
         data = image_folder(f"{name}/{split}", folder / split, order=CODE_POINT)
         names = tuple(sorted({sample.key.partition("/")[0] for sample in data.samples}))
         if len(names) < 2:
             raise DatasetError(
-                f"dataset {name}: {folder / split} has one class only, {names[0]}", expected="two classes at least"
+                f"dataset {name}: {folder / split} has only one class, {names[0]}", expected="at least two classes"
             )
         samples = tuple(replace(s, label=names.index(s.key.partition("/")[0])) for s in data.samples)
         data = replace(data, samples=samples, classes=names, label_space=TRANSFER, keep=("outputs", "features"))
         if found and found[0].classes != names:
-            strange = sorted(set(names) ^ set(found[0].classes))
+            different = sorted(set(names) ^ set(found[0].classes))
             raise DatasetError(
                 f"dataset {name}: {folder / split} has other classes than {folder / SPLITS[0]}",
                 expected=f"the {len(found[0].classes)} classes of {SPLITS[0]}",
-                found=f"{', '.join(strange[:5])} in one of them alone",
+                found=f"{', '.join(different[:5])} in only one of them",
             )
         found.append(data)
     return found
 
 
 def shape_texture_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
-    """Images with two cues, in folders that name the classes."""
+    """Read images with two cues, in folders named as the classes."""
     return [cue_conflict(name, folder, None, order)]

@@ -1,7 +1,7 @@
-"""The 19 tasks of VTAB-1k, as facts: classes, sizes, where images come from, which loader of torchvision reads them.
+"""The 19 tasks of VTAB-1k as a table: classes, sizes, sources of the images, and the torchvision loaders.
 
 Zhai et al., "A large-scale study of representation learning with the visual task adaptation benchmark", arXiv
-1910.04867. `TASKS` is the one table: docs/vtab.md is made from it.
+1910.04867. docs/vtab.md is generated from `TASKS`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 N_TRAIN, N_VAL = 800, 200
-"""Images to fit a probe, and to choose between probes: VTAB-1k's numbers."""
+"""Number of images to fit a probe, and to select among probes, as in VTAB-1k."""
 
 
 SEED, HELD_OUT = 0, 5
-"""Of the draw from torchvision's images; and where those have no test split, one in so many becomes it."""
+"""Seed of the draw from torchvision's images; without a test split, one image in `HELD_OUT` is the test split."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Torchvision:
     """How torchvision reads a task.
 
     Attributes:
-        loader: Name of its class in `torchvision.datasets`.
-        place: What that looks for below its `root`.
-        files: (file, label) of every image of the opened dataset; None where that holds arrays.
-        train: Its arguments for the split that the 1,000 images are drawn from.
-        test: Its arguments for the test split; None where it has none, and one image in `HELD_OUT` is held out.
-        first_label: Its label of class 0.
+        loader: Name of the class in `torchvision.datasets`.
+        place: File or folder that the loader expects below its `root`.
+        files: Yields (file, label) of every image of the opened dataset; None if the dataset contains arrays.
+        train: The loader's arguments for the split from which the 1,000 images are drawn.
+        test: The loader's arguments for the test split; None if there is none, and one image in `HELD_OUT` is held out.
+        first_label: The loader's label of class 0.
         note: How the task differs from VTAB's, other than in the draw.
     """
 
@@ -51,10 +51,10 @@ class Task:
         group: `natural`, `specialized` or `structured`.
         n_classes: Number of classes.
         n_test: Images of VTAB's test split.
-        about: What is to be told from an image.
-        get: Where the images come from.
-        torchvision: How torchvision reads it; None where no loader gives this task's labels.
-        also: Another name of its folder.
+        about: What is to be predicted from an image.
+        get: Where to get the images.
+        torchvision: How torchvision reads it; None if no loader has this task's labels.
+        also: Alternative name of its folder.
     """
 
     name: str

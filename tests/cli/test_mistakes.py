@@ -21,7 +21,7 @@ from tests.support.runs import add_run
         (["rnak"], "did you mean rank"),
         (["sql", "select 1", "--store", "/nowhere/at/all"], "qubastore init --store /nowhere/at/all"),
         (["ingest", "--model", "timm:x"], "--dataset"),
-        (["ingest", "--model", "timm:x", "--dataset", "d=/nowhere"], "is not there"),
+        (["ingest", "--model", "timm:x", "--dataset", "d=/nowhere"], "does not exist"),
         (["ingest", "--model", "resnet", "--dataset", "d=."], "LOADER:NAME"),
         (["import", "predictions", "/nowhere.csv", "--model", "m", "--dataset", "d"], "No such file"),
         (["show", "colours"], "colours"),

@@ -127,7 +127,7 @@ def test_a_stranger_among_the_flat_files(own_root):
         (val / synset).rmdir()
     write_devkit(own_root, [1, 2, 3, 4], imagenet_synsets())
     (val / "ILSVRC2012_val_00000004.JPEG").rename(val / "holiday.JPEG")
-    with pytest.raises(DatasetError, match=r"holiday\.JPEG is no official validation file"):
+    with pytest.raises(DatasetError, match=r"holiday\.JPEG is not an official validation file"):
         locate("imagenet-val", own_root)
 
 
@@ -137,12 +137,12 @@ def test_what_is_missing_is_named_with_the_path_and_the_rest_goes_on(own_root):
     found, missing = locate_suite(QUBA.datasets, ["sketch"], own_root)
     assert [name for name, _ in missing] == ["imagenet-c/snow/4", "imagenet-r"]
     assert all(isinstance(error, DatasetNotFoundError) for _, error in missing)
-    assert f"{own_root}/imagenet-c/snow/4 is not there" in str(missing[0][1])
+    assert f"{own_root}/imagenet-c/snow/4 does not exist" in str(missing[0][1])
     assert len(found) == len(QUBA.datasets) - 3
 
 
 def test_a_data_root_that_is_not_there(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="the folder that holds the datasets"):
+    with pytest.raises(DatasetNotFoundError, match="the folder with the datasets"):
         locate_suite(QUBA.datasets, [], tmp_path / "none")
 
 
@@ -152,10 +152,10 @@ def test_a_data_root_that_is_not_there(tmp_path):
         ("imagenet-r", "imagenet-r/n01440764/a.jpg", "'n01440764' is not in the label space"),
         ("imagenet-val", "imagenet-val/tench/a.jpg", "'tench' is not in the label space"),
         ("mixed_rand", "bg_challenge/mixed_rand/val/09_plant/a.jpg", "'09_plant' is not in the label space"),
-        ("sketch", "model-vs-human/datasets/sketch/dnn/session-1/photo.png", "does not say its category"),
+        ("sketch", "model-vs-human/datasets/sketch/dnn/session-1/photo.png", "does not contain its category"),
         ("edge", "model-vs-human/datasets/edge/dnn/session-1/1_e_dnn_0_moose_00_m.png", "'moose' as category"),
-        ("cue-conflict", "model-vs-human/datasets/cue-conflict/cat/cat7.png", "does not say its shape and texture"),
-        ("cue-conflict", "model-vs-human/datasets/cue-conflict/cat/cat1-moose2.png", "does not say its shape"),
+        ("cue-conflict", "model-vs-human/datasets/cue-conflict/cat/cat7.png", "does not contain its shape and texture"),
+        ("cue-conflict", "model-vs-human/datasets/cue-conflict/cat/cat1-moose2.png", "does not contain its shape"),
     ],
 )
 def test_another_layout_is_an_error(own_root, name, spoil, message):
@@ -175,5 +175,5 @@ def test_images_of_another_size_than_the_set_has(own_root):
     with pytest.raises(DatasetError, match="has another size than its dataset"):
         decode([SampleFile(3, sample.key, str(last), size=data.image_size)], None)
     Image.new("RGB", (64, 64)).save(first)
-    with pytest.raises(DatasetError, match="has another size than the set that its authors distribute"):
+    with pytest.raises(DatasetError, match="is not of the size that the dataset's authors distribute"):
         locate("imagenet-c/fog/1", own_root)

@@ -76,7 +76,7 @@ def test_folders_that_are_no_dataset(tmp_path, files, message):
 
 
 def test_a_missing_folder_names_the_path(tmp_path):
-    with pytest.raises(DatasetError, match="is not there"):
+    with pytest.raises(DatasetError, match="does not exist"):
         image_folder("x", tmp_path / "nowhere")
 
 
@@ -138,7 +138,7 @@ def test_in_memory():
 
 @pytest.mark.parametrize("text", ["=path", "val="])
 def test_option_text_that_names_no_dataset(text):
-    with pytest.raises(UsageError, match="names no dataset"):
+    with pytest.raises(UsageError, match="does not name a dataset"):
         parse_dataset(text)
 
 
@@ -191,7 +191,7 @@ def test_an_order_for_every_layout_of_class_folders(tmp_path):
 
 def test_synsets_have_an_order_of_their_own(tmp_path):
     make(tmp_path, "n01440764/a.png")
-    with pytest.raises(UsageError, match="synsets, which have an order of their own"):
+    with pytest.raises(UsageError, match="synsets, whose order is fixed"):
         image_folder("val", tmp_path, order="natural")
 
 
@@ -212,7 +212,7 @@ def test_splits_are_not_taken_for_classes(tmp_path, folders, split, name):
     from qubastore.datasets.locating import own_datasets
 
     make(tmp_path, *(f"{folder}/cat/{n}.png" for folder in folders for n in range(2)))
-    with pytest.raises(DatasetError, match="holds splits in place of classes") as caught:
+    with pytest.raises(DatasetError, match="contains splits instead of classes") as caught:
         own_datasets(name, tmp_path)
     hint = caught.value.hint
     assert hint is not None
@@ -238,12 +238,12 @@ def test_images_that_are_left_out_are_counted(tmp_path):
     found = image_folder("pets", tmp_path)
     assert len(found.samples) == 2
     assert found.notes == (
-        "2 files left out: an image is inside, but their names do not end as an image's (.jfif, no ending; a/z.jfif for"
+        "2 files left out: they are images without an image's extension (.jfif, no extension; for example a/z.jfif);"
         " one); rename them to take them in",
-        "1 image lies beside the class folders, left out (stray.png for one)",
+        "1 image is outside the class folders, left out (for example stray.png)",
     )
 
 
 def test_one_class_folder_alone_is_told(tmp_path):
     make(tmp_path, "images/cat/a.png", "images/dog/b.png")
-    assert "one class folder only, images" in image_folder("pets", tmp_path).notes[0]
+    assert "only one class folder, images" in image_folder("pets", tmp_path).notes[0]

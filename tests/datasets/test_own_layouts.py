@@ -15,7 +15,7 @@ from qubastore.errors import DatasetError, UsageError
     ("text", "message"),
     [
         ("sketch,framing=wole", "unknown framing 'wole'"),
-        ("sketch,layout=class", "gives the option layout, but no path"),
+        ("sketch,layout=class", "has the option layout, but no path"),
         ("imagnet-r", "did you mean imagenet-r"),
         ("imagenet-r", "there is no --data-root"),
         ("x=/tmp,layout=flat", "unknown layout 'flat'"),
@@ -72,7 +72,8 @@ def test_parts_of_a_set_are_taken_and_the_others_named(own_root):
         said: list[str] = []
         assert len(parse_dataset(text, data_root_, said.append)) == 70
         assert said == [
-            f"left out: dataset imagenet-c/fog/1: {own_root}/imagenet-c/fog/1 is not there, and 4 more of its 75 parts"
+            f"left out: dataset imagenet-c/fog/1: {own_root}/imagenet-c/fog/1 does not exist,"
+            " and 4 more of its 75 parts"
         ]
 
 

@@ -73,13 +73,13 @@ def test_parquet_rows_without_a_path_are_numbered(tmp_path):
 @pytest.mark.parametrize(
     ("names", "rows", "space", "message"),
     [
-        (None, "ok", None, "does not say what its classes are called"),
+        (None, "ok", None, "does not contain the names of its classes"),
         (("a", "b"), "label", None, "has the label 2"),
-        (("a", "b"), "ok", "imagenet-r", "does not name its classes as the label space imagenet-r does"),
+        (("a", "b"), "ok", "imagenet-r", "are not those of the label space imagenet-r"),
         (("a", "b"), "empty", None, "have no rows"),
         (("a", "b"), "twice", None, "two images are called a/0.png"),
-        (("b", "a"), "ok", None, "are in no order that class folders have"),
-        (("a", "a"), "ok", None, "names two classes alike"),
+        (("b", "a"), "ok", None, "are in an order that class folders cannot have"),
+        (("a", "a"), "ok", None, "has two classes of the same name"),
     ],
 )
 def test_parquet_that_does_not_fit(tmp_path, names, rows, space, message):
@@ -108,7 +108,7 @@ def test_parquet_files_that_do_not_belong_together(tmp_path):
         image_folder("x", tmp_path / "a")
     (tmp_path / "a" / "train-0.parquet").unlink()
     write_parquet(tmp_path / "a" / "test-1.parquet", pictures("ab", 1), ("a", "c"))
-    with pytest.raises(DatasetError, match="names other classes than"):
+    with pytest.raises(DatasetError, match="has other classes than"):
         image_folder("x", tmp_path / "a")
 
 
@@ -117,7 +117,7 @@ def test_parquet_that_holds_no_images(tmp_path):
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"x": [1]}), tmp_path / "t.parquet")
-    with pytest.raises(DatasetError, match="holds no labelled images"):
+    with pytest.raises(DatasetError, match="does not contain labelled images"):
         image_folder("x", tmp_path)
     (tmp_path / "t.parquet").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="is no Parquet file"):

@@ -105,7 +105,7 @@ def test_pug_without_annotations_or_with_others(own_root):
     with pytest.raises(Exception, match="has no column 'world_name'"):
         locate("pug/worlds", own_root)
     file.unlink()
-    with pytest.raises(DatasetError, match="is not there"):
+    with pytest.raises(DatasetError, match="does not exist"):
         locate("pug/worlds", own_root)
 
 

@@ -109,7 +109,7 @@ def test_class_folders_without_val(tmp_path):
     ("change", "message"),
     [
         (lambda f: (f / "val/ant").rename(f / "val/wasp"), "the same classes as in .*/train\n.*alone: ant, wasp"),
-        (lambda f: (f / "test").rename(f / "tests"), "test is not there"),
+        (lambda f: (f / "test").rename(f / "tests"), "test does not exist"),
         (lambda f: [p.unlink() for p in f.glob("test/bee/*")], "wrong classes\n.*two classes at least"),
         (
             lambda f: [picture(f / s / c / "1.png", 0) for s in ("train", "val", "test") for c in "123"],

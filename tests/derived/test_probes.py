@@ -185,7 +185,7 @@ def test_runs_without_features_and_other_classes_are_refused(store, digits, tmp_
     (tmp_path / "pets/train/ant").rename(tmp_path / "pets/test/ant")
     write_images(tmp_path / "more", {"bee": 3})
     (tmp_path / "more/bee").rename(tmp_path / "pets/test/bee")
-    with pytest.raises(DatasetError, match="has one class only, bee"):
+    with pytest.raises(DatasetError, match="has only one class, bee"):
         own_datasets("pets", tmp_path / "pets", "splits")
     write_images(tmp_path / "again", {"ant": 3})
     (tmp_path / "again/ant").rename(tmp_path / "pets/train/ant")

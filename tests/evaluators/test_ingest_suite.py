@@ -146,7 +146,7 @@ def test_half_of_a_data_root(store, root, tiny_models, tmp_path, capfd):
     }
     assert len(report.plan.runs) == 10
     text = "\n".join(said)
-    assert f"left out: dataset imagenet-r: {half}/imagenet-r is not there" in text
+    assert f"left out: dataset imagenet-r: {half}/imagenet-r does not exist" in text
     assert "and 72 more of its 75 parts" in text
     assert str(half / "bg_challenge/mixed_same/val") in text
     with pytest.raises(DatasetNotFoundError):

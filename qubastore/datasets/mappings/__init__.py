@@ -1,4 +1,4 @@
-"""Which of ImageNet's 1,000 classes (by index) belong to which class of another label space.
+"""Mappings from the classes of other label spaces to ImageNet's 1,000 classes, by index.
 
 `16-categories.json`: the entry-level categories of Geirhos et al., "ImageNet-trained CNNs are biased towards texture",
 arXiv 1811.12231, as in model-vs-human. `in9.json`: the backgrounds challenge of Xiao et al., "Noise or signal: the role
