@@ -147,12 +147,12 @@ def _studied(store: Database, chosen: Sequence[str], suites: Sequence[str]) -> l
 
 def _other_protocol(differences: Sequence[Difference], suite: str, preprocessing: str) -> str | None:
     """How the study's protocol differs from that of a figure measured in a suite with a preprocessing."""
-    reasons = []
+    texts = []
     for each in differences:
         own_input = each.cause.what == PREPROCESSING
         if preprocessing == "own" if own_input else suite not in each.reproduced_in:
-            reasons.append(OTHER_INPUT if own_input or each.cause.what == FRAMING else each.reason)
-    return "; ".join(dict.fromkeys(reasons)) or None
+            texts.append(OTHER_INPUT if own_input or each.cause.what == FRAMING else each.reason)
+    return "; ".join(dict.fromkeys(texts)) or None
 
 
 def _suite_notes(rows: Sequence[tuple[Any, ...]], suite: str | None) -> list[str]:

@@ -1,1 +1,1 @@
-"""Derived results: temperatures, ensembles and probes, computed from kept outputs with a recipe that is kept too."""
+"""Derived results: temperatures, ensembles and probes, computed from kept outputs and stored with their recipe."""

@@ -17,17 +17,17 @@ from qubastore.runs.lookup import complete_runs_of, named_model
 from qubastore.runs.publish import complete_runs
 
 MEANS = ("probabilities", "logits")
-"""What is averaged: the softmax probabilities (Lakshminarayanan et al., arXiv 1612.01474) or the logits."""
+"""What an ensemble averages: softmax probabilities (Lakshminarayanan et al., arXiv 1612.01474) or logits."""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What was made.
+    """The result of making an ensemble.
 
     Attributes:
         model: Name of the ensemble.
-        runs: (place, id) of each run.
-        skipped: Places that not every member has a run with kept logits on.
+        runs: (place, id) of each run; a place names a dataset, framing and condition.
+        skipped: Places on which not every member has a run with kept logits.
     """
 
     model: str
@@ -44,26 +44,27 @@ def ensemble(
     name: str | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Ensemble:
-    """Average models over every dataset, framing, condition and precision that all have a complete run with logits on.
+    """Average models on every dataset, framing, condition and precision for which all have a run with kept logits.
 
     Args:
         store: A store open for writing.
-        members: Names of two models or more.
+        members: Names of at least two models.
         datasets: Names of datasets; none means all.
         mean: One of `MEANS`.
         name: Name of the ensemble; None means `ensemble(A, B)`.
-        log: Takes lines for the user.
+        log: Called with progress messages.
 
     Raises:
-        UsageError: on an unknown model, one named twice, models of unlike outputs, or nothing in common.
+        UsageError: on an unknown model, one named twice, models with different numbers of outputs, or without runs in
+            common.
     """
     check_name("mean", mean, MEANS)
     named = [named_model(store, member) for member in members]
     ids = [model_id for _, model_id in named]
     if len(named) < 2 or len(set(ids)) < len(ids):
         raise UsageError(
-            f"{len(set(ids))} models make no ensemble" if len(named) < 2 else "a model is named twice",
-            expected="two different models or more",
+            f"an ensemble needs more than {len(set(ids))} models" if len(named) < 2 else "a model is named twice",
+            expected="at least two different models",
         )
     model = _model(store, named, mean, name)
     runs = {model_id: {run.task: run for run in complete_runs_of(store, model_id)} for model_id in ids}
@@ -87,7 +88,7 @@ def ensemble(
     made = []
     for task, run in common.items():
         log(f"{model.name} on {run.place}: from kept logits")
-        # In the order of ids, so that the order on the command line changes no bit.
+        # In the order of ids, so that the result does not depend on the order on the command line.
         sources = [runs[each][task].run_id for each in sorted(ids)]
         recipe = Recipe(
             "ensemble",
@@ -98,13 +99,13 @@ def ensemble(
         )
         made.append((run.place, derive(store, model, recipe)))
     complete_runs(store)
-    # The first name that these members were given stays.
+    # The members' ensemble keeps the first name that it was given.
     ((stored,),) = store.rows("select name from models where model_id = ?", [model.model_id])
     return Ensemble(stored, made, sorted({run.place for task, run in asked.items() if task not in common}))
 
 
 def average(logits: Sequence[NDArray[np.float32]], mean: str) -> NDArray[np.float32]:
-    """The logits of an ensemble: the mean logits, or the log of the mean probabilities.
+    """Return the logits of an ensemble: the mean logits, or the log of the mean probabilities.
 
     Args:
         logits: One (n, n_outputs) array per member.
@@ -118,7 +119,7 @@ def average(logits: Sequence[NDArray[np.float32]], mean: str) -> NDArray[np.floa
     for each in wide:
         shifted = each - each.max(axis=1, keepdims=True)
         logs.append(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-    # The mean of exponentials by way of the largest: a probability may be too small for a float.
+    # Subtract the largest before exponentiating: a probability may be too small for a float.
     peak = np.max(logs, axis=0)
     summed = np.sum([np.exp(each - peak) for each in logs], axis=0)
     averaged: NDArray[np.float32] = (peak + np.log(summed) - np.log(len(logs))).astype(np.float32)
@@ -126,14 +127,14 @@ def average(logits: Sequence[NDArray[np.float32]], mean: str) -> NDArray[np.floa
 
 
 def _model(store: Database, named: Sequence[tuple[str, str]], mean: str, name: str | None) -> Model:
-    """The ensemble as a model: what it costs is the sum of its members'."""
+    """The ensemble as a model: its parameters and operations are the sums of its members'."""
     found = [
         store.rows("select num_classes, parameters, macs, activations from models where model_id = ?", [model_id])[0]
         for _, model_id in named
     ]
     if len({row[0] for row in found}) > 1:
         raise UsageError(
-            "the models have unlike numbers of outputs",
+            "the models have different numbers of outputs",
             found=", ".join(f"{member}: {row[0]}" for (member, _), row in zip(named, found, strict=True)),
         )
 
@@ -156,5 +157,5 @@ def _model(store: Database, named: Sequence[tuple[str, str]], mean: str, name: s
         activations=total(3),
     )
     if store.rows("select 1 from models where name = ? and model_id <> ?", [made.name, made.model_id]):
-        raise UsageError(f"another model is called {made.name}", hint="choose another --name")
+        raise UsageError(f"another model is already called {made.name}", hint="choose another --name")
     return made

@@ -26,7 +26,7 @@ class Split:
     keys: NDArray[Any]
 
     def joined(self, other: Split) -> Split:
-        """The samples of both."""
+        """The samples of both splits."""
         return Split(
             np.concatenate([self.features, other.features]),
             np.concatenate([self.labels, other.labels]),
@@ -34,7 +34,7 @@ class Split:
         )
 
     def part(self, inside: NDArray[np.bool_]) -> Split:
-        """Some of the samples: (n,) of which."""
+        """The samples selected by a mask of shape (n,)."""
         return Split(self.features[inside], self.labels[inside], self.keys[inside])
 
 
@@ -48,12 +48,12 @@ def _linear(candidate: float) -> Any:
 
 
 def _knn(candidate: float) -> Any:
-    """The majority of the nearest by cosine similarity; on a tie the lowest class."""
+    """Majority vote of the nearest neighbours by cosine similarity; on a tie the lowest class."""
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
-    # Among vectors of length 1 the nearest by distance are the nearest by cosine.
+    # For vectors of length 1, the nearest by distance are the nearest by cosine similarity.
     return make_pipeline(Normalizer(), KNeighborsClassifier(int(candidate), algorithm="brute"))
 
 
@@ -61,17 +61,17 @@ METHODS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
     "linear": (_linear, (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)),
     "knn": (_knn, (1, 3, 5, 10, 20, 50)),
 }
-"""Method -> how a probe is made (scikit-learn), and the values that validation chooses from; of equals the first."""
+"""Method -> the scikit-learn model, and the values that validation chooses from (the first one on a tie)."""
 
 
 def fit(model: Any, split: Split) -> Any:
-    """Fit a probe."""
+    """Fit a probe on a split."""
     with warnings.catch_warnings():
-        # A probe that is hardly regularised may not converge; validation decides whether it is any good.
+        # A weakly regularised probe may not converge; validation decides whether it is usable.
         warnings.simplefilter("ignore")
         return model.fit(split.features.astype(np.float64), split.labels)
 
 
 def accuracy(model: Any, split: Split) -> float:
-    """Share of the samples that a probe gets right."""
+    """The share of samples that a probe classifies correctly."""
     return float((model.predict(split.features.astype(np.float64)) == split.labels).mean())

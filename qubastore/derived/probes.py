@@ -1,6 +1,6 @@
-"""Probes: classifiers fitted on a model's kept features of one split and tested on another. Transfer without inference.
+"""Probes: classifiers fitted on a model's kept features of one split and tested on another, without inference.
 
-What is free (the inverse regularisation of the linear probe, the number of neighbours) is chosen on a validation split,
+The hyperparameter (inverse regularisation of the linear probe, number of neighbours) is chosen on a validation split,
 never on the test split; the chosen probe is then fitted on training and validation samples together and tested once.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 HELD_OUT = 5
-"""Without a validation split, one sample in this many of the training split validates."""
+"""Without a validation split, one in this many training samples is held out for validation."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Probe:
 
     Attributes:
         model: Name of the model.
-        task: What the splits have in common.
+        task: Name of the task: the common part of the splits' names.
         method: `linear` or `knn`.
-        chosen: What validation chose.
-        candidates: What was tried -> accuracy on the validation split.
-        train_accuracy: Accuracy on the samples fitted on at last.
-        val_accuracy: Accuracy of the chosen one on the validation split.
+        chosen: The hyperparameter value chosen on the validation split.
+        candidates: Each value tried -> accuracy on the validation split.
+        train_accuracy: Accuracy on the samples of the final fit.
+        val_accuracy: Accuracy of the chosen value on the validation split.
         test_accuracy: Accuracy on the test split.
-        n_train: Samples fitted on at last, validation included.
-        n_val: Samples that validated.
-        n_test: Samples tested.
-        n_classes: Classes.
-        is_new: False where the store had the very probe.
+        n_train: Number of samples in the final fit, validation included.
+        n_val: Number of validation samples.
+        n_test: Number of test samples.
+        n_classes: Number of classes.
+        is_new: False if the store already had this probe.
     """
 
     model: str
@@ -76,23 +76,23 @@ def probe(
     method: str = "linear",
     log: Callable[[str], None] = lambda _: None,
 ) -> Probe:
-    """Fit a probe on the kept features of a model's runs, test it, and store what came out.
+    """Fit a probe on the kept features of a model's runs, test it, and store the result.
 
     Args:
         store: A store open for writing.
         model: Name of the model.
-        train: Dataset of a complete run of it with kept features, or the start of the run's id.
+        train: Dataset of one of its complete runs with kept features, or a prefix of the run's id.
         test: The same for the test split.
-        val: The same for the validation split; None holds a fifth of the training split out, by the samples' keys.
+        val: The same for the validation split; None holds out a fifth of the training split, by the samples' keys.
         method: One of `METHODS`.
-        log: Takes lines for the user.
+        log: Called with progress messages.
 
     Returns:
-        The probe; the stored one where these runs were probed before and have not changed since.
+        The probe; the stored one if these runs were probed before and have not changed since.
 
     Raises:
-        UsageError: where a run is missing or kept no features, classes differ, there is one class only, splits share
-            images to more than half, or the runs differ in precision, condition or framing.
+        UsageError: if a run is missing or has no kept features, classes differ, there is only one class, splits share
+            more than half of their images, or the runs differ in precision, condition or framing.
     """
     make, candidates = METHODS[check_name("method", method, METHODS)]
     name, model_id = named_model(store, model)
@@ -108,18 +108,18 @@ def probe(
     log(f"{name} on {task}: {method} probe of kept features")
     data, dropped = _without_test_images(store, runs, {split: _read(store, run) for split, run in runs.items()})
     if dropped:
-        log(f"left out of training and validation: {dropped} images that another split has too")
+        log(f"left out of training and validation: {dropped} images that are also in another split")
     if "val" not in data:
         data["train"], data["val"] = _held_out(data["train"])
     classes = np.unique(data["train"].labels)
     if len(classes) < 2:
         raise UsageError(
-            f"the training split {runs['train'].dataset} has one class only", expected="two classes at least"
+            f"the training split {runs['train'].dataset} has only one class", expected="at least two classes"
         )
     tried = {
         value: accuracy(fit(make(value), data["train"]), data["val"]) for value in _usable(candidates, method, data)
     }
-    # max keeps the first of equals: the strongest regularisation, the fewest neighbours.
+    # On a tie max returns the first: the strongest regularisation, the fewest neighbours.
     chosen = max(tried, key=lambda value: tried[value])
     whole = data["train"].joined(data["val"])
     fitted = fit(make(chosen), whole)
@@ -151,7 +151,7 @@ def _stored(store: Database, probe_id: str, name: str) -> Probe | None:
 
 
 def probe_tasks(store: Database, model: str) -> list[str]:
-    """Tasks of which a model has complete runs with features on NAME/train and NAME/test."""
+    """Tasks for which a model has complete runs with features on NAME/train and NAME/test."""
     _, model_id = named_model(store, model)
     kept = {run.dataset for run in complete_runs_of(store, model_id) if "features" in run.kept}
     return sorted(
@@ -181,7 +181,7 @@ def _held_out(whole: Split) -> tuple[Split, Split]:
 
 
 def _usable(candidates: Sequence[float], method: str, data: dict[str, Split]) -> list[float]:
-    """Candidates that the training split allows: no more neighbours than samples."""
+    """The candidates that the training split allows: no more neighbours than samples."""
     return [value for value in candidates if method != "knn" or value <= len(data["train"].labels)]
 
 
@@ -197,24 +197,24 @@ def _check(store: Database, name: str, runs: dict[str, RunName]) -> None:
     for run in runs.values():
         if "features" not in run.kept:
             raise UsageError(
-                f"the run of {name} on {run.place} kept no features",
+                f"the run of {name} on {run.place} has no kept features",
                 hint=f"qubastore ingest --model {shlex.quote(name)} --dataset {shlex.quote(run.dataset)}=PATH"
                 " --keep outputs,features",
             )
     unlike = {run.task[1:] for run in runs.values()}
     if len(unlike) > 1:
         raise UsageError(
-            "the splits were run in unlike ways",
+            "the splits were run in different ways",
             expected="one framing, condition and precision",
             found="; ".join(f"{run.place}, {run.precision}" for run in runs.values()),
-            hint="name the runs by the start of their ids: qubastore show runs",
+            hint="give prefixes of the run ids: qubastore show runs",
         )
     ids = [run.dataset_id for run in runs.values()]
     classes = dict(store.rows("select dataset_id, classes from datasets where list_contains(?, dataset_id)", [ids]))
     for run in runs.values():
         if classes[run.dataset_id] != classes[runs["train"].dataset_id]:
             raise UsageError(
-                f"{run.dataset} has other classes than {runs['train'].dataset}",
+                f"{run.dataset} and {runs['train'].dataset} have different classes",
                 expected=", ".join(classes[runs["train"].dataset_id][:5]),
                 found=", ".join(classes[run.dataset_id][:5]),
             )
@@ -223,13 +223,13 @@ def _check(store: Database, name: str, runs: dict[str, RunName]) -> None:
 def _without_test_images(
     store: Database, runs: dict[str, RunName], data: dict[str, Split]
 ) -> tuple[dict[str, Split], int]:
-    """Training and validation without images that the test split has too (and training without those of validation).
+    """Training and validation without images of the test split (and training without those of validation).
 
-    Sets have twins across splits: CIFAR-100, or dSprites, whose first and last angle are one. A split that is mostly
-    another's is a slip.
+    Some datasets have duplicates across splits: CIFAR-100, or dSprites, whose first and last angle are the same. A
+    split that mostly consists of another split's images is a mistake.
 
     Raises:
-        UsageError: where more than half of a split's images are in another.
+        UsageError: if more than half of a split's images are in another.
     """
     hashes = {
         split: dict(
@@ -251,7 +251,7 @@ def _without_test_images(
         fresh = np.array([each is None or each not in seen for each in own], bool)
         if (n := int((~fresh).sum())) * 2 > len(own):
             raise UsageError(
-                f"{n} of the {len(own)} images of {runs[split].dataset} are in another split too",
+                f"{n} of the {len(own)} images of {runs[split].dataset} are also in another split",
                 expected="splits without common images: a probe tested on what it was fitted on proves nothing",
             )
         kept[split] = data[split].part(fresh)

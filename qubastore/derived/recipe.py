@@ -1,8 +1,8 @@
-"""Derived runs: made from the kept logits or features of other runs, without images.
+"""Derived runs: computed from the kept logits or features of other runs, without images.
 
-A derived run is a run of a model of its own (a temperature, an ensemble, other prompts). The table `derivations` says
-which runs it came from, a hash of what was in them, and the command that makes it. When a source changes, the very
-transaction that changes it empties the derived run (`registry.empty_derived`): it is unfinished until it is made anew.
+A derived run belongs to a model of its own (a temperature, an ensemble, other prompts). The table `derivations` holds
+its source runs, a hash of their contents, and the command that makes it. When a source changes, the same transaction
+empties the derived run (`runs.removal.empty_derived`): it is unfinished until it is computed again.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a derived run is made.
+    """How a derived run is computed.
 
     Attributes:
         kind: `rescore`, `temperature` or `ensemble`.
-        command: What to type to make it anew.
-        vectors: `logits` or `features`: what is read of the sources.
-        read: Runs over one dataset whose vectors are put together, in order.
+        command: The command that recomputes it.
+        vectors: `logits` or `features`: what is read from the sources.
+        read: Runs over one dataset whose vectors are combined, in order.
         compute: Takes sample ids (n,) int32 and, for each run read, (n, width) float32; returns (n, n_outputs) float32
             logits.
-        also_from: Runs that it depends on without reading them here: what a temperature was fitted on.
-        known: Their `states` when they were read.
+        also_from: Further runs that it depends on, such as the one that a temperature was fitted on.
+        known: The `states` of those runs when they were read.
     """
 
     kind: str
@@ -57,25 +57,25 @@ class Recipe:
 
     @property
     def sources(self) -> list[str]:
-        """Every run that it depends on, each once."""
+        """Every run that the recipe depends on, each once."""
         return list(dict.fromkeys([*self.read, *self.also_from]))
 
 
 def derive(store: Database, model: Model, recipe: Recipe) -> str:
-    """Make a run of `model` from other runs, shard by shard, each committed as a whole; what is there stays.
+    """Compute a run of `model` from other runs, shard by shard; shards that are already committed are kept.
 
-    Samples that one of the runs read lacks become failures. Complete it with `complete_runs`.
+    A sample that is missing from one of the runs becomes a failure. Complete the run with `complete_runs`.
 
     Args:
         store: A store open for writing.
-        model: The model that it is a run of.
-        recipe: How it is made.
+        model: The model that the run belongs to.
+        recipe: How the run is computed.
 
     Returns:
         The id of the run.
 
     Raises:
-        StoreError: where a source changes meanwhile.
+        StoreError: if a source changes in the meantime.
     """
     (row,) = store.rows(
         """
@@ -112,26 +112,26 @@ def derive(store: Database, model: Model, recipe: Recipe) -> str:
 
 
 def states(store: Database, runs: Sequence[str]) -> dict[str, str]:
-    """Run -> hash of its shards and of when each was committed: it changes whenever the run's outputs do."""
+    """Run -> hash of its shards and their commit times: it changes whenever the run's outputs do."""
     return {run_id: _state(store.rows, run_id) for run_id in runs}
 
 
 def _state(rows: Callable[[str, list[Any]], list[tuple[Any, ...]]], run_id: str) -> str:
-    # The instant, not how the reader's time zone writes it.
+    # As an instant: independent of the reader's time zone.
     read = rows("select shard, epoch_us(committed_at) from shards where run_id = ? order by shard", [run_id])
     return identifier(run_id, [list(row) for row in read])
 
 
 def check_unchanged(connection: duckdb.DuckDBPyConnection, before: Mapping[str, str], what: str) -> None:
-    """Refuse, inside the transaction that stores what was computed, sources that are no longer what was read.
+    """Check, inside the transaction that stores a result, that its sources have not changed since they were read.
 
     Raises:
-        StoreError: naming the run.
+        StoreError: if one has changed, with its id.
     """
     for run_id, state in before.items():
         if _state(lambda query, values: connection.execute(query, values).fetchall(), run_id) != state:
             raise StoreError(
-                f"run {run_id}, which {what} comes from, changed meanwhile", hint="run the same command again"
+                f"run {run_id}, a source of {what}, has changed in the meantime", hint="run the same command again"
             )
 
 
@@ -144,7 +144,7 @@ def _register(
     noted = set(connection.execute(query, [run.run_id]).fetchall())
     if noted == made_of:
         return
-    # What was made of something else goes, whole or half.
+    # Outputs computed from other sources are removed, complete or not.
     removal.remove_run(connection, run.run_id)
     records.register_model(connection, model)
     records.register_run(connection, run)
@@ -189,7 +189,7 @@ def _shard(store: Database, run: Run, number: int, recipe: Recipe, space: str) -
 def read_vectors(
     store: Database, table: str, runs: Sequence[str], first: int, end: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.float32]]]:
-    """Sample ids that all runs have in a range, ascending, and each run's vectors for them: (n, width) float32."""
+    """The sample ids in a range that all runs have, ascending, and each run's vectors for them: (n, width) float32."""
     found = []
     for run_id in runs:
         answer = store.sql(
@@ -208,7 +208,7 @@ def read_vectors(
 
 
 def read_labels(store: Database, dataset_id: str, first: int, end: int) -> NDArray[np.int32]:
-    """The right classes of the samples of a range, as `scores.label_matrix`."""
+    """The right classes of the samples in a range, in the form of `scores.label_matrix`."""
     rows = store.rows(
         "select labels from label_sets where dataset_id = ? and label_set = ? and sample_id >= ? and sample_id < ?"
         " order by sample_id",

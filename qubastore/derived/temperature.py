@@ -1,7 +1,7 @@
 """Temperature scaling from kept logits (Guo et al., On calibration of modern neural networks, ICML 2017).
 
-The calibrated model is a model of its own, `MODEL,calibrated=DATASET`; its runs are derived from the model's. On the
-very images that the temperature was fitted on, it is cross-fitted: a fold's temperature comes from the other folds.
+The calibrated model is a separate model, `MODEL,calibrated=DATASET`; its runs are derived from the model's. On the
+images that the temperature was fitted on, it is cross-fitted: a fold's temperature comes from the other folds.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 FOLDS = 5
-"""Parts that the images are cut into where a temperature is applied to those that it was fitted on."""
+"""Number of folds for cross-fitting, where a temperature is applied to the images that it was fitted on."""
 
 
 ALL = -1
-"""The number of the temperature that all images were fitted for."""
+"""Fold number of the temperature that is fitted on all images."""
 
 
 _LOWEST, _HIGHEST = 1e-3, 1e3
-"""Temperatures that are looked for."""
+"""Range of temperatures to search."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Temperature:
     """A temperature and what it was fitted on.
 
     Attributes:
-        fold: `ALL`, or the fold that it is for, fitted on the others.
-        value: What logits are divided by.
-        n: Samples that it was fitted on.
+        fold: `ALL`, or the fold that it applies to, fitted on the others.
+        value: The divisor of the logits.
+        n: Number of samples that it was fitted on.
         nll_before: Their mean negative log-likelihood at temperature 1, nats.
         nll_after: The same at this temperature.
     """
@@ -63,12 +63,12 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a calibration made.
+    """The result of a calibration.
 
     Attributes:
         model: Name of the calibrated model.
-        temperature: The temperature for other images than those that it was fitted on.
-        folds: The temperatures of the folds, for those that it was fitted on.
+        temperature: The temperature for images that it was not fitted on.
+        folds: The temperatures of the folds, for the images that it was fitted on.
         runs: (place, id of the model's run, id of the calibrated run).
         skipped: Places of runs without kept logits.
     """
@@ -88,33 +88,33 @@ def calibrate(
     apply_to: Sequence[str] = (),
     log: Callable[[str], None] = lambda _: None,
 ) -> Calibrated:
-    """Fit a temperature on a run of a model, and give derived runs with it, without inference.
+    """Fit a temperature on a run of a model, and derive calibrated runs with it, without inference.
 
     Args:
         store: A store open for writing.
-        model: Its name.
-        fit_on: A dataset of one of its complete runs, or the start of the run's id.
+        model: Name of the model.
+        fit_on: A dataset of one of its complete runs, or a prefix of the run's id.
         apply_to: The same for the runs to calibrate; none means all complete runs with kept logits.
-        log: Takes lines for the user.
+        log: Called with progress messages.
 
     Returns:
         The calibrated model, its temperatures and its runs.
 
     Raises:
-        UsageError: where no run is meant, it kept no logits, or its classes are no outputs of the model.
+        UsageError: if no run matches, it has no kept logits, or its classes are not outputs of the model.
     """
     name, model_id = named_model(store, model)
     runs = complete_runs_of(store, model_id)
     fitted = named_run(store, name, runs, fit_on)
     if label_space(fitted.label_space).rule == "none":
         raise UsageError(
-            f"a temperature cannot be fitted on {fitted.place}: its classes are of another task",
-            expected="a dataset in the model's own classes, such as imagenet-val: no output means one of these",
+            f"a temperature cannot be fitted on {fitted.place}: its classes belong to another task",
+            expected="a dataset in the model's own classes, such as imagenet-val: no output is one of these classes",
             hint=f"qubastore probe fits classifiers for {shlex.quote(fitted.dataset)}",
         )
     if label_space(fitted.label_space).rule not in ("identity", "subset"):
         raise UsageError(
-            f"a temperature cannot be fitted on {fitted.place}: each of its classes stands for several outputs",
+            f"a temperature cannot be fitted on {fitted.place}: each of its classes covers several outputs",
             expected="a dataset whose classes are outputs of the model, such as imagenet-val",
         )
     _check_logits([fitted], name)
@@ -141,7 +141,7 @@ def calibrate(
     made = []
     for run in chosen:
         applied = f"{command} --apply-to {shlex.quote(run_text(runs, run))}"
-        # The images fitted on, under whatever name or condition they come again.
+        # The images fitted on, under whatever name or condition they occur again.
         own = [by_fold[fold_by_image.get(image, ALL)] for image in _images(store, run.dataset_id)]
 
         def compute(
@@ -161,19 +161,20 @@ def calibrate(
 def fit_temperature(
     logits: NDArray[np.float64], labels: NDArray[np.int32], fold: int = ALL, *, where: str = "the samples"
 ) -> Temperature:
-    """The temperature of the smallest mean negative log-likelihood.
+    """Fit the temperature with the smallest mean negative log-likelihood.
 
-    With the inverse temperature b the mean is convex; its slope, mean(E_p(b)[z] - z_label), rises with b, and the root
-    is found by Brent's method to 1e-13 of b.
+    The mean is convex in the inverse temperature b; its slope, mean(E_p(b)[z] - z_label), increases with b, and its
+    root is found by Brent's method to 1e-13 of b.
 
     Args:
         logits: (n, n_classes).
         labels: (n,).
-        fold: The fold that it is for.
-        where: For messages.
+        fold: The fold that the temperature applies to.
+        where: Name of the samples, for messages.
 
     Raises:
-        UsageError: where no temperature from 0.001 to 1,000 is best: all samples are right, or the logits say nothing.
+        UsageError: if no temperature from 0.001 to 1,000 is best: all predictions are right, or the logits carry no
+            information about the labels.
     """
     from scipy.optimize import brentq
 
@@ -189,8 +190,8 @@ def fit_temperature(
     if not len(logits) or slope(1 / _HIGHEST) >= 0 or slope(1 / _LOWEST) <= 0:
         raise UsageError(
             f"no temperature fits {where}",
-            expected=f"a best one between {_LOWEST:g} and {_HIGHEST:,.0f}",
-            found="all predictions are right, or the logits do not tell right from wrong"
+            expected=f"an optimum between {_LOWEST:g} and {_HIGHEST:,.0f}",
+            found="all predictions are right, or the logits do not separate right from wrong"
             if len(logits)
             else "no samples",
         )
@@ -199,7 +200,7 @@ def fit_temperature(
 
 
 def fold_of(key: str) -> int:
-    """The fold of a sample, from its key alone."""
+    """The fold of a sample, determined by its key alone."""
     return part_of("temperature", key, FOLDS)
 
 
@@ -213,7 +214,7 @@ def _likelihood(logits: NDArray[np.float64], labels: NDArray[np.int32], temperat
 
 
 def _read(store: Database, run: RunName) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
-    """Scores of the run's classes, the right class that its likelihood counts, and its fold, of each sample."""
+    """For each sample: the scores of the run's classes, the right class for the likelihood, and the fold."""
     n = store.rows("select n_samples from datasets where dataset_id = ?", [run.dataset_id])[0][0]
     ids, (logits,) = read_vectors(store, "logits", [run.run_id], 0, n)
     if not len(ids):
@@ -229,7 +230,7 @@ def _folds(store: Database, dataset_id: str) -> list[int]:
 
 
 def _images(store: Database, dataset_id: str) -> list[str]:
-    """What tells each image of a dataset from others: its content hash, or its name where none was seen."""
+    """An identifier of each image of a dataset: its content hash, or its name if the hash is unknown."""
     rows = store.rows(
         """
         select coalesce(content_hash, datasets.name || '/' || key)
@@ -247,19 +248,19 @@ def _check_logits(runs: Sequence[RunName], name: str) -> None:
     for run in runs:
         if label_space(run.label_space).rule == "none":
             raise UsageError(
-                f"the outputs of {name} mean none of the classes of {run.dataset}",
+                f"no output of {name} is one of the classes of {run.dataset}",
                 expected="a dataset in the model's classes",
             )
         if "logits" not in run.kept:
             raise UsageError(
-                f"the run of {name} on {run.place} kept no logits",
+                f"the run of {name} on {run.place} has no kept logits",
                 hint=f"qubastore ingest --model {shlex.quote(name)} --dataset {shlex.quote(run.dataset)}=PATH"
                 " --keep outputs,logits",
             )
 
 
 def _calibrated(store: Database, name: str, model_id: str, fitted: RunName) -> Model:
-    """The calibrated model: that of the run that its temperatures come from, whatever they are."""
+    """The calibrated model; its identity is the run that its temperatures were fitted on, whatever their values."""
     row = store.rows(
         "select input_height, input_width, num_classes, parameters, macs, activations from models where model_id = ?",
         [model_id],

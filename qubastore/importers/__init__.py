@@ -1,1 +1,1 @@
-"""Importers: results made elsewhere, people's answers, annotations."""
+"""Importers: predictions made elsewhere, answers of people, annotations of images."""

@@ -1,7 +1,7 @@
-"""ImageNet-X: what sets each validation image of ImageNet apart from the prototypes of its class.
+"""ImageNet-X: how each validation image of ImageNet differs from the prototypes of its class.
 
 The annotations come from the PyPI package `imagenet-x`, which the user installs: their licence is non-commercial, so
-they are never carried. Only its annotation files are read; its code wants an old NumPy.
+they are not distributed with qubastore. Only its annotation files are read; its code needs an old NumPy.
 """
 
 from __future__ import annotations
@@ -64,21 +64,21 @@ METACLASSES = frozenset(
         "natural_object",
     )
 )
-"""Groups of classes that stand for themselves; the classes of smaller ones are `other`."""
+"""Groups of classes that are kept as they are; the classes of smaller groups become `other`."""
 
 
 OTHER = "other"
 
 
 KINDS = ("top", "multi")
-"""Annotations with the one factor that stands out most, and with every factor that holds."""
+"""Kinds of annotations: with the most prominent factor only, and with every factor that applies."""
 
 
 _INSTALL = "pip install 'qubastore[imagenet-x]'; its annotations are for non-commercial use"
 
 
 def import_imagenet_x(store: Database, folder: Path | None = None) -> dict[str, int]:
-    """Store the annotations, in place of those that are there.
+    """Store the annotations, replacing any stored before.
 
     Args:
         store: A store open for writing.
@@ -88,8 +88,8 @@ def import_imagenet_x(store: Database, folder: Path | None = None) -> dict[str, 
         Kind of annotation -> images with it.
 
     Raises:
-        ImportDataError: where the package is not installed, a file does not fit, or the classes are not those of the
-            ImageNet-val in the store; nothing is stored then.
+        ImportDataError: if the package is not installed, a file is malformed, or the classes differ from those of the
+            imagenet-val in the store; nothing is stored then.
     """
     where = folder or _installed()
     metaclasses = _metaclasses(where / "imagenet_1k_classes_to_100_metaclasses.csv")
@@ -116,7 +116,7 @@ def import_imagenet_x(store: Database, folder: Path | None = None) -> dict[str, 
             if labels.get(name, label) != label:
                 raise ImportDataError(
                     f"{file}, line {line}: {name} is of class {label}",
-                    expected=f"class {labels[name]}, as imagenet-val in the store has it",
+                    expected=f"class {labels[name]}, as in the store's imagenet-val",
                     hint="these are the annotations of another dataset",
                 )
             rows.append((f"imagenet-x/{kind}", name, label, factors, metaclasses[label], name in prototypes))
@@ -160,22 +160,22 @@ def _annotations(file: Path) -> Iterator[tuple[int, str, int, list[str]]]:
             flags = {factor: entry[factor] for factor in FACTORS}
         except (ValueError, KeyError, TypeError) as error:
             raise ImportDataError(
-                f"{place} is no annotation of an image",
+                f"{place} is not a valid annotation of an image",
                 expected=f"JSON with file_name, class and {', '.join(FACTORS)}",
                 found=f"{type(error).__name__}: {error}",
             ) from None
         if not VALIDATION_FILE.search(name):
             raise ImportDataError(
-                f"{place}: {name!r} is no validation image of ImageNet", expected="ILSVRC2012_val_00000001.JPEG"
+                f"{place}: {name!r} is not a validation image of ImageNet", expected="ILSVRC2012_val_00000001.JPEG"
             )
         if name in seen:
             raise ImportDataError(f"{place}: a second annotation of {name}", expected="one per image")
         seen.add(name)
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < 1000:
-            raise ImportDataError(f"{place}: {label!r} is no class", expected="a whole number from 0 to 999")
+            raise ImportDataError(f"{place}: {label!r} is not a class", expected="an integer from 0 to 999")
         wrong = next((factor for factor, flag in flags.items() if flag not in (0, 1)), None)
         if wrong:
             raise ImportDataError(f"{place}: {wrong} is {flags[wrong]!r}", expected="0 or 1")
         yield number, name, label, [factor for factor, flag in flags.items() if flag]
     if not seen:
-        raise ImportDataError(f"{file} is empty", expected="one annotation a line")
+        raise ImportDataError(f"{file} is empty", expected="one annotation per line")

@@ -1,5 +1,5 @@
-"""Answers of people, and decisions of networks: the CSV files of model-vs-human (Geirhos et al., arXiv 2106.07411), by
-experiment and observer.
+"""Import answers of people and decisions of networks from the CSV files of model-vs-human (Geirhos et al., arXiv
+2106.07411), by experiment and observer.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _NETWORK = re.compile(rf"(?P<experiment>{'|'.join(EXPERIMENTS)})_(?P<subject>.+)
 
 
 _ONE_LEVEL = "0"
-"""The condition of an experiment that has one; networks' files say NaN there."""
+"""The condition of an experiment with only one; networks' files have NaN there."""
 
 
 _CUES = re.compile(r"[a-z]+\d+-[a-z]+\d+\.\w+")
@@ -64,11 +64,11 @@ _CUES = re.compile(r"[a-z]+\d+-[a-z]+\d+\.\w+")
 
 @dataclass(frozen=True)
 class HumanImport:
-    """What was imported.
+    """The numbers of imported trials.
 
     Attributes:
         trials: (experiment, person) -> trials.
-        others: CSV files that hold no trials: accuracies, say.
+        others: Number of CSV files without trials, such as tables of accuracies.
         networks: (experiment, network) -> trials.
     """
 
@@ -78,31 +78,31 @@ class HumanImport:
 
 
 def import_human(store: Database, folder: Path) -> HumanImport:
-    """Store the trials in a folder and below it, in place of those of the same experiments and observers.
+    """Store the trials in a folder and its subfolders, replacing those of the same experiments and observers.
 
     Args:
         store: A store open for writing.
         folder: Holds `EXPERIMENT_subject-NN_session_N.csv` of people and `EXPERIMENT_NETWORK_session-N.csv` of
-            networks, or one folder of them per experiment. A network is called as the column `subj` has it.
+            networks, or one folder of them per experiment. A network's name is that in the column `subj`.
 
     Returns:
         What was imported.
 
     Raises:
-        ImportDataError: naming file and line, where a value does not fit; nothing is stored then.
+        ImportDataError: with file and line, if a value is invalid; nothing is stored then.
     """
     if not folder.is_dir():
         raise ImportDataError(
-            f"{folder} is {'no folder' if folder.exists() else 'not there'}",
+            f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}",
             expected="a folder with files such as cue-conflict_subject-01_session_1.csv",
         )
     files = sorted(folder.rglob("*.csv"))
     matches = [(file, match) for file in files if (match := _FILE.fullmatch(file.name) or _network(file))]
     if not matches:
         raise ImportDataError(
-            f"{folder} holds no answers of people or networks",
+            f"{folder} contains no answers of people or networks",
             expected="files such as cue-conflict_subject-01_session_1.csv or cue-conflict_resnet50_session-1.csv",
-            found=f"{len(files)} CSV files" + (f", {files[0].name} for one" if files else ""),
+            found=f"{len(files)} CSV files" + (f", such as {files[0].name}" if files else ""),
         )
     rows: list[tuple[Any, ...]] = []
     places: dict[tuple[Any, ...], str] = {}
@@ -113,7 +113,7 @@ def import_human(store: Database, folder: Path) -> HumanImport:
         experiment, subject = match["experiment"], match["subject"]
         if experiment not in EXPERIMENTS:
             raise ImportDataError(
-                f"{file} is of an unknown experiment {experiment!r}",
+                f"{file} belongs to an unknown experiment {experiment!r}",
                 expected=f"one of {', '.join(EXPERIMENTS)}",
                 hint=did_you_mean(experiment, EXPERIMENTS),
             )
@@ -141,7 +141,7 @@ def import_human(store: Database, folder: Path) -> HumanImport:
 
 
 def _network(file: Path) -> re.Match[str] | None:
-    """The parts of the name of a network's file of decisions; None where it is another table."""
+    """The parts of the name of a network's file of decisions; None if it is another table."""
     match = _NETWORK.fullmatch(file.name)
     if match is None:
         return None
@@ -151,7 +151,7 @@ def _network(file: Path) -> re.Match[str] | None:
 
 
 def image_id(name: str) -> str:
-    """The image's own part of the name of a stimulus, without number, subject and condition, as model-vs-human has it.
+    """The part of a stimulus name that identifies the image, without number, subject and condition (model-vs-human).
 
     >>> image_id("0000_cl_s01_bw_boat_40_n02951358_5952.JPEG"), image_id("0001_s5n_s01_0_bird_00_bird3-cat2.png")
     ('n02951358_5952.JPEG', 'bird3-cat2.png')
@@ -164,14 +164,14 @@ def _trial(row: dict[str, str], experiment: str, subject: str, place: str, *, is
     categories = label_space("16-categories").classes
     category = _one_of(row["category"], categories, "category", place)
     response = _one_of(row["object_response"], (*categories, NO_ANSWER), "object_response", place)
-    # A network's file bears its name with dashes, whatever the name itself has.
+    # The file name of a network spells its name with dashes, whatever the name itself has.
     if (row["subj"] if is_person else row["subj"].replace("_", "-")) != subject:
-        raise ImportDataError(f"{place}: subj is {row['subj']!r}", expected=f"{subject}, as the file's name says")
+        raise ImportDataError(f"{place}: subj is {row['subj']!r}", expected=f"{subject}, as in the file's name")
     image = row["imagename"]
     own = image_id(image)
     if experiment == "cue-conflict" and not _CUES.fullmatch(own):
         raise ImportDataError(
-            f"{place}: imagename {image!r} does not say shape and texture", expected="as in bird3-bicycle2.png"
+            f"{place}: imagename {image!r} does not give shape and texture", expected="as in bird3-bicycle2.png"
         )
     seconds = _seconds(row["rt"], place)
     session, trial = _number(row["session"], "session", place), _number(row["trial"], "trial", place)
@@ -189,14 +189,14 @@ def _one_of(value: str, known: tuple[str, ...], column: str, place: str) -> str:
 
 def _number(value: str, column: str, place: str) -> int:
     if not value.strip().isdecimal():
-        raise ImportDataError(f"{place}: {column} is {value!r}", expected="a whole number")
+        raise ImportDataError(f"{place}: {column} is {value!r}", expected="an integer")
     return int(value)
 
 
 def _seconds(value: str, place: str) -> float | None:
-    """Response time; None where there was no answer."""
+    """The response time in seconds; None if there was no answer."""
     try:
         seconds = float(value) if value.strip() else math.nan
     except ValueError:
-        raise ImportDataError(f"{place}: rt is {value!r}", expected="seconds, or NaN without an answer") from None
+        raise ImportDataError(f"{place}: rt is {value!r}", expected="seconds, or NaN if unanswered") from None
     return seconds if math.isfinite(seconds) else None

@@ -1,4 +1,4 @@
-"""Results made elsewhere, brought in as runs."""
+"""Import predictions made elsewhere as runs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def import_predictions(
     dataset: str,
     labels: str | os.PathLike[str] | None = None,
 ) -> str:
-    """Make a run of top-1 predictions from a CSV file with columns file_name, predicted_class, predicted_probability.
+    """Store top-1 predictions as a run, from a CSV file with columns file_name, predicted_class, predicted_probability.
 
     Metrics that need more than the top-1 probability stay null.
 
     Args:
         store: A store open for writing.
-        path: The predictions.
-        model: Name that the model shall have.
+        path: The CSV file with the predictions.
+        model: Name for the model.
         dataset: Name of the dataset.
         labels: CSV file with columns file_name and label; None takes the labels of that dataset in the store, by key
             or by file name.
@@ -54,7 +54,7 @@ def import_predictions(
         The id of the run.
 
     Raises:
-        ImportDataError: naming file and line, where a value does not fit; nothing is stored then.
+        ImportDataError: with file and line, if a value is invalid; nothing is stored then.
     """
     file = Path(path)
     rows = read_csv(file, ("file_name", "predicted_class", "predicted_probability"))
@@ -67,9 +67,9 @@ def import_predictions(
         name = row["file_name"]
         if name not in position:
             raise ImportDataError(
-                f"{file}, line {line}: {name} is no image of {dataset}",
+                f"{file}, line {line}: {name} is not an image of {dataset}",
                 expected=f"a file name like {next(iter(position))}",
-                hint="name the labels: --labels LABELS.csv",
+                hint="give the labels: --labels LABELS.csv",
             )
         if position[name] in predictions:
             raise ImportDataError(f"{file}, line {line}: a second prediction for {name}", expected="one per image")
@@ -87,7 +87,7 @@ def import_predictions(
 def import_real_labels(store: Database) -> list[tuple[str, int]]:
     """Store the ReaL labels of every dataset of official validation images; return (name, images with labels) of each.
 
-    Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159; the labels are those that timm carries.
+    Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159; the labels are those included in timm.
     """
 
     def work(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int]]:
@@ -108,7 +108,7 @@ def import_real_labels(store: Database) -> list[tuple[str, int]]:
 def _whole_number(text: str, where: str, classes: int) -> int:
     value = int(text) if text.strip().isdecimal() else -1
     if not 0 <= value < classes:
-        raise ImportDataError(f"{where}: {text!r} is no class", expected=f"a whole number from 0 to {classes - 1}")
+        raise ImportDataError(f"{where}: {text!r} is not a class", expected=f"an integer from 0 to {classes - 1}")
     return value
 
 
@@ -119,7 +119,7 @@ def _prediction(row: Mapping[str, str], where: str, classes: int) -> tuple[int, 
     except ValueError:
         probability = math.nan
     if not 0 <= probability <= 1:
-        raise ImportDataError(f"{where}: {text!r} is no probability", expected="a number from 0 to 1")
+        raise ImportDataError(f"{where}: {text!r} is not a probability", expected="a number from 0 to 1")
     return _whole_number(row["predicted_class"], where, classes), probability
 
 
@@ -146,11 +146,11 @@ def _labelled_dataset(predictions: Path, rows: list[tuple[int, dict[str, str]]],
 
 def _stored_dataset(store: Database, rows: list[tuple[int, dict[str, str]]], name: str, file: Path) -> Dataset:
     found = store.rows("select dataset_id, label_space, classes, root, n_samples from datasets where name = ?", [name])
-    # File names decide where several datasets bear the name: a subset and the whole, say.
+    # If several datasets have the name (a subset and the whole, for example), file names decide.
     fitting = [entry for entry in found if entry[4] == len(rows)]
     if len(fitting) != 1:
         raise ImportDataError(
-            f"{len(fitting)} datasets named {name} with {len(rows)} images are in the store",
+            f"the store has {len(fitting)} datasets named {name} with {len(rows)} images",
             expected=f"one, whose labels can be used for {file}",
             found=", ".join(f"{entry[0]} with {entry[4]} images" for entry in found) or "none of that name",
             hint="--labels LABELS.csv (columns file_name, label)",
@@ -168,7 +168,7 @@ def _stored_dataset(store: Database, rows: list[tuple[int, dict[str, str]]], nam
 
 
 class _Stored(Dataset):
-    """A dataset read back from the store, which keeps the identity that it has there."""
+    """A dataset read back from the store, with the identity that it has there."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Stored(Dataset):
 
 
 def _names(data: Dataset) -> list[str]:
-    """What a predictions file calls the samples: the key, or its last part where that is as good a name."""
+    """The names of the samples in a predictions file: the key, or its last part if that is unique."""
     last = [sample.key.rsplit("/", 1)[-1] for sample in data.samples]
     return last if len(set(last)) == len(last) else [sample.key for sample in data.samples]
 

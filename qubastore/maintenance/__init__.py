@@ -1,1 +1,1 @@
-"""Maintenance: looking for faults and repairing them, removing what nothing refers to, copying."""
+"""Maintenance: finding and repairing faults, removing unreferenced files, copying stores."""

@@ -1,7 +1,7 @@
-"""Checks of a store: which there are, and what they find.
+"""The checks of a store, and the faults that they find.
 
-A check of what tables say is a file in `sql/checks/`: one SELECT of `run` (null where the fault is of no run), `shard`
-where the fault is of one, and `found`. Its header says what is wrong and what repairs it.
+A check of tables is a file in `sql/checks/`: one SELECT of `run` (null if the fault does not belong to a run), `shard`
+if the fault belongs to one, and `found`. Its header describes the fault and how to repair it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QUICK = (
     "impossible_metrics",
     "relative_above_clean",
 )
-"""Checks that read what is at run grain."""
+"""Checks that read only the per-run tables."""
 
 
 DEEP = (
@@ -35,27 +35,27 @@ DEEP = (
 
 
 SUMS = ("summary_counts", "impossible_metrics", "stale_sums")
-"""Checks whose faults are mended by summing up anew."""
+"""Checks whose faults are repaired by recomputing the run's summaries."""
 
 
 UNREADABLE = ("missing_files", "damaged_files", "files_gone")
 
 
 SHARDS = ("missing_files", "damaged_files", "row_counts", "duplicate_samples", "impossible_outputs")
-"""Checks whose faults are mended by taking the shard back, so that the next ingest makes it anew."""
+"""Checks whose faults are repaired by invalidating the shard, so that the next ingest computes it again."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong.
+    """A fault in a store.
 
     Attributes:
-        check: Name of the check.
-        found: What is wrong, in words.
-        mend: What to type, or to do.
-        run_id: The run; None where the fault is of none.
-        shard: Its shard; None where the fault is of none.
-        file: The file; empty where the fault is of none.
+        check: Name of the check that found it.
+        found: Description of the fault.
+        mend: How to repair it.
+        run_id: The affected run; None if it does not belong to a run.
+        shard: The affected shard of the run; None if it does not belong to a shard.
+        file: The affected file; empty if it does not belong to a file.
     """
 
     check: str
@@ -71,10 +71,10 @@ class Check:
     """A check in SQL.
 
     Attributes:
-        name: Its name, that of its file.
-        says: What is wrong where it finds something.
-        mend: What mends it; `{run}` stands for the run.
-        sql: One SELECT of run, perhaps shard, and found.
+        name: Its name, which is that of its file.
+        says: What its findings mean.
+        mend: How to repair a finding; `{run}` is replaced by the run.
+        sql: One SELECT of run, optionally shard, and found.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Check:
 
 @cache
 def checks() -> dict[str, Check]:
-    """The checks of `sql/checks/`."""
+    """The checks in `sql/checks/`, by name."""
     found = {}
     for path in files("qubastore.sql").joinpath("checks").iterdir():
         if path.name.endswith(".sql"):

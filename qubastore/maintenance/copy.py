@@ -1,6 +1,6 @@
-"""Copying a store, or some of its models, into another: laptop to cluster and back. Killed, it goes on where it was.
+"""Copy a store, or some of its models, into another: laptop to cluster and back. An interrupted copy can be resumed.
 
-Rows are read and written anew, shard by shard, through the same commit as an ingest's, so the copy is a store like any
+Rows are read and rewritten shard by shard, through the same commit as an ingest's, so the copy is a store like any
 other; then both sides are compared, row for row.
 """
 
@@ -45,7 +45,7 @@ KEYS = {
     "annotations": ("scheme", "file_name"),
     "human_trials": ("experiment", "subject", "session", "trial"),
 }
-"""Table -> what tells its rows apart. Rows are copied whose key the target does not have."""
+"""Table -> its key columns. Rows are copied if the target does not have their key."""
 
 
 OF_MODEL = (
@@ -61,7 +61,7 @@ OF_RUN = ("runs", "derivations")
 
 
 OF_STORE = ("own_suites", "annotations", "human_trials")
-"""Tables that are of no model: copied with a whole store."""
+"""Tables that do not belong to a model: copied only with a whole store."""
 
 
 @dataclass
@@ -69,9 +69,9 @@ class Copied:
     """What was copied.
 
     Attributes:
-        models: Models, new to the target.
-        runs: Runs that the selection has.
-        shards: Shards that the target lacked.
+        models: Models that are new to the target.
+        runs: Runs in the selection.
+        shards: Shards that were missing from the target.
         rows: Rows of outputs, logits and features that were compared on both sides.
     """
 
@@ -88,17 +88,17 @@ def copy_store(
     *,
     report: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Copied:
-    """Copy what the target lacks, and compare.
+    """Copy what is missing from the target, and compare both sides.
 
     Args:
         source: The store to read.
         target: A store open for writing.
-        models: Names of models; none means all, and what is of no model.
-        report: Told of every run: its name, shards done, shards in all.
+        models: Names of models; none means all, and everything that does not belong to a model.
+        report: Called for every run with its name, the shards done, and the total number of shards.
 
     Raises:
         UsageError: on an unknown model.
-        StoreError: where the two sides differ afterwards: a run there is another one than here.
+        StoreError: if the two sides differ afterwards, because a run in the target has different rows.
     """
     chosen = [named_model(source, name)[1] for name in models]
     of_models = "list_contains(?, model_id)" if chosen else "true"
@@ -133,10 +133,10 @@ def copy_store(
 
 
 def _check_models(source: Database, target: Database, model_ids: Sequence[str]) -> None:
-    """Refuse a model that computes one thing here and another there: ids from before fingerprints do not tell.
+    """Reject a model whose outputs differ between the stores: ids made before fingerprints do not show that.
 
     Raises:
-        StoreError: naming the model.
+        StoreError: with the name of the model.
     """
     query = "select model_id, values, precision, version from fingerprints where list_contains(?, model_id)"
     here, there = (
@@ -147,9 +147,9 @@ def _check_models(source: Database, target: Database, model_ids: Sequence[str]) 
         if here[model_id].agrees(there[model_id]) is False:
             ((name,),) = source.rows("select name from models where model_id = ?", [model_id])
             raise StoreError(
-                f"{name} ({model_id}) computes something else in {source.location} than in {target.location}",
-                expected="the same answers to the fixed images under one id",
-                found="the same weights and other answers: another release of a library, say",
+                f"{name} ({model_id}) has different outputs in {source.location} and {target.location}",
+                expected="the same outputs on the fixed images under one id",
+                found="the same weights but different outputs, possibly from different library releases",
                 hint=f"qubastore rm model {shlex.quote(name)} in one of the two, and ingest it again",
             )
 
@@ -160,7 +160,7 @@ def _rows_of(store: Database, table: str, column: str, ids: Sequence[str]) -> pa
 
 
 def _copy_rows(source: Database, target: Database, table: str, column: str, ids: Sequence[str]) -> None:
-    """Copy the rows whose key the target does not have: looked for and inserted in one transaction."""
+    """Copy the rows whose key the target does not have; lookup and insertion share one transaction."""
     rows = _rows_of(source, table, column, ids)
     if not len(rows):
         return
@@ -182,10 +182,10 @@ def _copy_rows(source: Database, target: Database, table: str, column: str, ids:
 
 
 def _check_rows(source: Database, target: Database, table: str, column: str, ids: Sequence[str]) -> None:
-    """See that the target has every key of the source, once.
+    """Check that the target has every key of the source exactly once.
 
     Raises:
-        StoreError: naming the table that lacks some, or has some twice.
+        StoreError: with the table in which keys are missing or duplicated.
     """
     key = KEYS[table]
     found = []
@@ -195,10 +195,10 @@ def _check_rows(source: Database, target: Database, table: str, column: str, ids
     want, got = set(found[0]), found[1]
     if not want <= set(got) or len(set(got)) < len(got):
         raise StoreError(
-            f"{table} in {target.location} is not what {source.location} has",
+            f"{table} in {target.location} does not match {source.location}",
             expected=f"{len(want):,} rows, each once",
             found=f"{len(want & set(got)):,} of them, {len(got) - len(set(got)):,} more than once",
-            hint="does another process write to it? Copy again when it is done",
+            hint="is another process writing to it? Copy again when it is done",
         )
 
 
@@ -245,7 +245,7 @@ def _copy_run(
 
 
 def _rows(store: Database, run_id: str, first: int, end: int) -> Iterator[tuple[str, pa.Table]]:
-    """Kind of output -> the rows of a range of samples, as an evaluator writes them."""
+    """Pairs of an output kind and its rows for a range of samples, as an evaluator writes them."""
     import pyarrow as pa
 
     for kind in outputs.KINDS:
@@ -257,24 +257,24 @@ def _rows(store: Database, run_id: str, first: int, end: int) -> Iterator[tuple[
 
 
 def _compare(source: Database, target: Database, run_id: str) -> int:
-    """Compare a run on both sides, row for row; return how many rows.
+    """Compare a run on both sides, row for row; return the number of rows.
 
     Raises:
-        StoreError: naming the run and the table that differ.
+        StoreError: with the run and the table that differ.
     """
     total = 0
-    # Of a run that an ingest works on, what was there when the copy began.
+    # For a run with an active ingest, compare only what existed when the copy began.
     shards = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
     for table in (*outputs.KINDS, "failures", "class_summary", "bin_summary", "cue_summary"):
         found = [_fingerprint(store, table, run_id, shards) for store in (source, target)]
         if table.endswith("summary") and not (found[0][0] and found[1][0]):
-            # Not complete on one side yet, or by an older release.
+            # Not yet complete on one side, or summarised by an older release.
             continue
         if found[0] != found[1]:
             raise StoreError(
                 f"{table} of run {run_id} differ between {source.location} and {target.location}",
                 expected=f"{found[0][0]:,} rows, the same on both sides",
-                found=f"{found[1][0]:,} rows, or other values: the target had the run before, and another one",
+                found=f"{found[1][0]:,} rows, or other values: the target already had a different version of the run",
                 hint=f"qubastore rm run {run_id} --store {shlex.quote(str(target.location))}, then copy again",
             )
         if table in outputs.KINDS:
@@ -283,7 +283,7 @@ def _compare(source: Database, target: Database, run_id: str) -> int:
 
 
 def _fingerprint(store: Database, table: str, run_id: str, shards: Sequence[int]) -> tuple[int, Any]:
-    """How many rows a run has, and a hash of them in which their order does not matter."""
+    """The number of rows of a run, and a hash of them that does not depend on their order."""
     query = f"select count(*), bit_xor(hash(t)) from {table} as t where run_id = ?"
     values: list[Any] = [run_id]
     if not table.endswith("summary"):

@@ -1,7 +1,6 @@
-"""`qubastore doctor`: what is wrong with a store, where, what mends it; and mending what can be.
+"""Find the faults of a store, as `qubastore doctor` reports them: what is wrong, where, and how to repair it.
 
-A check of what tables say is a file in `sql/checks/`: one SELECT of `run` (null where the fault is of no run), `shard`
-where the fault is of one, and `found`. Its header says what is wrong and what mends it. Checks of files are below.
+Checks of tables are SQL files (`qubastore.maintenance.checks`); checks of files are in `qubastore.maintenance.files`.
 """
 
 from __future__ import annotations
@@ -16,37 +15,37 @@ from qubastore.runs.sessions import is_alive
 
 
 def examine(store: Database, *, deep: bool = False) -> Iterator[Fault]:
-    """Look for faults, one after another.
+    """Yield the faults of a store.
 
     Args:
         store: An open store.
-        deep: Read every row and every file as well.
+        deep: Also read every row and every file.
     """
     unreadable = False
     for fault in files(store, deep=deep):
         unreadable |= fault.check in UNREADABLE
         yield fault
     for name in QUICK:
-        yield from _asked(store, checks()[name])
+        yield from _run_check(store, checks()[name])
     if deep and unreadable:
         yield Fault(
             "not_examined",
             "rows were not examined, because files with rows cannot be read",
-            "mend the files first: qubastore doctor --deep --repair",
+            "repair the files first: qubastore doctor --deep --repair",
         )
     elif deep:
         for name in DEEP:
-            yield from _asked(store, checks()[name])
+            yield from _run_check(store, checks()[name])
     for driver_id, host, process_id in store.rows("select driver_id, host, process_id from drivers order by all"):
         if is_alive(host, process_id) is False:
             yield Fault(
                 "dead_ingests",
-                f"ingest {process_id} on {host} was killed, and its note {driver_id} is still there",
-                "the same qubastore ingest again takes the note away, and so does qubastore doctor --repair",
+                f"ingest {process_id} on {host} was killed, and its session {driver_id} is still recorded",
+                "run the same qubastore ingest again, or qubastore doctor --repair: either removes the session",
             )
 
 
-def _asked(store: Database, check: Check) -> Iterator[Fault]:
+def _run_check(store: Database, check: Check) -> Iterator[Fault]:
     answer = store.sql(check.sql)
     with translate_errors(check.sql):
         rows = answer.fetchall()

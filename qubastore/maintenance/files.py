@@ -21,7 +21,7 @@ _OWN = (
 
 @dataclass(frozen=True)
 class _Kept:
-    """A file that the catalog refers to."""
+    """A file that the catalog refers to, with its size and the shard that it belongs to."""
 
     path: str
     size: int
@@ -31,7 +31,7 @@ class _Kept:
 
 
 def _kept(store: Database) -> list[_Kept]:
-    """The files of the store as it is now."""
+    """The files that the latest snapshot refers to."""
     found = []
     for (table,) in store.rows("select table_name from duckdb_tables() where database_name = ?", [ducklake.CATALOG]):
         listed = f"ducklake_list_files({ducklake.quote(ducklake.CATALOG)}, {ducklake.quote(table)})"
@@ -42,11 +42,11 @@ def _kept(store: Database) -> list[_Kept]:
 
 
 def files(store: Database, *, deep: bool) -> Iterator[Fault]:
-    """Faults of files, one after another.
+    """Yield the faults of a store's files.
 
     Args:
         store: An open store.
-        deep: Read every file, and compare its checksum.
+        deep: Also read every file and compare its checksum.
     """
     kept = _kept(store)
     there = store.files.sizes()
@@ -56,26 +56,26 @@ def files(store: Database, *, deep: bool) -> Iterator[Fault]:
         sums = {(run_id, shard, kind): value for run_id, shard, each in rows for kind, value in each.items()}
     gone = sum(file.path not in there for file in kept)
     if 2 * gone > len(kept):
-        # A folder that is not mounted, a bucket that is another one: nothing that taking shards back would mend.
+        # An unmounted folder or the wrong bucket: invalidating shards would not repair that.
         yield Fault(
             "files_gone",
-            f"{gone:,} of {len(kept):,} files are not there, below {store.files.root}",
-            "is the folder mounted, is it the right bucket? What is truly lost comes back from a copy",
+            f"{gone:,} of {len(kept):,} files below {store.files.root} are missing",
+            "is the folder mounted, is it the right bucket? Restore files that are really lost from a copy",
         )
         return
-    again = "qubastore doctor --repair takes the shard back; then the same qubastore ingest again"
+    again = "qubastore doctor --repair invalidates the shard; then run the same qubastore ingest again"
     for file in sorted(kept, key=lambda file: file.path):
         mend = again if file.run_id and file.kind in KINDS else "restore it from a copy"
         where = {"run_id": file.run_id, "shard": file.shard, "file": file.path}
         if file.path not in there:
-            yield Fault("missing_files", f"{_short(store, file.path)} is not there", mend, **where)  # type: ignore[arg-type]
+            yield Fault("missing_files", f"{_short(store, file.path)} is missing", mend, **where)  # type: ignore[arg-type]
         elif there[file.path] != file.size:
             found = f"{_short(store, file.path)} has {there[file.path]:,} bytes, and was committed with {file.size:,}"
             yield Fault("damaged_files", found, mend, **where)  # type: ignore[arg-type]
         elif (known := sums.get((file.run_id, file.shard, file.kind))) and checksum(
             store.files.read(file.path)
         ) != known:
-            found = f"{_short(store, file.path)} has other bytes than it was committed with"
+            found = f"{_short(store, file.path)} does not have the bytes that it was committed with"
             yield Fault("damaged_files", found, mend, **where)  # type: ignore[arg-type]
     orphans = list(_orphans(store, there))
     if orphans:
@@ -83,8 +83,8 @@ def files(store: Database, *, deep: bool) -> Iterator[Fault]:
         plural = "file" if len(orphans) == 1 else "files"
         yield Fault(
             "orphans",
-            f"{len(orphans)} {plural} ({size:.1f} MB) that the catalog does not know, such as"
-            f" {_short(store, orphans[0])}: left by work that was killed, or of an ingest that is at work",
+            f"{len(orphans)} {plural} ({size:.1f} MB) that the catalog does not refer to, such as"
+            f" {_short(store, orphans[0])}: left by a killed process, or being written by an active ingest",
             "qubastore gc",
             file=orphans[0],
         )
@@ -95,17 +95,17 @@ def _short(store: Database, path: str) -> str:
 
 
 def is_own(store: Database, path: str) -> bool:
-    """Whether a file below the data path has a place and a name that only this store's files have.
+    """Whether a file below the data path has a location and a name that only this store's files have.
 
-    Nothing else is anybody's garbage: another store may lie in a folder below, and people keep notes.
+    Other files must not be removed: a subfolder may contain another store, and users keep notes.
     """
     return re.fullmatch(_OWN, _short(store, path)) is not None
 
 
 def known_files(store: Database) -> set[str]:
-    """Names, without folders, of every file that any kept snapshot refers to, or that waits to be removed.
+    """Names, without folders, of every file that a kept snapshot refers to or that is scheduled for removal.
 
-    Every file of a store has a name of its own (they end in random digits), so names are enough.
+    The names of a store's files are unique (they end in random digits), so the folders are not needed.
     """
     names: set[str] = set()
     for table in ("ducklake_data_file", "ducklake_delete_file", "ducklake_files_scheduled_for_deletion"):
@@ -123,10 +123,10 @@ def orphans(store: Database, older_than: float, now: float) -> list[str]:
 
     Args:
         store: An open store.
-        older_than: Seconds; files written since may be of a shard that is about to be committed.
-        now: Seconds since the epoch.
+        older_than: Age in seconds; younger files may belong to a shard that is about to be committed.
+        now: Current time, seconds since the epoch.
     """
-    # What is on the disk first, what is known next: a file committed in between is known by then.
+    # List the stored files first, the known ones second: a file committed in between is known by then.
     there = store.files.sizes()
     return [path for path in _orphans(store, there) if now - _age(store.files, path) >= older_than]
 

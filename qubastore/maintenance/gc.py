@@ -1,4 +1,4 @@
-"""`qubastore gc`: removing what nothing refers to. Never a file that a kept snapshot has."""
+"""Remove old snapshots and unreferenced files, as `qubastore gc` does; files of a kept snapshot are never removed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qubastore.maintenance.files import orphans
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed, or would be.
+    """What was removed, or in a dry run would be.
 
     Attributes:
-        snapshots: Snapshots that are too old to be kept.
-        files: Files that only they referred to, or that nothing does.
+        snapshots: Number of expired snapshots.
+        files: Files that only these snapshots referred to, or that nothing refers to.
     """
 
     snapshots: int
@@ -26,15 +26,15 @@ class Collected:
 def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bool = False) -> Collected:
     """Expire old snapshots and remove the files that nothing refers to.
 
-    The order makes a kill harmless: a snapshot is forgotten before its files go, and what goes is noted by the catalog
-    until it is gone.
+    The order makes it safe to kill the process: a snapshot is expired before its files are removed, and the catalog
+    lists files for removal until they are removed.
 
     Args:
         store: A store open for writing.
-        keep_days: Snapshots of the last so many days are kept, and the latest always.
-        older_than: Seconds; a file written since may be of a shard that is about to be committed, and a reader may
-            still have a snapshot open that was expired since.
-        dry_run: Remove nothing.
+        keep_days: Keep the snapshots of this many days, and always the latest.
+        older_than: Age in seconds; a younger file may belong to a shard that is about to be committed, and a reader may
+            still have a recently expired snapshot open.
+        dry_run: Only report what would be removed.
     """
     catalog = ducklake.quote(ducklake.CATALOG)
     old = f"(now() - to_microseconds({round(keep_days * 86_400e6)}))"

@@ -1,4 +1,4 @@
-"""Repairing what the doctor found."""
+"""Repair the faults that `qubastore.maintenance.doctor` finds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def repair(store: Database, faults: Sequence[Fault]) -> list[str]:
-    """Mend what can be; return what was done, in words.
+    """Repair the faults that can be repaired, and return a description of each repair.
 
-    Shards with faults are taken back, so that the next ingest makes them anew; sums are made anew; notes of dead
-    ingests go. What no one can mend from here stays.
+    Shards with faults are invalidated, so that the next ingest computes them again; summaries are recomputed; sessions
+    of killed ingests are removed. Other faults are left as they are.
     """
     done = []
     shards = {
@@ -31,30 +31,30 @@ def repair(store: Database, faults: Sequence[Fault]) -> list[str]:
     if shards:
         lost = [fault.file for fault in faults if fault.check in SHARDS and fault.shard is not None and fault.file]
         invalidate_shards(store, sorted(shards), lost)
-        done += [f"took back shard {shard} of run {run_id}" for run_id, shard in sorted(shards)]
+        done += [f"invalidated shard {shard} of run {run_id}" for run_id, shard in sorted(shards)]
     stale = sorted({fault.run_id for fault in faults if fault.check in SUMS and fault.run_id})
     if stale:
         store.write(lambda c: removal.forget_sums(c, stale), repeatable=True)
-        done.append(f"removed the sums of {len(stale)} runs")
+        done.append(f"removed the summaries of {len(stale)} runs")
     if completed := complete_runs(store):
-        done.append(f"summed up {len(completed)} runs")
+        done.append(f"summarised {len(completed)} runs")
     if dead := store.write(forget_dead, repeatable=True):
-        done.append(f"removed {dead} notes of ingests that were killed")
+        done.append(f"removed {dead} sessions of killed ingests")
     return done
 
 
 def invalidate_shards(store: Database, shards: Sequence[tuple[str, int]], lost: Sequence[str]) -> None:
-    """Take shards back: their rows and what was computed from them; their runs are unfinished then.
+    """Remove the rows of shards and everything computed from them; their runs become unfinished.
 
     Args:
         store: A store open for writing.
-        shards: Run and number of each.
-        lost: Files that cannot be read. Deleting rows means reading them, so the catalog is told first that it has
-            these files no more. Killed in between, the shards are there without rows, which the next deep examination
-            finds; no ingest commits anything beside them.
+        shards: (run id, shard number) of each shard.
+        lost: Files that cannot be read. Deleting rows would read them, so they are removed from the catalog first. If
+            the process is killed in between, the shards are left without rows; the next deep examination finds that,
+            and no ingest commits anything in addition to them.
     """
 
-    def files_of(connection: duckdb.DuckDBPyConnection) -> None:
+    def drop_files(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             f"update {ducklake.METADATA}.ducklake_data_file"
             f" set end_snapshot = (select max(snapshot_id) from {ducklake.METADATA}.ducklake_snapshot)"
@@ -62,12 +62,12 @@ def invalidate_shards(store: Database, shards: Sequence[tuple[str, int]], lost: 
             [[path.rpartition("/")[2] for path in lost]],
         )
 
-    def all_else(connection: duckdb.DuckDBPyConnection) -> None:
+    def drop_rows(connection: duckdb.DuckDBPyConnection) -> None:
         sizes = dict(connection.execute("select run_id, shard_size from runs").fetchall())
         for run_id, shard in shards:
             first = shard * sizes[run_id]
             removal.invalidate_shard(connection, run_id, shard, first, first + sizes[run_id])
 
     if lost:
-        store.write(files_of, repeatable=True)
-    store.write(all_else, repeatable=True)
+        store.write(drop_files, repeatable=True)
+    store.write(drop_rows, repeatable=True)
