@@ -89,6 +89,13 @@ CASES = {
         "select model, name, identity from model_names",
         [("net", "net", "")],
     ),
+    "named_runs": (
+        "select run_id, model, dataset, label_space, condition, framing, precision, origin, n_samples, subset"
+        " from named_runs",
+        [("RUN", "net", "pets", "own-classes", "clean", "model", "fp32", "measured", 4, False)],
+    ),
+    # All four images answered, none failed.
+    "complete_runs": ("from complete_runs", [("RUN", *RUN, 4, 0, False)]),
     "run_details": (
         "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset"
         " from run_details",
