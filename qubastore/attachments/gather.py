@@ -21,7 +21,7 @@ from qubastore.attachments.rows import add_rows
 from qubastore.errors import QubastoreError
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.ducklake import quote
-from qubastore.lake.names import Call, names_in_query
+from qubastore.lake.names import Names, constant_texts, names_in_query, written_names
 from qubastore.lake.snapshot import Snapshot
 from qubastore.lake.views import all_views, may_read, views_over
 
@@ -41,27 +41,31 @@ def prepare(store: AttachedDatabase, query: str) -> None:
     Raises:
         StoreError: where an attachment cannot be read.
     """
-    # Most queries need neither, and their words say so at once.
-    words = set(re.findall(r"\w+", query.lower()))
-    if words.isdisjoint({*may_read(VIEW), *(attachment.name for attachment in store.attachments)}):
+    attached = {attachment.name for attachment in store.attachments}
+    # Most queries need neither, and their words tell so without parsing.
+    if (may_read(VIEW) | attached).isdisjoint(re.findall(r"\w+", query.lower())):
         return
     with translate_errors(query), contextlib.closing(store.cursor()) as cursor:
-        names = names_in_query(cursor, query)
-        # A macro that is told its pool ranks nothing else.
-        told = {call.name for call in names.calls if _is_told_its_pool(call)}
-        read = names.tables | {call.name for call in names.calls} - told
-        ranks = bool(read & may_read(VIEW)) and bool(read & {VIEW, *(v.name for v in views_over(cursor, VIEW))})
+        tables = _tables_read(names_in_query(cursor, query))
+        read = {name for *before, name in tables if not attached & {*before[:1]}} & may_read(VIEW)
+        ranks = bool(read) and not read.isdisjoint([VIEW, *(view.name for view in views_over(cursor, VIEW))])
     if ranks:
         gather(store)
         _let_views_see(store)
     for attachment in store.attachments:
-        if attachment.name in names.databases:
+        if any(len(names) > 1 and names[0] == attachment.name for names in tables):
             connect(store, attachment)
 
 
-def _is_told_its_pool(call: Call) -> bool:
-    macro = all_views().get(call.name)
-    return macro is not None and macro.pool_argument(call.arguments) is not None
+def _tables_read(names: Names) -> set[tuple[str, ...]]:
+    """Tables, views and macros that a query reads; a macro that is told its pool ranks nothing else."""
+    tables = set(names.tables)
+    for call in names.calls:
+        macro = all_views().get(call.name)
+        pool = macro.pool_argument(call.arguments) if macro else None
+        told = constant_texts(pool) if pool else []
+        tables.update(map(written_names, told) if told else [(call.name,)])
+    return tables
 
 
 def prepare_all(store: AttachedDatabase) -> Iterator[QubastoreError]:

@@ -38,13 +38,11 @@ class Names:
     """What a query reads; all names are in lower case.
 
     Attributes:
-        tables: Tables and views.
-        databases: What stands before the first dot of a name: databases, or schemas.
+        tables: Tables and views, each as it is written: (name,), (schema or database, name), or all three.
         calls: Table functions and macros.
     """
 
-    tables: frozenset[str]
-    databases: frozenset[str]
+    tables: frozenset[tuple[str, ...]]
     calls: tuple[Call, ...] = ()
 
 
@@ -56,16 +54,9 @@ def parse(connection: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> list
 
 def names_in_tree(tree: Tree) -> Names:
     """What a parsed query reads: names of tables, not of common table expressions."""
-    tables: set[tuple[str, ...]] = set()
-    calls: list[Call] = []
-    for found in _references(tree, frozenset()):
-        if isinstance(found, Call):
-            calls.append(found)
-        else:
-            tables.add(found)
-    return Names(
-        frozenset(name for *_, name in tables), frozenset(names[0] for names in tables if len(names) > 1), tuple(calls)
-    )
+    found = list(_references(tree, frozenset()))
+    calls = tuple(each for each in found if isinstance(each, Call))
+    return Names(frozenset(each for each in found if not isinstance(each, Call)), calls)
 
 
 def names_in_query(connection: duckdb.DuckDBPyConnection, query: str) -> Names:
@@ -84,6 +75,11 @@ def constant_texts(argument: Tree) -> list[str]:
         parts = [constant_texts(child) for child in argument["children"]]
         return [text for part in parts for text in part] if all(parts) else []
     return []
+
+
+def written_names(text: str) -> tuple[str, ...]:
+    """The parts of a name that is given as a text, as in `lab.results`, in lower case."""
+    return tuple(part.strip('"').lower() for part in text.split("."))
 
 
 def _references(node: Any, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | Call]:
@@ -116,13 +112,10 @@ def _called(function: Tree, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | 
     yield Call(name, arguments)
     if qualifiers := [part.lower() for part in (function.get("catalog"), function.get("schema")) if part]:
         yield (*qualifiers, name)
-    # The texts that query_table and pools are given are names.
-    for argument in arguments:
-        if name == "query_table" or argument.get("alias", "").lower() == "pool":
-            for text in constant_texts(argument):
-                names = tuple(word.lower() for word in re.findall(r"\w+", text))
-                if names and (len(names) > 1 or names[0] not in ctes):
-                    yield names
+    if name == "query_table":
+        for names in map(written_names, (text for argument in arguments for text in constant_texts(argument))):
+            if len(names) > 1 or names[0] not in ctes:
+                yield names
 
 
 def _is_computed(call: Call) -> bool:
@@ -137,16 +130,15 @@ def _names_in_tokens(query: str) -> Names:
     written = query.encode()
     tokens = duckdb.tokenize(query)
     ends = [offset for offset, _ in tokens[1:]] + [len(written)]
-    words: list[str] = []
-    databases: set[str] = set()
+    found: list[tuple[str, ...]] = []
+    after_a_dot = False
     for (start, kind), end in zip(tokens, ends, strict=True):
+        # A token ends with the blanks and comments after it.
         token = written[start:end].decode()
         if kind == duckdb.token_type.string_const:
-            words += re.findall(r"\w+", token.lower())
-            databases.update(re.findall(r"(\w+)\W*\.", token.lower()))
-        # A token ends with the blanks and comments after it.
-        elif found := re.match(r'"((?:[^"]|"")*)"|\w+', token):
-            words.append((found[1] or found[0]).replace('""', '"').lower())
-        elif token.startswith(".") and words:
-            databases.add(words[-1])
-    return Names(frozenset(words), frozenset(databases))
+            found += [tuple(re.split(r"\W+", name)) for name in re.findall(r"\w+(?:\W*\.\W*\w+)*", token.lower())]
+        elif word := re.match(r'"((?:[^"]|"")*)"|\w+', token):
+            name = (word[1] or word[0]).replace('""', '"').lower()
+            found.append((*found[-1], name) if after_a_dot and found else (name,))
+        after_a_dot = token.startswith(".")
+    return Names(frozenset(found))

@@ -64,7 +64,7 @@ class View:
             raise ValueError(f"the view {self.name} is not a SELECT: {tree['error_message']}")
         names = names_in_tree(tree)
         default = {self.default_pool} if self.default_pool else set()
-        return frozenset({*names.tables, *(call.name for call in names.calls), *default})
+        return frozenset({*(name[-1] for name in names.tables), *(call.name for call in names.calls), *default})
 
     def create(self, connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
         """Make the view or macro in the schema that the connection uses."""

@@ -76,6 +76,29 @@ def test_what_is_gone_is_an_error_where_it_is_asked_for_and_nowhere_else(tiny_su
     assert command("rank", "--top", "1", "--store", store.path).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select 'rankable, as in lab.accuracy' as text",
+        "select 1 -- from rankable, not from lab.accuracy",
+        "with rankable as (select 1 as one) from rankable",
+        "with recursive accuracy as (select 1) select lab.* from accuracy as lab",
+        "select count(*) from quba_ranking(map {}, pool := 'faultless')",
+        "select count(*) from without_known_faults('faultless')",
+    ],
+)
+def test_only_what_a_query_reads_is_connected(tiny_suite, store, tmp_path, query):
+    """What only looks like a name needs no attachment, so one that is gone is not missed."""
+    shutil.copytree(tiny_suite.path, tmp_path / "other")
+    attach(store, str(tmp_path / "other"), "lab")
+    (tmp_path / "other").rename(tmp_path / "moved")
+    with qubastore.open(store.path) as again:
+        again.execute("create temp table faultless as from store.main.rankable where accuracy > 0.8")
+        assert again.rows(query)
+        with pytest.raises(StoreError, match="no store at"):
+            again.rows("from accuracy, lab . accuracy")
+
+
 def test_a_prompt_goes_on_without_what_is_gone(tiny_suite, store, tmp_path, timm):
     from qubastore.attachments.gather import prepare_all
 

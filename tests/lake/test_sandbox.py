@@ -138,6 +138,9 @@ def test_the_error_says_what_to_type(ask):
         "(select count(*) from read_csv('/etc/passwd')) > 0",
         "(select count(*) from '/etc/passwd.csv') > 0",
         "exists (from sqlite_scan('/etc/passwd', 'x'))",
+        "exists (from without_known_faults('/etc/passwd.csv'))",
+        "exists (from without_known_faults(pool := ['rankable', '/etc/passwd.csv']))",
+        "exists (from without_known_faults(pool := ['rankable', '/etc' || '/passwd.csv']))",
     ],
 )
 def test_a_condition_reads_the_store_alone(store, condition):

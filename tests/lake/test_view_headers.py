@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import qubastore
-from qubastore.lake.views import all_views, needed_views
+from qubastore.lake.names import parse
+from qubastore.lake.views import all_views, needed_views, views_over
 from tests.attachments import test_attached_tables
 from tests.derived import test_derived, test_probes
 from tests.importers import (
@@ -68,6 +69,36 @@ def test_headers_are_comments_in_the_store(opened):
 
 def test_views_come_after_what_they_read(opened):
     order = [view.name for view in opened.ask(lambda connection: needed_views(connection, all_views()))]
-    assert order.index("run_details") < order.index("accuracy") < order.index("quality_dimensions") + 1
+    assert set(order) == set(all_views())
+    assert order.index("named_runs") < order.index("complete_runs") < order.index("accuracy")
     assert order.index("reliability_bins") < order.index("calibration")
-    assert order.index("rankable") < order.index("quba_ranking")
+    assert order.index("measured_dimensions") < order.index("quality_dimensions")
+    assert order.index("rankable") < order.index("quba_contributions") < order.index("quba_ranking")
+
+
+def test_views_over_rows_in_the_code_read_what_they_say(opened):
+    known = [view for view in all_views().values() if view.tables is not None]
+    assert {view.name for view in known if view.tables} == {"suites"}
+    trees = opened.ask(lambda connection: parse(connection, [view.select for view in known]))
+    assert [view.reads(tree) for view, tree in zip(known, trees, strict=True)] == [view.tables for view in known]
+
+
+def test_views_over_a_view(opened):
+    over = [view.name for view in opened.ask(lambda connection: views_over(connection, "attached_dimensions"))]
+    assert sorted(over) == [
+        "quality_dimensions",
+        "quba_contributions",
+        "quba_ranking",
+        "rankable",
+        "without_known_faults",
+    ]
+    assert over.index("rankable") < over.index("quba_contributions") < over.index("quba_ranking")
+
+
+def test_a_macro_reads_its_default_pool():
+    macro = all_views()["quba_contributions"]
+    assert macro.default_pool == "rankable"
+    named, placed = {"alias": "POOL", "n": 1}, {"alias": "", "n": 2}
+    assert macro.pool_argument([placed, named]) is named
+    assert macro.pool_argument([{"alias": ""}] * 5 + [placed]) is placed
+    assert macro.pool_argument([placed, {"alias": "partial"}]) is None
