@@ -198,11 +198,11 @@ def test_what_cannot_be(store):
     for arguments, message in (
         (("compare", "good"), "give two models"),
         (("compare", "good", "good", "--suite", "tiny", "--show", "figures"), "named twice"),
-        (("compare", "nobody", "no-one", "--show", "figures"), "neither a measured model nor a run"),
+        (("compare", "nobody", "no-one", "--show", "figures"), "neither a measured model nor the id of a run"),
         (("compare", "good", "goof", "--show", "figures"), "did you mean"),
         (("compare", "good", "poor", "--suite", "none", "--show", "figures"), "did you mean|unknown|suite"),
         (("compare", "good", "poor", "--suite", "tiny", "--level", "95", "--show", "figures"), "between 0 and 1"),
-        (("compare", "--against", "published", "--show", "flips"), "figures alone"),
+        (("compare", "--against", "published", "--show", "flips"), "only figures"),
     ):
         done = run(store, *arguments)
         assert done.exit_code != 0

@@ -64,7 +64,7 @@ def test_correlations_of_some(published, table):
 def test_a_correlation_needs_models_and_dimensions(published):
     with pytest.raises(UsageError, match="needs two dimensions"):
         correlations(published, dimensions=["acc"])
-    with pytest.raises(UsageError, match="1 models are no basis"):
+    with pytest.raises(UsageError, match="1 models are too few"):
         correlations(published, PoolRequest(where="model = 'AlexNet'"))
     with pytest.raises(UsageError, match="did you mean"):
         correlations(published, dimensions=["accurracy", "shape"])

@@ -31,7 +31,7 @@ def test_the_commands_say_what_they_did(tiny_suite, timm, store, tmp_path):
     assert "timm.results_imagenet_r" in text
     assert "2 models in suite quba\nnext: qubastore rank --source all --partial\n" in text
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
-    assert "nothing of it is ranked" in run_cli(store, "attach", tmp_path / "notes.csv")
+    assert "none of it can be ranked" in run_cli(store, "attach", tmp_path / "notes.csv")
     assert "lab" in run_cli(store, "rank", "--suite", "tiny", "--source", "lab", "--format", "csv")
     assert "detached lab" in run_cli(store, "detach", "lab")
     assert tiny_suite.path.exists()

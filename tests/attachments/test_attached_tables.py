@@ -45,7 +45,7 @@ def test_timms_results_are_known(timm, store):
     query = "select model, accuracy, parameters_m from rankable where source = 'timm' order by model"
     assert store.rows(query) == [("timm:net_a.in1k", 0.815, 25.56), ("timm:net_b.in22k", 0.89786, 1014.45)]
     ranking = rank(store, RankRequest(dimensions=["accuracy", "params"], source="timm"))
-    assert any("how they were measured is not known here" in note for note in ranking.notes)
+    assert any("how they were measured is unknown" in note for note in ranking.notes)
     # ((0.815 - 0.7990557) / 0.0346857 - (25.56 - 55.2877863) / 42.8890536) / 2
     assert ranking.rows[0][1] == "timm:net_a.in1k"
     assert ranking.rows[0][3] == pytest.approx((0.4596785 + 0.6931323) / 2, abs=1e-6)

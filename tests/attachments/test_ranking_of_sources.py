@@ -125,7 +125,7 @@ def test_a_model_that_several_sources_have_is_explained_for_one(tiny_suite, expo
         "good is in second too" in note
         for note in explain(store, "good", RankRequest(suite="tiny", source="all")).notes
     )
-    with pytest.raises(UsageError, match="auto and all stand alone"):
+    with pytest.raises(UsageError, match="auto and all cannot be combined"):
         rank(store, RankRequest(suite="tiny", source="all,first"))
 
 

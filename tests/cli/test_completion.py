@@ -56,7 +56,7 @@ def test_commands_complete_without_being_imported():
         ("qubastore --ver", ["--version"], []),
         ("qubastore rank --norm", ["--normalize"], ["rank"]),
         ("qubastore rank --normalize ", ["published", "store"], ["rank"]),
-        ("qubastore rank --sensitivity --to", ["--top"], ["rank"]),
+        ("qubastore rank --intervals --to", ["--top"], ["rank"]),
         ("qubastore show vi", ["views"], ["show"]),
         ("qubastore import hu", ["human"], ["import"]),
         ("qubastore rm run --y", ["--yes"], ["rm"]),

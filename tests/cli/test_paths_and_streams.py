@@ -246,7 +246,7 @@ def test_a_temporary_folder_that_ray_cannot_use(tmp_path, monkeypatch):
     """Too long for a socket, or not to be written: one error with what to type, in a process that has no Ray."""
     deep = tmp_path / ("x" * 60) / ("y" * 60)
     deep.mkdir(parents=True)
-    code = "from qubastore.evaluators.cluster import cluster\nwith cluster(None, 0, 1):\n    pass"
+    code = "from qubastore.evaluators.cluster.resources import cluster\nwith cluster(None, 0, 1):\n    pass"
     for place, words in ((deep, "AF_UNIX"), ("/sys/nowhere", "Errno")):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "RAY_TMPDIR": str(place)}

@@ -108,7 +108,7 @@ def test_the_flat_official_files_with_the_devkit(own_root):
         file.rename(val / file.name)
     for synset in data_root.SYNSETS:
         (val / synset).rmdir()
-    with pytest.raises(DatasetError, match="no devkit says what they show"):
+    with pytest.raises(DatasetError, match="there is no devkit with their labels"):
         locate("imagenet-val", own_root)
     order = tuple(reversed(imagenet_synsets()))
     # Beside the images, or among them.

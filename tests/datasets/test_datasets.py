@@ -185,7 +185,7 @@ def test_an_order_for_every_layout_of_class_folders(tmp_path):
         assert plain.classes == ("Apple", "Cherry", "banana")
         assert any("order=natural" in note for note in plain.notes)
         assert natural.classes == tuple(names)
-    with pytest.raises(UsageError, match="an order is for class folders"):
+    with pytest.raises(UsageError, match="an order is only for your own class folders"):
         own_datasets("imagenet-val", tmp_path, order="natural")
 
 
@@ -239,7 +239,7 @@ def test_images_that_are_left_out_are_counted(tmp_path):
     assert len(found.samples) == 2
     assert found.notes == (
         "2 files left out: they are images without an image's extension (.jfif, no extension; for example a/z.jfif);"
-        " one); rename them to take them in",
+        " rename them to include them",
         "1 image is outside the class folders, left out (for example stray.png)",
     )
 

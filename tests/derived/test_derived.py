@@ -78,7 +78,7 @@ def test_a_source_that_changes_meanwhile_is_noticed(store, two, data, monkeypatc
         return shard
 
     monkeypatch.setattr(recipe, "_shard", slow)
-    with pytest.raises(StoreError, match="changed meanwhile"):
+    with pytest.raises(StoreError, match="changed in the meantime"):
         ensemble(store, ["a", "b"], name="both")
     monkeypatch.undo()
     complete_runs(store)

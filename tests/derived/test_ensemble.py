@@ -54,11 +54,11 @@ def test_the_name_of_an_ensemble_is_the_one_it_was_given_first(store, two):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda s: ensemble(s, ["a"]), "1 models make no ensemble"),
+        (lambda s: ensemble(s, ["a"]), "an ensemble needs more than 1 models"),
         (lambda s: ensemble(s, ["a", "a"]), "a model is named twice"),
         (lambda s: ensemble(s, ["a", "c"]), "there is no measured model 'c'"),
         (lambda s: ensemble(s, ["a", "b"], datasets=["pet"]), "unknown dataset 'pet'"),
-        (lambda s: ensemble(s, ["a", "wide"]), "unlike numbers of outputs"),
+        (lambda s: ensemble(s, ["a", "wide"]), "different numbers of outputs"),
         (lambda s: calibrate(s, "a", fit_on="birds"), "no complete runs of a are on birds"),
         (lambda s: calibrate(s, "bare", fit_on="pets"), "kept no logits"),
     ],

@@ -217,14 +217,14 @@ def test_images_of_another_split_are_left_out_and_copies_of_a_split_refused(stor
     said: list[str] = []
     made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", log=said.append)
     assert (made.n_train, made.n_test) == (499, 201)
-    assert said[-1] == "left out of training and validation: 1 images that another split has too"
+    assert said[-1] == "left out of training and validation: 1 images that are also in another split"
     for copy in (tmp_path / "leaky/train/3").glob("*.png"):
         shutil.copy(copy, tmp_path / "leaky/val/3" / f"again-{copy.name}")
     shutil.rmtree(tmp_path / "leaky/test")
     shutil.copytree(tmp_path / "leaky/train", tmp_path / "leaky/test")
     with_twins = own_datasets("twins", tmp_path / "leaky", "splits")
     ingest(store, [net], with_twins)
-    with pytest.raises(UsageError, match="images of twins/train are in another split too"):
+    with pytest.raises(UsageError, match="images of twins/train are also in another split"):
         probe(store, MODEL, train="twins/train", test="twins/test")
 
 

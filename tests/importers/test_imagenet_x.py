@@ -51,11 +51,14 @@ def test_annotations_of_another_dataset_are_refused(store, own_annotations):
         import_imagenet_x(store, own_annotations)
     assert "another dataset" in str(caught.value)
     for bad, says in (
-        (text.replace("ILSVRC2012_val_00000002", "n01440764_1"), r"line 2: 'n01440764_1\.JPEG' is no validation image"),
+        (
+            text.replace("ILSVRC2012_val_00000002", "n01440764_1"),
+            r"line 2: 'n01440764_1\.JPEG' is not a validation image",
+        ),
         (text.replace('"style": 1', '"style": 3'), "line 2: style is 3"),
-        (text.replace('"pose": 0, ', "", 1), "line 2 is no annotation"),
+        (text.replace('"pose": 0, ', "", 1), "line 2 is not a valid annotation"),
         (text.replace("00000002", "00000001"), "line 2: a second annotation"),
-        (text + "\nnot json", "line 4 is no annotation"),
+        (text + "\nnot json", "line 4 is not a valid annotation"),
     ):
         file.write_text(bad)
         with pytest.raises(ImportDataError, match=says):

@@ -83,9 +83,9 @@ def test_labels_of_the_dataset_in_the_store(pets, tmp_path):
         (rows(*GOOD[:3], "00003.png,2,0.5"), "line 5: '2' is no class"),
         (rows(*GOOD[:3], "00003.png,-1,0.5"), "line 5: '-1' is no class"),
         (rows(*GOOD[:3], "00003.png,1.0,0.5"), "line 5: '1.0' is no class"),
-        (rows(*GOOD[:3], "00003.png,1,1.5"), "line 5: '1.5' is no probability"),
-        (rows(*GOOD[:3], "00003.png,1,nan"), "line 5: 'nan' is no probability"),
-        (rows(*GOOD[:3], "00003.png,1,"), "line 5: '' is no probability"),
+        (rows(*GOOD[:3], "00003.png,1,1.5"), "line 5: '1.5' is not a probability"),
+        (rows(*GOOD[:3], "00003.png,1,nan"), "line 5: 'nan' is not a probability"),
+        (rows(*GOOD[:3], "00003.png,1,"), "line 5: '' is not a probability"),
         (rows(*GOOD[:3], "00003.png"), "line 5: too few columns"),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_folder_of_networks_alone(store, tmp_path):
     found = import_human(store, tmp_path)
     assert (found.trials, found.networks, found.others) == ({}, {("cue-conflict", "resnet50"): 5}, 1)
     result = CliRunner().invoke(cli, ["import", "human", str(tmp_path), "--store", str(store.path)])
-    assert "cue-conflict: 5 trials of 1 network\nleft out: 1 other CSV files, which hold no trials" in result.output
+    assert "cue-conflict: 5 trials of 1 network\nleft out: 1 other CSV files, which contain no trials" in result.output
 
 
 def test_a_network_under_another_networks_file_name(store, tmp_path):

@@ -70,16 +70,16 @@ def test_bad_answers_name_file_and_line(store, tmp_path, break_, says):
 
 
 def test_files_that_are_no_answers(store, tmp_path):
-    with pytest.raises(ImportDataError, match="is not there"):
+    with pytest.raises(ImportDataError, match="does not exist"):
         import_human(store, tmp_path / "none")
-    with pytest.raises(ImportDataError, match="holds no answers of people"):
+    with pytest.raises(ImportDataError, match="contains no answers of people"):
         import_human(store, tmp_path)
     people(tmp_path / "a", ANSWERS, experiment="scetch")
     with pytest.raises(ImportDataError, match="unknown experiment 'scetch'") as caught:
         import_human(store, tmp_path / "a")
     assert "sketch" in str(caught.value)
     people(tmp_path / "b", [(*row[:3], "7.png") for row in ANSWERS], experiment="cue-conflict")
-    with pytest.raises(ImportDataError, match="does not say shape and texture"):
+    with pytest.raises(ImportDataError, match="does not give shape and texture"):
         import_human(store, tmp_path / "b")
     people(tmp_path / "c", ANSWERS)
     file = tmp_path / "c" / "sketch_subject-01_session_1.csv"

@@ -30,7 +30,7 @@ def test_one_model_is_copied(store, tmp_path):
     add_run(store, logits(1), LABELS, name="two", dataset="other")
     copied = CliRunner().invoke(cli, ["copy", str(store.path), str(tmp_path / "copy"), "--model", "two"])
     assert copied.exit_code == 0, copied.output
-    assert "1 new models, 1 shards copied; 1 runs with 24 rows are the same" in copied.output
+    assert "1 new models, 1 shards copied; 1 runs with 24 rows are identical" in copied.output
     with qubastore.open(tmp_path / "copy") as target:
         assert target.rows("select name from models") == [("two",)]
         assert target.rows("select name from datasets") == [("other",)]

@@ -22,7 +22,7 @@ def test_a_file_that_is_gone_is_mended_by_running_its_shard_again(store, run):
     file_of(store, run).unlink()
     assert ("missing_files", run, 1) in found(store, deep=False)
     done = repair(store, list(examine(store)))
-    assert f"took back shard 1 of run {run}" in done
+    assert f"invalidated shard 1 of run {run}" in done
     assert store.rows("select shard from shards order by shard") == [(0,), (2,)]
     assert [check for check, *_ in found(store)] == ["unfinished_runs"]
     shard = write_shard(store, run, 1, 4, logits()[4:8], LABELS[4:8])
@@ -71,7 +71,7 @@ def test_deep_and_repair_of_a_truncated_file_by_command(store, run, kind):
     assert "not_examined" in looked.output
     mended = CliRunner().invoke(cli, ["doctor", "--deep", "--repair", "--store", str(store.path)])
     assert mended.exit_code == 0, mended.output
-    assert f"took back shard 1 of run {run}" in mended.output
+    assert f"invalidated shard 1 of run {run}" in mended.output
 
 
 @pytest.mark.parametrize("stop_before", [1, 2])

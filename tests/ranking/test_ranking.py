@@ -284,4 +284,4 @@ def test_models_of_unverified_identity_are_named(tiny_copy):
         lambda c: c.execute("""update models set architecture = '{"python":"net","source":"a1"}' where name = 'fair'""")
     )
     found = rank(tiny_copy, RankRequest(suite="tiny", source="measured"))
-    assert "identity unverified: fair: recorded by the text of a file; ingest it again" in found.notes
+    assert "identity unverified: fair: identified by a file's text only; ingest it again" in found.notes

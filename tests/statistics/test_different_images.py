@@ -44,7 +44,7 @@ def test_models_over_different_images_are_not_paired(store):
     with pytest.raises(UsageError, match=r"different images: pets"):
         of_models(store, "a", "c", suite="mine", options=BootstrapOptions(resamples=20))
     notes = rank_intervals(store, RankRequest(suite="mine", partial=True), BootstrapOptions(resamples=20))[0].notes
-    assert "different images that are called pets, x" in " ".join(notes)
+    assert "different images under the same name, not paired there: pets, x" in " ".join(notes)
     runs = [row[0] for row in store.rows("select run_id from run_details where dataset = 'pets' order by model")]
     with pytest.raises(UsageError, match="is over"):
         of_runs(store, *both_runs(store, runs[0], runs[2]))
