@@ -47,7 +47,7 @@ def test_probabilities_too_small_for_a_float_count_as_nothing():
 def test_the_name_of_an_ensemble_is_the_one_it_was_given_first(store, two):
     assert ensemble(store, ["a", "b"], name="both").model == "both"
     assert ensemble(store, ["b", "a"]).model == "both"
-    with pytest.raises(UsageError, match="another model is called a"):
+    with pytest.raises(UsageError, match="another model is already called a"):
         ensemble(store, ["a", "b"], mean="logits", name="a")
 
 
@@ -60,7 +60,7 @@ def test_the_name_of_an_ensemble_is_the_one_it_was_given_first(store, two):
         (lambda s: ensemble(s, ["a", "b"], datasets=["pet"]), "unknown dataset 'pet'"),
         (lambda s: ensemble(s, ["a", "wide"]), "different numbers of outputs"),
         (lambda s: calibrate(s, "a", fit_on="birds"), "no complete runs of a are on birds"),
-        (lambda s: calibrate(s, "bare", fit_on="pets"), "kept no logits"),
+        (lambda s: calibrate(s, "bare", fit_on="pets"), "has no kept logits"),
     ],
 )
 def test_what_cannot_be_made(store, two, data, call, says):

@@ -190,7 +190,7 @@ def test_runs_without_features_and_other_classes_are_refused(store, digits, tmp_
     write_images(tmp_path / "again", {"ant": 3})
     (tmp_path / "again/ant").rename(tmp_path / "pets/train/ant")
     ingest(store, [net], own_datasets("pets", tmp_path / "pets", "splits"), keep=["outputs"])
-    with pytest.raises(UsageError, match="kept no features"):
+    with pytest.raises(UsageError, match="has no kept features"):
         probe(store, MODEL, train="pets/train", test="pets/test")
     ingest(store, [net], own_datasets("pets", tmp_path / "pets", "splits"))
     with pytest.raises(UsageError, match="has other classes than"):
