@@ -78,7 +78,7 @@ def test_labels_of_the_dataset_in_the_store(pets, tmp_path):
         ("file_name,predicted_class\n", "no column 'predicted_probability'"),
         (HEADER, "no rows"),
         (rows(*GOOD[:3]), "with 3 images"),
-        (rows(*GOOD[:3], "00009.png,1,0.5"), "line 5: 00009.png is no image of pets"),
+        (rows(*GOOD[:3], "00009.png,1,0.5"), "line 5: 00009.png is not an image of pets"),
         (rows(*GOOD[:3], "00002.png,1,0.5"), "line 5: a second prediction for 00002.png"),
         (rows(*GOOD[:3], "00003.png,2,0.5"), "line 5: '2' is not a class"),
         (rows(*GOOD[:3], "00003.png,-1,0.5"), "line 5: '-1' is not a class"),
