@@ -1,4 +1,4 @@
-"""README and docs say what is: generated parts are what the commands print today."""
+"""README and docs are current: their generated parts are what the commands print today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever people type: a value, or an error of ours; never another exception.
+"""Whatever users type gives a value or a QubastoreError, never another exception.
 
 QUBASTORE_FUZZ multiplies the number of inputs: `QUBASTORE_FUZZ=50 pytest tests/test_fuzz.py`.
 """

@@ -1,4 +1,4 @@
-"""What tests of attached sources share: their figures by model, models of one's own, a table of timm's."""
+"""Shared by tests of attached sources: their figures by model, measured models, one of timm's tables."""
 
 from __future__ import annotations
 

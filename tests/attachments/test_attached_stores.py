@@ -1,4 +1,4 @@
-"""Other stores and exports: asked under a name of their own, never written, told when they are gone."""
+"""Other stores and exports: queried under their own names, never written, with an error when they are gone."""
 
 from __future__ import annotations
 

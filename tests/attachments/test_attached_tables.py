@@ -1,4 +1,4 @@
-"""Files of figures beside a store: which columns mean what, which tables can be ranked, read anew at every question."""
+"""Attached tables: what their columns mean, which can be ranked, and that every query reads them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources side by side: which are chosen, how they are normalised together, what is left out and said."""
+"""Rankings of several sources: which are used, how they are normalised together, what is left out with a note."""
 
 from __future__ import annotations
 

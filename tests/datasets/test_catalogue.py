@@ -1,4 +1,4 @@
-"""Datasets that are known by name, in their authors' layouts, and what is said of those that differ."""
+"""Datasets that are known by name, in their authors' layouts, and the errors for layouts that differ."""
 
 from __future__ import annotations
 

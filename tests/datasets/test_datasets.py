@@ -1,4 +1,4 @@
-"""Class folders as datasets: order, identity, label spaces, and folders that are none."""
+"""Class folders as datasets: order, identity, label spaces, and folders that are not datasets."""
 
 from __future__ import annotations
 

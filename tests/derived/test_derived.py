@@ -1,4 +1,4 @@
-"""Derived runs whose sources change, go away, or end half-way."""
+"""Derived runs whose sources change or are removed, and derivations that are interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ensembles against NumPy, and what cannot be derived at all."""
+"""Ensembles against NumPy, and derivations that are refused."""
 
 from __future__ import annotations
 

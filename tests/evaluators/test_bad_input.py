@@ -1,4 +1,4 @@
-"""Ingest of bad images, bad models and wrong requests: each is named, and the rest goes on."""
+"""Ingest of bad images, bad models and wrong requests: each is reported, and the rest runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--suite`: a whole suite in one command, on a miniature data root; what lacks is named and the rest goes on."""
+"""`--suite`: a whole suite in one command, on a miniature data root; what is missing is reported, and the rest runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a store is: paths and URLs, and that no secret is ever said."""
+"""Where a store is: paths and URLs, and that secrets are never printed."""
 
 from __future__ import annotations
 

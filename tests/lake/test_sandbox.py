@@ -1,4 +1,4 @@
-"""What a question may not reach, and that every ordinary question still is answered."""
+"""What a query may not access, and that every ordinary query still works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gc`: orphans and old snapshots go, and nothing else."""
+"""`gc`: orphans and old snapshots are removed, and nothing else."""
 
 from __future__ import annotations
 

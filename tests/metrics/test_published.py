@@ -1,4 +1,4 @@
-"""What is known of the published table: every mark against the rule that docs/published.md states for it."""
+"""Known differences of the published table: every mark against its rule in docs/published.md."""
 
 from __future__ import annotations
 

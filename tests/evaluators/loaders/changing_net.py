@@ -1,4 +1,4 @@
-"""A network that hangs on an imported number, a plain attribute and a buffer that is not saved."""
+"""A network that depends on an imported number, a plain attribute and a buffer that is not saved."""
 
 from __future__ import annotations
 

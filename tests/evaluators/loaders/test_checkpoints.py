@@ -1,4 +1,4 @@
-"""Checkpoints as training leaves them: which weights are taken, what is stripped from names, what a misfit tells."""
+"""Training checkpoints: which weights are used, which prefixes are stripped, what the error for a mismatch says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints: answers to fixed images, and networks that do not answer alike each time."""
+"""Fingerprints: answers to fixed images, and networks whose outputs are not repeatable."""
 
 from __future__ import annotations
 

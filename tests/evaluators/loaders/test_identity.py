@@ -1,4 +1,4 @@
-"""Which model a network is: what decides its outputs tells it from others, whatever that is, and nothing else does."""
+"""The identity of a model: everything that affects its outputs changes it, and nothing else does."""
 
 from __future__ import annotations
 

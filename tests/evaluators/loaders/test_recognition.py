@@ -1,4 +1,4 @@
-"""Models that a store knows already: recognised, told apart, or said to differ."""
+"""Models that are already in the store: recognised, distinguished, or reported as different."""
 
 from __future__ import annotations
 
