@@ -43,7 +43,7 @@ def translate_errors(query: str | None = None) -> Iterator[None]:
             ) from None
         if "disabled by configuration" in message or "disabled through configuration" in message:
             raise QueryError(
-                "the query reaches outside the store",
+                "the query accesses data outside the store",
                 found=_first_line(message),
                 hint="qubastore sql --allow-files, if the query is your own",
             ) from None

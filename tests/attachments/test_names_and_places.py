@@ -35,11 +35,11 @@ def test_names_that_cannot_be(name, message, timm, store):
 
 def test_a_name_is_taken_once(timm, store, tiny_suite):
     attach(store, str(timm), "lab")
-    with pytest.raises(UsageError, match=r"lab is attached already(.|\n)*qubastore detach lab"):
+    with pytest.raises(UsageError, match=r"lab is already attached(.|\n)*qubastore detach lab"):
         attach(store, str(tiny_suite.path), "lab")
     # Another process may have been quicker.
     before, store.attachments = store.attachments, ()
-    with pytest.raises(UsageError, match="lab is attached already"):
+    with pytest.raises(UsageError, match="lab is already attached"):
         attach(store, str(tiny_suite.path), "lab")
     store.attachments = before
     with pytest.raises(UsageError, match=r"unknown attachment 'lob'(.|\n)*did you mean lab"):

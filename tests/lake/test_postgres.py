@@ -26,7 +26,7 @@ def test_a_store_by_url_is_a_store_like_any_other(url, store, postgres, s3):
         assert tables(remote) == tables(store)
         assert list(examine(remote, deep=True)) == []
         assert all(path.startswith("s3://") for path in remote.files.sizes())
-        with pytest.raises(StoreError, match="there is a store at"):
+        with pytest.raises(StoreError, match="there is already a store at"):
             qubastore.init(url)
     with qubastore.open(url.partition("?")[0]) as again:
         assert again.location.data == url.partition("data=")[2]
