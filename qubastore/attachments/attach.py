@@ -206,7 +206,7 @@ def _checked_name(store: AttachedDatabase, name: str, *, given: bool) -> str:
     if sandbox.is_outside(f"{name}.x"):
         raise UsageError(f"the name {name} is reserved for functions of DuckDB", hint="choose another --as NAME")
     if name in _SOURCES | _DATABASES or (name,) in taken:
-        raise UsageError(f"the name {name} is already used", hint="choose another --as NAME")
+        raise UsageError(f"the name {name} is reserved or already used", hint="choose another --as NAME")
     store.attachments = store.ask(noted)
     _check_free(name, store.attachments)
     return name

@@ -81,7 +81,7 @@ def test_an_export_leaves_out_what_another_release_defined_otherwise(tiny_suite,
 def test_places_that_an_export_cannot_have(tiny_suite, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="is in a store"):
         export(tiny_suite, tiny_suite.path / "data" / "out")
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="the folder to export to is empty"):
         export(tiny_suite, "")
     for name in ("here", "real"):
         (tmp_path / name).mkdir()
@@ -130,10 +130,13 @@ def test_a_damaged_export_is_refused(exported, store):
     [
         ({"format_version": 99}, "newer release"),
         ({"schema_version": 99}, "newer release"),
-        ({"tables": 3}, "no manifest of an export"),
-        ({"tables": {}}, "no manifest of an export(.|\n)*no table"),
-        ({"tables": {"x\" as select 1; copy (select 1) to '/tmp/pwned.csv'; --": {}}}, "no manifest of an export"),
-        (None, "no manifest of an export"),
+        ({"tables": 3}, "not a valid manifest of an export"),
+        ({"tables": {}}, "not a valid manifest of an export(.|\n)*no table"),
+        (
+            {"tables": {"x\" as select 1; copy (select 1) to '/tmp/pwned.csv'; --": {}}},
+            "not a valid manifest of an export",
+        ),
+        (None, "not a valid manifest of an export"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(change, message, exported, store):
