@@ -95,7 +95,7 @@ def _messages(store: Store, attachment: Attachment) -> list[str]:
     lines = [f"attached {attachment.name}: {what} at {attachment.location}, read in place"]
     if attachment.kind == "tables":
         lines += [f"  {attachment.name}.{table}" for table in list(tables)[:12]]
-    lines += [f"note: {text}" for source, text in store.at_hand.notes if source == attachment.name]
+    lines += [f"note: {text}" for source, text in store.attachment_state.notes if source == attachment.name]
     if not counts:
         lines.append("none of it can be ranked: it has no figures of a suite")
         if attachment.kind == "tables":

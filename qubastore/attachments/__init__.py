@@ -1,1 +1,1 @@
-"""Attachments: other stores, exports and tables that are asked and ranked where they are, and exports of this one."""
+"""Attachments: other stores, exports and tables that are queried and ranked in place, and exports of this store."""

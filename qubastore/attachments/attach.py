@@ -1,7 +1,8 @@
-"""What a store is asked with beside its own: other stores, exports of stores, folders of tables of any origin.
+"""Attaching other stores, exports of stores, and tables of any origin to a store, so that they can be queried with it.
 
-Attachments are noted in the store and read where they are, for reading only, by every connection that needs them
-(`qubastore.attachments.gather`). Nothing is copied, so nothing goes stale; `qubastore copy` is for what shall stay.
+Attachments are listed in the store and read in place, for reading only, by every connection that needs them
+(`qubastore.attachments.gather`). Nothing is copied, so nothing goes out of date; for a permanent copy, see
+`qubastore copy`.
 """
 
 from __future__ import annotations
@@ -51,23 +52,24 @@ def attach(
     table: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Attachment:
-    """Note an attachment, once it was seen to be readable and fit for what it is to be used for.
+    """Add an attachment to the store, after checking that it can be read and used.
 
     Args:
         store: A store open for writing.
         location: Another store (folder or URL), an export, a folder of Parquet or CSV files, or one such file; the
             last three may be in S3.
-        name: Schema name; None makes one of the last part of the location.
-        suite: Tables: the suite that their figures belong to, where no column `suite` says it; None means `quba`.
-        table: Tables: the one to rank; None finds it.
-        columns: Tables: column of `rankable` -> SQL expression over that table, beside what its columns' names say.
+        name: Schema name; None derives one from the last part of the location.
+        suite: For tables: the suite of their figures, if they have no column `suite`; None means `quba`.
+        table: For tables: the one to rank; None finds it.
+        columns: For tables: column of `rankable` -> SQL expression over the table, in addition to the columns that are
+            recognised by their names.
 
     Returns:
-        The attachment as noted.
+        The attachment as stored.
 
     Raises:
-        UsageError: on a name that is taken or no name, a location that is nothing of these, and unknown columns.
-        StoreError: where what is there cannot be read.
+        UsageError: On a name that is not valid or already used, a location that cannot be attached, or unknown columns.
+        StoreError: If the location cannot be read.
     """
     from qubastore.attachments import connect, gather
     from qubastore.attachments.columns import choose_columns
@@ -78,9 +80,9 @@ def attach(
         whose = "a store" if kind == STORE else "an export"
         raise UsageError(f"{where} is {whose}: its figures need no --table, --column and --suite")
     if suite is not None and not suite.strip():
-        raise UsageError("--suite has no name", hint="--suite NAME, or leave it out for quba")
+        raise UsageError("the name of --suite is empty", hint="--suite NAME, or leave it out for quba")
     made = Attachment(chosen, kind, where, suite or "quba")
-    # This connection may have had one of that name, which another process let go.
+    # This connection may still have one of that name, which another process detached.
     connect.disconnect(store, chosen)
     try:
         if kind == TABLES:
@@ -105,14 +107,14 @@ def attach(
 
 
 def detach(store: AttachedDatabase, name: str) -> Attachment:
-    """Forget an attachment; what was attached stays as it is.
+    """Remove an attachment from the store; the attached data is not changed.
 
     Args:
         store: A store open for writing.
-        name: Its name.
+        name: Name of the attachment.
 
     Raises:
-        UsageError: where nothing of that name is attached.
+        UsageError: If there is no attachment of that name.
     """
 
     def work(connection: duckdb.DuckDBPyConnection) -> Attachment:
@@ -125,22 +127,22 @@ def detach(store: AttachedDatabase, name: str) -> Attachment:
 
     from qubastore.attachments.connect import disconnect
 
-    gone = store.write(work)
+    removed = store.write(work)
     disconnect(store, name)
     store.attachments = tuple(each for each in store.attachments if each.name != name)
-    return gone
+    return removed
 
 
 def _kind(store: AttachedDatabase, location: str) -> tuple[str, str]:
-    """What is at a place, and the place in full."""
+    """The kind of attachment at a location, and the full location."""
     from qubastore.attachments import manifest
 
     scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", location)
     if not location.strip():
-        raise UsageError("there is no location", hint="qubastore attach PATH, or a store's URL")
+        raise UsageError("the location is empty", hint="qubastore attach PATH, or a store's URL")
     if scheme and scheme[1].lower() in ("http", "https", "file"):
         raise UsageError(
-            f"what is at {scheme[1]}:// cannot be attached",
+            f"{scheme[1]}:// locations cannot be attached",
             expected="a path, s3://, or postgres:// for a store",
             hint="download it, and attach the file",
         )
@@ -173,12 +175,12 @@ def _kind(store: AttachedDatabase, location: str) -> tuple[str, str]:
     raise StoreError(
         f"{location} cannot be attached",
         expected="a store, an export of one, a folder with Parquet or CSV files, or one such file",
-        found=", ".join(sorted(names)[:5]) or "nothing of it",
+        found=", ".join(sorted(names)[:5]) or "none of these",
     )
 
 
 def _name_of(location: str) -> str:
-    """A schema name made of a location: its last part that says something."""
+    """A schema name derived from a location: its last part that is not a generic name."""
     parts = [part for part in re.split(r"[/\\]", location.partition("?")[0]) if part]
     while len(parts) > 1 and parts[-1] in ("store", "export", "results", "data"):
         parts.pop()
@@ -189,8 +191,10 @@ def _name_of(location: str) -> str:
 def _checked_name(store: AttachedDatabase, name: str, *, given: bool) -> str:
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name) or name.startswith("__"):
         raise UsageError(
-            f"{name!r} is no name for an attachment" if given else "the location makes no name for an attachment",
-            expected="small letters, digits and _, beginning with a letter",
+            f"{name!r} is not a valid name of an attachment"
+            if given
+            else "no name of an attachment can be derived from the location",
+            expected="lower-case letters, digits and _, beginning with a letter",
             hint="--as NAME",
         )
     taken = store.rows(
@@ -200,9 +204,9 @@ def _checked_name(store: AttachedDatabase, name: str, *, given: bool) -> str:
         " union select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
     )
     if sandbox.is_outside(f"{name}.x"):
-        raise UsageError(f"{name} is what functions of DuckDB are called", hint="--as NAME, another one")
+        raise UsageError(f"the name {name} is reserved for functions of DuckDB", hint="choose another --as NAME")
     if name in _SOURCES | _DATABASES or (name,) in taken:
-        raise UsageError(f"the name {name} has a meaning already", hint="--as NAME, another one")
+        raise UsageError(f"the name {name} is reserved or already used", hint="choose another --as NAME")
     store.attachments = store.ask(noted)
     _check_free(name, store.attachments)
     return name
@@ -212,7 +216,7 @@ def _check_free(name: str, there: tuple[Attachment, ...]) -> None:
     for each in there:
         if each.name == name:
             raise UsageError(
-                f"{name} is attached already",
+                f"{name} is already attached",
                 found=f"{each.kind} at {each.location}",
-                hint=f"--as NAME, another one; or qubastore detach {name}",
+                hint=f"choose another --as NAME, or qubastore detach {name}",
             )

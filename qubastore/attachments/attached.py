@@ -1,4 +1,4 @@
-"""What is attached to a store, and what of it a connection has at hand."""
+"""The attachments of a store, and the state of a connection to them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ STORE, EXPORT, TABLES = "store", "export", "tables"
 
 
 MANIFEST = "manifest.json"
-"""The file of an export that says what the others are."""
+"""The file of an export that describes the others."""
 
 
 TABLE_FILES = re.compile(r"(.+)\.(parquet|csv|csv\.gz|tsv)", re.IGNORECASE)
-"""Names of files that are tables."""
+"""File names of tables."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Attachment:
         name: Schema name, and name of the source in rankings.
         kind: `STORE`, `EXPORT` or `TABLES`.
         location: Absolute folder or file, or URL.
-        suite: Tables: the suite that their figures belong to, where they do not say.
-        ranked_table: Tables: the one whose rows are ranked; None where none is.
-        columns: Tables: column of `rankable` -> SQL expression over the ranked table.
+        suite: For tables: the suite of their figures, if they have no column `suite`.
+        ranked_table: For tables: the one whose rows are ranked; None if there is none.
+        columns: For tables: column of `rankable` -> SQL expression over the ranked table.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Attachment:
 
 
 @dataclass
-class AtHand:
-    """What of the attached a connection has at hand.
+class AttachmentState:
+    """The state of a connection to the attachments of a store.
 
     Attributes:
-        connected: Names of attachments whose tables can be asked.
-        folders: Where their files lie, each with a slash at its end.
-        files: Files that are attached alone.
-        in_views: Whether the views that rank see what is in `memory.main.attached_rows`.
-        notes: What a reader of a ranking must know: source, sentence.
-        errors: Of attachments that could not be read and were left out.
-        suites: Attachment -> suite -> its roles, of those whose figures were gathered.
+        connected: Names of attachments whose tables can be queried.
+        folders: Folders of their files, each with a trailing slash.
+        files: Files that are attached individually.
+        in_views: Whether the views over `rankable` include the rows of `memory.main.attached_rows`.
+        notes: Notes for readers of a ranking: source, sentence.
+        errors: Errors of attachments that could not be read and were left out.
+        suites: Attachment -> suite -> its roles, of the attachments whose figures were gathered.
     """
 
     connected: set[str] = field(default_factory=set)
@@ -73,43 +73,43 @@ class AtHand:
 
 
 def noted(connection: duckdb.DuckDBPyConnection) -> tuple[Attachment, ...]:
-    """The attachments of an open store, in the order of their names."""
+    """The attachments that are stored in an open store, sorted by name."""
     query = "select name, kind, location, suite, ranked_table, columns from attachments order by name"
     return tuple(Attachment(*row) for row in connection.execute(query).fetchall())
 
 
 class AttachedDatabase(Database):
-    """The database of a store, and what is attached to it.
+    """The database of a store with its attachments.
 
     Attributes:
-        attachments: What is attached, in the order of the names.
+        attachments: The store's attachments, sorted by name.
     """
 
     def __init__(self, location: Location, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
         super().__init__(location, connection, read_only=read_only)
         self.attachments: tuple[Attachment, ...] = self.ask(noted)
-        self._at_hand = connection, AtHand()
+        self._attachment_state = connection, AttachmentState()
 
     @property
-    def at_hand(self) -> AtHand:
-        """What the connection has at hand; nothing yet where it is a new one."""
-        if self._at_hand[0] is not self._connection:
-            self._at_hand = self._connection, AtHand()
-        return self._at_hand[1]
+    def attachment_state(self) -> AttachmentState:
+        """The state of the current connection to the attachments; empty for a new connection."""
+        if self._attachment_state[0] is not self._connection:
+            self._attachment_state = self._connection, AttachmentState()
+        return self._attachment_state[1]
 
     def restrict(self, folders: Sequence[str] = (), files: Sequence[str] = ()) -> None:
-        """Answer from the store, and from what is at hand of the attached, alone; see `Database.restrict`."""
-        super().restrict([*folders, *self.at_hand.folders], [*files, *self.at_hand.files])
+        """Allow queries to read only the store and the connected attachments; see `Database.restrict`."""
+        super().restrict([*folders, *self.attachment_state.folders], [*files, *self.attachment_state.files])
 
 
 def table_stem(name: str) -> str:
-    """The name of a file without what makes it a table; other names as they are."""
+    """The name of a file without the extension of a table; other names are unchanged."""
     match = TABLE_FILES.fullmatch(name)
     return match[1] if match else name
 
 
 def is_file(location: str) -> bool:
-    """Whether a location is one table: in S3, where folders are names alone, by its name."""
+    """Whether a location is a single file; in S3, where folders do not exist, this is decided by its name."""
     if location.startswith("s3://"):
         return bool(TABLE_FILES.fullmatch(location.rpartition("/")[2]))
     return Path(location).is_file()

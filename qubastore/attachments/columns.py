@@ -1,7 +1,7 @@
-"""Tables of any origin that are ranked: which of their columns is which dimension, and whether their values can be.
+"""Columns of attached tables: mapping the columns of tables of any origin to dimensions, so that they can be ranked.
 
-Columns named as those of the view `rankable` mean the same. timm's `results-imagenet.csv` is known by its columns. For
-other tables the user says what is what: column = SQL expression over the table.
+Columns with the names of the view `rankable` have the same meaning. timm's `results-imagenet.csv` is recognised by its
+columns. For other tables the user defines the mapping: column = SQL expression over the table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DESCRIBING = ("suite", "model", *KINDS)
 
 
 FIGURES = (*(d.column for d in DIMENSIONS), "macs_g", "activations_m")
-"""What a table can say of a model, and its figures."""
+"""The columns of figures that a table can have; those of `DESCRIBING` describe the model."""
 
 
 COLUMNS = {**dict.fromkeys(("suite", "source", "model", *KINDS), "varchar"), **dict.fromkeys(FIGURES, "double")}
@@ -49,22 +49,22 @@ _TIMM_SIZES = (
     "'timm:' || model"
     " || if(row_number() over (partition by model order by top1 desc, img_size) = 1, '', ' ' || img_size::varchar)"
 )
-"""The same since August 2024, with a row for each size of the images, sorted by top-1: a model is called by its name at
-the size that comes first, and `NAME SIZE` at others."""
+"""The model column since August 2024, when the table got a row per image size, sorted by top-1: the first row of a
+model has its name, the others `NAME SIZE`."""
 
 
 _TIMM_HEADER = {"model", "top1", "top1_err", "top5", "param_count"}
 
 
 def reader(path: str) -> str:
-    """The table function that reads a file."""
+    """The call of the table function that reads a file."""
     if path.lower().endswith(".parquet"):
         return f"read_parquet({quote(literal_path(path))})"
     return f"read_csv({quote(literal_path(path))}, header = true, skip = 0)"
 
 
 def table_name(path: str) -> str:
-    """The name of a file as a table: letters, digits and _ of its stem.
+    """The table name of a file: its stem in lower case, with _ for other characters than letters, digits and _.
 
     >>> table_name("/data/results-imagenet.csv")
     'results_imagenet'
@@ -75,20 +75,20 @@ def table_name(path: str) -> str:
 def choose_columns(
     store: Database, tables: Mapping[str, Sequence[str]], table: str | None, given: Mapping[str, str]
 ) -> tuple[str | None, dict[str, str]]:
-    """Which table is ranked, and what its columns are.
+    """Choose the table to rank, and the meaning of its columns.
 
     Args:
-        store: An open store, to check expressions with.
+        store: An open store, for checking expressions.
         tables: Table -> its columns.
         table: The user's choice; None finds one.
-        given: Column of `rankable` -> SQL expression; they go before what names say.
+        given: Column of `rankable` -> SQL expression; these take precedence over columns recognised by their names.
 
     Returns:
-        The table and column -> expression; None and nothing where no table can be ranked.
+        The table and a mapping column -> expression; None and an empty mapping if no table can be ranked.
 
     Raises:
-        UsageError: on unknown tables and columns, where several tables could be ranked, or one has no column of models.
-        QueryError: on an expression that reads more than the table.
+        UsageError: On unknown tables and columns, if several tables could be ranked, or if one has no column of models.
+        QueryError: On an expression that reads more than the table.
     """
     if table is not None:
         check_name("table", table, tables)
@@ -110,7 +110,7 @@ def choose_columns(
         columns = {**_model_column(tables[ranked]), **columns}
     if "model" not in columns or not set(columns) & set(FIGURES):
         raise UsageError(
-            f"the table {ranked} has no column that says the {'model' if 'model' not in columns else 'figures'}",
+            f"the table {ranked} has no column for the {'model' if 'model' not in columns else 'figures'}",
             expected="a column model, and columns named as in: qubastore show views rankable",
             found=", ".join(tables[ranked]),
             hint="--column model=NAME --column accuracy=top1/100",
@@ -119,7 +119,7 @@ def choose_columns(
 
 
 def _by_names(table: str, columns: Sequence[str]) -> dict[str, str]:
-    """What a table's columns are by their names; nothing where that makes no ranking."""
+    """The meaning of a table's columns by their names; empty if these are not sufficient for a ranking."""
     if table == TIMM_TABLE and set(columns) >= _TIMM_HEADER:
         return {**TIMM_COLUMNS, **({"model": _TIMM_SIZES} if "img_size" in columns else {})}
     spelled = {name.lower(): name for name in columns}

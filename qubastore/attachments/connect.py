@@ -1,4 +1,4 @@
-"""Connecting to what is attached: a catalog of DuckDB stands for each attachment."""
+"""Connecting to attachments: each is attached to DuckDB as a database."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ from qubastore.lake.object_storage import DataFiles
 
 
 def connect(store: AttachedDatabase, attachment: Attachment, *, thorough: bool = False) -> None:
-    """Have the tables of an attachment ready under its name.
+    """Make the tables of an attachment available under its name.
 
     Raises:
-        StoreError: where they cannot be read.
+        StoreError: If they cannot be read.
     """
-    at_hand, name = store.at_hand, attachment.name
-    if name in at_hand.connected:
+    state, name = store.attachment_state, attachment.name
+    if name in state.connected:
         return
     connection = store._connection
     with named(attachment), translate_errors():
         try:
             if attachment.kind == STORE:
                 location = attach_another(connection, locate(attachment.location), name)
-                at_hand.folders.append(f"{location.data}/")
+                state.folders.append(f"{location.data}/")
             else:
                 files = _files(store, attachment, thorough=thorough)
-                # Files may change while they are attached, sooner than DuckDB's cache of files notices.
+                # Files may change while they are attached, which DuckDB's file cache may not notice in time.
                 connection.execute("set enable_external_file_cache = false")
                 connection.execute(f"attach ':memory:' as {name}")
                 for table, path in files.items():
-                    with _told(path):
+                    with _naming_file(path):
                         connection.execute(f'create view {name}.main."{table}" as from {reader(path)}')
                 if list(files.values()) == [attachment.location]:
-                    at_hand.files.append(attachment.location)
+                    state.files.append(attachment.location)
                 else:
-                    at_hand.folders.append(f"{attachment.location}/")
+                    state.folders.append(f"{attachment.location}/")
         except BaseException:
             connection.execute(f"detach database if exists {name}")
             raise
-    at_hand.connected.add(name)
+    state.connected.add(name)
 
 
 def disconnect(store: AttachedDatabase, name: str) -> None:
-    """Let an attachment go, where it is at hand."""
+    """Disconnect an attachment, if it is connected."""
     with translate_errors():
         store._connection.execute(f"detach database if exists {name}")
-    store.at_hand.connected.discard(name)
+    store.attachment_state.connected.discard(name)
 
 
 def tables_at(store: AttachedDatabase, attachment: Attachment) -> dict[str, list[str]]:
     """The tables of an attachment and their columns, in order.
 
     Raises:
-        StoreError: where they cannot be read.
+        StoreError: If they cannot be read.
     """
     connect(store, attachment)
     with named(attachment):
@@ -75,8 +75,8 @@ def tables_at(store: AttachedDatabase, attachment: Attachment) -> dict[str, list
 
 
 @contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Name the file in what DuckDB says of it."""
+def _naming_file(path: str) -> Iterator[None]:
+    """Name the file in DuckDB's errors about it."""
     import duckdb
 
     try:
@@ -86,12 +86,12 @@ def _told(path: str) -> Iterator[None]:
 
 
 def _files(store: AttachedDatabase, attachment: Attachment, *, thorough: bool) -> dict[str, str]:
-    """Table -> file."""
+    """The file of each table, by the table's name."""
     location = attachment.location
     if location.startswith("s3://"):
         if ducklake.literal_path(location) != location:
-            # Object storage lists what a pattern may mean, and a name with a bracket is none of it.
-            raise StoreError(f"{location} has one of * ? [ in its path", hint="copy it to another place")
+            # In object storage, DuckDB's patterns do not match names that contain these characters.
+            raise StoreError(f"{location} has one of * ? [ in its path", hint="copy it to another location")
         ducklake.load(store._connection, ducklake.S3)
     if attachment.kind == EXPORT:
         return manifest.checked_files(location, thorough=thorough)
@@ -101,7 +101,7 @@ def _files(store: AttachedDatabase, attachment: Attachment, *, thorough: bool) -
     paths = sorted(path for path in root.sizes() if TABLE_FILES.fullmatch(path.removeprefix(f"{location}/")))
     found: dict[str, str] = {}
     for path in paths:
-        # A name with a slash is in a folder below.
+        # A name with a slash is in a subfolder.
         if "/" in path.removeprefix(f"{location}/") or path.rpartition("/")[2].startswith("."):
             continue
         name = table_name(path)
@@ -109,26 +109,26 @@ def _files(store: AttachedDatabase, attachment: Attachment, *, thorough: bool) -
             raise StoreError(f"{path} and {found[name]} are both the table {name}", hint="rename one of them")
         found[name] = path
     if not found:
-        raise StoreError(f"{location} holds no Parquet or CSV file")
+        raise StoreError(f"{location} does not contain a Parquet or CSV file")
     return found
 
 
 @contextlib.contextmanager
 def named(attachment: Attachment) -> Iterator[None]:
-    """Name the attachment in whatever goes wrong with it."""
+    """Name the attachment in errors about it."""
     try:
         yield
     except (_AttachedError, ImportDataError):
-        # They name the attachment, or its table, already.
+        # These errors already name the attachment or its table.
         raise
     except QubastoreError as error:
         raise _AttachedError(
             f"{attachment.name}, attached from {attachment.location}, cannot be used",
             expected=error.expected,
             found=error.what if error.found is None else f"{error.what}: {error.found}",
-            hint=f"qubastore detach {attachment.name}, if it is attached; or attach it from where it is now",
+            hint=f"qubastore detach {attachment.name}, if it is attached; or attach it from its new location",
         ) from None
 
 
 class _AttachedError(StoreError):
-    """An error that names its attachment already."""
+    """An error that already names its attachment."""

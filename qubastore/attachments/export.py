@@ -1,11 +1,11 @@
-"""An export: the tables at run grain of a store as Parquet files, and a manifest, for others to attach and to read.
+"""Exporting a store: its per-run tables as Parquet files with a manifest, for others to attach and read.
 
-    manifest.json       what the files are: rows, sizes, hashes; versions; the protocol behind the figures
+    manifest.json       description of the files: rows, sizes, hashes; versions; the protocol of the measurements
     dimensions.csv      the quality dimensions, one row per suite and model: for people and spreadsheets
     dimensions.parquet  the same
-    runs.parquet, ...   the store's tables of these names, complete runs alone; without what says where files lay
+    runs.parquet, ...   the store's tables of these names, with complete runs only and without paths of images
 
-An export has no samples: it is small, and ranks like the store; `qubastore copy` carries samples.
+An export does not contain samples: it is small, and ranks like the store; `qubastore copy` copies samples too.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from qubastore.version import __version__
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export holds.
+    """The contents of an export.
 
     Attributes:
-        folder: Where it is.
+        folder: The export's folder.
         models: Number of models.
         runs: Number of complete runs.
-        unfinished: Runs left out, because they are not complete.
-        outdated: Metrics left out, because another release computed them by another definition.
-        size: Bytes of all files.
+        unfinished: Number of runs left out because they are not complete.
+        outdated: Metrics left out because another release computed them by another definition.
+        size: Total size of the files in bytes.
     """
 
     folder: Path
@@ -58,28 +58,28 @@ class Exported:
 
 
 def export(store: Database, folder: str | os.PathLike[str], models: Sequence[str] = ()) -> Exported:
-    """Write the export of a store, or of some of its models: all of it appears at once, or nothing does.
+    """Export a store, or some of its models; the folder appears only once it is complete.
 
     Args:
         store: An open store.
         folder: A new or empty folder.
-        models: Names; none means all.
+        models: Names of models; empty means all.
 
     Raises:
-        UsageError: on an unknown model, a folder that holds something, or where there is nothing to export.
-        StoreError: where it cannot be written.
+        UsageError: On an unknown model, a folder that is not empty, or if there is nothing to export.
+        StoreError: If it cannot be written.
     """
     if not os.fspath(folder).strip():
-        raise UsageError("there is no folder to export to", hint="qubastore export DIR")
+        raise UsageError("the name of the folder to export to is empty", hint="qubastore export DIR")
     where = Path(folder).resolve()
     if any((parent / "catalog.sqlite").exists() for parent in (where, *where.parents)):
-        raise UsageError(f"{where} lies in a store", expected="a folder of its own", hint="choose another one")
+        raise UsageError(f"{where} is in a store", expected="a separate folder", hint="choose another one")
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise UsageError(f"{where} is not empty", expected="a new or empty folder", hint="choose another one")
     chosen = sorted({named_model(store, name)[1] for name in models})
     with Snapshot(store, ["measured_dimensions", "dimension_runs"], tables=OF_RUNS) as copy, translate_errors():
         of_models = f"list_contains({_listed(chosen)}, model_id)" if chosen else "true"
-        # What another release computed by another definition has no place under this one's.
+        # Leave out metrics that another release computed by another definition.
         outdated = outdated_metrics(copy)
         copy.forget_metrics(outdated)
         copy.keep("chosen_models", f"select model_id from models where {of_models}")
@@ -109,7 +109,7 @@ def export(store: Database, folder: str | os.PathLike[str], models: Sequence[str
             size = sum(file.stat().st_size for file in new.iterdir())
             _flush(new)
             new.chmod(0o755)
-            # An empty folder gives way to a rename; one that was filled meanwhile does not.
+            # A rename replaces an empty folder, but not one that was filled in the meantime.
             new.rename(where)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
@@ -118,14 +118,14 @@ def export(store: Database, folder: str | os.PathLike[str], models: Sequence[str
 
 
 def _write_tables(copy: Snapshot, folder: Path) -> dict[str, dict[str, Any]]:
-    """Write every table; return what the manifest says of them."""
+    """Write every table; return their descriptions for the manifest."""
     of_models, of_runs = "where model_id in (from chosen_models)", "where run_id in (from chosen_runs)"
     columns = ", ".join(("suite", "model", *FIGURES))
     queries = {
-        # Models of one name are told apart as in this store, whatever part of them is exported.
+        # Models of the same name get the same distinguishing names as in this store, whichever of them are exported.
         "models": "select models.* replace (model_names.model as name) from models"
         f" join model_names using (model_id) {of_models} order by model_id",
-        # Where images lay is nobody else's business.
+        # The paths of images are private.
         "datasets": "select * replace (null::varchar as root) from datasets"
         f" where dataset_id in (select dataset_id from runs {of_runs}) order by dataset_id",
         "own_suites": "from own_suites order by all",
@@ -151,7 +151,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _protocol(copy: Snapshot) -> dict[str, Any]:
-    """What stands behind the figures: definitions, suites, images, precisions, packages."""
+    """The protocol of the measurements: definitions, suites, datasets, precisions, packages."""
     of_runs = "runs join chosen_runs using (run_id)"
     roles = copy.rows(
         "select distinct suites.suite, suites.role, suites.dataset, suites.condition, suites.framing, suites.n_samples"
@@ -192,7 +192,7 @@ def _protocol(copy: Snapshot) -> dict[str, Any]:
 
 
 def _flush(folder: Path) -> None:
-    """Have files on the disk before their folder gets its name: a name in front of half a file would be a lie."""
+    """Flush the files to the disk before their folder gets its final name, so that no partial export has that name."""
     for path in (*folder.iterdir(), folder):
         handle = os.open(path, os.O_RDONLY)
         try:

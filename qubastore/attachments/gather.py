@@ -1,9 +1,9 @@
-"""How a connection asks what is attached: stores as they are, tables as views, and the figures of all in rankings.
+"""Making attachments available to queries and rankings.
 
-A catalog of DuckDB stands for each attachment, so `lab.accuracy` is a view of the attached store and `lab.results` a
-file. For rankings, the figures of every attachment come together in `memory.main.attached_rows`; the views that rank
-see them through temporary views of this connection. Figures of stores and exports are computed by this release's views,
-whatever release wrote them.
+Each attachment is a DuckDB database, so `lab.accuracy` is a view of an attached store and `lab.results` a file. For
+rankings, the figures of all attachments are gathered in `memory.main.attached_rows`, which the views over `rankable`
+read through temporary views of the connection. Figures of stores and exports are computed by this release's views,
+whichever release wrote them.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from qubastore.lake.snapshot import Snapshot
 from qubastore.lake.views import all_views, may_read, views_over
 
 ROWS = "memory.main.attached_rows"
-"""The figures of all attachments: the rows that the view `attached_dimensions` stands for."""
+"""The table with the figures of all attachments, which the view `attached_dimensions` reads."""
 
 
 VIEW = "attached_dimensions"
 
 GATHERED = {VIEW: f"from {ROWS}"}
-"""What stands for the view in a snapshot, once figures were gathered: `Snapshot(..., replaced=GATHERED)`."""
+"""The replacement of the view in a snapshot, once figures were gathered: `Snapshot(..., replaced=GATHERED)`."""
 
 
 def prepare(store: AttachedDatabase, query: str) -> None:
-    """Have ready what a query names: attachments (`NAME.table`), and the views that rank.
+    """Make available what a query refers to: attachments (`NAME.table`), and their figures in rankings.
 
     Raises:
-        StoreError: where an attachment cannot be read.
+        StoreError: If an attachment cannot be read.
     """
     attached = {attachment.name for attachment in store.attachments}
-    # Most queries need neither, and their words tell so without parsing.
+    # Most queries need neither, which their words show without parsing.
     if (may_read(VIEW) | attached).isdisjoint(re.findall(r"\w+", query.lower())):
         return
     with translate_errors(query), contextlib.closing(store.cursor()) as cursor:
@@ -51,64 +51,64 @@ def prepare(store: AttachedDatabase, query: str) -> None:
         ranks = bool(read) and not read.isdisjoint([VIEW, *(view.name for view in views_over(cursor, VIEW))])
     if ranks:
         gather(store)
-        _let_views_see(store)
+        _include_in_views(store)
     for attachment in store.attachments:
         if any(len(names) > 1 and names[0] == attachment.name for names in tables):
             connect(store, attachment)
 
 
 def _tables_read(names: Names) -> set[tuple[str, ...]]:
-    """Tables, views and macros that a query reads; a macro that is told its pool ranks nothing else."""
+    """The tables, views and macros that a query reads; for a macro with a pool argument, only the pool."""
     tables = set(names.tables)
     for call in names.calls:
         macro = all_views().get(call.name)
         pool = macro.pool_argument(call.arguments) if macro else None
-        told = constant_texts(pool) if pool else []
-        tables.update(map(written_names, told) if told else [(call.name,)])
+        pools = constant_texts(pool) if pool else []
+        tables.update(map(written_names, pools) if pools else [(call.name,)])
     return tables
 
 
 def prepare_all(store: AttachedDatabase) -> Iterator[QubastoreError]:
-    """Have everything ready that can be; the errors of what cannot."""
+    """Make all attachments available that can be read; yield the errors of the others."""
     gather(store, "auto")
-    _let_views_see(store)
-    yield from store.at_hand.errors
+    _include_in_views(store)
+    yield from store.attachment_state.errors
 
 
-def _let_views_see(store: AttachedDatabase) -> None:
-    if store.at_hand.in_views:
+def _include_in_views(store: AttachedDatabase) -> None:
+    if store.attachment_state.in_views:
         return
     with translate_errors():
         store._connection.execute(f"create or replace temp view {VIEW} as from {ROWS}")
         for view in views_over(store._connection, VIEW):
             view.create(store._connection, temporary=True)
-    store.at_hand.in_views = True
+    store.attachment_state.in_views = True
 
 
 def gather(
     store: AttachedDatabase, source: str = "all", *, only: Attachment | None = None, thorough: bool = False
 ) -> None:
-    """Bring the figures of attachments together in `memory.main.attached_rows`, as they are now.
+    """Gather the current figures of attachments in `memory.main.attached_rows`.
 
     Args:
-        store: An open store. A restricted one keeps what was gathered before.
+        store: An open store. A restricted one keeps the figures that were gathered before.
         source: Which attachments, as in `ranking.rank`; with `auto`, one that cannot be read is left out with a note.
-        only: One that is not noted in the store.
-        thorough: Check the files of exports against the hashes in their manifests, not their sizes alone.
+        only: A single attachment that is not stored yet, instead of the store's.
+        thorough: Whether to check the files of exports against the hashes in their manifests, in addition to sizes.
 
     Raises:
-        StoreError: where an attachment cannot be read, or its figures are impossible.
+        StoreError: If an attachment cannot be read, or its figures are impossible.
     """
-    at_hand = store.at_hand
-    if store.is_restricted and at_hand.in_views:
+    state = store.attachment_state
+    if store.is_restricted and state.in_views:
         return
     if only is None:
         store.attachments = noted(store._connection)
     names = set(source.split(","))
     everything = bool(names & {"all", "attached", "auto"})
-    at_hand.notes.clear()
-    at_hand.errors.clear()
-    at_hand.suites.clear()
+    state.notes.clear()
+    state.errors.clear()
+    state.suites.clear()
     listed = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     with translate_errors(), contextlib.closing(store.cursor()) as cursor:
         cursor.execute(f"create or replace table {ROWS} ({listed})")
@@ -127,19 +127,19 @@ def gather(
                 raise
             with translate_errors(), contextlib.closing(store.cursor()) as cursor:
                 cursor.execute(f"delete from {ROWS} where source = ?", [attachment.name])
-            at_hand.errors.append(error)
-            at_hand.notes.append(
-                ("auto", f"{attachment.name} cannot be read, so it is left out: --source all says why")
+            state.errors.append(error)
+            state.notes.append(
+                ("auto", f"{attachment.name} cannot be read, so it is left out: --source all shows the reason")
             )
 
 
 def _add_measured(store: AttachedDatabase, attachment: Attachment) -> None:
-    """The measured dimensions of a store or an export, as this release's views compute them."""
+    """Add the measured dimensions of a store or an export, as computed by this release's views."""
     name = attachment.name
     with Snapshot(store, ["measured_dimensions", "dimension_runs"], catalog=name) as copy:
         outdated = manifest.outdated_metrics(copy)
         if outdated:
-            _note(store, name, f"{name} was computed by another release: left out are {', '.join(outdated)}")
+            _note(store, name, f"{name} was computed by another release: {', '.join(outdated)} left out")
             copy.forget_metrics(outdated)
         datasets = copy.rows(
             "select distinct datasets.name, datasets.dataset_id from dimension_runs"
@@ -149,14 +149,14 @@ def _add_measured(store: AttachedDatabase, attachment: Attachment) -> None:
         columns = ", ".join(unknown.get(column, column) for column in COLUMNS)
         copy.keep("attached_of_one", f"select {columns} from measured_dimensions")
         suites = copy.rows("select * from own_suites")
-    known = {"this store": _by_suite(store.rows("from store.main.own_suites")), **store.at_hand.suites}
+    known = {"this store": _by_suite(store.rows("from store.main.own_suites")), **store.attachment_state.suites}
     left_out = []
     for suite, roles in sorted(_by_suite(suites).items()):
         owner = next((owner for owner, theirs in known.items() if theirs.get(suite, roles) != roles), None)
         if owner is None:
-            store.at_hand.suites.setdefault(name, {})[suite] = roles
+            store.attachment_state.suites.setdefault(name, {})[suite] = roles
         else:
-            _note(store, name, f"{name} is left out of suite {suite}: its roles are other ones than in {owner}")
+            _note(store, name, f"{name} is left out of suite {suite}: its roles differ from those in {owner}")
             left_out.append(suite)
     own = dict(store.rows("select name, list(dataset_id) from store.main.datasets group by name"))
     if other_images := sorted({dataset for dataset, key in datasets if dataset in own and key not in own[dataset]}):
@@ -175,4 +175,4 @@ def _by_suite(rows: Sequence[tuple[Any, ...]]) -> dict[str, set[tuple[Any, ...]]
 
 
 def _note(store: AttachedDatabase, source: str, text: str) -> None:
-    store.at_hand.notes.append((source, text))
+    store.attachment_state.notes.append((source, text))

@@ -1,4 +1,4 @@
-"""The manifest of an export: what its files are, and whether they still are."""
+"""The manifest of an export: a description of its files, and checking the files against it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TABLES = ("models", "datasets", "own_suites", *OF_RUNS)
 
 
 DIMENSIONS_TABLE = "dimensions"
-"""Tables of an export: those of the store, and one for people."""
+"""The table of an export with the quality dimensions, in addition to the store's tables in `TABLES`."""
 
 
 def is_export(location: str) -> bool:
-    """Whether the manifest at a place is one of an export, be it damaged; other programs write files of that name."""
+    """Whether the manifest in a folder is that of an export, possibly damaged, and not another program's."""
     root = DataFiles(location)
     try:
         manifest = json.loads(root.read(root.path(MANIFEST)))
@@ -36,21 +36,21 @@ def is_export(location: str) -> bool:
 
 
 def outdated_metrics(copy: Snapshot) -> list[str]:
-    """Metrics in a copy of `run_metrics` that another release computed by another definition."""
+    """The metrics in a snapshot's `run_metrics` that another release computed by another definition."""
     versions = {metric.name: metric.version for metric in METRICS}
     found = copy.rows("select distinct metric, metric_version from run_metrics order by all")
     return sorted({metric for metric, version in found if versions.get(metric, version) != version})
 
 
 def checked_files(location: str, *, thorough: bool = False) -> dict[str, str]:
-    """Table -> file of an export, whose files are what its manifest says.
+    """The file of each table of an export, checked against the manifest.
 
     Args:
         location: Absolute folder, or `s3://bucket/prefix`.
-        thorough: Compare hashes; else sizes alone.
+        thorough: Whether to compare hashes in addition to sizes.
 
     Raises:
-        StoreError: where the manifest cannot be read, is of a newer release, or a file is missing or another one.
+        StoreError: If the manifest cannot be read or is of a newer release, or a file is missing or differs.
     """
     root = DataFiles(location)
     try:
@@ -60,7 +60,7 @@ def checked_files(location: str, *, thorough: bool = False) -> dict[str, str]:
             raise ValueError(f"it lists {', '.join(map(repr, tables)) or 'no table'}")
         version, schema = int(manifest["format_version"]), int(manifest["schema_version"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{root.path(MANIFEST)} is no manifest of an export", found=repr(error)) from None
+        raise StoreError(f"{root.path(MANIFEST)} is not a valid manifest of an export", found=repr(error)) from None
     if version > FORMAT_VERSION or schema > max(migrations()):
         raise StoreError(
             f"the export was written by a newer release: {manifest.get('written_by')}",
@@ -72,8 +72,8 @@ def checked_files(location: str, *, thorough: bool = False) -> dict[str, str]:
         path = root.path(file)
         if "/" in file or sizes.get(path) != size:
             there = f"{sizes[path]:,} bytes" if path in sizes else "no such file"
-            raise StoreError(f"{path} is not what the manifest says", expected=f"{size:,} bytes", found=there)
+            raise StoreError(f"{path} does not match the manifest", expected=f"{size:,} bytes", found=there)
         if thorough and checksum(root.read(path)) != table.get("blake2b"):
-            raise StoreError(f"{path} is not what the manifest says", found="other bytes: the hash differs")
+            raise StoreError(f"{path} does not match the manifest", found="other content: the hash differs")
         found[name] = path
     return found

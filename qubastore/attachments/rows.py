@@ -1,4 +1,4 @@
-"""Rows of attached tables for rankings, and whether their values can be."""
+"""Gathering the rows of attached tables for rankings, and checking that their values are possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _RANGES = {
     "0 to 1": ("between 0 and 1", "0 to 1"),
-    # Relative to clean accuracy: a model that is ten times as good there is a figure in per cent.
+    # Relative to clean accuracy: a value above 10 must be a percentage.
     "0 and up": ("between 0 and 10", "a ratio, 0 to 10"),
     "up to 1": ("between -10 and 2", "a ratio, near 1"),
     "millions": ("between 1e-9 and 1e6", "millions"),
@@ -25,15 +25,15 @@ _RANGES = {
 
 
 def add_rows(store: Database, attachment: Attachment, target: str) -> None:
-    """Append the rows of the ranked table of an attachment to a table.
+    """Append the rows of an attachment's ranked table to another table.
 
     Args:
-        store: A store with the attachment at hand.
-        attachment: Whose table.
-        target: The table, with the columns `COLUMNS`.
+        store: A store with the attachment connected.
+        attachment: The attachment.
+        target: The table to append to, with the columns `COLUMNS`.
 
     Raises:
-        ImportDataError: where a figure is no number or out of its range, or a model has no name or comes twice.
+        ImportDataError: If a figure is not a number or out of its range, or a model has no name or several rows.
     """
     if attachment.ranked_table is None:
         return
@@ -45,7 +45,7 @@ def add_rows(store: Database, attachment: Attachment, target: str) -> None:
     for name in COLUMNS:
         text = expressions.get(name, "null")
         if name in FIGURES and name in expressions:
-            # A NaN is what some programs write for a value that is not there.
+            # Some programs write NaN for a missing value.
             parts.append(f"case when not isnan(({text}\n)::double) then ({text}\n)::double end")
         else:
             parts.append(f"({text}\n)::varchar")
@@ -60,16 +60,16 @@ def add_rows(store: Database, attachment: Attachment, target: str) -> None:
         raise ImportDataError(
             f"the rows of {place} cannot be ranked",
             found=error.what.splitlines()[0],
-            hint="qubastore attach, with --column for what its columns are",
+            hint="qubastore attach with --column, to define its columns",
         ) from None
     mine = f"from {target} where source = {quote(attachment.name)}"
     for suite, model, n in store.rows(
         f"select suite, model, count(*) {mine} group by all order by count(*) desc limit 1"
     ):
         if n > 1:
-            raise ImportDataError(f"{place} has {n} rows for {model} in suite {suite}", expected="one for each model")
+            raise ImportDataError(f"{place} has {n} rows for {model} in suite {suite}", expected="one row per model")
     if store.rows(f"select 1 {mine} and coalesce(model, '') = '' limit 1"):
-        raise ImportDataError(f"{place} has a row without a name of the model")
+        raise ImportDataError(f"{place} has a row without the name of a model")
     for dimension in DIMENSIONS:
         condition, meaning = _RANGES[dimension.unit]
         wrong = store.rows(f"select model, {dimension.column} {mine} and {dimension.column} not {condition} limit 1")
@@ -85,5 +85,5 @@ def add_rows(store: Database, attachment: Attachment, target: str) -> None:
 def _rescaled(dimension: Dimension) -> str:
     name, other = dimension.column, dimension.name
     if dimension.unit == "millions":
-        return f"--column {name}={other}/1e6, if it counts them one by one"
-    return f"--column {name}={name}/100, if it is in per cent"
+        return f"--column {name}={other}/1e6, if it is not in millions"
+    return f"--column {name}={name}/100, if it is a percentage"

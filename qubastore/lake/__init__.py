@@ -1,1 +1,1 @@
-"""The lakehouse: where a store is, its connection, files, locks, schema, views, and snapshots in memory."""
+"""The lakehouse: location, connection, data files, locks, schema, views and in-memory snapshots of a store."""

@@ -1,4 +1,4 @@
-"""Connections to stores: attaching the catalog at a location, and seeing that it is a store of this release."""
+"""Connections to stores: attaching the catalog at a location, and checking that it is a store of this release."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Opened:
     Attributes:
         location: Where the store and its files are.
         connection: The connection; the store is its default catalog.
-        has_old_views: Whether the store's views are of another release, so that a writer must refresh them.
+        has_old_views: Whether the store has another release's views, so that a writer must refresh them.
     """
 
     location: Location
@@ -32,11 +32,11 @@ class Opened:
 
 
 def open_connection(location: Location, *, read_only: bool) -> Opened:
-    """Connect to a store; a reader of one with other views than this release's has temporary ones instead.
+    """Connect to a store; a reader of a store with another release's views gets this release's as temporary views.
 
     Raises:
-        StoreNotFoundError: where there is none.
-        StoreVersionError: where it was written with another schema.
+        StoreNotFoundError: If there is no store at the location.
+        StoreVersionError: If the store has the schema version of another release.
     """
     location, connection = attach(location, read_only=read_only)
     try:
@@ -44,7 +44,7 @@ def open_connection(location: Location, *, read_only: bool) -> Opened:
             if location.is_postgres and not is_store(connection):
                 raise StoreNotFoundError(
                     f"there is no store at {location}",
-                    found="a catalog without tables: an init that was stopped",
+                    found="a catalog without tables: an init that was interrupted",
                     hint=f"qubastore init --store {shlex.quote(str(location))}",
                 )
             facts = migrations.store_facts(connection)
@@ -66,16 +66,16 @@ def is_store(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def attach(location: Location, *, read_only: bool, fresh: bool = False) -> tuple[Location, duckdb.DuckDBPyConnection]:
-    """A connection with the catalog at a location attached, and where its files are.
+    """Attach the catalog at a location; return the location, with that of the data files, and the connection.
 
     Args:
-        location: Where it is.
-        read_only: Whether it is never written.
-        fresh: For a catalog in PostgreSQL: make it where there is none yet.
+        location: Location of the store.
+        read_only: Whether to open it for reading only.
+        fresh: For a catalog in PostgreSQL: create it if it does not exist yet.
 
     Raises:
-        StoreNotFoundError: where there is none.
-        StoreError: where it cannot be reached.
+        StoreNotFoundError: If there is no store at the location.
+        StoreError: If it cannot be reached.
     """
     _check_there(location)
     connection = ducklake.connect(location)
@@ -94,11 +94,11 @@ def attach(location: Location, *, read_only: bool, fresh: bool = False) -> tuple
 
 
 def attach_another(connection: duckdb.DuckDBPyConnection, location: Location, name: str) -> Location:
-    """Attach another store under a name, for reading only; return where it and its files are.
+    """Attach another store under a name, for reading only; return its location, with that of its data files.
 
     Raises:
-        StoreNotFoundError: where there is none.
-        StoreVersionError: where its schema is not this release's.
+        StoreNotFoundError: If there is no store at the location.
+        StoreVersionError: If the store has the schema version of another release.
     """
     _check_there(location)
     ducklake.load(connection, ducklake.needed(location))
@@ -115,7 +115,7 @@ def _check_there(location: Location) -> None:
     if not location.is_postgres and not location.catalog_file.is_file():
         raise StoreNotFoundError(
             f"there is no store at {location}",
-            expected="a folder with catalog.sqlite in it",
+            expected="a folder that contains catalog.sqlite",
             hint=f"qubastore init --store {shlex.quote(str(location))}",
         )
 
@@ -130,7 +130,7 @@ def _attach_postgres(
 ) -> Location:
     import duckdb
 
-    # To look, and never to make: DuckLake makes a catalog where it finds none.
+    # DuckLake creates a missing catalog by default.
     options = "" if fresh else "create_if_not_exists false"
     try:
         ducklake.attach(connection, location, read_only=read_only, options=options, name=name)
@@ -144,18 +144,18 @@ def _attach_postgres(
             ) from None
         if "authentication failed" in message or "no password" in message:
             raise StoreError(
-                f"PostgreSQL does not let you in to {location}",
+                f"PostgreSQL denies access to {location}",
                 found=message,
-                hint="the password belongs in PGPASSWORD or ~/.pgpass",
+                hint="put the password in PGPASSWORD or ~/.pgpass",
             ) from None
         if "does not exist" in message:
             hint = f"qubastore init --store {shlex.quote(str(location))}"
             raise StoreNotFoundError(f"there is no store at {location}", found=message, hint=hint) from None
         if "DATA_PATH" in message.upper():
             raise StoreError(
-                f"the files of the store {location} lie elsewhere",
+                f"the files of the store {location} are elsewhere",
                 found=message,
-                hint="leave data= out: the catalog says where they are",
+                hint="leave data= out: the catalog contains their location",
             ) from None
         raise StoreError(f"the store {location} cannot be opened", found=message) from None
     noted = ducklake.noted_data(connection, name)
@@ -163,13 +163,13 @@ def _attach_postgres(
 
 
 def lock_file(location: Location) -> Path:
-    """The file that writers of a store in a folder lock."""
+    """The lock file of a store in a folder, which a writer locks."""
     assert location.folder is not None
     return location.folder / "commit.lock"
 
 
 def refresh_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put this release's views into the store, inside the caller's transaction."""
+    """Replace the store's views by this release's, inside the caller's transaction."""
     views.create_views(connection)
     connection.execute("delete from store_info where key = 'views_hash'")
     connection.execute("insert into store_info values ('views_hash', ?)", [views.views_hash()])

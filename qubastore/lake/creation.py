@@ -1,4 +1,4 @@
-"""New stores, and old ones brought to this release's schema."""
+"""Creating stores, and migrating old ones to this release's schema."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "lustre", "be
 
 
 def create(path: str | os.PathLike[str] | None = None) -> Location:
-    """Make a store: schema, views and the published table of the QUBA study.
+    """Create a store with its schema, views and the published table of the QUBA study.
 
-    A folder is made under another name in the same place and renamed when it is whole; a catalog in PostgreSQL is
-    filled in one transaction, before which it is no store.
+    A folder is created under a temporary name in the same parent folder and renamed when it is complete; a catalog in
+    PostgreSQL is filled in one transaction, before which it is not a store.
 
     Args:
-        path: Folder that is to become the store, or a URL; None means QUBASTORE_STORE or ./store.
+        path: Folder to create as the store, or a URL; None means QUBASTORE_STORE or ./store.
 
     Returns:
-        Where it is.
+        The store's location.
 
     Raises:
-        StoreError: where there is something already, or the place cannot be written.
+        StoreError: If the location is already in use or cannot be written to.
     """
     where = locate(path)
     if where.is_postgres:
@@ -56,7 +56,7 @@ def _create_folder(location: Location) -> None:
     assert where is not None
     if location.catalog_file.exists():
         hint = f"qubastore show runs --store {shlex.quote(str(where))}"
-        raise StoreError(f"there is a store at {where} already", hint=hint)
+        raise StoreError(f"there is already a store at {where}", hint=hint)
     if where.exists() and (not where.is_dir() or any(where.iterdir())):
         raise StoreError(f"{where} is not empty", expected="a new or empty folder", hint="choose another path")
     with translate_errors():
@@ -70,7 +70,7 @@ def _create_folder(location: Location) -> None:
             made = locate(new)
             connection = ducklake.connect(made)
             ducklake.attach(connection, made, read_only=False)
-            # In the default journal a reader with an unfetched result makes a writer's commit fail.
+            # With the default journal mode, a reader with an unfetched result makes a writer's commit fail.
             with contextlib.closing(sqlite3.connect(made.catalog_file)) as catalog:
                 catalog.execute("pragma journal_mode=wal")
             with Database(made, connection, read_only=False) as database:
@@ -84,7 +84,7 @@ def _create_folder(location: Location) -> None:
 def _create_in_postgres(location: Location) -> None:
     if not location.data:
         raise UsageError(
-            "a new store in PostgreSQL needs a place for its files",
+            "a new store in PostgreSQL needs a location for its files",
             expected="&data=s3://BUCKET/FOLDER or &data=/shared/folder in its URL",
             found=str(location),
         )
@@ -95,16 +95,16 @@ def _create_in_postgres(location: Location) -> None:
     with Database(*attach(location, read_only=False, fresh=True), read_only=False) as database:
         if database.ask(is_store):
             raise StoreError(
-                f"there is a store at {location} already",
+                f"there is already a store at {location}",
                 hint=f"qubastore show runs --store {shlex.quote(str(location))}",
             )
         if database.files.sizes():
-            raise StoreError(f"{location.data} is not empty", expected="a new or empty place for the files of a store")
+            raise StoreError(f"{location.data} is not empty", expected="a new or empty location for a store's files")
         _fill(database)
 
 
 def _fill(database: Database) -> None:
-    """Schema, views, published table: all of it, or nothing."""
+    """Add the schema, the views and the published table in one transaction."""
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         migrations.migrate(connection, migrations.migrations(), since=0)
@@ -118,7 +118,7 @@ def _fill(database: Database) -> None:
 
 
 def load_published(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put the published rows into a new store."""
+    """Insert the published rows into a new store."""
     columns = ("model", "label", "architecture", "pretraining", "paradigm", "paper", "loader", "loader_id")
     table = read_table(SOURCE)
     insert(connection, "published_models", [(SOURCE, *(row[column] for column in columns)) for row in table])
@@ -131,7 +131,7 @@ def load_published(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def migrate(path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
-    """Bring a store's schema to this release's version, in one transaction; return the versions before and after."""
+    """Migrate a store's schema to this release's version in one transaction; return the versions before and after."""
     with Database(*attach(locate(path), read_only=False), read_only=False) as database:
         steps = migrations.migrations()
         before = migrations.schema_version(database.ask(migrations.store_facts))
@@ -153,7 +153,11 @@ def _umask() -> int:
 
 
 def _refuse_network_file_system(path: Path) -> None:
-    """SQLite's locks cannot be trusted on network file systems."""
+    """Reject network file systems, where SQLite's locks are not reliable.
+
+    Raises:
+        StoreError: If `path` is on one.
+    """
     mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return
@@ -162,7 +166,7 @@ def _refuse_network_file_system(path: Path) -> None:
     kind = max(inside, key=lambda mount: len(mount[0]))[1] if inside else ""
     if kind.startswith(_NETWORK_FILE_SYSTEMS):
         raise StoreError(
-            f"{path} lies on a network file system ({kind})",
-            expected="a local disk: the SQLite catalog needs locks that network file systems do not keep",
+            f"{path} is on a network file system ({kind})",
+            expected="a local disk: the SQLite catalog needs locks that are not reliable on network file systems",
             hint="qubastore init --store /local/path",
         )

@@ -1,8 +1,8 @@
-"""The database of a store: a DuckLake, that is a catalog (a SQLite file or PostgreSQL) and tables in Parquet files.
+"""The database of a store: a DuckLake, which is a catalog (a SQLite file or PostgreSQL) and tables in Parquet files.
 
-On a laptop a store is a folder: `catalog.sqlite`, `data/` with the Parquet files, and `commit.lock`, which writers hold
-one after another. For several machines it is a URL (`qubastore.lake.location`). Readers never wait: a transaction sees
-one snapshot.
+On one machine a store is a folder: `catalog.sqlite`, `data/` with the Parquet files, and `commit.lock`, which a writer
+locks. For several machines it is a URL (`qubastore.lake.location`). Readers never wait: a transaction sees one
+snapshot.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DOUBTS = 5
-"""Times that a transaction is tried again after an error that a broken connection may have caused."""
+"""Number of times a transaction is retried after an error that a broken connection may have caused."""
 
 
 class Database:
-    """An open store as a database: it answers queries and commits transactions. Use it as a context manager.
+    """The database of an open store: it runs queries and commits transactions. Use it as a context manager.
 
     Args:
-        location: Where it is.
-        connection: A connection with its catalog attached.
-        read_only: Whether it is never written.
+        location: The store's location.
+        connection: A connection with the store's catalog attached.
+        read_only: Whether it is open for reading only.
     """
 
     def __init__(self, location: Location, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
@@ -54,8 +54,8 @@ class Database:
         """Open a store.
 
         Raises:
-            StoreNotFoundError: where there is none.
-            StoreVersionError: where it was written with another schema.
+            StoreNotFoundError: If there is no store at the location.
+            StoreVersionError: If the store has the schema version of another release.
         """
         opened = open_connection(location, read_only=read_only)
         database = cls(opened.location, opened.connection, read_only=read_only)
@@ -69,13 +69,13 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The folder of a store that is one.
+        """The store's folder.
 
         Raises:
-            UsageError: where the store is at a URL.
+            UsageError: If the store is at a URL.
         """
         if self.location.folder is None:
-            raise UsageError(f"the store {self.location} is no folder")
+            raise UsageError(f"the store {self.location} is not a folder")
         return self.location.folder
 
     @property
@@ -84,7 +84,7 @@ class Database:
         return self.path.resolve() / "data"
 
     def close(self) -> None:
-        """Close the connection; the object is of no use afterwards."""
+        """Close the connection; the object cannot be used afterwards."""
         if isinstance(self._lock, AdvisoryLock):
             self._lock.close()
         ducklake.close(self._connection, self.location)
@@ -96,80 +96,82 @@ class Database:
         self.close()
 
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation:
-        """The answer to a query, as a lazy DuckDB relation: `.pl()`, `.df()`, `.arrow()`, `.fetchall()`.
+        """The result of a query as a lazy DuckDB relation: `.pl()`, `.df()`, `.arrow()`, `.fetchall()`.
 
         Raises:
-            QueryError: where DuckDB refuses the query.
+            QueryError: If DuckDB rejects the query.
         """
         self.prepare(query)
         with translate_errors(query):
             return self._connection.sql(query, params=parameters)
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The answer to a query as a list of tuples."""
+        """The result of a query as a list of tuples."""
         self.prepare(query)
         with translate_errors(query):
-            return self._again(lambda: self._connection.execute(query, list(parameters)).fetchall())
+            return self._with_reconnect(lambda: self._connection.execute(query, list(parameters)).fetchall())
 
     def prepare(self, query: str) -> None:
-        """Have ready what a query names beside the store's own tables; here there is nothing else."""
+        """Prepare the tables outside the store that a query refers to; a subclass that has such tables overrides it."""
 
     @property
     def is_restricted(self) -> bool:
-        """Whether queries are answered from the store alone."""
+        """Whether queries can read only the store."""
         return self._restricted
 
     def restrict(self, folders: Sequence[str] = (), files: Sequence[str] = ()) -> None:
-        """Answer from the store alone from now on: no other files, databases or extensions. `check` each query first.
+        """Allow queries to read only the store from now on: no other files, databases or extensions.
+
+        Call `check` on each query before it is run.
 
         Args:
-            folders: Folders that may be read beside the store's own, each with a slash at its end.
-            files: Files that may be.
+            folders: Folders that may be read in addition to the store's own, each with a trailing slash.
+            files: Files that may be read.
         """
         with translate_errors():
             sandbox.restrict(self._connection, [f"{self.location.data}/", *folders], files)
         self._restricted = True
 
     def check(self, statement: duckdb.Statement) -> None:
-        """Refuse a statement that reaches outside, in a restricted store.
+        """In a restricted store, reject a statement that reads or writes anything outside it.
 
         Raises:
-            QueryError: naming the function that does.
+            QueryError: If it does; the error names the disallowed reference.
         """
         if self._restricted:
             with translate_errors(statement.query):
                 sandbox.check(self._connection, statement)
 
     def ask(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Have a function put questions to the connection; `rows` is for a single one."""
+        """Call a function that queries the connection, and return its result; for a single query use `rows`."""
         with translate_errors():
-            return self._again(lambda: question(self._connection))
+            return self._with_reconnect(lambda: question(self._connection))
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own to the same database: it may put other questions meanwhile. Close it after use."""
+        """A separate connection to the same database, for concurrent queries. Close it after use."""
         return self._connection.cursor()
 
     def execute(self, query: str) -> None:
-        """Run a statement for its effect: temporary tables of this connection, mostly."""
+        """Run a statement for its effect, such as creating a temporary table of this connection."""
         with translate_errors(query):
             self._connection.execute(query)
 
     def write(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, repeatable: bool = False) -> T:
-        """Run `work` in one transaction: all of it is stored, or nothing.
+        """Run `work` in one transaction, so that all of it is stored or nothing.
 
         DuckLake lets two transactions that only append both succeed, so only one writer of a store commits at a time:
-        what `work` reads cannot change before. Where the catalog is locked all the same, the transaction is rolled
-        back and `work` runs again, checks included. Where the catalog's server goes away, it is waited for; work that
-        may have been committed by then runs again only if it is `repeatable`.
+        what `work` reads cannot change before its commit. If the catalog is locked nevertheless, the transaction is
+        rolled back and `work` runs again, including its checks. If the connection to the catalog's server is lost,
+        `write` waits for the server; work that may have been committed already runs again only if it is `repeatable`.
 
-        Ctrl-C waits until the transaction is over.
+        Ctrl-C is deferred to the end of the transaction.
 
         Args:
-            work: What to do, with a connection in a transaction.
-            repeatable: Whether `work` may run again after it took effect: it checks what is there.
+            work: Called with a connection in a transaction.
+            repeatable: Whether `work` may run again after it took effect, because it checks what is stored.
 
         Raises:
-            StoreError: in a read-only store, on a full disk, or where the store stays locked or out of reach.
+            StoreError: In a read-only store, on a full disk, or if the store stays locked or unreachable.
         """
         import duckdb
 
@@ -207,9 +209,9 @@ class Database:
                     again = waits or "database is locked" in str(error) or (lost and (repeatable or not sent))
                     if lost and not again:
                         raise StoreError(
-                            f"the connection to {self.location} broke while something was committed",
-                            found="nobody can tell whether it took effect",
-                            hint="run the same command again: it sees what is there",
+                            f"the connection to {self.location} was lost during a commit",
+                            found="it is unknown whether the commit took effect",
+                            hint="run the same command again: it continues from what is stored",
                         ) from None
                     if not again or time.monotonic() > deadline:
                         raise
@@ -226,23 +228,23 @@ class Database:
                 self._lock = FileLock(lock_file(self.location))
         return self._lock
 
-    def _again(self, ask: Callable[[], T]) -> T:
-        """Put a question; where the catalog's server went away, wait for it and ask again."""
+    def _with_reconnect(self, query: Callable[[], T]) -> T:
+        """Run a query; if the connection to the catalog's server is lost, reconnect and run it again."""
         import duckdb
 
         try:
-            return ask()
+            return query()
         except duckdb.Error as error:
             if not (self.location.is_postgres and ducklake.is_lost(error)):
                 raise
         self._reconnect(time.monotonic() + PATIENCE)
-        return ask()
+        return query()
 
     def _reconnect(self, deadline: float) -> None:
-        """A new connection in place of one that broke, as soon as the server is there.
+        """Replace a lost connection by a new one as soon as the server is available.
 
         Raises:
-            StoreError: where it is not there by the deadline.
+            StoreError: If it is not available by the deadline.
         """
         import duckdb
 
@@ -258,7 +260,7 @@ class Database:
             pause = min(2 * pause, 2.0)
         if isinstance(self._lock, AdvisoryLock):
             self._lock.abandon()
-        ducklake.keep_for_good(self._connection)
+        ducklake.never_destroy(self._connection)
         self._connection, self._lock = fresh, None
         if self._restricted:
             self.restrict()

@@ -1,4 +1,4 @@
-"""Errors of DuckDB and of the operating system, translated into ours."""
+"""Translating errors of DuckDB and of the operating system into qubastore's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from qubastore.errors import QubastoreError, QueryError, StoreBusyError, StoreEr
 
 @contextlib.contextmanager
 def translate_errors(query: str | None = None) -> Iterator[None]:
-    """Turn errors of DuckDB and of the operating system into ours."""
+    """Translate errors of DuckDB and of the operating system that are raised in the block into qubastore's own.
+
+    Args:
+        query: The user's query; None if the error is not about one.
+    """
     import duckdb
 
     try:
@@ -19,7 +23,7 @@ def translate_errors(query: str | None = None) -> Iterator[None]:
     except (QubastoreError, BrokenPipeError):
         raise
     except RuntimeError as error:
-        # DuckDB's word for Ctrl-C.
+        # DuckDB's message for Ctrl-C.
         if "Query interrupted" in str(error):
             raise KeyboardInterrupt from None
         raise
@@ -28,9 +32,9 @@ def translate_errors(query: str | None = None) -> Iterator[None]:
         raise StoreError(f"{place}{error.strerror or error}", hint=_disk_hint(str(error))) from error
     except duckdb.Error as error:
         message = str(error).strip()
-        beside = re.search(r'database "(\w+)" which is attached in read-only mode', message)
-        if beside and beside[1] != "store":
-            raise QueryError(f"{beside[1]} is attached for reading only", found=_first_line(query)) from None
+        read_only = re.search(r'database "(\w+)" which is attached in read-only mode', message)
+        if read_only and read_only[1] != "store":
+            raise QueryError(f"{read_only[1]} is attached for reading only", found=_first_line(query)) from None
         if "attached in read-only mode" in message:
             raise QueryError(
                 "the store is open for reading only",
@@ -39,7 +43,7 @@ def translate_errors(query: str | None = None) -> Iterator[None]:
             ) from None
         if "disabled by configuration" in message or "disabled through configuration" in message:
             raise QueryError(
-                "the query reaches outside the store",
+                "the query accesses data outside the store",
                 found=_first_line(message),
                 hint="qubastore sql --allow-files, if the query is your own",
             ) from None
@@ -56,7 +60,7 @@ def _disk_hint(message: str) -> str | None:
     if "No space left" in message:
         return "free some space, then run the same command again: what was committed is kept"
     if "Permission denied" in message or "Read-only file system" in message:
-        return "choose a place that you may write: --store PATH"
+        return "choose a location that you may write to: --store PATH"
     return None
 
 

@@ -28,7 +28,7 @@ METADATA = f"__ducklake_metadata_{CATALOG}"
 """The name under which DuckLake attaches the catalog's own tables."""
 
 
-# Small transactions (a shard's row, a run's summary) live in the catalog instead of in tiny Parquet files of their own.
+# Small transactions (a shard's row, a run's summary) are stored in the catalog instead of in tiny Parquet files.
 INLINE_ROWS = 256
 
 
@@ -43,7 +43,7 @@ _LOST = re.compile(
     r"closed the connection|connection to server|could not connect|Connection refused|terminating connection"
     r"|no connection to the server|connection has been closed|starting up|shutting down|in recovery mode"
     r"|could not receive data|could not send data|Connection reset|Broken pipe|Connection timed out"
-    # What DuckDB says of a transaction whose server went away while it ended.
+    # DuckDB's messages for a transaction that was ending when the connection to its server was lost.
     r"|Failed to execute query \"(?:BEGIN|COMMIT|ROLLBACK)|not currently part of a transaction",
     re.IGNORECASE,
 )
@@ -55,17 +55,17 @@ _REFUSED = re.compile(
 
 
 def connect(location: Location) -> duckdb.DuckDBPyConnection:
-    """A fresh in-memory DuckDB connection with the extensions loaded that a store there needs.
+    """A new in-memory DuckDB connection with the extensions loaded that a store at the location needs.
 
     Raises:
-        StoreError: where an extension's wheel is missing or made for another DuckDB.
+        StoreError: If an extension's wheel is missing or built for another DuckDB.
     """
     import duckdb
 
-    # DuckDB hashes the 70 MB of both extensions to check their signatures, a tenth of a second at every start. pip has
-    # checked the wheels that they lie in; the switch goes off below, and cannot be put on while the database runs.
+    # To check their signatures, DuckDB would hash the 70 MB of both extensions, 0.1 s at every start. pip has checked
+    # the wheels that contain them. The setting is disabled below and cannot be enabled while the database is running.
     config = dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), "false")
-    # A name in a query means a table, never a variable of the program.
+    # A name in a query always refers to a table, never to a Python variable.
     config["python_enable_replacements"] = "false"
     connection = duckdb.connect(":memory:", config={**config, "allow_unsigned_extensions": "true"})
     load(connection, needed(location))
@@ -74,16 +74,16 @@ def connect(location: Location) -> duckdb.DuckDBPyConnection:
 
 
 def needed(location: Location) -> tuple[str, ...]:
-    """The extensions that a store at a place needs."""
+    """The names of the extensions that a store at a location needs."""
     wanted = ("postgres_scanner", "ducklake") if location.is_postgres else _CORE
     return (*wanted, *S3) if location.is_s3 or (location.is_postgres and not location.data) else wanted
 
 
 def load(connection: duckdb.DuckDBPyConnection, extensions: Sequence[str]) -> None:
-    """Load extensions; those that are loaded already stay.
+    """Load extensions; those that are already loaded are not affected.
 
     Raises:
-        StoreError: where an extension's wheel is missing or made for another DuckDB.
+        StoreError: If an extension's wheel is missing or built for another DuckDB.
     """
     import duckdb
 
@@ -92,7 +92,7 @@ def load(connection: duckdb.DuckDBPyConnection, extensions: Sequence[str]) -> No
             connection.execute(f"load {quote(str(_extension_path(extension)))}")
         except duckdb.Error as error:
             raise StoreError(
-                f"the DuckDB extension {extension} does not load",
+                f"the DuckDB extension {extension} cannot be loaded",
                 expected=f"the wheel duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}",
                 found=str(error).splitlines()[0],
                 hint=f"pip install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}",
@@ -102,13 +102,13 @@ def load(connection: duckdb.DuckDBPyConnection, extensions: Sequence[str]) -> No
 
 
 def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
-    """Where S3 is, and whose keys open it, in memory alone; what is out of reach is asked for again for a minute."""
+    """Configure S3's endpoint and credentials, in memory only; failed requests are retried for about a minute."""
     scheme, _, host = s3_endpoint().rpartition("://")
     options = ["type s3", "provider credential_chain", "validation 'none'", f"region {quote(s3_region())}"]
     if host:
         options += [f"endpoint {quote(host)}", "url_style 'path'", f"use_ssl {'false' if scheme == 'http' else 'true'}"]
     connection.execute(f"create or replace temporary secret store_files ({', '.join(options)})")
-    # httpfs puts the keys of the environment into settings that any query may read; the secret is enough.
+    # httpfs copies the environment's keys into settings that any query can read; the secret makes them unnecessary.
     for setting in ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"):
         connection.execute(f"set {setting} = ''")
     connection.execute("set http_retries = 8; set http_retry_wait_ms = 250; set http_retry_backoff = 2")
@@ -122,10 +122,10 @@ def attach(
     options: str = "",
     name: str = CATALOG,
 ) -> None:
-    """Attach the DuckLake at a location; as `store`, it becomes the default.
+    """Attach the DuckLake at a location under a name; under the name `store`, it becomes the default database.
 
-    The data path noted in the catalog of a folder is overridden by where the files are now, so that a store can be
-    moved; a catalog in PostgreSQL says itself where its files are.
+    For a folder, the current data path overrides the one stored in the catalog, so that a store can be moved; for
+    PostgreSQL, the data path is the one stored in the catalog.
     """
     if location.is_postgres:
         catalog = f"ducklake:postgres:{location.connection_string}"
@@ -142,7 +142,7 @@ def attach(
 
 
 def noted_data(connection: duckdb.DuckDBPyConnection, name: str = CATALOG) -> str:
-    """Where an attached catalog says that its files lie, without a slash at the end."""
+    """The data path stored in an attached catalog, without a trailing slash."""
     query = f"select data_path from ducklake_settings({quote(name)})"
     row = connection.execute(query).fetchone()
     assert row is not None
@@ -150,12 +150,12 @@ def noted_data(connection: duckdb.DuckDBPyConnection, name: str = CATALOG) -> st
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether an error says that the catalog's server is gone, or not there yet: what a later try may cure."""
+    """Whether an error means that the catalog's server cannot be reached at present, so that a retry may succeed."""
     return bool(_LOST.search(str(error))) and not _REFUSED.search(str(error))
 
 
 def may_be_lost(error: Exception) -> bool:
-    """Whether an error may come of a server that died and is back already: DuckDB then says many things."""
+    """Whether an error may be due to a server that was restarted, for which DuckDB has many different messages."""
     import duckdb
 
     kinds = (duckdb.IOException, duckdb.TransactionException, duckdb.InvalidInputException)
@@ -163,10 +163,10 @@ def may_be_lost(error: Exception) -> bool:
 
 
 def close(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
-    """Close a connection; one to a PostgreSQL server that went away is left to the end of the process instead.
+    """Close a connection, unless it was to a PostgreSQL server that cannot be reached any more.
 
-    DuckDB rolls back what is open when a connection is closed, and ends the whole process where that fails in a
-    destructor. So a connection that does not answer is never destroyed.
+    DuckDB rolls back an open transaction when a connection is closed, and terminates the process if that fails in a
+    destructor. So a connection that does not respond is never destroyed.
     """
     import duckdb
 
@@ -176,26 +176,26 @@ def close(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
                 connection.execute("rollback")
             connection.execute(f"from postgres_query({quote(METADATA)}, 'select 1')").fetchall()
         except duckdb.Error:
-            keep_for_good(connection)
+            never_destroy(connection)
             return
     connection.close()
 
 
-def keep_for_good(connection: duckdb.DuckDBPyConnection) -> None:
-    """Have a connection outlive everything: one reference more than will ever be let go."""
+def never_destroy(connection: duckdb.DuckDBPyConnection) -> None:
+    """Keep a connection until the process ends, by an extra reference that is never released."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def plain(error: Exception) -> str:
-    """What PostgreSQL itself said, without what DuckLake puts around it."""
+    """PostgreSQL's own message, without the text that DuckLake adds to it."""
     first = str(error).strip().splitlines()[0]
     return re.sub(r'^.*Unable to connect to Postgres at "[^"]*": ', "", first)
 
 
 def literal_path(path: str) -> str:
-    """A path as a pattern that means this file alone: DuckDB takes `*`, `?` and `[` for patterns.
+    """A path as a glob pattern that matches only this file: DuckDB interprets `*`, `?` and `[` in paths.
 
     >>> literal_path("/data/lab*")
     '/data/lab[*]'

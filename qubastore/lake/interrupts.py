@@ -1,4 +1,4 @@
-"""Ctrl-C during a commit."""
+"""Deferring Ctrl-C during a commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back: in the middle of a commit, nobody could tell whether it took effect."""
+    """Defer Ctrl-C to the end of the block: an interrupted commit may or may not have taken effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,11 +1,11 @@
-"""Where a store is: a folder, or a URL that names a PostgreSQL catalog and the place of the Parquet files.
+"""The location of a store: a folder, or a URL of a PostgreSQL catalog and of the Parquet files.
 
     store                                                     a folder: catalog.sqlite, data/
     postgres://USER@HOST:PORT/DATABASE?data=s3://BUCKET/DIR   for several machines
     postgres://USER@HOST/DATABASE?data=/shared/folder&schema=NAME
 
-Secrets never stand in a URL: libpq takes the password from PGPASSWORD or ~/.pgpass, S3 keys come from AWS's environment
-variables or ~/.aws. So a location can be printed, logged and kept.
+A URL never contains secrets: libpq takes the password from PGPASSWORD or ~/.pgpass, and S3 keys come from AWS's
+environment variables or ~/.aws. So a location can be printed, logged and stored.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ _PASSED_ON = ("sslmode", "sslrootcert", "connect_timeout", "service")
 
 @dataclass(frozen=True)
 class Location:
-    """Where a store's catalog and files are.
+    """The locations of a store's catalog and data files.
 
     Attributes:
-        text: As the user names it; safe to print.
-        folder: The store's folder; None for a store by URL.
-        data: Where the Parquet files lie: an absolute folder, or `s3://bucket/prefix`. Empty: as the catalog notes it.
+        text: The path or URL as the user typed it; safe to print.
+        folder: The store's folder; None for a store at a URL.
+        data: Location of the Parquet files: an absolute folder, or `s3://bucket/prefix`. Empty: as stored in the
+            catalog.
         parameters: libpq's connection parameters; empty for a folder.
-        schema: PostgreSQL schema of the catalog: several stores can share a database.
+        schema: PostgreSQL schema of the catalog; several stores can share a database.
     """
 
     text: str
@@ -78,19 +79,19 @@ class Location:
 
     @property
     def connection_string(self) -> str:
-        """What libpq is given; it finds the password by itself."""
+        """The connection string for libpq, which finds the password itself."""
         return " ".join(f"{key}='{_escape(value)}'" for key, value in self.parameters)
 
     def with_data(self, data: str) -> Location:
-        """The same, with the place of the files."""
+        """This location with another location of the data files."""
         return replace(self, data=data)
 
 
 def locate(text: str | os.PathLike[str] | None = None) -> Location:
-    """Read a path or URL; None means the environment's QUBASTORE_STORE, else ./store.
+    """Parse a path or URL; None means the environment variable QUBASTORE_STORE, or ./store if it is not set.
 
     Raises:
-        UsageError: on a URL of another kind, with a password, or without what is needed.
+        UsageError: On a URL that is not supported, contains a password, or is incomplete.
 
     >>> locate("postgres://ann@db/results?data=s3://bucket/quba").data
     's3://bucket/quba'
@@ -98,7 +99,7 @@ def locate(text: str | os.PathLike[str] | None = None) -> Location:
     chosen = os.fspath(text) if text is not None else os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
     if not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", chosen):
         if not chosen or "\0" in chosen:
-            raise UsageError(f"{chosen!r} is no path", expected="a folder, or a URL", hint=_FORM)
+            raise UsageError(f"{chosen!r} is not a valid path", expected="a folder, or a URL", hint=_FORM)
         folder = Path(chosen)
         check_text("the path of the store", f"{folder.resolve()}{chosen}")
         return Location(chosen, folder, str(folder.resolve() / "data"))
@@ -112,16 +113,16 @@ def _from_url(url: str) -> Location:
         port = parts.port
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:
-        # Nothing of the URL is repeated: what is wrong with it may be a secret in it.
-        raise UsageError("the store's URL cannot be read", expected=_FORM) from None
+        # The message does not repeat any part of the URL, which may contain a secret.
+        raise UsageError("the store's URL is not valid", expected=_FORM) from None
     if "@" in parts.path or "@" in options.get("data", "") or "@" in parts.fragment:
         raise UsageError(
-            "the store's URL has an @ where none belongs: a password with a / in it?",
+            "the store's URL has an @ in the wrong place: does it contain a password with a / in it?",
             expected=f"{_FORM}; the password in PGPASSWORD or ~/.pgpass, keys of S3 in ~/.aws",
         )
     if parts.password is not None or "password" in options:
         raise UsageError(
-            "a store's URL has a password in it, which every process list and log would show",
+            "the store's URL contains a password, which process lists and logs would show",
             expected="the password in PGPASSWORD or in ~/.pgpass",
             hint=f"{scheme}://{parts.username or 'USER'}@{parts.hostname or 'HOST'}{parts.path}?data=...",
         )
@@ -136,17 +137,18 @@ def _from_url(url: str) -> Location:
             )
     database = unquote(parts.path.lstrip("/"))
     if not database and "service" not in options:
-        raise UsageError("the store's URL names no database", expected=_FORM)
+        raise UsageError("the store's URL does not name a database", expected=_FORM)
     data = options.get("data", "").rstrip("/")
     if data and not re.fullmatch(r"/.*|s3://[a-z0-9][a-z0-9.-]+(/.*)?", data):
         raise UsageError(
-            f"the data of a store cannot lie at {data}",
-            expected="s3://BUCKET/FOLDER, or the absolute path of a folder that every machine sees",
+            f"{data} is not a valid location of a store's files",
+            expected="s3://BUCKET/FOLDER, or the absolute path of a folder that every machine can access",
         )
     schema = options.get("schema", DEFAULT_SCHEMA)
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema):
         raise UsageError(
-            f"{schema!r} is no name of a schema", expected="small letters, digits and _, beginning with a letter or _"
+            f"{schema!r} is not a valid schema name",
+            expected="lower-case letters, digits and _, beginning with a letter or _",
         )
     named = {
         "host": unquote(parts.hostname or ""),
@@ -156,7 +158,7 @@ def _from_url(url: str) -> Location:
         **{key: options[key] for key in _PASSED_ON if key in options},
     }
     if any("\0" in value for value in named.values()):
-        raise UsageError("the store's URL has a zero byte in it", expected=_FORM)
+        raise UsageError("the store's URL contains a zero byte", expected=_FORM)
     parameters = tuple((key, value) for key, value in named.items() if value)
     return Location(url, None, data, parameters, schema)
 

@@ -1,8 +1,8 @@
-"""Writers of a store take turns: what a transaction reads cannot change before it commits.
+"""Locks between the writers of a store, so that what a transaction reads cannot change before it commits.
 
-DuckLake lets two transactions that only append both succeed, so that two drivers would commit one shard twice. A store
-that is a folder has a lock file, of which the system lets go when its holder dies, however it dies. A catalog in
-PostgreSQL has an advisory lock, which the server lets go of when the holder's connection ends.
+DuckLake lets two transactions that only append both succeed, so without a lock two drivers could commit the same shard
+twice. A store in a folder has a lock file, whose lock the operating system releases when its holder dies. A catalog in
+PostgreSQL has an advisory lock, which the server releases when the holder's connection ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreBusyError
-from qubastore.lake.ducklake import METADATA, keep_for_good, quote
+from qubastore.lake.ducklake import METADATA, never_destroy, quote
 from qubastore.lake.location import Location
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 LOCK_TIMEOUT = 120.0
-"""Seconds that a writer waits for another one before it gives up."""
+"""Seconds that a writer waits for another one before it fails."""
 
 
 ANOTHER_HOLDS_IT = "another writer holds the lock inside its transaction"
@@ -35,17 +35,17 @@ _LOCKS = "writer_locks"
 
 
 class FileLock:
-    """The turn to write a store that is a folder."""
+    """The lock of a store in a folder: an exclusive lock on a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     @contextlib.contextmanager
     def held(self, deadline: float) -> Iterator[None]:
-        """Wait for one's turn, and keep it.
+        """Acquire the lock, waiting for it if necessary, and hold it during the block.
 
         Raises:
-            StoreBusyError: where another process keeps it past the deadline (of `time.monotonic`).
+            StoreBusyError: If another process still holds it at the deadline (in `time.monotonic` seconds).
         """
         with self._file.open("a") as file:
             while True:
@@ -62,18 +62,18 @@ class FileLock:
             yield
 
     def enter(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Nothing more to do inside the transaction."""
+        """Do nothing: a file lock needs no second lock inside the transaction."""
 
     def confirm(self) -> None:
-        """The system keeps the lock as long as this process lives."""
+        """Do nothing: the operating system keeps the lock as long as this process lives."""
 
 
 class AdvisoryLock:
-    """The turn to write a store in PostgreSQL: two advisory locks.
+    """The lock of a store in PostgreSQL: two advisory locks.
 
-    One is had on a connection of its own, before the transaction begins that commits: that one reads the catalog as it
-    was when it began, which has to be after the lock was had. The other is had inside that transaction, and lives just
-    as long: who loses the first while standing still (an operator ends the session) keeps others out all the same.
+    The first is acquired on a separate connection before the committing transaction begins, because that transaction
+    reads the catalog as it was at its begin. The second is acquired inside that transaction and lasts as long as it: a
+    writer that loses the first lock (because an operator ended its session) still excludes others.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, location: Location) -> None:
@@ -82,16 +82,16 @@ class AdvisoryLock:
         self._cursor.execute(
             f"attach if not exists {quote(location.connection_string)} as {_LOCKS} (type postgres, read_only)"
         )
-        # Stores in one database are told apart by their schema; the number of a lock has 64 bits.
+        # Stores in the same database differ in their schema; the key of a lock has 64 bits.
         digest = hashlib.blake2b(f"qubastore:{location.schema}".encode(), digest_size=8).digest()
         self._key = int.from_bytes(digest, "big", signed=True) >> 1 << 1
 
     @contextlib.contextmanager
     def held(self, deadline: float) -> Iterator[None]:
-        """Wait for one's turn, and keep it.
+        """Acquire the lock, waiting for it if necessary, and hold it during the block.
 
         Raises:
-            StoreBusyError: where another session keeps it past the deadline (of `time.monotonic`).
+            StoreBusyError: If another session still holds it at the deadline (in `time.monotonic` seconds).
         """
         import duckdb
 
@@ -113,10 +113,10 @@ class AdvisoryLock:
                 self._cursor.execute("rollback")
 
     def enter(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Take the second lock, as the first thing inside the transaction.
+        """Acquire the second lock, as the first step inside the transaction.
 
         Raises:
-            duckdb.TransactionException: where a transaction that lost its turn still has it: to be tried again.
+            duckdb.TransactionException: If a transaction that lost the first lock still holds it: try again.
         """
         import duckdb
 
@@ -126,7 +126,7 @@ class AdvisoryLock:
             raise duckdb.TransactionException(ANOTHER_HOLDS_IT)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the lock's connection."""
         import duckdb
 
         try:
@@ -139,14 +139,17 @@ class AdvisoryLock:
             self._cursor.close()
 
     def abandon(self) -> None:
-        """Never close it: its server is gone, and closing it would end the process (`engine.close`)."""
-        keep_for_good(self._cursor)
+        """Leave the lock's connection open: its server cannot be reached, and closing it would end the process.
+
+        See `ducklake.close`.
+        """
+        never_destroy(self._cursor)
 
     def confirm(self) -> None:
-        """Ask whether the session that has the lock is still alive: without it, another writer may have begun.
+        """Check that the session that holds the lock is alive; otherwise another writer may have begun.
 
         Raises:
-            duckdb.Error: where it is not.
+            duckdb.Error: If it is not.
         """
         self._ask("select 1")
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 Migrations = Mapping[int, str]
-"""Version -> the SQL that leads to it from the version before."""
+"""Version -> the SQL that migrates to it from the previous version."""
 
 
 @cache
 def migrations() -> Migrations:
-    """The migrations that this release carries."""
+    """The migrations of this release."""
     found = {}
     for path in files("qubastore.sql").joinpath("schema").iterdir():
         if match := re.fullmatch(r"(\d{4})_\w+\.sql", path.name):
@@ -31,7 +31,7 @@ def migrations() -> Migrations:
 
 
 def store_facts(connection: duckdb.DuckDBPyConnection, name: str = CATALOG) -> dict[str, str]:
-    """What a store that is attached under a name says of itself: `schema_version`, `views_hash`."""
+    """The properties of a store that is attached under a name: `schema_version`, `views_hash`."""
     return dict(connection.execute(f"select key, value from {name}.store_info").fetchall())
 
 
@@ -39,10 +39,10 @@ def schema_version(facts: Mapping[str, str]) -> int:
     """The version of a store's schema, from its facts.
 
     Raises:
-        StoreVersionError: where it does not say.
+        StoreVersionError: If the store does not contain it.
     """
     if "schema_version" not in facts:
-        raise StoreVersionError("the store does not say which version its schema has", hint="restore it from a copy")
+        raise StoreVersionError("the store does not contain its schema version", hint="restore it from a copy")
     return int(facts["schema_version"])
 
 
@@ -58,10 +58,10 @@ def migrate(connection: duckdb.DuckDBPyConnection, steps: Migrations, *, since: 
 
 
 def check_version(found: int, steps: Migrations, where: str) -> None:
-    """Refuse a store of another schema version.
+    """Reject a store of another schema version.
 
     Raises:
-        StoreVersionError: newer stores need a newer release; older ones need `qubastore migrate`.
+        StoreVersionError: If the store is newer (it needs a newer release) or older (it needs `qubastore migrate`).
     """
     known = max(steps)
     if found > known:

@@ -1,8 +1,8 @@
-"""The names that a query reads, from DuckDB's own parser.
+"""The names of tables and views that a query reads, from DuckDB's own parser.
 
-A word in a comment or a text is not a name, a common table expression is not the view that it shares a name with, and
-names stand after commas, after PIVOT and in quotes too. DuckDB parses SELECTs into trees that tell all of this. For
-other statements it gives only tokens; then every word that could be a name counts as one.
+A word in a comment or a string is not a name, a common table expression is not the view of the same name, and names can
+follow commas or PIVOT and can be quoted. DuckDB parses SELECTs into trees that account for all of this. For other
+statements it returns only tokens; then every word that could be a name counts as one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Tree = dict[str, Any]
-"""A parsed query, as DuckDB's json_serialize_sql gives it."""
+"""A parsed query, as returned by DuckDB's json_serialize_sql."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Call:
     """A call of a table function or table macro.
 
     Attributes:
-        name: The function, in lower case.
-        arguments: Trees of the arguments; a named one has its name under `alias`.
+        name: The function's name, in lower case.
+        arguments: The parsed arguments; a named one has its name under `alias`.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Names:
-    """What a query reads; all names are in lower case.
+    """The names that a query reads, all in lower case.
 
     Attributes:
         tables: Tables and views, each as it is written: (name,), (schema or database, name), or all three.
-        calls: Table functions and macros.
+        calls: Calls of table functions and macros.
     """
 
     tables: frozenset[tuple[str, ...]]
@@ -47,20 +47,20 @@ class Names:
 
 
 def parse(connection: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> list[Tree]:
-    """The trees of several queries; in that of a query that cannot be parsed or is not a SELECT, `error` is true."""
+    """Parse several queries; if a query cannot be parsed or is not a SELECT, `error` is true in its tree."""
     serialized = "select json_serialize_sql(query) from (select unnest(?::varchar[]) as query)"
     return [json.loads(row[0]) for row in connection.execute(serialized, [list(queries)]).fetchall()]
 
 
 def names_in_tree(tree: Tree) -> Names:
-    """What a parsed query reads: names of tables, not of common table expressions."""
+    """The names that a parsed query reads, without those of common table expressions."""
     found = list(_references(tree, frozenset()))
     calls = tuple(each for each in found if isinstance(each, Call))
     return Names(frozenset(each for each in found if not isinstance(each, Call)), calls)
 
 
 def names_in_query(connection: duckdb.DuckDBPyConnection, query: str) -> Names:
-    """What any statement reads, and perhaps more where DuckDB has no tree of it, or where it computes names."""
+    """The names that any statement reads; possibly more, if DuckDB has no tree of it or it computes names."""
     (tree,) = parse(connection, [query])
     if tree["error"] or any(_is_computed(call) for call in names_in_tree(tree).calls):
         return _names_in_tokens(query)
@@ -68,7 +68,7 @@ def names_in_query(connection: duckdb.DuckDBPyConnection, query: str) -> Names:
 
 
 def constant_texts(argument: Tree) -> list[str]:
-    """The texts in an argument that is a text, or a list of texts; empty where any part of it is something else."""
+    """The strings in an argument that is a constant string or a list of them; empty if any part is something else."""
     if argument.get("class") == "CONSTANT" and isinstance(value := argument["value"].get("value"), str):
         return [value]
     if argument.get("function_name") == "list_value":
@@ -78,12 +78,12 @@ def constant_texts(argument: Tree) -> list[str]:
 
 
 def written_names(text: str) -> tuple[str, ...]:
-    """The parts of a name that is given as a text, as in `lab.results`, in lower case."""
+    """The parts of a name that is given as a string, as in `lab.results`, in lower case."""
     return tuple(part.strip('"').lower() for part in text.split("."))
 
 
 def _references(node: Any, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | Call]:
-    """Every table that a part of a tree reads, with the schema and database written before it, and every call."""
+    """Yield every table that a part of a tree reads, with the schema and database written before it, and every call."""
     if isinstance(node, list):
         for part in node:
             yield from _references(part, ctes)
@@ -96,7 +96,7 @@ def _references(node: Any, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | C
             yield names
     if node.get("type") == "TABLE_FUNCTION":
         yield from _called(node["function"], ctes)
-    # A recursive CTE sees itself; any other sees those before it, and is seen by what comes after.
+    # A recursive CTE can refer to itself; any other only to those before it.
     if name := node.get("cte_name"):
         ctes |= {name.lower()}
     for cte in node.get("cte_map", {}).get("map", []):
@@ -119,12 +119,12 @@ def _called(function: Tree, ctes: frozenset[str]) -> Iterator[tuple[str, ...] | 
 
 
 def _is_computed(call: Call) -> bool:
-    """Whether a call reads what only its evaluation tells."""
+    """Whether the names that a call reads are known only when it is evaluated."""
     return call.name == "query" or (call.name == "query_table" and not all(map(constant_texts, call.arguments)))
 
 
 def _names_in_tokens(query: str) -> Names:
-    """The words of a statement that could be names, those in texts included: they may be queries themselves."""
+    """The words of a statement that could be names, including those in strings, which may be queries themselves."""
     import duckdb
 
     written = query.encode()
@@ -133,7 +133,7 @@ def _names_in_tokens(query: str) -> Names:
     found: list[tuple[str, ...]] = []
     after_a_dot = False
     for (start, kind), end in zip(tokens, ends, strict=True):
-        # A token ends with the blanks and comments after it.
+        # A token includes the white space and comments after it.
         token = written[start:end].decode()
         if kind == duckdb.token_type.string_const:
             found += [tuple(re.split(r"\W+", name)) for name in re.findall(r"\w+(?:\W*\.\W*\w+)*", token.lower())]

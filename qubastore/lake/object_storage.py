@@ -1,6 +1,7 @@
-"""The Parquet files of a store, in a folder or in S3: written whole or not at all, listed, removed.
+"""The Parquet files of a store, in a folder or in S3: writing (completely or not at all), listing, removing.
 
-S3 goes through Arrow's file system, whose credentials come from AWS's chain: environment, ~/.aws, the machine's role.
+S3 is accessed through Arrow's file system, which uses AWS's default credential chain: environment, ~/.aws, the
+machine's role.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 PATIENCE = 120.0
-"""Seconds that an object store may be out of reach before work on it fails."""
+"""Seconds that a server or object store may be unreachable before work on it fails."""
 
 
 _REFUSALS = (
@@ -34,11 +35,11 @@ _REFUSALS = (
     "INVALID_ACCESS_KEY_ID",
     "NO_SUCH_BUCKET",
 )
-"""What Arrow says where waiting does not help."""
+"""Parts of Arrow's error messages for which a retry does not help."""
 
 
 class DataFiles:
-    """Files below one place.
+    """The files below a root folder.
 
     Args:
         root: Absolute folder, or `s3://bucket/prefix`.
@@ -60,10 +61,10 @@ class DataFiles:
         return "/".join((self.root, *parts))
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a file, flushed to the disk (what is registered later must outlive a power cut), or leave nothing.
+        """Write a file and flush it to the disk, because it must survive a power failure; on error, leave no file.
 
         Raises:
-            OSError: on a full disk, and where an object store stays out of reach for two minutes.
+            OSError: On a full disk, or if an object store is unreachable for two minutes.
         """
         if self.is_s3:
             self._patiently(lambda: self._upload(path, data))
@@ -83,14 +84,14 @@ class DataFiles:
         """A file's bytes.
 
         Raises:
-            FileNotFoundError: where there is none.
+            FileNotFoundError: If the file does not exist.
         """
         if not self.is_s3:
             return Path(path).read_bytes()
         return bytes(self._patiently(lambda: self._download(path)))
 
     def remove(self, path: str) -> None:
-        """Remove a file; it need not be there."""
+        """Remove a file, if it exists."""
         if not self.is_s3:
             Path(path).unlink(missing_ok=True)
             return
@@ -98,7 +99,7 @@ class DataFiles:
             self._patiently(lambda: self._system.delete_file(_key(path)))
 
     def sizes(self) -> dict[str, int]:
-        """Full name -> bytes, of every file below the root."""
+        """The size in bytes of every file below the root, by full name."""
         if not self.is_s3:
             return {str(file): file.stat().st_size for file in Path(self.root).rglob("*") if file.is_file()}
         from pyarrow.fs import FileSelector, FileType
@@ -108,16 +109,16 @@ class DataFiles:
         return {f"s3://{info.path}": info.size for info in found if info.type == FileType.File}
 
     def modified(self, path: str) -> float:
-        """When a file was last written, seconds since the epoch."""
+        """The time of a file's last modification, in seconds since the epoch."""
         if not self.is_s3:
             return Path(path).stat().st_mtime
         return float(self._patiently(lambda: self._system.get_file_info(_key(path))).mtime_ns) / 1e9
 
     def check(self) -> None:
-        """Write, read and remove a small file.
+        """Check that files can be written: write, read and remove a small one.
 
         Raises:
-            StoreError: where that fails, with what was said.
+            StoreError: If that fails, with the reason.
         """
         probe = self.path(f".probe-{os.getpid()}-{time.time_ns()}")
         try:
@@ -135,7 +136,7 @@ class DataFiles:
                 hint=_S3_HINT if self.is_s3 else hint,
             ) from None
         if not same:
-            raise StoreError(f"a file written to {self.root} came back as another one")
+            raise StoreError(f"a file written to {self.root} has other content when it is read")
 
     @cached_property
     def _system(self) -> FileSystem:
@@ -147,7 +148,7 @@ class DataFiles:
             endpoint_override=host or None,
             scheme=scheme or "https",
             region=s3_region(),
-            # Addressing of servers that are no AWS: host/bucket, not bucket.host.
+            # Servers other than AWS are addressed as host/bucket, not bucket.host.
             force_virtual_addressing=False,
             connect_timeout=5,
             request_timeout=30,
@@ -163,7 +164,7 @@ class DataFiles:
             return bytes(stream.read())
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Repeat what an unreachable object store makes fail; everything here may be done twice."""
+        """Call `work`, which must be idempotent, again while the object store is unreachable."""
         deadline, pause = time.monotonic() + PATIENCE, 0.2
         while True:
             try:
@@ -177,7 +178,7 @@ class DataFiles:
             pause = min(2 * pause, 5.0)
 
 
-_S3_HINT = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials; AWS_ENDPOINT_URL where it is not AWS"
+_S3_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials; AWS_ENDPOINT_URL if it is not AWS"
 
 
 def _key(path: str) -> str:
@@ -185,17 +186,17 @@ def _key(path: str) -> str:
 
 
 def s3_endpoint() -> str:
-    """Where S3 is, as a URL; empty means AWS."""
+    """The URL of the S3 server; empty means AWS."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or _configured("endpoint_url")
 
 
 def s3_region() -> str:
-    """AWS's region; servers that are no AWS take any."""
+    """AWS's region; other servers accept any."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _configured("region") or "us-east-1"
 
 
 def _configured(key: str) -> str:
-    """An entry of ~/.aws/config for the profile in use."""
+    """The value of a key in ~/.aws/config for the active profile."""
     file = Path(os.environ.get("AWS_CONFIG_FILE") or Path("~/.aws/config").expanduser())
     profile = os.environ.get("AWS_PROFILE") or "default"
     section = "default" if profile == "default" else f"profile {profile}"

@@ -1,4 +1,4 @@
-"""Inserting rows inside a caller's transaction. DuckLake has no keys, so callers look before they insert."""
+"""Inserting rows inside a caller's transaction. DuckLake has no keys, so callers check for existing rows first."""
 
 from __future__ import annotations
 

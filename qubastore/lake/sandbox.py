@@ -1,10 +1,10 @@
-"""A fence around questions from outside: no files but the store's, no other databases, no extensions, no secrets.
+"""A sandbox for untrusted queries: no files but the store's, no other databases, no extensions, no secrets.
 
-DuckDB itself refuses files, extensions and settings once it is told to. But it lets a query write the files that it may
-read, and it cannot refuse functions of extensions that open files and servers by themselves. So statements and table
-functions are those of a list, and what is on no list is refused. Names are looked for in the parsed query, where no
-quoting hides them; of statements that DuckDB parses into no tree (it does SELECTs alone), the text must do: no name
-can be put together there without a function that is refused too.
+DuckDB itself can disallow files, extensions and settings. But it lets a query write the files that it may read, and it
+cannot disallow functions of extensions that open files and servers themselves. So only the statements and table
+functions of an allow-list are run. Names are taken from the parsed query, where no quoting can hide them. DuckDB
+returns a tree only for SELECTs; for other statements the text is searched, which suffices because a name cannot be
+composed there without a function that is disallowed too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READING = frozenset({"SELECT", "EXPLAIN", "RELATION"})
 
 
 WRITING = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER", "DROP", "TRANSACTION"})
-"""Kinds of statements that are answered, and those that change rows."""
+"""Types of statements that change rows; those in `READING` only read."""
 
 
 _CREATE = re.compile(r"\s*create\s+(or\s+replace\s+)?(temp(orary)?\s+)?(table|view|macro|function)\b", re.IGNORECASE)
@@ -57,7 +57,7 @@ _FUNCTIONS = frozenset(
         "pragma_version",
     ]
 )
-"""Table functions that reach no further than the store; the store's own macros come on top."""
+"""Table functions that read only the store; the store's own macros are allowed in addition."""
 
 
 _OUTSIDE = re.compile(
@@ -68,19 +68,19 @@ _OUTSIDE = re.compile(
 
 
 _SCALARS = frozenset({"current_setting", "getenv", "json_execute_serialized_sql"})
-"""Functions of one value that tell what is none of a query's business."""
+"""Scalar functions that would reveal settings or the environment, or run other queries."""
 
 
 _CATALOGS = r"__ducklake_.*|writer_locks"
-"""Databases that are attached, and are neither a store nor tables: DuckLake's own, and what writers wait in."""
+"""Attached databases that are not for queries: DuckLake's own, and that of the writers' lock."""
 
 
 HINT = "qubastore sql --allow-files, if the query is your own"
 
 
 def restrict(connection: duckdb.DuckDBPyConnection, folders: Sequence[str], files: Sequence[str] = ()) -> None:
-    """Have DuckDB refuse, for good, all files but these and those in these folders, extensions, changes of settings."""
-    # DuckDB checks the pattern that a query names, and then the file that it finds.
+    """Irrevocably disallow all files but these and those in these folders, extensions, and changes of settings."""
+    # DuckDB checks both the pattern in a query and the file that it matches.
     folders, files = ([*paths, *(p for p in map(literal_path, paths) if p not in paths)] for paths in (folders, files))
     connection.execute(f"set allowed_directories = [{', '.join(map(quote, folders))}]")
     if files:
@@ -90,24 +90,26 @@ def restrict(connection: duckdb.DuckDBPyConnection, folders: Sequence[str], file
 
 
 def check(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
-    """Refuse a statement that reaches outside. Whether the store may be written is DuckDB's to say.
+    """Reject a statement that accesses anything outside the store. DuckDB itself checks whether the store is read-only.
 
     Raises:
-        QueryError: naming what does.
+        QueryError: If it does; the error names the disallowed reference.
     """
     kind, query = statement.type.name, _bare(statement.query)
     if kind not in READING | WRITING and not (kind == "CREATE" and _CREATE.match(query)):
         raise QueryError(
-            f"a statement of the kind {kind} is not answered",
-            expected="SELECT, EXPLAIN, CREATE TABLE, VIEW or MACRO, and changes of rows in a store open for writing",
+            f"statements of the type {kind} are not allowed",
+            expected="SELECT, EXPLAIN, CREATE TABLE, VIEW or MACRO, or a change of rows in a store open for writing",
             found=query.strip().splitlines()[0][:200] if query.strip() else None,
             hint=HINT,
         )
     (tree,) = parse(connection, [statement.query])
-    outsider = _text_outsider(query) if tree["error"] else next(_outsiders(tree), None)
-    if outsider:
+    disallowed = _disallowed_in_text(query) if tree["error"] else next(_disallowed(tree), None)
+    if disallowed:
         raise QueryError(
-            f"{outsider} reaches outside the store", expected="questions of the store's tables and views", hint=HINT
+            f"{disallowed} accesses data outside the store",
+            expected="a query over the store's tables and views",
+            hint=HINT,
         )
 
 
@@ -120,43 +122,43 @@ def check_condition(
     expected: str,
     hint: str | None = None,
 ) -> None:
-    """Refuse a text for a query that is no single expression, or reads more than tables and views of the store.
+    """Reject a user's SQL that is not a single expression, or reads more than tables and views of the store.
 
     Args:
-        connection: A connection, to parse with.
-        condition: The text.
-        named: What the user typed, for messages.
+        connection: Any connection, for parsing.
+        condition: The SQL.
+        named: The text as the user typed it, for messages.
         kind: What it should be, as in `SQL condition`.
-        expected: The same at length, with an example.
-        hint: What to look at.
+        expected: A longer description of the same, with an example.
+        hint: The hint of the error.
 
     Raises:
-        QueryError: naming what DuckDB found, or what it reads.
+        QueryError: If it is rejected; the error has DuckDB's message, or the disallowed reference.
     """
     import duckdb
 
     try:
-        # An expression alone: nothing that closes the parenthesis or begins another statement gets through.
+        # This accepts only an expression, so that the text cannot close the parenthesis or begin another statement.
         duckdb.SQLExpression(condition)
     except duckdb.Error as error:
         found = str(error).strip().splitlines()[0]
-        raise QueryError(f"{named} is no {kind}", expected=expected, found=found, hint=hint) from None
+        raise QueryError(f"{named} is not a valid {kind}", expected=expected, found=found, hint=hint) from None
     (tree,) = parse(connection, [f"select 1 where ({condition}\n)"])
     if tree["error"]:
-        raise QueryError(f"the condition {condition!r} cannot be read", found=str(tree.get("error_message")))
-    for name in _outsiders(tree):
+        raise QueryError(f"the condition {condition!r} cannot be parsed", found=str(tree.get("error_message")))
+    for name in _disallowed(tree):
         raise QueryError(
             f"the condition {condition!r} reads {name}",
             expected="a condition over columns, or over tables and views of the store",
-            hint="qubastore sql --allow-files, for a question of your own",
+            hint="qubastore sql --allow-files, for a query of your own",
         )
 
 
-def _outsiders(node: Any) -> Iterator[str]:
-    """Functions, tables and databases in a parsed query that are not the store's."""
+def _disallowed(node: Any) -> Iterator[str]:
+    """Yield functions, tables and databases in a parsed query that are not the store's."""
     if isinstance(node, list):
         for value in node:
-            yield from _outsiders(value)
+            yield from _disallowed(value)
         return
     if not isinstance(node, dict):
         return
@@ -164,7 +166,7 @@ def _outsiders(node: Any) -> Iterator[str]:
     if kind == "TABLE_FUNCTION":
         called = str(node.get("function", {}).get("function_name", "a table function"))
         if macro := all_views().get(called.lower()):
-            yield from _outside_pools(macro, node.get("function", {}).get("children", []))
+            yield from _disallowed_pools(macro, node.get("function", {}).get("children", []))
         elif called.lower() not in _FUNCTIONS:
             yield called
     if str(node.get("function_name", "")).lower() in _SCALARS:
@@ -178,11 +180,11 @@ def _outsiders(node: Any) -> Iterator[str]:
         if re.fullmatch(r"duckdb_(settings|secrets|databases|logs)", str(node.get("table_name")), re.IGNORECASE):
             yield str(node["table_name"])
     for value in node.values():
-        yield from _outsiders(value)
+        yield from _disallowed(value)
 
 
-def _outside_pools(macro: View, arguments: Sequence[Tree]) -> Iterator[str]:
-    """Pools of a macro that are no names of tables: DuckDB would take a path for one."""
+def _disallowed_pools(macro: View, arguments: Sequence[Tree]) -> Iterator[str]:
+    """Yield the pools of a macro that are not names of tables: DuckDB would read a file of that name."""
     argument = macro.pool_argument(arguments)
     if argument is None:
         return
@@ -195,15 +197,15 @@ def _outside_pools(macro: View, arguments: Sequence[Tree]) -> Iterator[str]:
 
 
 def is_outside(text: str) -> bool:
-    """Whether a text holds a name that stands for something outside, where no parsed query tells more."""
-    return bool(_text_outsider(text))
+    """Whether a text that is not a parsed query contains a name of something outside the store."""
+    return bool(_disallowed_in_text(text))
 
 
-def _text_outsider(query: str) -> str | None:
+def _disallowed_in_text(query: str) -> str | None:
     found = _OUTSIDE.search(query)
     return found[0] if found else None
 
 
 def _bare(query: str) -> str:
-    """A statement without the comments at its beginning."""
+    """A statement without leading comments."""
     return re.sub(r"\A(\s|--[^\n]*\n|/\*.*?\*/)+", "", query, flags=re.DOTALL)

@@ -1,7 +1,7 @@
-"""The tables at run grain as a copy in memory, in which the views can be asked.
+"""In-memory snapshots of the per-run tables, with the views over them.
 
-DuckLake reads its catalog for every table that a query names, about 5 ms each, and a view names many. In plain DuckDB
-memory the same views bind in a millisecond. The SQL is the same: only where it is asked differs.
+DuckLake reads its catalog for every table that a query names, which takes about 5 ms each, and a view names many. In an
+in-memory DuckDB database the same views are bound in a millisecond. The SQL of the views is the same.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from qubastore.lake.ducklake import CATALOG, quote
 from qubastore.lake.views import needed_views, reads
 
 OF_RUNS = ("runs", "run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
-"""Tables of which only the rows of the wanted runs are copied."""
+"""Tables of which only the rows of the requested runs are copied."""
 
 
 WHOLE = ("models", "datasets", "own_suites", "published_models", "published_results")
-"""Tables that are copied whole."""
+"""Tables that are copied completely."""
 
 
 EMPTY = ("human_trials",)
-"""Tables that a view at run grain names beside runs; their rows are asked of the store itself."""
+"""Tables that per-run views name but whose rows are not copied; query the store for them."""
 
 
 class Snapshot:
-    """A copy of what some views read, and the views. Use it as a context manager."""
+    """A copy of the tables that some views read, and the views. Use it as a context manager."""
 
     def __init__(
         self,
@@ -43,22 +43,22 @@ class Snapshot:
         catalog: str = CATALOG,
         replaced: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Copy the tables that views need, in one snapshot of the store.
+        """Copy the tables that views read, from one snapshot of the store.
 
         Args:
             store: An open store.
-            views: Names of views at run grain.
+            views: Names of per-run views.
             runs: Ids of runs; None means all.
-            tables: Tables to copy beside those that the views name.
-            catalog: Whose tables: the store's, or those of an attachment that is at hand.
-            replaced: View -> the SELECT that stands for it in the copy.
+            tables: Tables to copy in addition to those that the views read.
+            catalog: The database of the tables: the store, or a connected attachment.
+            replaced: View -> the SELECT that replaces it in the copy.
         """
         self._cursor = store.cursor()
         with translate_errors():
             needed = needed_views(self._cursor, views)
             named = {*tables, *chain(*reads(self._cursor, needed).values())}
             self._cursor.execute("use memory")
-            # To optimise a copy DuckDB would ask the catalog for the statistics of every column, one by one.
+            # The optimizer would read the statistics of every column from the catalog, one by one.
             self._cursor.execute("pragma disable_optimizer")
             self._cursor.execute("begin transaction")
             for table in (*OF_RUNS, *WHOLE, *EMPTY):
@@ -74,28 +74,28 @@ class Snapshot:
             self._cursor.execute("pragma enable_optimizer")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The answer to a query over the copy."""
+        """The result of a query over the copy."""
         with translate_errors(query):
             return self._cursor.execute(query, list(parameters)).fetchall()
 
     def keep(self, name: str, query: str) -> None:
-        """Make a table of the answer to a query over the copy; other connections read it as `memory.main.NAME`."""
+        """Store the result of a query over the copy as a table; other connections read it as `memory.main.NAME`."""
         with translate_errors(query):
             self._cursor.execute(f"create or replace table {name} as {query}")
 
     def add_metrics(self, rows: Sequence[tuple[str, str, int, float | None]]) -> None:
-        """Put rows into the copy of `run_metrics`: what transforms computed, for the views that read it."""
+        """Insert rows into the copy of `run_metrics`: the results of transforms, for the views that read them."""
         if rows:
             with translate_errors():
                 self._cursor.executemany("insert into run_metrics values (?, ?, ?, ?)", [list(row) for row in rows])
 
     def forget_metrics(self, names: Sequence[str]) -> None:
-        """Take metrics out of the copy of `run_metrics`."""
+        """Delete metrics from the copy of `run_metrics`."""
         with translate_errors():
             self._cursor.execute("delete from run_metrics where list_contains(?, metric)", [list(names)])
 
     def write(self, query: str, path: Path, options: str) -> None:
-        """Write the answer to a query over the copy to a file, with options of DuckDB's COPY."""
+        """Write the result of a query over the copy to a file, with options of DuckDB's COPY."""
         with translate_errors(query):
             self._cursor.execute(f"copy ({query}) to {quote(str(path))} ({options})")
 

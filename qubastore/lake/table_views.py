@@ -1,4 +1,4 @@
-"""Views that are made from tables in the code: metrics, dimensions, suites, the zoo, faults of published figures."""
+"""Views generated from tables in the code: metrics, dimensions, suites, the zoo, faults of published figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qubastore.models.zoo import whole_zoo
 
 
 def table_views() -> list[View]:
-    """Every view whose rows stand in the code."""
+    """Every view whose rows are defined in the code."""
     metrics = [(m.name, m.unit, m.better, m.over, m.view, m.meaning, m.reference, m.version) for m in METRICS]
     dimensions = [
         (d.name, d.better, d.default_weight, d.published_mean, d.published_std, ", ".join(d.roles), d.unit, d.meaning)
@@ -42,9 +42,9 @@ def table_views() -> list[View]:
             {
                 "metric": "name of the metric",
                 "unit": "unit or range",
-                "better": "up or down; empty where neither is better",
+                "better": "up or down; empty if neither is better",
                 "over": "run: one number per run; suite: one per model and suite; view: one per row of its view",
-                "view": "the view that holds it; empty for those that are stored alone, see metric_values",
+                "view": "the view with its values; empty for metrics that are only in metric_values",
                 "meaning": "definition in a sentence",
                 "reference": "the paper that defines it",
                 "metric_version": "version of the definition",
@@ -59,8 +59,8 @@ def table_views() -> list[View]:
                 "dimension": "name of the dimension",
                 "better": "up or down",
                 "default_weight": "weight in QUBA before factors",
-                "published_mean": "mean that the study normalises with, in the dimension's unit",
-                "published_std": "standard deviation that the study normalises with, in the dimension's unit",
+                "published_mean": "mean that the study uses for normalisation, in the dimension's unit",
+                "published_std": "standard deviation that the study uses for normalisation, in the dimension's unit",
                 "roles": "roles in the suite whose runs give the value",
                 "unit": "unit or range",
                 "meaning": "definition in a sentence",
@@ -70,56 +70,56 @@ def table_views() -> list[View]:
         _values_view(
             "dimension_names",
             "Every name that a weight may use: dimensions, aliases and groups.",
-            "One row per name and dimension that it means.",
-            {"name": "a dimension, an alias or a group", "dimension": "dimension that it means"},
+            "One row per name and dimension that it stands for.",
+            {"name": "a dimension, an alias or a group", "dimension": "dimension that it stands for"},
             names,
         ),
         _values_view(
             "zoo",
-            "The models of both studies and what they are called once they are measured (qubastore/models/zoo.py).",
+            "The models of both studies and their names in a store (qubastore/models/zoo.py).",
             "One row per study and model.",
             {
-                "study": "hesse2025 (the published table has it) or vishniakov2023",
+                "study": "hesse2025 (the model is in the published table) or vishniakov2023",
                 "model": "its name in the study",
-                "stored_as": "its name when it is measured, prepared in its own way; empty where nothing here loads it",
-                "stored_as_reference": "the same, prepared in the study's way; stored_as where that is its own way",
-                "status": "exact: the study's own weights; else what it needs",
-                "tuning": "supervised (on ImageNet-1k's labels alone), fine-tuned, linear probe or zero-shot",
+                "stored_as": "its name in a store with its own preprocessing; empty if it cannot be loaded",
+                "stored_as_reference": "its name with the study's preprocessing; stored_as if that is its own",
+                "status": "exact: the study's own weights; else what is needed to load it",
+                "tuning": "supervised (only on ImageNet-1k's labels), fine-tuned, linear probe or zero-shot",
             },
             [(e.study, e.name, e.stored_as, e.stored_as_reference, e.status, e.tuning) for e in whole_zoo()],
         ),
         _values_view(
             "study_pairs",
-            "The pairs of published models that compare --groups is over (qubastore/metrics/study_pairs.py).",
+            "The pairs of published models that compare --groups compares (qubastore/metrics/study_pairs.py).",
             "One row per comparison and pair.",
             {
                 "comparison": "what is compared, as in adversarial-training",
                 "model_a": "name of the first in the published table",
                 "model_b": "name of the second",
-                "backbone": "what they share",
-                "differs": "what differs beside what is compared; empty where nothing is known to",
+                "backbone": "what they have in common",
+                "differs": "what differs in addition to what is compared; empty if nothing is known to",
             },
             [(pair.comparison, pair.model_a, pair.model_b, pair.backbone, pair.differs) for pair in read_pairs()],
         ),
         _values_view(
             "suites",
-            "Which dataset and condition plays which role: built-in ones (qubastore/metrics/suites.py) and one's own.",
+            "The datasets and conditions of roles: built-in suites (qubastore/metrics/suites.py) and the user's own.",
             "One row per suite, role, dataset and condition.",
             {
                 "suite": "name of the suite",
-                "role": "what the run is for, as in clean",
+                "role": "role of the run, as in clean",
                 "dataset": "name of the dataset",
                 "condition": "how the inputs are altered",
                 "framing": "how an image becomes the input",
-                "n_samples": "the full number of samples; a run over fewer counts in no dimension; null: any will do",
-                "label_space": "the label space that the dataset must be in; null or empty where any will do",
+                "n_samples": "the full number of samples; runs over fewer are not used in dimensions; null: any number",
+                "label_space": "the label space that the dataset must have; null or empty: any",
             },
             roles,
             "own_suites",
         ),
         _values_view(
             "study_suites",
-            "The suites that have the QUBA study's nine dimensions, so that its constants normalise their scores"
+            "The suites with the QUBA study's nine dimensions, whose scores are normalised with its constants"
             " (qubastore/metrics/suites.py).",
             "One row per suite.",
             {"suite": "name of the suite"},
@@ -132,24 +132,24 @@ def table_views() -> list[View]:
             {
                 "what": "short name of the difference",
                 "kind": "fault (a wrong number) or protocol (another procedure)",
-                "divisor": "whether the clean accuracy that relative figures are divided by is off too",
-                "says": "what it is, in a line",
-                "evidence": "where it is seen in the study's released code and its figures",
+                "divisor": "whether it also affects the clean accuracy by which relative figures are divided",
+                "says": "description in one line",
+                "evidence": "the evidence in the study's released code and its figures",
             },
             causes,
         ),
         _text_view(
             "known_differences",
-            "Which figures of the published table differ, as qubastore/published/known_differences.csv has it; the view"
-            " published_differences says why.",
+            "The figures of the published table that differ (qubastore/published/known_differences.csv); the view"
+            " published_differences also has the reasons.",
             "One row per model, dimension and difference.",
             {
                 "model": "name of the model in the published table",
                 "dimension": "the dimension whose figure differs",
                 "what": "short name of the difference",
                 "certainty": "shown (code and figure agree) or likely",
-                "detail": "how large it is, or which of several; empty where that is not known",
-                "reproduced_in": "suites here that do as the study did, with a space between them",
+                "detail": "its size, or which of several differences it is; empty if unknown",
+                "reproduced_in": "suites that follow the study's procedure, separated by spaces",
             },
             differences,
         ),
@@ -157,7 +157,7 @@ def table_views() -> list[View]:
 
 
 def _text_view(name: str, summary: str, grain: str, columns: dict[str, str], rows: Sequence[tuple[str, ...]]) -> View:
-    """A view over many rows of texts: DuckDB binds 2,000 rows of VALUES in 100 ms, and one text that it splits in 1."""
+    """A view over many rows of text: DuckDB binds 2,000 rows of VALUES in 100 ms, but a text that is split in 1 ms."""
     header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
     text = "\n".join("\t".join(row) for row in rows)
     cells = ", ".join(f"cells[{number}] as {column}" for number, column in enumerate(columns, start=1))
@@ -177,7 +177,7 @@ def _values_view(
     first: str | None = None,
 ) -> View:
     header = "\n".join(f"{column}: {meaning}" for column, meaning in columns.items())
-    # DuckDB reads the literal 0.1 as DECIMAL; cast from text, all 64 bits of a float arrive.
+    # DuckDB reads the literal 0.1 as DECIMAL; a cast from text preserves all 64 bits of a float.
     spelled = [
         ", ".join(
             quote(v)

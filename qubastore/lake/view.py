@@ -18,11 +18,11 @@ class View:
     """A view or table macro.
 
     Attributes:
-        name: Its name; the file's name.
+        name: Its name, which is also the name of its file.
         comment: The header, without the comment dashes.
         select: The SELECT.
         parameters: `name` or `name := default` for a macro; None for a view.
-        tables: What it reads, where that is known without parsing: a view over rows in the code is a long text.
+        tables: Tables that it reads, for views over rows in the code, which are too long to parse; else None.
     """
 
     name: str
@@ -38,12 +38,12 @@ class View:
 
     @property
     def default_pool(self) -> str | None:
-        """The table that a macro reads unless it is told another: the default of its parameter `pool`."""
+        """The table that a macro reads by default: the default of its parameter `pool`."""
         defaults = (re.fullmatch(r"pool := '(\w+)'", parameter) for parameter in self.parameters or ())
         return next((found[1] for found in defaults if found), None)
 
     def pool_argument(self, arguments: Sequence[Tree]) -> Tree | None:
-        """Which argument of a call is the pool, given by name or by place; None where the default stands."""
+        """The argument of a call that is the pool, passed by name or by position; None if the default applies."""
         parameters = [parameter.partition(" ")[0] for parameter in self.parameters or ()]
         for number, argument in enumerate(arguments):
             given = argument.get("alias") or (parameters[number] if number < len(parameters) else "")
@@ -55,10 +55,10 @@ class View:
         """The names of tables, views and macros that it reads.
 
         Args:
-            tree: Its SELECT, parsed.
+            tree: Its parsed SELECT.
 
         Raises:
-            ValueError: where DuckDB could not parse it.
+            ValueError: If DuckDB could not parse it.
         """
         if tree["error"]:
             raise ValueError(f"the view {self.name} is not a SELECT: {tree['error_message']}")
@@ -67,7 +67,7 @@ class View:
         return frozenset({*(name[-1] for name in names.tables), *(call.name for call in names.calls), *default})
 
     def create(self, connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
-        """Make the view or macro in the schema that the connection uses."""
+        """Create the view or macro in the connection's current schema."""
         scope = "temp " if temporary else ""
         if self.parameters is None:
             connection.execute(f"create or replace {scope}view {self.name} as {self.select}")
@@ -77,7 +77,7 @@ class View:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Column -> its line in the header, in the header's order."""
+        """The description of each column in the header, in the header's order."""
         block = self.comment.split("\n\n")
         lines = next((part for part in reversed(block) if re.match(r"[a-z_0-9]+: ", part)), "")
         return dict(re.findall(r"^([a-z_0-9]+): (.+(?:\n  .+)*)$", lines, flags=re.MULTILINE))

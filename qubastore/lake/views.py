@@ -1,8 +1,8 @@
-"""Views and macros from `sql/`: one SELECT a file, whose header is the documentation and becomes `COMMENT ON`.
+"""Views and macros from `sql/`: one SELECT per file, whose header is the documentation and becomes `COMMENT ON`.
 
-The order in which they are made is derived from the SQL, as DuckDB parses it. `metrics`, `dimensions`,
-`dimension_names`, `suites` and others are views too, made from the tables in `qubastore.metrics`,
-`qubastore.models.zoo` and `qubastore.published`, so that a name or a unit stands in one place.
+The order in which they are created is derived from the SQL, as DuckDB parses it. `metrics`, `dimensions`,
+`dimension_names`, `suites` and others are views too, generated from the tables in `qubastore.metrics`,
+`qubastore.models.zoo` and `qubastore.published`, so that names and units are defined only once.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 
 _READS: dict[View, frozenset[str]] = {}
-"""View -> what it reads, of views that were parsed before."""
+"""View -> the names that it reads, for views that were parsed before."""
 
 
 @cache
 def all_views() -> Mapping[str, View]:
-    """Name -> view or macro, by name. They are not parsed here: opening a store needs their texts alone."""
+    """All views and macros by name, sorted. They are not parsed here: opening a store needs only their texts."""
     views = [*table_views(), *_read_files("views"), *_read_files("macros")]
     return MappingProxyType({view.name: view for view in sorted(views, key=lambda view: view.name)})
 
 
 def reads(connection: duckdb.DuckDBPyConnection, views: Iterable[View]) -> dict[str, frozenset[str]]:
-    """View -> the names of tables, views and macros that it reads.
+    """The names of tables, views and macros that each view reads, by the view's name.
 
     Args:
-        connection: Any connection, to parse with.
+        connection: Any connection, for parsing.
         views: Views and macros.
     """
     views = list(views)
@@ -55,10 +55,10 @@ def reads(connection: duckdb.DuckDBPyConnection, views: Iterable[View]) -> dict[
 
 
 def needed_views(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> tuple[View, ...]:
-    """Views and all that they read, each after those that it reads.
+    """Views, and all views that they read, each after those that it reads.
 
     Args:
-        connection: Any connection, to parse with.
+        connection: Any connection, for parsing.
         names: Names of views and macros.
     """
     views = all_views()
@@ -75,7 +75,7 @@ def views_over(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[View, 
     """The views and macros that read a view, directly or through others, each after those that it reads.
 
     Args:
-        connection: Any connection, to parse with.
+        connection: Any connection, for parsing.
         name: Name of the view.
     """
     views = all_views()
@@ -89,7 +89,7 @@ def views_over(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[View, 
 
 @cache
 def may_read(name: str) -> frozenset[str]:
-    """A view, and all whose text has its name or that of one of these: those that read it are among them.
+    """A superset of the views that read a view, and the view itself, found by names in their texts without parsing.
 
     Args:
         name: Name of the view.
@@ -109,12 +109,12 @@ def may_read(name: str) -> frozenset[str]:
 
 
 def views_hash() -> str:
-    """Hash of all views and macros, to notice that a store holds those of another release."""
+    """Hash of all views and macros, to detect that a store has those of another release."""
     return identifier(*[[view.name, view.comment, view.select, view.parameters] for view in all_views().values()])
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, *, temporary: bool = False) -> None:
-    """Make all views and macros in the attached store, or in this connection alone."""
+    """Create all views and macros, in the attached store or temporarily for this connection only."""
     for view in needed_views(connection, all_views()):
         view.create(connection, temporary=temporary)
         if view.parameters is None and not temporary:

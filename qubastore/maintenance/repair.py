@@ -34,7 +34,7 @@ def repair(store: Database, faults: Sequence[Fault]) -> list[str]:
         done += [f"invalidated shard {shard} of run {run_id}" for run_id, shard in sorted(shards)]
     stale = sorted({fault.run_id for fault in faults if fault.check in SUMS and fault.run_id})
     if stale:
-        store.write(lambda c: removal.forget_sums(c, stale), repeatable=True)
+        store.write(lambda c: removal.delete_summaries(c, stale), repeatable=True)
         done.append(f"removed the summaries of {len(stale)} runs")
     if completed := complete_runs(store):
         done.append(f"summarised {len(completed)} runs")

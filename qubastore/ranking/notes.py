@@ -104,7 +104,7 @@ def left_out_notes(
 def attached_notes(store: AttachedDatabase, source: str, sources: Sequence[str]) -> list[str]:
     """Notes on the requested attachments."""
     asked = {*source.split(","), *sources}
-    notes = [text for name, text in store.at_hand.notes if asked & {"all", "attached", name}]
+    notes = [text for name, text in store.attachment_state.notes if asked & {"all", "attached", name}]
     unknown = [each.name for each in store.attachments if each.kind == TABLES and each.name in sources]
     if unknown:
         notes.append(f"{', '.join(unknown)}: figures as given in the tables; how they were measured is unknown")

@@ -1,1 +1,1 @@
-"""Runs: shards and their commit, kept outputs and vectors, summaries, metrics, lookup, ingest sessions."""
+"""Runs: committing shards, kept outputs and vectors, summaries, metrics, lookup, ingest sessions."""

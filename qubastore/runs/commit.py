@@ -1,6 +1,7 @@
 """Committing a shard: its files, its row and its failures in one transaction, once.
 
-The first commit of a shard wins. A later one that offers nothing more is told so, and drops its files.
+The first commit of a shard wins. A later commit that keeps no additional kinds of output is rejected, and its files are
+removed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def commit_shard(store: Database, shard: Shard, *, run: Run | None = None, **options: Any) -> bool:
-    """Register one shard, as `commit_shards` does several; return whether this commit was the first."""
+    """Commit one shard as in `commit_shards`; return whether this commit was the first."""
     return commit_shards(store, [shard], runs={run.run_id: run} if run else {}, **options)[0]
 
 
@@ -39,26 +40,26 @@ def commit_shards(
     driver: str | None = None,
     check: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> list[bool]:
-    """Register the shards of several runs over one range of samples in one transaction: all, or nothing, and only once.
+    """Commit the shards of several runs over the same range of samples in one transaction: all or none, and only once.
 
-    One transaction for all models of a group costs a third of one for each.
+    One transaction for all models of a group takes a third of the time of one transaction per model.
 
     Args:
         store: A store open for writing.
-        shards: What the evaluator wrote.
+        shards: The shards that the evaluator wrote.
         dataset_id: Dataset of the runs, for `contents`.
-        contents: Sample id -> content hash of samples decoded for the first time.
-        replace: Take the place of what is committed, even if that keeps as much.
-        runs: With `replace`, the runs as they are now: their versions take the place of those noted.
+        contents: Sample id -> content hash of samples that were decoded for the first time.
+        replace: Replace committed shards even if they keep as many kinds of output.
+        runs: With `replace`, the current runs by id; their versions replace the stored ones.
         driver: Id of the ingest that commits.
-        check: Looks inside the transaction whether what the shards were made from still holds, and raises if not.
+        check: Called inside the transaction; raises if the shards' sources have changed in the meantime.
 
     Returns:
-        Of each shard, False where another commit was first; its files are gone then.
+        For each shard, False if another commit was first; its files are removed in that case.
 
     Raises:
-        StoreError: where a run was removed in the meantime.
-        DatasetError: where an image is another one than when it was first read.
+        StoreError: If a run was removed in the meantime.
+        DatasetError: If an image has changed since it was first read.
     """
     if not shards:
         return []
@@ -68,8 +69,8 @@ def commit_shards(
     def work(connection: duckdb.DuckDBPyConnection) -> list[bool]:
         nonlocal attempts
         attempts += 1
-        # The server may have gone away after it had committed: then there is nothing left to do. Only files tell; of
-        # shards without any, a second try writes what the first did.
+        # If the connection was lost after the server had committed, there is nothing left to do. Only registered files
+        # show this; for shards without files, a second attempt writes the same as the first.
         if attempts > 1:
             ours = [_is_registered(connection, shard) for shard in shards if shard.files]
             if ours and all(ours):
@@ -77,14 +78,12 @@ def commit_shards(
         check(connection)
         ids = [shard.run_id for shard in shards]
         query = "select run_id, shard, kept from shards where list_contains(?, run_id) and list_contains(?, shard)"
-        answer = connection.execute(query, [ids, [shard.shard for shard in shards]]).fetchall()
-        kept = {(run_id, number): set(kinds) for run_id, number, kinds in answer}
+        committed = connection.execute(query, [ids, [shard.shard for shard in shards]]).fetchall()
+        kept = {(run_id, number): set(kinds) for run_id, number, kinds in committed}
         known = connection.execute("select run_id from runs where list_contains(?, run_id)", [ids]).fetchall()
         if removed := set(ids) - {row[0] for row in known}:
-            raise StoreError(
-                f"run {min(removed)} was removed while it was worked on", hint="run the same command again"
-            )
-        # What is there gives way to more of the same, never to something that lacks a kind it has.
+            raise StoreError(f"run {min(removed)} was removed during the ingest", hint="run the same command again")
+        # A committed shard is replaced only by one that keeps all its kinds of output and more.
         won = [
             replace or (there := kept.get((shard.run_id, shard.shard))) is None or there < set(shard.kept)
             for shard in shards
@@ -110,7 +109,7 @@ def commit_shards(
     try:
         won = store.write(work, repeatable=True)
     except BaseException:
-        # An error may reach us although the commit took effect: what the catalog refers to is never removed.
+        # The commit may have taken effect despite the error: files that the catalog refers to are never removed.
         for shard in shards:
             with contextlib.suppress(QubastoreError, OSError):
                 if not store.ask(partial(_is_registered, shard=shard)):
@@ -118,7 +117,7 @@ def commit_shards(
         raise
     for number, (shard, is_won) in enumerate(zip(shards, won, strict=True)):
         if not is_won:
-            # Or it was ours: the server went away after it had committed, and the second try found the first.
+            # Or this commit was first: the connection was lost after it, and the second attempt found its shard.
             won[number] = store.ask(partial(_is_registered, shard=shard))
             if not won[number]:
                 shard.drop_files(store.files)
@@ -144,7 +143,7 @@ def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:
 
 
 def known_contents(store: Database, dataset_id: str) -> dict[int, str]:
-    """Sample id -> content hash, for the samples of a dataset that were decoded before."""
+    """The content hashes, by sample id, of a dataset's samples that were decoded before."""
     query = "select sample_id, content_hash from sample_contents where dataset_id = ?"
     return dict(store.rows(query, [dataset_id]))
 
@@ -161,10 +160,10 @@ def _is_registered(connection: duckdb.DuckDBPyConnection, shard: Shard) -> bool:
 
 
 def _record_contents(connection: duckdb.DuckDBPyConnection, dataset_id: str, contents: Mapping[int, str]) -> None:
-    """Record the hashes of samples that have none yet, and compare the others.
+    """Store the hashes of samples that have none yet, and compare the others.
 
     Raises:
-        DatasetError: where an image is another one than when it was first read.
+        DatasetError: If an image has changed since it was first read.
     """
     query = "select sample_id, content_hash from sample_contents where dataset_id = ? and sample_id between ? and ?"
     known = dict(connection.execute(query, [dataset_id, min(contents), max(contents)]).fetchall())
@@ -174,10 +173,10 @@ def _record_contents(connection: duckdb.DuckDBPyConnection, dataset_id: str, con
 
 
 def check_contents(known: Mapping[int, str], found: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
-    """Compare content hashes.
+    """Compare content hashes with the stored ones; `keys` are the samples' names for the error.
 
     Raises:
-        DatasetError: where an image is another one than when it was first read.
+        DatasetError: If an image has changed since it was first read.
     """
     for sample, value in found.items():
         if sample in known and known[sample] != value:
@@ -186,5 +185,5 @@ def check_contents(known: Mapping[int, str], found: Mapping[int, str], keys: Map
                 f"{name} has changed since it was first read",
                 expected=f"content hash {known[sample]}",
                 found=value,
-                hint="restore the file, or give the changed images a dataset name of their own",
+                hint="restore the file, or give the changed images another dataset name",
             )

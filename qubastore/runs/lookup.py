@@ -1,4 +1,4 @@
-"""What users call models and runs, and which of the store's they mean."""
+"""Looking up models and runs of the store by the names that users type."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from qubastore.runs.run import place
 
 @dataclass(frozen=True)
 class RunName:
-    """A complete run and where it belongs.
+    """A complete run, with its dataset, framing, condition and precision.
 
     Attributes:
         run_id: Its id.
-        dataset_id: Its dataset.
-        dataset: The dataset's name.
+        dataset_id: Id of its dataset.
+        dataset: Name of its dataset.
         framing: How images became inputs.
         condition: How inputs were altered.
-        precision: Of the forward passes.
-        label_space: How the model's outputs became the dataset's classes.
+        precision: Precision of the forward passes.
+        label_space: How the model's outputs map to the dataset's classes.
         kept: Kinds of output that every shard kept.
     """
 
@@ -38,31 +38,32 @@ class RunName:
 
     @property
     def place(self) -> str:
-        """The dataset, and what is unusual about the run."""
+        """The dataset, with the framing and condition if they are not the defaults."""
         return place(self.dataset, self.framing, self.condition)
 
     @property
     def has_logits(self) -> bool:
-        """Whether it kept logits that mean the dataset's classes."""
+        """Whether it kept logits that correspond to the dataset's classes."""
         return "logits" in self.kept and label_space(self.label_space).rule != "none"
 
     @property
     def task(self) -> tuple[str, str, str, str]:
-        """What runs of several models must share to be compared image by image."""
+        """The attributes that runs of several models must have in common to be compared image by image."""
         return self.dataset_id, self.framing, self.condition, self.precision
 
 
 def named_model(store: Database, text: str, suite: str | None = None) -> tuple[str, str]:
-    """Name and id of a model of the store; `zoo:NAME` means the study's model as it is measured.
+    """The name and id of a model in the store; `zoo:NAME` means the study's model as it was measured here.
 
     Args:
         store: An open store.
-        text: Its name as `qubastore show models` has it, or `zoo:NAME`.
-        suite: Where it is asked for a suite: which of a zoo's models is meant, the one with its own preprocessing or
-            the one with the study's. Without a suite, or where that one is not there, it is the one that is there.
+        text: Its name as shown by `qubastore show models`, or `zoo:NAME`.
+        suite: The suite for which it is looked up. It decides whether `zoo:NAME` means the model with its own
+            preprocessing or with the study's. Without a suite, or if that model is not in the store, it means the one
+            that is.
 
     Raises:
-        UsageError: where there is none, with the nearest names, or `zoo:NAME` could mean two.
+        UsageError: If there is no such model (the error suggests similar names), or `zoo:NAME` is ambiguous.
     """
     names = dict(store.rows("select model, model_id from model_names"))
     if text not in names and text.startswith(PREFIX):
@@ -84,7 +85,7 @@ def named_model(store: Database, text: str, suite: str | None = None) -> tuple[s
 
 
 def _of_zoo(text: str, names: Collection[str], suite: str | None) -> list[str]:
-    """The stored models that a model of the zoo is, as it was prepared."""
+    """The names of the stored models that a `zoo:` name can mean: with the model's own or the study's preprocessing."""
     entries = in_group(text.removeprefix(PREFIX))
     if len(entries) != 1:
         return [entry.stored_as for entry in entries if entry.stored_as in names]
@@ -100,7 +101,7 @@ def run_id(store: Database, start: str) -> str:
     """The id of the one run whose id begins with `start`.
 
     Raises:
-        UsageError: where none does, or several do.
+        UsageError: If no run's id does, or several do.
     """
     found = [row[0] for row in store.rows("select run_id from runs where starts_with(run_id, ?)", [start])]
     if len(found) != 1:
@@ -114,7 +115,7 @@ def run_id(store: Database, start: str) -> str:
 
 
 def complete_runs_of(store: Database, model_id: str) -> list[RunName]:
-    """Every complete run of a model, by dataset, condition, framing and precision."""
+    """Every complete run of a model, sorted by dataset, condition, framing and precision."""
     rows = store.rows(
         """
         with kinds as (select run_id, unnest(kept) as kind from shards),
@@ -136,30 +137,30 @@ def complete_runs_of(store: Database, model_id: str) -> list[RunName]:
 
 
 def run_text(runs: Sequence[RunName], run: RunName) -> str:
-    """What `named_run` takes for a run: the dataset's name where that means this run, else its id."""
+    """The text by which `named_run` finds a run: the dataset's name if that is unambiguous, else the run's id."""
     return run.dataset if _meant(runs, run.dataset) == [run] else run.run_id
 
 
 def _meant(runs: Sequence[RunName], text: str) -> list[RunName]:
     found = [run for run in runs if run.dataset == text] or [run for run in runs if run.run_id.startswith(text)]
-    usual = [run for run in found if (run.condition, run.precision) == ("clean", "fp32")]
-    return usual if len(found) > 1 and usual else found
+    default = [run for run in found if (run.condition, run.precision) == ("clean", "fp32")]
+    return default if len(found) > 1 and default else found
 
 
 def named_run(store: Database, model: str, runs: Sequence[RunName], text: str) -> RunName:
-    """The run of a model, among its complete ones, that is meant by a dataset's name or by the start of a run's id.
+    """The complete run of a model with a dataset's name or the start of a run's id.
 
-    Where several runs over the dataset could be meant, the one on unaltered images in fp32 is.
+    If there are several runs over the dataset, it is the one on unaltered images in fp32.
 
     Raises:
-        UsageError: where none or several are left.
+        UsageError: If no run matches, or several do.
     """
     found = _meant(runs, text)
     if not found and (
         others := store.rows("select run_id, model from run_details where starts_with(run_id, ?)", [text])
     ):
         raise UsageError(
-            f"run {others[0][0]} is of {others[0][1]}",
+            f"run {others[0][0]} is a run of {others[0][1]}",
             expected=f"a complete run of {model}",
             hint="qubastore show runs",
         )
@@ -167,7 +168,7 @@ def named_run(store: Database, model: str, runs: Sequence[RunName], text: str) -
         known = sorted({run.dataset for run in runs})
         raise UsageError(
             f"{len(found) or 'no'} complete runs of {model} are on {text}",
-            expected="one: the name of a dataset, or the start of a run's id",
+            expected="exactly one: give the name of a dataset, or the start of a run's id",
             found=", ".join(f"{run.run_id} ({run.place}, {run.precision})" for run in found)
             or f"runs on {', '.join(known) or 'nothing'}",
             hint="qubastore show runs",

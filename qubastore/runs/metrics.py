@@ -1,4 +1,4 @@
-"""Metrics of complete runs: those that this release has and the store lacks are computed and stored."""
+"""Metrics of complete runs: computing and storing those of this release that are missing in the store."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def store_metrics(store: Database) -> None:
-    """Compute the metrics that complete runs lack, in this release's versions: transforms first, views next.
+    """Compute the missing metrics of complete runs, in this release's versions: transforms first, then views.
 
-    A metric that a run cannot have (no logits were kept) is stored as null: looked for, and not there.
+    A metric that a run cannot have (because no logits were kept) is stored as null, so that it is not tried again.
     """
     current = {(metric.name, metric.version) for metric in METRICS if metric.over == "run"}
-    lacking = store.rows(
+    incomplete = store.rows(
         """
         select run_summary.run_id, run_summary.computed_at, present.metrics
         from run_summary
@@ -42,8 +42,8 @@ def store_metrics(store: Database) -> None:
         """,
         [[f"{name} {version}" for name, version in current], len(current)],
     )
-    for first in range(0, len(lacking), RUNS_AT_ONCE):
-        part = lacking[first : first + RUNS_AT_ONCE]
+    for first in range(0, len(incomplete), RUNS_AT_ONCE):
+        part = incomplete[first : first + RUNS_AT_ONCE]
         todo = {
             run_id: [m for m in METRICS if m.over == "run" and f"{m.name} {m.version}" not in (present or ())]
             for run_id, _, present in part
@@ -56,7 +56,7 @@ MetricRow = tuple[str, str, int, float | None]
 
 
 def _metrics(store: Database, todo: Mapping[str, Sequence[Metric]]) -> list[MetricRow]:
-    """The metrics of runs: run -> metrics that it lacks."""
+    """Compute metrics of runs; `todo` maps each run to its missing metrics."""
     able = set(with_logits(store, [run for run, metrics in todo.items() if any(m.transform for m in metrics)]))
     rows: list[MetricRow] = []
     for run_id, metrics in todo.items():
@@ -84,7 +84,7 @@ def _metrics(store: Database, todo: Mapping[str, Sequence[Metric]]) -> list[Metr
 
 
 def _transformed(store: Database, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
-    """Transform metrics of a run from its kept logits, which are read once."""
+    """Compute the transform metrics of a run from its kept logits, which are read once."""
     matrix, labels, space = kept_logits(store, run_id)
     rows = []
     for metric in metrics:
@@ -99,18 +99,18 @@ def _transformed(store: Database, metrics: Sequence[Metric], run_id: str) -> lis
     return rows
 
 
-def _replace(store: Database, rows: Sequence[MetricRow], summed_up: Mapping[str, datetime]) -> None:
-    """Store metrics in place of those of the same runs and names, for runs summed up when `summed_up` says."""
+def _replace(store: Database, rows: Sequence[MetricRow], summarised: Mapping[str, datetime]) -> None:
+    """Replace the metrics of the same runs and names, for runs whose summary still has the time in `summarised`."""
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
-        # Only where there is something to delete: a delete that finds nothing costs as much as one that does.
+        # Delete only what is there: a delete without matching rows takes as long as one with them.
         runs = sorted({row[0] for row in rows})
         query = "select distinct metric from run_metrics where list_contains(?, run_id)"
         for (metric,) in connection.execute(query, [runs]).fetchall():
             stale = [row[0] for row in rows if row[1] == metric]
             connection.execute("delete from run_metrics where metric = ? and list_contains(?, run_id)", [metric, stale])
-        # A run may have been removed, or summed up anew, since its metrics were computed.
+        # A run may have been removed, or summarised again, since its metrics were computed.
         now = dict(connection.execute("select run_id, computed_at from run_summary").fetchall())
-        insert(connection, "run_metrics", [row for row in rows if now.get(row[0]) == summed_up[row[0]]])
+        insert(connection, "run_metrics", [row for row in rows if now.get(row[0]) == summarised[row[0]]])
 
     store.write(work, repeatable=True)

@@ -1,7 +1,4 @@
-"""From logits to what is stored: the narrow row of each sample, rounded vectors, Parquet files.
-
-Everything is NumPy on the host, in float64, from the model's float32 logits, before any rounding.
-"""
+"""Writing outputs: the tables `outputs`, `logits` and `features` as Arrow tables and Parquet files."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 
 KINDS = ("outputs", "logits", "features")
-"""What a run can keep; `outputs` always is."""
+"""The kinds of output that a run can keep; `outputs` is always kept."""
 
 
 DEFAULT_KEEP = ("outputs", "logits")
@@ -39,7 +36,7 @@ _OUTPUT_COLUMNS = {
     "top5_class": "int32",
     "top5_logit": "float32",
 }
-"""Columns of the table `outputs` after run_id and sample_id -> Arrow type, of the elements for the top five."""
+"""Columns of the table `outputs` after run_id and sample_id -> Arrow type (of the elements, for the top five)."""
 
 
 def outputs_table(run_id: str, sample_ids: NDArray[np.int32], columns: dict[str, NDArray[np.generic]]) -> pa.Table:
@@ -66,20 +63,20 @@ def vectors_table(run_id: str, sample_ids: NDArray[np.int32], vectors: NDArray[n
 
 
 def partition(table: str, run_id: str) -> tuple[str, ...]:
-    """Folders below the data path in which the files of a run lie: partitioned tables keep them under `key=value/`."""
+    """The folders below the data path that contain a run's files: partitioned tables store them in `key=value/`."""
     return ("main", table, f"run_id={run_id}")
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files of a shard, by kind of output: where they lie, and the checksum of each."""
+    """The paths and checksums of a shard's files, by kind of output."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_shard(data: DataFiles, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> Written:
-    """Write the files of a shard, one per kind of output, under names of their own: all of them, or none."""
+    """Write the files of a shard, one per kind of output, under unique names: either all of them or none."""
     name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
     files: dict[str, str] = {}
     checksums: dict[str, str] = {}
@@ -91,7 +88,7 @@ def write_shard(data: DataFiles, run_id: str, number: int, tables: Mapping[str, 
             data.write(files[kind], content)
     except BaseException:
         for written in files.values():
-            # What cannot be removed either is an orphan, for gc; why the writing failed is what people must hear.
+            # A file that cannot be removed is an orphan for gc; the error to report is why writing failed.
             with contextlib.suppress(OSError):
                 data.remove(written)
         raise
@@ -109,7 +106,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
         table,
         sink,
         compression="zstd",
-        # Streams of equal bytes (exponents, zeroed mantissa ends) are what zstd sees best.
+        # zstd compresses runs of equal bytes (exponents, zeroed ends of mantissas) best.
         use_dictionary=["run_id"],
         use_byte_stream_split=["values.list.element"] if vectors else False,
     )

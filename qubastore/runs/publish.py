@@ -1,19 +1,19 @@
-"""Completing runs: once all shards of a run are there, sum it up and store its metrics.
+"""Publishing runs: once all shards of a run are committed, store its summaries and metrics.
 
-Idempotent and a step of its own: it runs at every start of an ingest, so that what a kill left undone is done, and a
-metric that is new in this release is computed for every old run.
+This is an idempotent, separate step: it runs at every start of an ingest, so that it completes what a killed ingest
+left undone, and computes a metric that is new in this release for every old run.
 """
 
 from __future__ import annotations
 
 from qubastore.lake.database import Database
 from qubastore.runs.metrics import store_metrics
-from qubastore.runs.summaries import RUNS_AT_ONCE, sum_up
+from qubastore.runs.summaries import RUNS_AT_ONCE, summarise
 
 
 def complete_runs(store: Database) -> list[str]:
-    """Sum up every run whose shards are all there, and store metrics that are missing; return the runs summed up."""
-    whole = store.rows(
+    """Summarise every run whose shards are all committed, and store missing metrics; return the summarised runs."""
+    complete = store.rows(
         """
         select runs.run_id
         from runs
@@ -23,8 +23,8 @@ def complete_runs(store: Database) -> list[str]:
         order by runs.created_at, runs.run_id
         """
     )
-    runs = [row[0] for row in whole]
+    runs = [row[0] for row in complete]
     for first in range(0, len(runs), RUNS_AT_ONCE):
-        sum_up(store, runs[first : first + RUNS_AT_ONCE])
+        summarise(store, runs[first : first + RUNS_AT_ONCE])
     store_metrics(store)
     return runs

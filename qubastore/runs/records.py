@@ -1,6 +1,7 @@
-"""Rows that say what there is: models, datasets, runs, suites. Each function runs inside a caller's transaction.
+"""Storing models, datasets, runs and suites. Each function runs inside a caller's transaction.
 
-DuckLake has no keys: every function looks before it inserts, and `Store.write` makes writers take turns.
+DuckLake has no keys: every function checks for existing rows before it inserts, and `Store.write` allows only one
+writer at a time.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 
 DATASET_LABELS = "dataset"
-"""Name of the label set that a dataset comes with."""
+"""Name of the set of a dataset's own labels."""
 
 
 REAL_LABELS = "real"
-"""Name of the label set ReaL of ImageNet-val (Beyer et al., arXiv 2006.07159)."""
+"""Name of the set of the ReaL labels of ImageNet-val (Beyer et al., arXiv 2006.07159)."""
 
 
 def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> bool:
-    """Store a dataset with its samples and labels, unless it is there; return whether it was new."""
+    """Store a dataset with its samples and labels, unless it exists; return whether it was new."""
     if exists(connection, "datasets", "dataset_id", dataset.dataset_id):
         return False
     now, identity = datetime.now(UTC), dataset.dataset_id
@@ -56,9 +57,9 @@ def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) ->
 
 
 def add_real_labels(connection: duckdb.DuckDBPyConnection, dataset_id: str, keys: Sequence[str]) -> bool:
-    """Store the ReaL labels of a dataset all of whose images are official validation images; return whether it is one.
+    """Store the ReaL labels of a dataset, if all its images are official validation images; return whether they are.
 
-    An image without ReaL labels has an empty list.
+    An image without ReaL labels gets an empty list.
     """
     numbers = [VALIDATION_FILE.search(key) for key in keys]
     if not all(numbers) or not keys:
@@ -75,9 +76,9 @@ def add_real_labels(connection: duckdb.DuckDBPyConnection, dataset_id: str, keys
 
 
 def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
-    """Store a model, unless it is there, its fingerprint, and the checkpoint revision that leads to it.
+    """Store a model, unless it exists, with its fingerprint and the checkpoint revision from which it is loaded.
 
-    Of a model that is there, what was not known of it before is added: costs, width of its features, fingerprint.
+    For a model that exists, missing information is added: costs, width of the features, fingerprint.
     """
     model_id = model.model_id
     if not exists(connection, "models", "model_id", model_id):
@@ -89,7 +90,7 @@ def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision
                 [model.macs, model.activations, model_id],
             )
         if model.macs is not None and model.fingerprint is not None:
-            # A release before may have taken another layer for the classifier.
+            # An earlier release may have identified another layer as the classifier.
             connection.execute(
                 "update models set feature_width = ? where model_id = ? and feature_width is distinct from ?",
                 [model.feature_width, model_id, model.feature_width],
@@ -103,7 +104,7 @@ def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision
 
 
 def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """Store a run, unless it is there."""
+    """Store a run, unless it exists."""
     if exists(connection, "runs", "run_id", run.run_id):
         return
     row = (
@@ -124,16 +125,16 @@ def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 
 def replace_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """Store a run in place of its row, with the versions of today."""
+    """Replace the row of a run, with the current versions of packages."""
     connection.execute("delete from runs where run_id = ?", [run.run_id])
     register_run(connection, run)
 
 
 def note_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str, reason: str) -> None:
-    """Note that a network cannot be run under a condition."""
+    """Store that a network cannot be run under a condition."""
     forget_unsupported(connection, model_id, condition)
     planned = "select run_id from runs where model_id = ? and condition = ?"
-    # A run that cannot be made is no unfinished one.
+    # A run that is impossible must not be listed as unfinished.
     connection.execute(
         f"delete from runs where run_id in ({planned}) and run_id not in (select run_id from shards)",
         [model_id, condition],
@@ -142,12 +143,12 @@ def note_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condi
 
 
 def forget_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, condition: str) -> None:
-    """Take back what was noted: the network was run under the condition after all."""
+    """Delete the record that a network cannot be run under a condition, because it was run."""
     connection.execute("delete from unsupported where model_id = ? and condition = ?", [model_id, condition])
 
 
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
-    """Store a suite in place of one of the same name."""
+    """Store a suite, replacing one of the same name."""
     connection.execute("delete from own_suites where suite = ?", [suite.name])
     rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space) for r in suite.roles]
     insert(connection, "own_suites", rows)

@@ -1,4 +1,4 @@
-"""Removing models, runs and shards with all that was computed from them, inside a caller's transaction."""
+"""Removing models, runs and shards with everything that was computed from them, inside a caller's transaction."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ RUN_TABLES = (
     "run_metrics",
     "derivations",
 )
-"""Every table with rows of a run, but for `runs` itself."""
+"""Every table with rows of a run, except `runs` itself."""
 
 
 SUMMARY_TABLES = ("run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
-"""What completing a run writes."""
+"""The tables that publishing a run fills."""
 
 
 def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Take back all that was computed from the outputs of a run, in the transaction that changes them.
+    """Delete everything that was computed from the outputs of a run, in the transaction that changes them.
 
-    Derived runs (and those derived from them) stay as unfinished runs, with the command that makes them anew; probes
-    of its features go.
+    Derived runs (and runs derived from them) are kept as unfinished runs, with the command that computes them again;
+    probes of its features are deleted.
     """
     connection.execute("delete from probes where list_contains([train_run_id, val_run_id, test_run_id], ?)", [run_id])
-    # What was fitted on the run's logits; the model's architecture says on which run.
+    # Temperatures that were fitted on the run's logits; the architecture of a derived model contains the run's id.
     fitted = "select model_id from models where loader = 'derived' and contains(architecture, ?)"
     connection.execute(f"delete from temperatures where model_id in ({fitted})", [f'"fit_on":"{run_id}"'])
     query = "select distinct run_id from derivations where source_run_id = ?"
@@ -49,8 +49,8 @@ def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
         empty_derived(connection, derived)
 
 
-def forget_sums(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
-    """Take back what was summed up over the rows of runs: they are complete again once they are summed up anew."""
+def delete_summaries(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
+    """Delete the summaries and metrics of runs, which are published again once they are summarised again."""
     for table in SUMMARY_TABLES:
         connection.execute(f"delete from {table} where list_contains(?, run_id)", [list(runs)])
 
@@ -58,7 +58,7 @@ def forget_sums(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> N
 def invalidate_shard(connection: duckdb.DuckDBPyConnection, run_id: str, shard: int, first: int, end: int) -> None:
     """Remove a shard, its rows (samples `first` to `end` - 1) and everything that was computed from them."""
     empty_derived(connection, run_id)
-    forget_sums(connection, [run_id])
+    delete_summaries(connection, [run_id])
     connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
     for table in (*KINDS, "failures"):
         connection.execute(
@@ -74,7 +74,7 @@ def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
 
 
 def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
-    """Remove a model with all its runs; return how many runs went with it."""
+    """Remove a model with all its runs; return the number of runs removed."""
     runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
     for run_id in runs:
         remove_run(connection, run_id)

@@ -10,11 +10,15 @@ from qubastore.conditions import CLEAN
 from qubastore.hashing import identifier
 
 OUTPUT_SCHEMA = 1
-"""Raised when the meaning of stored outputs changes, so that old and new ones are never taken for one another."""
+"""Increased when the meaning of stored outputs changes, so that old and new ones are never mixed up."""
 
 
 def place(dataset: str, framing: str, condition: str) -> str:
-    """A dataset, and what is unusual about a run over it: `digits under fgsm(eps=8/255)`, `edge (whole)`."""
+    """A dataset, with the framing and condition of a run if they are not the defaults.
+
+    >>> place("digits", "model", "fgsm(eps=8/255)"), place("edge", "whole", "clean")
+    ('digits under fgsm(eps=8/255)', 'edge (whole)')
+    """
     framed = "" if framing == "model" else f" ({framing})"
     under = "" if condition == CLEAN else f" under {condition}"
     return dataset + framed + under
@@ -22,17 +26,18 @@ def place(dataset: str, framing: str, condition: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """The row of a run; its identity is everything but shard_size, origin and versions.
+    """The row of a run in the store.
 
     Attributes:
-        model_id: Its model.
-        dataset_id: Its dataset.
-        n_samples: Samples of the dataset.
-        shard_size: Samples of a shard (the last may have fewer); fixed when the run is first planned.
+        model_id: Id of its model.
+        dataset_id: Id of its dataset.
+        n_samples: Number of samples of the dataset.
+        shard_size: Number of samples per shard (the last may have fewer); fixed when the run is first planned.
         framing: How an image becomes the input.
         condition: How inputs are altered.
         precision: One of `conditions.PRECISIONS`.
         origin: `measured` or `imported`.
+        output_schema: Version of the meaning of stored outputs.
         versions: Package -> version at the time of planning.
     """
 
@@ -49,7 +54,7 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """Hash of all that makes the run what it is."""
+        """Hash of everything that identifies the run."""
         return identifier(
             "run",
             self.output_schema,
@@ -58,21 +63,21 @@ class Run:
             self.framing,
             self.condition,
             self.precision,
-            # Imported predictions are not what ingest would measure, even under the same names.
+            # Imported predictions are distinct from what ingest would measure, even under the same names.
             self.origin,
         )
 
     @property
     def n_shards(self) -> int:
-        """How many shards make the run whole."""
+        """The number of shards of the complete run."""
         return math.ceil(self.n_samples / self.shard_size)
 
     def shard_range(self, shard: int) -> tuple[int, int]:
-        """First sample of a shard, and one past its last."""
+        """The first sample of a shard, and one past its last."""
         first = shard * self.shard_size
         return first, min(first + self.shard_size, self.n_samples)
 
 
 def default_shard_size(n_samples: int) -> int:
-    """Samples of a shard: small enough to lose little when killed, large enough for few files per run."""
+    """Number of samples per shard: small enough to lose little when killed, large enough for few files per run."""
     return 128 if n_samples <= 4096 else 1024

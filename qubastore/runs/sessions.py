@@ -1,6 +1,6 @@
-"""Ingests at work: each notes itself in the store while it lasts, so that `qubastore status` shows it from anywhere.
+"""Active ingests: each stores a row while it runs, so that `qubastore status` shows it on every machine.
 
-A row is a note for people, never a lock: that nothing is committed twice is the commit's business.
+The row is for display only, not a lock: `commit_shards` ensures that nothing is committed twice.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def active_session(store: Database, run_ids: Sequence[str], n_images: int, address: str | None) -> Iterator[str]:
-    """Note an ingest in the store while the block lasts; the value is its id.
+    """List an ingest in the store as active during the block; yield its id.
 
     Args:
         store: A store open for writing.
         run_ids: The runs that it works on.
-        n_images: Images that are to go through models.
-        address: The Ray cluster that does the work, if it is not the ingest's own.
+        n_images: Number of images to evaluate, summed over models.
+        address: Address of the Ray cluster; None if the ingest starts its own.
     """
     driver_id = uuid.uuid4().hex[:12]
     row = [driver_id, socket.gethostname(), os.getpid(), address, list(run_ids), n_images]
@@ -42,19 +42,19 @@ def active_session(store: Database, run_ids: Sequence[str], n_images: int, addre
     try:
         yield driver_id
     finally:
-        # What ended the work is the news; that the note could not be removed is not.
+        # The error that ended the ingest matters, not one from removing its row.
         with contextlib.suppress(QubastoreError):
             store.write(lambda c: c.execute("delete from drivers where driver_id = ?", [driver_id]), repeatable=True)
 
 
 def is_alive(host: str, process_id: int) -> bool | None:
-    """Whether an ingest still runs; None where it is on another machine, and nobody here can tell."""
+    """Whether an ingest is still running; None if it is on another machine, where this cannot be checked."""
     if host != socket.gethostname():
         return None
-    return Path(f"/proc/{process_id}").exists() if Path("/proc").exists() else _answers(process_id)
+    return Path(f"/proc/{process_id}").exists() if Path("/proc").exists() else _process_exists(process_id)
 
 
-def _answers(process_id: int) -> bool:
+def _process_exists(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
@@ -65,16 +65,16 @@ def _answers(process_id: int) -> bool:
 
 
 NOTED = "select driver_id, host, process_id from drivers"
-"""The ingests that noted themselves, for `killed`."""
+"""The query for the ingests listed as active, for `killed`."""
 
 
 def killed(noted: Iterable[tuple[str, str, int]]) -> list[str]:
-    """Ids of the ingests, among the rows of `NOTED`, that were killed on this machine and left their note."""
+    """The ids of the ingests, among the rows of `NOTED`, that were killed on this machine and left their row."""
     return [driver_id for driver_id, host, process_id in noted if is_alive(host, process_id) is False]
 
 
 def forget_dead(connection: duckdb.DuckDBPyConnection) -> int:
-    """Remove the notes of ingests on this machine that were killed; return how many."""
+    """Delete the rows of ingests that were killed on this machine; return the number of rows."""
     dead = killed(connection.execute(NOTED).fetchall())
     if dead:
         connection.execute("delete from drivers where list_contains(?, driver_id)", [dead])

@@ -1,4 +1,4 @@
-"""A shard: what an evaluator hands over of one run."""
+"""A shard: a range of samples of one run, as an evaluator writes it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class Shard:
-    """What an evaluator hands over of one run: names of files that it wrote, and counts.
+    """A range of samples of one run, as an evaluator writes it: names of files, and counts.
 
     Attributes:
         run_id: The run.
         shard: Its number.
         first_sample: Its first sample.
-        n_samples: Samples that were tried.
+        n_samples: Number of samples, including those that failed.
         files: Kind (outputs, logits, features) -> Parquet file below the store's data path.
         failures: Images that could not be decoded.
-        batch_size: Images of a forward pass.
-        device: What it ran on.
-        seconds: Time of the forward passes.
-        kept: Kinds that were kept.
+        batch_size: Number of images per forward pass.
+        device: Device of the forward passes.
+        seconds: Duration of the forward passes.
+        kept: Kinds of output that were kept.
         checksums: Kind -> checksum of its file.
-        committed_at: When it was first committed, for a copy; None means now.
+        committed_at: Time of its first commit, for a copy; None means now.
     """
 
     run_id: str
@@ -52,7 +52,7 @@ class Shard:
 
     @property
     def n_outputs(self) -> int:
-        """Samples that have a row."""
+        """Number of samples with outputs."""
         return self.n_samples - len(self.failures)
 
     def drop_files(self, data: DataFiles) -> None:

@@ -1,5 +1,5 @@
-"""Summing up runs: counts and exact sums (`math.fsum`), which do not depend on the order, the number of shards or the
-number of threads.
+"""Summaries of runs: counts and exact sums (`math.fsum`), which do not depend on the order of samples, the number of
+shards or the number of threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 RUNS_AT_ONCE = 64
-"""Runs that are summed up in one transaction."""
+"""Maximum number of runs that are summarised in one transaction."""
 
 _CUE_COUNTS = """
     with cues as (
@@ -48,7 +48,7 @@ _CUE_COUNTS = """
     group by category
     order by category
 """
-"""Decisions for shape and for texture, where the two differ; counts, so their order does not matter."""
+"""Counts of decisions for shape and for texture, of the images whose shape and texture differ."""
 
 
 _WITH_CUES = """
@@ -59,31 +59,31 @@ _WITH_CUES = """
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """The rows that sum up a run."""
+class _Summary:
+    """The rows of a run's summary, by table."""
 
-    summary: tuple[Any, ...]
+    run: tuple[Any, ...]
     classes: list[tuple[Any, ...]]
     bins: list[tuple[Any, ...]]
     cues: list[tuple[Any, ...]]
 
 
-def sum_up(store: Database, runs: Sequence[str]) -> None:
-    """Sum up runs and store the sums of all of them in one transaction."""
+def summarise(store: Database, runs: Sequence[str]) -> None:
+    """Summarise runs, and store the summaries of all of them in one transaction."""
     states = _states(store.rows, runs)
     failed = dict(
         store.rows("select run_id, count(*) from failures where list_contains(?, run_id) group by run_id", [list(runs)])
     )
     with_cues = {row[0] for row in store.rows(_WITH_CUES, [list(runs)])}
-    sums = {run_id: _sums(store, run_id, failed.get(run_id, 0), run_id in with_cues) for run_id in runs}
+    summaries = {run_id: _summary(store, run_id, failed.get(run_id, 0), run_id in with_cues) for run_id in runs}
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
-        # Removed, or with other shards than those read: the next completion sums up what is there then.
+        # Skip runs that were removed, or whose shards changed: they are summarised when runs are next published.
         now = _states(lambda query, values: connection.execute(query, values).fetchall(), runs)
         same = [run_id for run_id in runs if run_id in states and now.get(run_id) == states[run_id]]
-        removal.forget_sums(connection, same)
-        found = [sums[run_id] for run_id in same]
-        insert(connection, "run_summary", [each.summary for each in found])
+        removal.delete_summaries(connection, same)
+        found = [summaries[run_id] for run_id in same]
+        insert(connection, "run_summary", [each.run for each in found])
         insert(connection, "class_summary", [row for each in found for row in each.classes])
         insert(connection, "bin_summary", [row for each in found for row in each.bins])
         insert(connection, "cue_summary", [row for each in found for row in each.cues])
@@ -94,7 +94,7 @@ def sum_up(store: Database, runs: Sequence[str]) -> None:
 def _states(
     rows: Callable[[str, list[Any]], list[tuple[Any, ...]]], runs: Sequence[str]
 ) -> dict[str, list[tuple[Any, ...]]]:
-    """What each run's sums are taken over: it changes whenever a shard comes, goes or is replaced."""
+    """The shards of each run with their times, which change whenever a shard is added, removed or replaced."""
     query = """
         select runs.run_id, shards.shard, shards.committed_at
         from runs join shards using (run_id) where list_contains(?, run_id) order by all
@@ -105,7 +105,7 @@ def _states(
     return states
 
 
-def _sums(store: Database, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
+def _summary(store: Database, run_id: str, n_failed: int, has_cues: bool) -> _Summary:
     import numpy as np
 
     columns = store.sql(
@@ -118,8 +118,8 @@ def _sums(store: Database, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
     ).fetchnumpy()
     label = np.asarray(columns["label"])
     if len(label) and _masked(columns["prediction"]):
-        # Outputs that mean none of the classes: nothing to count but the samples.
-        return _Sums((run_id, len(label), n_failed, *[None] * 5, datetime.now(UTC)), [], [], [])
+        # The outputs do not correspond to the classes: only samples can be counted.
+        return _Summary((run_id, len(label), n_failed, *[None] * 5, datetime.now(UTC)), [], [], [])
     confidence = np.asarray(columns["confidence"], np.float64)
     correct = np.asarray(columns["prediction"]) == label
     truth, squares = _optional(columns["label_probability"]), _optional(columns["sum_squared_probability"])
@@ -137,7 +137,7 @@ def _sums(store: Database, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
         None if brier is None else math.fsum(brier),
         datetime.now(UTC),
     )
-    return _Sums(
+    return _Summary(
         summary,
         [(run_id, *row) for row in class_rows(label, correct, truth)],
         [(run_id, *row) for row in bin_rows(confidence, correct)],
@@ -146,7 +146,7 @@ def _sums(store: Database, run_id: str, n_failed: int, has_cues: bool) -> _Sums:
 
 
 def _masked(column: Any) -> bool:
-    """Whether DuckDB handed out nulls."""
+    """Whether a column contains nulls, for which DuckDB returns a masked array."""
     import numpy as np
 
     return isinstance(column, np.ma.MaskedArray) and bool(np.ma.getmaskarray(column).any())

@@ -22,12 +22,12 @@ def kept_vectors(store: Database, table: str, run_id: str, *, batch_size: int = 
         store: An open store.
         table: `logits` or `features`.
         run_id: The run.
-        batch_size: Rows of a batch, at most.
+        batch_size: Maximum number of rows per batch.
 
     Yields:
         Record batches with `sample_id` int32 and `values` list<float32>.
     """
-    # A cursor of its own: the reader may ask other queries while it streams.
+    # A separate cursor, so that the caller can run other queries while it streams.
     cursor = store.cursor()
     try:
         cursor.execute(f"use {CATALOG}")
@@ -66,7 +66,7 @@ def kept_logits(store: Database, run_id: str) -> tuple[NDArray[np.float32], NDAr
     matrix = np.empty((len(samples), 0), np.float32)
     row = 0
     for first in range(0, int(samples[-1]) + 1 if len(samples) else 0, _SAMPLES_AT_ONCE):
-        # DuckDB hands each list to NumPy as an array; Arrow would take no less time, and is one more package.
+        # DuckDB returns each list as a NumPy array; Arrow would not be faster, and is an additional package.
         vectors = store.sql(_VECTORS, [run_id, first, first + _SAMPLES_AT_ONCE]).fetchnumpy()["values"]
         if not len(vectors):
             continue

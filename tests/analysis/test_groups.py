@@ -111,7 +111,7 @@ def test_groups_that_pair_up_against_wilcoxon(published, table):
         ("cnn", "transfomer", "architecture", UsageError, "no published model .* in the group 'transfomer'"),
         ("accuracy > 0.5", "accuracy > 0.6", None, UsageError, "models are in both groups"),
         ("cnn", "transformer", "archtecture", UsageError, "did you mean architecture"),
-        ("accuracy >", "true", None, QueryError, "is no SQL condition"),
+        ("accuracy >", "true", None, QueryError, "is not a valid SQL condition"),
         ("nothing = 1", "true", None, QueryError, "nothing"),
     ],
 )

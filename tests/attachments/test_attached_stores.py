@@ -61,7 +61,7 @@ def test_what_is_gone_is_an_error_where_it_is_asked_for_and_nowhere_else(tiny_su
     with qubastore.open(store.path) as again:
         assert again.rows("select count(*) from accuracy") == [(0,)]
         ranking = rank(again)
-        assert "lab cannot be read, so it is left out: --source all says why" in ranking.notes
+        assert "lab cannot be read, so it is left out: --source all shows the reason" in ranking.notes
         assert rank(again, RankRequest(source="measured,published")).rows
         asks = [lambda: rank(again, RankRequest(source="all")), lambda: rank(again, RankRequest(source="lab"))]
         for ask in (*asks, lambda: again.rows("from lab.accuracy"), lambda: again.sql("from rankable")):

@@ -79,9 +79,9 @@ def test_an_export_leaves_out_what_another_release_defined_otherwise(tiny_suite,
 
 
 def test_places_that_an_export_cannot_have(tiny_suite, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="lies in a store"):
+    with pytest.raises(UsageError, match="is in a store"):
         export(tiny_suite, tiny_suite.path / "data" / "out")
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="the folder to export to is empty"):
         export(tiny_suite, "")
     for name in ("here", "real"):
         (tmp_path / name).mkdir()
@@ -113,7 +113,7 @@ def test_a_damaged_export_is_refused(exported, store):
     with pytest.raises(StoreError, match="the hash differs"):
         attach(store, str(exported), "lab")
     path.write_bytes(whole[:-100])
-    with pytest.raises(StoreError, match="is not what the manifest says"):
+    with pytest.raises(StoreError, match="does not match the manifest"):
         attach(store, str(exported), "lab")
     path.unlink()
     with pytest.raises(StoreError, match="no such file"):
@@ -121,7 +121,7 @@ def test_a_damaged_export_is_refused(exported, store):
     path.write_bytes(whole)
     attach(store, str(exported), "lab")
     path.write_bytes(whole + b"more")
-    with qubastore.open(store.path) as again, pytest.raises(StoreError, match="is not what the manifest says"):
+    with qubastore.open(store.path) as again, pytest.raises(StoreError, match="does not match the manifest"):
         rank(again, RankRequest(source="lab"))
 
 
@@ -130,10 +130,13 @@ def test_a_damaged_export_is_refused(exported, store):
     [
         ({"format_version": 99}, "newer release"),
         ({"schema_version": 99}, "newer release"),
-        ({"tables": 3}, "no manifest of an export"),
-        ({"tables": {}}, "no manifest of an export(.|\n)*no table"),
-        ({"tables": {"x\" as select 1; copy (select 1) to '/tmp/pwned.csv'; --": {}}}, "no manifest of an export"),
-        (None, "no manifest of an export"),
+        ({"tables": 3}, "not a valid manifest of an export"),
+        ({"tables": {}}, "not a valid manifest of an export(.|\n)*no table"),
+        (
+            {"tables": {"x\" as select 1; copy (select 1) to '/tmp/pwned.csv'; --": {}}},
+            "not a valid manifest of an export",
+        ),
+        (None, "not a valid manifest of an export"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(change, message, exported, store):

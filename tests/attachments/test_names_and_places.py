@@ -14,18 +14,18 @@ from qubastore.errors import StoreError, UsageError
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("measured", "has a meaning"),
-        ("hesse2025", "has a meaning"),
-        ("store", "has a meaning"),
-        ("outputs", "has a meaning"),
-        ("accuracy", "has a meaning"),
-        ("some", "has a meaning"),
+        ("measured", "reserved or already used"),
+        ("hesse2025", "reserved or already used"),
+        ("store", "reserved or already used"),
+        ("outputs", "reserved or already used"),
+        ("accuracy", "reserved or already used"),
+        ("some", "reserved or already used"),
         ("parquet_lab", "functions of DuckDB"),
-        ("Lab", "no name for an attachment"),
-        ("a-b", "no name for an attachment"),
-        ("a; drop table runs", "no name for an attachment"),
-        ("__ducklake_metadata_store", "no name for an attachment"),
-        ("", "no name for an attachment"),
+        ("Lab", "not a valid name of an attachment"),
+        ("a-b", "not a valid name of an attachment"),
+        ("a; drop table runs", "not a valid name of an attachment"),
+        ("__ducklake_metadata_store", "not a valid name of an attachment"),
+        ("", "not a valid name of an attachment"),
     ],
 )
 def test_names_that_cannot_be(name, message, timm, store):
@@ -35,11 +35,11 @@ def test_names_that_cannot_be(name, message, timm, store):
 
 def test_a_name_is_taken_once(timm, store, tiny_suite):
     attach(store, str(timm), "lab")
-    with pytest.raises(UsageError, match=r"lab is attached already(.|\n)*qubastore detach lab"):
+    with pytest.raises(UsageError, match=r"lab is already attached(.|\n)*qubastore detach lab"):
         attach(store, str(tiny_suite.path), "lab")
     # Another process may have been quicker.
     before, store.attachments = store.attachments, ()
-    with pytest.raises(UsageError, match="lab is attached already"):
+    with pytest.raises(UsageError, match="lab is already attached"):
         attach(store, str(tiny_suite.path), "lab")
     store.attachments = before
     with pytest.raises(UsageError, match=r"unknown attachment 'lob'(.|\n)*did you mean lab"):

@@ -81,7 +81,7 @@ def test_a_suite_with_other_roles_is_another_suite(tiny_suite, store):
     attach(store, str(tiny_suite.path), "lab")
     ranking = rank(store, RankRequest(suite="tiny", source="all", partial=True))
     assert {row[1] for row in ranking.rows} == {"a", "b"}
-    assert "lab is left out of suite tiny: its roles are other ones than in this store" in ranking.notes
+    assert "lab is left out of suite tiny: its roles differ from those in this store" in ranking.notes
     with pytest.raises(UsageError, match="lab is left out of suite tiny"):
         rank(store, RankRequest(suite="tiny", source="lab", partial=True))
 
@@ -101,7 +101,7 @@ def test_figures_of_another_definition_are_left_out(tiny_suite, store, tmp_path)
         other.write(lambda c: c.execute("update run_metrics set metric_version = 99 where metric = 'class_balance'"))
     attach(store, str(tmp_path / "other"), "lab")
     ranking = rank(store, RankRequest(suite="tiny", source="lab", partial=True))
-    assert "lab was computed by another release: left out are class_balance" in ranking.notes
+    assert "lab was computed by another release: class_balance left out" in ranking.notes
     assert all(row[ranking.columns.index("class_balance")] is None for row in ranking.rows)
 
 
@@ -113,7 +113,7 @@ def test_two_attachments_that_define_a_suite_differently(tiny_suite, exported, s
     attach(store, str(tmp_path / "other"), "second")
     ranking = rank(store, RankRequest(suite="tiny", source="all"))
     assert {row[2] for row in ranking.rows} == {"first"}
-    assert "second is left out of suite tiny: its roles are other ones than in first" in ranking.notes
+    assert "second is left out of suite tiny: its roles differ from those in first" in ranking.notes
 
 
 def test_a_model_that_several_sources_have_is_explained_for_one(tiny_suite, exported, store):

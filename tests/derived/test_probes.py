@@ -202,7 +202,7 @@ def test_features_of_another_model_are_refused(store):
     from tests.support.runs import add_run
 
     other = add_run(store, np.eye(3), [0, 1, 2], name="other")
-    with pytest.raises(UsageError, match=f"run {other} is of other"):
+    with pytest.raises(UsageError, match=f"run {other} is a run of other"):
         probe(store, MODEL, train="digits/train", test=other[:8])
 
 

@@ -143,7 +143,7 @@ def test_files_of_a_failed_commit_go(store):
     run_id = add_run(store, np.eye(4), [0, 1, 2, 3], complete=False)
     shard = write_shard(store, run_id, 0, 0, np.eye(4) * 2, [0, 1, 2, 3])
     store.write(lambda c: remove_run(c, run_id))
-    with pytest.raises(StoreError, match="was removed while it was worked on"):
+    with pytest.raises(StoreError, match="was removed during the ingest"):
         commit_shard(store, shard, dataset_id="d")
     assert not any(Path(file).exists() for file in shard.files.values())
 

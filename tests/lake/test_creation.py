@@ -31,7 +31,7 @@ def test_a_new_store_holds_the_published_table(store):
 
 
 def test_init_refuses_what_is_there(store, tmp_path):
-    with pytest.raises(StoreError, match="there is a store at"):
+    with pytest.raises(StoreError, match="there is already a store at"):
         qubastore.init(store.path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")

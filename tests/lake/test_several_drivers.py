@@ -142,7 +142,7 @@ creation.create(sys.argv[1])
 def test_an_init_that_was_killed_is_begun_again(url):
     killed = subprocess.run([sys.executable, "-c", KILLED_INIT, url], capture_output=True)
     assert killed.returncode == -9
-    with pytest.raises(StoreNotFoundError, match="an init that was stopped"):
+    with pytest.raises(StoreNotFoundError, match="an init that was interrupted"):
         qubastore.open(url)
     with qubastore.init(url) as made:
         assert made.rows("select count(*) from published_models") == [(326,)]
