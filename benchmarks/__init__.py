@@ -1,1 +1,1 @@
-"""How far qubastore is from the limit and from what people do today: `make bench` writes RESULTS.md."""
+"""Benchmarks of qubastore against lower bounds and common practice: `make bench` writes RESULTS.md."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...]`: measure, and write RESULTS.md; with names, measure these and print them.
+"""`python -m benchmarks [NAME ...]`: measure and write RESULTS.md; with names, run only those and print the results.
 
 With GPU=1 in the environment, the rows that need a GPU are added.
 """
@@ -35,20 +35,20 @@ PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "precisions": throughput.precisions,
     "memory": memory.memory,
 }
-"""Those that need Ray and the photographs of ../shared."""
+"""Benchmarks that need Ray and the photographs in ../shared."""
 
 PACKAGES = ("qubastore", "torch", "torchvision", "ray", "duckdb", "polars", "numpy", "pillow")
 
 
 def main(names: list[str]) -> None:
-    """Measure and report."""
+    """Run the benchmarks and report the results."""
     started = time.monotonic()
     rows: list[Row] = []
     chosen = {**QUESTIONS, **PASSES, **gpu.BENCHMARKS}
     default = [*QUESTIONS, *PASSES, *(gpu.BENCHMARKS if os.environ.get("GPU") == "1" else ())]
     for name in names or default:
         if name not in QUESTIONS and not photographs.PHOTOGRAPHS.is_dir():
-            print(f"{name}: left out, it needs {photographs.PHOTOGRAPHS}")
+            print(f"{name}: skipped, it needs {photographs.PHOTOGRAPHS}")
             continue
         with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name not in QUESTIONS):
             for row in chosen[name](Path(folder)):
@@ -61,7 +61,7 @@ def main(names: list[str]) -> None:
 
 @contextlib.contextmanager
 def _ray(*, needed: bool) -> Iterator[None]:
-    """One Ray for a benchmark, started before anything is timed."""
+    """A Ray instance for a benchmark, started before anything is timed."""
     if not needed:
         yield
         return
@@ -106,7 +106,7 @@ def _page(rows: list[Row], seconds: float) -> str:
         f"`make bench` on {time.strftime('%Y-%m-%d')}, {seconds / 60:.0f} minutes: {os.cpu_count()} cores ({cpu}),"
         f" {_gpu()}; Python {platform.python_version()}, {versions}.",
         "",
-        "Medians of at least five runs that take turns; the note has the spread. Nothing is warm on one side only.",
+        "Medians of at least five alternating runs; the note has the spread. Both sides have equally warm caches.",
         "What was tried, and what did not help: [docs/decisions/0015](../docs/decisions/0015-how-speed-was-won.md).",
         "",
         "| what | qubastore | against, in the same run | comparison | aim | met | note |",

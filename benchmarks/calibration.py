@@ -1,4 +1,4 @@
-"""Rows of kept logits: calibration errors computed from them, and the space that they take."""
+"""Benchmarks of kept logits: calibration errors computed from them, and the space that they take."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ RESULT = {"seconds": time.perf_counter() - started, "ece": float(ece)}
 
 
 def calibration(folder: Path) -> Iterator[Row]:
-    """ECE and ACE of 50,000 x 1,000 kept logits, and what keeping them costs."""
+    """ECE and ACE of 50,000 x 1,000 kept logits, and the storage that they take."""
     import qubastore as package
     from tests.support.runs import add_run
 

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.coverage [SETS]`: how often 95 % intervals over crossed images hold what they should.
+"""`python -m benchmarks.coverage [SETS]`: the coverage of 95 % intervals over crossed images.
 
-Sets of images are made like cue-conflict: every image has one of G shape images and one of H textures, each shape about
-as often, each texture about as often, no pair twice. Two models decide for shape or texture with a probability that
-hangs on the model, the shape and the texture (logistic, normal effects); 0.6 of the images count. What an interval
-should hold is the expected share over shapes and textures, and its difference between the models.
+Sets of images are simulated like cue-conflict: every image has one of G shape images and one of H textures, shapes and
+textures are balanced, and no pair occurs twice. Two models decide for shape or texture with a probability that depends
+on the model, the shape and the texture (logistic, normal effects); 0.6 of the images count. An interval should contain
+the expected share over shapes and textures, or its difference between the models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.sampling_units import Units
 
 DESIGNS = ((200, 63, 19), (200, 160, 48), (1200, 160, 48))
-"""Images, shape images, textures: a sixth of cue-conflict's images, with parts to scale or all, and all."""
+"""Numbers of images, shape images and textures: a sixth of cue-conflict's images with scaled or all parts, and all."""
 EFFECTS = {"none": (0.0, 0.0), "weak": (0.4, 0.4), "strong": (1.5, 1.5), "shape": (1.5, 0.0), "texture": (0.0, 1.5)}
 """Standard deviations of the effects of shapes and textures, on the logit scale."""
 SHARES = ((0.5, 0.6), (0.25, 0.25), (0.01, 0.05), (0.99, 0.98))
@@ -33,14 +33,14 @@ _SEEDS = 50
 
 @dataclass(frozen=True)
 class Covered:
-    """Of many sets: how often 95 % intervals hold the truth, and their mean width.
+    """Coverage of 95 % intervals over many sets, and their mean width.
 
     Attributes:
-        one: Of the first model's share.
-        one_width: Its mean width.
-        apart: Of the difference of the two models.
-        apart_width: Its mean width.
-        images: Of the first model's share by the variance of single images alone: what comes of not looking at parts.
+        one: Coverage for the first model's share.
+        one_width: Mean width of these intervals.
+        apart: Coverage for the difference of the two models.
+        apart_width: Mean width of these intervals.
+        images: Coverage for the first model's share with the variance of single images alone, ignoring parts.
     """
 
     one: float
@@ -51,7 +51,7 @@ class Covered:
 
 
 def design(n: int, shapes: int, textures: int, generator: np.random.Generator) -> Units:
-    """Images of different pairs, each shape and each texture about as often."""
+    """Images with distinct pairs of parts, balanced over shapes and textures."""
     shape, pass_ = np.arange(n) % shapes, np.arange(n) // shapes
     steps = generator.choice(textures, -(-n // shapes), replace=False)
     texture = generator.permutation(textures)[(shape + steps[pass_]) % textures]
@@ -59,7 +59,7 @@ def design(n: int, shapes: int, textures: int, generator: np.random.Generator) -
 
 
 def intercept(share: float, deviation: float) -> float:
-    """The logit that gives an expected share where normal effects of a standard deviation are added to it."""
+    """The logit that leads to an expected share when normal effects of a standard deviation are added to it."""
     normals = deviation * stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
     low, high = -20.0, 20.0
     for _ in range(60):
@@ -69,7 +69,7 @@ def intercept(share: float, deviation: float) -> float:
 
 
 def estimate(shape: NDArray[np.bool_], counting: NDArray[np.bool_], units: Units, multipliers: Multipliers) -> Estimate:
-    """The share of shape decisions as `resampling` estimates it."""
+    """The share of shape decisions, estimated as in `resampling`."""
     share = float(shape.sum() / counting.sum())
     contributions = (shape - share * counting) / counting.sum()
     crossed = Crossed(contributions, units, multipliers, share, counting)
@@ -78,14 +78,14 @@ def estimate(shape: NDArray[np.bool_], counting: NDArray[np.bool_], units: Units
 
 @functools.cache
 def _multipliers() -> list[Multipliers]:
-    """Of every seed. They keep the numbers of the parts that they have seen, which designs have in common."""
+    """The multipliers of every seed; they cache the numbers of parts, which the designs share."""
     return [Multipliers(RESAMPLES, seed) for seed in range(_SEEDS)]
 
 
 def coverage(
     n: int, shapes: int, textures: int, effects: tuple[float, float], shares: tuple[float, float], sets: int
 ) -> Covered:
-    """Coverage on simulated sets; half of the variance of the effects is common to the two models."""
+    """Compute the coverage on simulated sets; the two models share half of the variance of the effects."""
     generator = np.random.default_rng([n, shapes, textures, int(1000 * effects[0]), int(1000 * shares[0])])
     units = design(n, shapes, textures, generator)
     means = [intercept(share, float(np.hypot(*effects))) for share in shares]
@@ -117,7 +117,7 @@ def coverage(
 
 
 def main(sets: int) -> None:
-    """Print the table."""
+    """Print the table of coverages."""
     print(
         "| images (shapes x textures) | shape bias | effects | coverage | width | difference | width | images alone |"
     )

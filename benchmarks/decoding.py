@@ -1,4 +1,4 @@
-"""The row of decoding: from the bytes of a photograph to pixels, library by library. It needs ../shared."""
+"""Benchmark of decoding: from the bytes of a photograph to pixels, by library. It needs ../shared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.photographs import photographs
 
 
 def decoding(folder: Path) -> Iterator[Row]:
-    """One core, from bytes to pixels of 224 x 224: what kept libraries do, and how far they are from Pillow."""
+    """From bytes to 224 x 224 pixels on one core: the speed of maintained libraries, and their distance from Pillow."""
     import torch
     from PIL import Image
     from torchvision.io import ImageReadMode, decode_jpeg

@@ -1,4 +1,4 @@
-"""Rows that need a GPU: ingest from memory and from JPEG beside forward passes alone. `make bench GPU=1`."""
+"""Benchmarks that need a GPU: ingest from memory and from JPEG against forward passes alone. `make bench GPU=1`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make(architecture):
 
 
 class Bench:
-    """An evaluator with one model, and what it is measured with; an actor of Ray's, so that a GPU is its own."""
+    """An evaluator with one model and its measurements; a Ray actor, so that it has a GPU to itself."""
 
     def __init__(self, file: str, name: str, folder: str, *, use_gpu: bool) -> None:
         from qubastore.evaluators.loaders.describe import describe
@@ -48,7 +48,7 @@ class Bench:
         self.evaluator.load(model, source)
 
     def forward(self, batches: tuple[int, ...], images: int) -> tuple[float, int]:
-        """Images per second of forward passes alone on random tensors on the device: of the best batch size."""
+        """Images per second of forward passes alone, on random tensors on the device, and the best batch size."""
         import torch
 
         held, device = self.evaluator._models[self.model_id], self.evaluator._device
@@ -112,7 +112,7 @@ def rows(
     n_shards: int = 8,
     n_jpeg: int = 20_000,
 ) -> Iterator[Row]:
-    """Rows of one architecture; the small sizes of a test leave out what they would not show."""
+    """The rows of one architecture; tests use small sizes, which omit what they cannot show."""
     import ray
     import torch
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.growth`: how cost grows with samples, classes, models, runs, shards; writes docs/growth.svg."""
+"""`python -m benchmarks.growth`: how cost grows with samples, classes, models, runs and shards, as docs/growth.svg."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ REPEATS = 3
 
 @dataclass
 class Line:
-    """Seconds of one kind of work over one kind of size."""
+    """The seconds of an operation over one measure of size."""
 
     what: str
     sizes: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def measure(self, size: int, work: Callable[[], object]) -> None:
-        """Add the median of a few repeats."""
+        """Add the median time of a few repeats."""
         found = []
         for _ in range(REPEATS):
             started = time.perf_counter()
@@ -38,8 +38,8 @@ class Line:
         print(f"{self.what}: {size:,}: {self.seconds[-1]:.3f} s", flush=True)
 
 
-def completing(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: int) -> Line:
-    """Summing up a run and computing its metrics, logits read from the store; sizes are (samples, classes)."""
+def summarising(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: int) -> Line:
+    """Time summarising a run and computing its metrics from stored logits; sizes are (samples, classes)."""
     import qubastore as package
     from qubastore.runs.publish import complete_runs
     from qubastore.runs.removal import SUMMARY_TABLES
@@ -73,7 +73,7 @@ def completing(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: i
 
 
 def ranking(folder: Path) -> list[Line]:
-    """`qubastore rank` from nothing, over models and over runs per model."""
+    """Time a cold start of `qubastore rank`, over models and over runs per model."""
     lines = [Line("rank: models, 86 runs each"), Line("rank: runs per model, 326 models")]
     for line, sizes in zip(
         lines, ([(33, 86), (326, 86), (3260, 86)], [(326, 100), (326, 300), (326, 1000)]), strict=True
@@ -89,7 +89,7 @@ def ranking(folder: Path) -> list[Line]:
 
 
 def planning(folder: Path) -> Line:
-    """Which shards are there: what a resume reads first."""
+    """Time reading which shards exist, the first step of a resume."""
     import qubastore as package
     from qubastore.evaluators.planning.plan import _committed
 
@@ -103,7 +103,7 @@ def planning(folder: Path) -> Line:
 
 
 def draw(lines: list[Line], path: Path) -> None:
-    """A log-log plot; dashed: growth in proportion."""
+    """Draw a log-log plot; dotted lines show proportional growth."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -126,17 +126,17 @@ def draw(lines: list[Line], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure and draw."""
+    """Measure, and draw the plot."""
     with tempfile.TemporaryDirectory(prefix="qubastore-growth-") as name:
         folder = Path(name)
         lines = [
-            completing(
+            summarising(
                 folder,
                 "metrics of a run: samples, 1,000 classes",
                 [(1_000, 1_000), (5_000, 1_000), (20_000, 1_000), (50_000, 1_000)],
                 over=0,
             ),
-            completing(
+            summarising(
                 folder,
                 "metrics of a run: classes, 10,000 samples",
                 [(10_000, 10), (10_000, 100), (10_000, 1_000), (10_000, 5_000)],

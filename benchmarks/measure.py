@@ -1,4 +1,4 @@
-"""Measuring: alternating runs, medians with their spread, peak memory of a process of its own."""
+"""Measurement: alternating runs, medians with their spread, peak memory of a separate process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Row:
 
     Attributes:
         what: What was measured.
-        ours: Our figure, with its unit.
-        against: What it is compared with, and its figure.
-        ratio: The comparison in one number or sentence.
-        aim: What was aimed for.
-        met: Whether that was reached; None where there is nothing to reach, or nothing was measured.
-        note: Spread, and whatever a reader must know.
+        ours: qubastore's figure, with its unit.
+        against: The alternative, and its figure.
+        ratio: The comparison as a number or sentence.
+        aim: The target.
+        met: Whether the target was reached; None without a target or a measurement.
+        note: Spread, and remarks.
     """
 
     what: str
@@ -48,21 +48,21 @@ class Times:
 
     @property
     def median(self) -> float:
-        """Median, seconds."""
+        """The median, in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> str:
-        """Smallest and largest."""
+        """The smallest and the largest time, as text."""
         return f"{min(self.seconds):.3g} to {max(self.seconds):.3g} s"
 
 
 def alternate(
     ways: Mapping[str, Callable[[], float | None]], repeats: int = REPEATS, warm_up: bool = True
 ) -> dict[str, Times]:
-    """Run every way in turn, `repeats` times; a way may return the seconds that count, else its whole time does.
+    """Run each alternative in turn, `repeats` times; one may return the seconds to count instead of its whole time.
 
-    With `warm_up` each runs once before, so that no side alone finds files in the cache or code compiled.
+    With `warm_up` each runs once before, so that all find files cached and code compiled.
     """
     if warm_up:
         for way in ways.values():
@@ -70,7 +70,7 @@ def alternate(
     found = {name: Times() for name in ways}
     names = list(ways)
     for number in range(repeats):
-        # Who goes first changes, so that a machine that slows down slows both.
+        # Vary the order, so that a machine that slows down affects all alternatives.
         for name in names if number % 2 == 0 else reversed(names):
             started = time.perf_counter()
             own = ways[name]()
@@ -79,7 +79,7 @@ def alternate(
 
 
 def in_process(code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, float]:
-    """Run Python code in a process of its own; it prints JSON last. `peak_mib` is added: its largest resident size."""
+    """Run Python code in a separate process and return its `RESULT` with `peak_mib`, the largest resident size."""
     tail = (
         "\nimport json as _j, resource as _r\n"
         "print(_j.dumps({**RESULT, 'peak_mib': _r.getrusage(_r.RUSAGE_SELF).ru_maxrss / 1024}))\n"
@@ -92,25 +92,25 @@ def in_process(code: str, *arguments: str, environment: Mapping[str, str] | None
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"a measured process failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"the measured process failed:\n{done.stderr[-2000:]}")
     answer: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """The seconds that a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def command_seconds(*command: str, environment: Mapping[str, str] | None = None) -> float:
-    """Wall time of a command, start to exit."""
+    """The wall time of a command from start to exit, in seconds."""
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **(environment or {})})
     return time.perf_counter() - started
 
 
 def qubastore(*arguments: str) -> list[str]:
-    """The command `qubastore` of this environment."""
+    """The command line of this environment's `qubastore`."""
     return [str(Path(sys.executable).parent / "qubastore"), *arguments]

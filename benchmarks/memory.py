@@ -1,4 +1,4 @@
-"""The row of memory: what the driver and the evaluator of a large ingest hold. It needs ../shared."""
+"""Benchmark of the memory of the driver and the evaluator of a large ingest. It needs ../shared."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ for part in range(1, 5):
 
 
 def memory(folder: Path) -> Iterator[Row]:
-    """Ingest of 50,000 images, 1,000 logits each: what the driver and the evaluator hold."""
+    """Memory of the driver and the evaluator during an ingest of 50,000 images with 1,000 logits each."""
     images = folder / "photographs"
     sources = photographs()
     small = folder / "resized"
     small.mkdir()
     from PIL import Image
 
-    # Photographs of 256 pixels: as many bytes in flight as of larger ones, in less time.
+    # Photographs of 256 pixels are faster, and as many bytes are in flight as with larger ones.
     for number, source in enumerate(sources):
         with Image.open(source) as image:
             image.convert("RGB").resize((256, 256)).save(small / f"{number}.jpg", quality=85)

@@ -1,4 +1,4 @@
-"""Rows of the report: how large it is, and how soon a browser shows it."""
+"""Benchmarks of the report: its size, and the time to its first paint in a browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-backgroun
 
 
 def report(folder: Path) -> Iterator[Row]:
-    """The published table's page: its size, and the first paint in a Chromium that is started anew each time."""
+    """The size of the published table's page, and its first paint in a freshly started Chromium."""
     import qubastore as package
     from qubastore.report.collect import collect
     from qubastore.report.page import render
@@ -41,7 +41,7 @@ def report(folder: Path) -> Iterator[Row]:
 
 
 def _first_paint(file: Path) -> float:
-    """Seconds from navigation to the first contentful paint."""
+    """The seconds from navigation to the first contentful paint."""
     from selenium import webdriver
     from selenium.webdriver.chrome.options import Options
     from selenium.webdriver.chrome.service import Service

@@ -1,4 +1,4 @@
-"""What the benchmarks over photographs share: images, models, and an ingest that is timed from its first image."""
+"""Shared parts of the benchmarks on photographs: images, models, and an ingest timed from its first image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make(seed):
 
 
 class Clock:
-    """A display that notes when the models were loaded and the first image could go through."""
+    """A display that records when the models are loaded and the first image can be processed."""
 
     def __init__(self) -> None:
         self.begun = 0.0
@@ -46,7 +46,7 @@ class Clock:
         """Nothing."""
 
     def begin(self, *_: object) -> None:
-        """The first run is about to be worked on."""
+        """Record the time at which the first run starts."""
         self.begun = self.begun or time.perf_counter()
 
     def advance(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class Clock:
 
 
 def repeated(folder: Path, n: int) -> Path:
-    """The 500 photographs under new names, `n` in all, as links."""
+    """Make a folder of `n` links to the 500 photographs, under new names."""
     root = folder / f"photographs-{n}"
     for index in range(n):
         source = photographs()[index % 500]
@@ -70,7 +70,7 @@ def photographs() -> list[Path]:
 
 
 def ingested(folder: Path, models: list[str], images: Path, precision: str = "fp32") -> tuple[float, float, float]:
-    """Seconds from the first image to the end, decode share of CPU time, and whole seconds of an ingest."""
+    """Run an ingest; return its seconds from the first image to the end, of forward passes, and in total."""
     import qubastore as package
     from qubastore.datasets.image_folder import image_folder
     from qubastore.evaluators import ingest

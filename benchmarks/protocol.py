@@ -1,4 +1,4 @@
-"""The row of the whole protocol: nine dimensions of one model against plain loops. It needs ../shared."""
+"""Benchmark of the whole protocol: nine dimensions of one model against plain loops. It needs ../shared."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ RESULT = {"seconds": time.perf_counter() - started, "passes": passes}
 
 
 def protocol(folder: Path) -> Iterator[Row]:
-    """All that the nine dimensions need of one model, on the same images: a clean set, two attacks, five other sets."""
+    """All runs that the nine dimensions of one model need: a clean set, two attacks, five other sets."""
     import qubastore as package
     from qubastore.datasets.image_folder import image_folder
     from qubastore.evaluators import ingest

@@ -1,4 +1,4 @@
-"""The row of the bootstrap: against plain loops and against NumPy's bincount."""
+"""Benchmark of the bootstrap against plain loops and against NumPy's bincount."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.measure import Row, alternate, timed
 
 
 def bootstrap(folder: Path) -> Iterator[Row]:
-    """1,000 resamples of 50,000 samples: accuracy, ECE, class balance."""
+    """Bootstrap of accuracy, ECE and class balance: 1,000 resamples of 50,000 samples."""
     from qubastore.statistics.bootstrap import Draws, resample
 
     del folder
@@ -27,7 +27,7 @@ def bootstrap(folder: Path) -> Iterator[Row]:
     edges = np.linspace(0, 1, 16)
 
     def plain(resamples: int) -> float:
-        """A loop over resamples, bins and classes, as one writes it."""
+        """A straightforward loop over resamples, bins and classes."""
         started = time.perf_counter()
         for number in range(resamples):
             drawn = np.random.default_rng([0, number]).integers(0, n, n)

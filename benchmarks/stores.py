@@ -1,4 +1,4 @@
-"""Rows of stores: start-up, rankings over large ones, planning, commits."""
+"""Benchmarks of stores: start-up, rankings over large stores, planning, commits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.measure import Row, alternate, command_seconds, qubastore, timed
 from benchmarks.synthetic import N_MODELS, store_of_shards, store_of_summaries
 
 GROWTH = (10, 100, 1000)
-"""Runs per model."""
+"""Numbers of runs per model."""
 
 
 def start_up(folder: Path) -> Iterator[Row]:
-    """`rank` from nothing, beside the least that any command over DuckDB could take."""
+    """A cold start of `rank`, against the least time that any command using DuckDB can take."""
     import qubastore as package
 
     package.init(folder / "published").close()
@@ -80,7 +80,7 @@ def large_stores(folder: Path) -> Iterator[Row]:
 
 
 def planning(folder: Path) -> Iterator[Row]:
-    """What an ingest reads before it begins, with 100,000 shards committed."""
+    """The reads before an ingest starts, with 100,000 committed shards."""
     import qubastore as package
     from qubastore.evaluators.planning.plan import _committed
 
@@ -100,7 +100,7 @@ def planning(folder: Path) -> Iterator[Row]:
 
 
 def commits(folder: Path) -> Iterator[Row]:
-    """A shard of 1,024 samples, its files written: the transaction alone."""
+    """The commit of a shard of 1,024 samples: the transaction only, after its files are written."""
     import qubastore as package
     from qubastore.runs.commit import commit_shard
     from tests.support.runs import add_run, write_shard

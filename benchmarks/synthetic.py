@@ -1,4 +1,4 @@
-"""Stores as they look after years of use, made without a single image: models, runs, summaries, shards."""
+"""Synthetic stores of the size reached after years of use, made without images: models, runs, summaries, shards."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ N_MODELS = 326
 
 
 def store_of_summaries(path: Path, runs_per_model: int, n_models: int = N_MODELS) -> None:
-    """A store with `runs_per_model` complete runs of each of `n_models` models: the suite quba's first, then others.
+    """Make a store with `runs_per_model` complete runs for each of `n_models` models, those of the suite quba first.
 
-    Every run has its summary and all its metrics; outputs, which nothing at run grain reads, are left out.
+    Every run has its summary and all its metrics; outputs are left out, as queries of the per-run tables ignore them.
     """
     roles = list({(role.dataset, role.condition, role.framing, role.n_samples): role for role in QUBA.roles}.values())
     tasks = [(r.dataset, r.condition, r.framing, r.n_samples, r.label_space) for r in roles][:runs_per_model]
@@ -53,7 +53,7 @@ def _statements(metrics: str, n_models: int) -> list[str]:
 
 
 def store_of_shards(path: Path, n_shards: int) -> None:
-    """A store with `n_shards` committed shards, 100 to a run, and their rows only."""
+    """Make a store with `n_shards` committed shards, 100 per run, and only the rows that describe them."""
     with qubastore.init(path) as store:
         for statement in (
             f"""insert into runs select 'r' || i, 'm' || (i % 100), 'd' || (i // 100), 'model', 'clean', 'fp32', 1,

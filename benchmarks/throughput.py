@@ -1,4 +1,4 @@
-"""Rows of throughput: ingest of one and of eight models against bare loops, and forward passes alone.
+"""Benchmarks of throughput: ingest of one and of eight models against bare loops, and forward passes alone.
 
 They need ../shared.
 """
@@ -51,7 +51,7 @@ RESULT = {"seconds": total, "images": n * len(names), "right": right}
 
 
 def one_model(folder: Path) -> Iterator[Row]:
-    """Ingest of one model beside a DataLoader and a loop."""
+    """Ingest of one model, against a DataLoader and a loop."""
     from qubastore.evaluators.worker.environment import cpu_environment
 
     images = repeated(folder, N_IMAGES)
@@ -71,7 +71,7 @@ def one_model(folder: Path) -> Iterator[Row]:
 
         return run
 
-    # As slow as it is without our memory settings, a quarter of the images tells enough.
+    # Without our memory settings it is so slow that a quarter of the images is enough.
     ways = {"ours": ours, "tuned": bare(cpu_environment(), N_IMAGES), "bare": bare({}, N_IMAGES // 4)}
     times = alternate(ways, warm_up=False)
     mine, tuned, plain = (N_IMAGES / times[name].median for name in ("ours", "tuned", "bare"))
@@ -88,7 +88,7 @@ def one_model(folder: Path) -> Iterator[Row]:
 
 
 def eight_models(folder: Path) -> Iterator[Row]:
-    """Eight models with one preprocessing: decoded once."""
+    """Ingest of eight models with the same preprocessing, so that images are decoded once."""
     from qubastore.evaluators.worker.environment import cpu_environment
 
     images = repeated(folder, N_EIGHT)
@@ -151,7 +151,7 @@ RESULT = {name: 32 / statistics.median(found) for name, found in times.items()}
 
 
 def precisions(folder: Path) -> Iterator[Row]:
-    """Forward passes of lite0 alone: what channels-last order, autocast and torch.compile are good for."""
+    """Forward passes of lite0 alone: the effect of channels-last order, autocast and torch.compile."""
     from qubastore.evaluators.worker.environment import cpu_environment
 
     del folder

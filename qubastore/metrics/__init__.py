@@ -1,1 +1,1 @@
-"""Metrics: their catalogue, the nine dimensions, suites, what is known of published figures, transforms."""
+"""Metrics: their catalogue, the nine dimensions, suites, known differences of published figures, transforms."""

@@ -1,4 +1,4 @@
-"""Every scalar metric of a run, once: name, unit, direction, where its value comes from, and the paper.
+"""The catalogue of metrics: name, unit, direction, source of the value, and paper of each.
 
 To add one: write its view in `sql/views/metrics/` (or its transform in `qubastore/metrics/transforms/`), add a row
 here, and the next `qubastore ingest` stores it for every complete run, without inference.
@@ -19,21 +19,21 @@ _GUO = "Guo et al., On calibration of modern neural networks, ICML 2017"
 
 @dataclass(frozen=True)
 class Metric:
-    """A number about a run.
+    """A scalar metric.
 
     Attributes:
         name: Name in `metric_values`; also the column of `view` that holds the value.
         unit: Unit or range.
-        better: `up`, `down`, or an empty string where neither is better.
-        meaning: One sentence.
+        better: `up`, `down`, or an empty string if neither is better.
+        meaning: Definition in one sentence.
         reference: The paper that defines it.
         view: The SQL view that computes it, or an empty string for a transform.
-        transform: `module` in `qubastore.metrics.transforms` with a function `compute`, or an empty string.
-        label_space: For a transform that looks at an ImageNet-1k run in another label space: its name.
-        over: `run`: one number per run, stored when the run is complete; `suite`: one per model and suite, from several
-            runs' stored numbers; `view`: one per row of its view (group of images, pair of models, probe).
-        column: Column of the view that holds the value, where it is not the name.
-        version: Raised when the definition changes, so that stored values are computed anew.
+        transform: Name of a module in `qubastore.metrics.transforms` with a function `compute`, or an empty string.
+        label_space: For a transform that evaluates an ImageNet-1k run in another label space: its name.
+        over: `run`: one number per run, stored when the run is complete; `suite`: one per model and suite, from stored
+            numbers of several runs; `view`: one per row of its view (group of images, pair of models, probe).
+        column: Column of the view that holds the value, if it is not the name.
+        version: Increased when the definition changes, so that stored values are recomputed.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Metric:
 
 
 def matched_accuracy(space: str) -> str:
-    """The metric that holds the accuracy of an ImageNet-1k run in another label space."""
+    """The name of the metric for the accuracy of an ImageNet-1k run in another label space."""
     return f"accuracy_in_{space.replace('-', '_')}"
 
 
@@ -276,4 +276,4 @@ METRICS = (
         column="test_accuracy",
     ),
 )
-"""Transforms come before the views that read what they stored."""
+"""All metrics; transforms come before the views that read their stored values."""

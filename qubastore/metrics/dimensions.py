@@ -1,4 +1,4 @@
-"""The nine quality dimensions of the QUBA study, once: definition, direction, default weight, constants, aliases.
+"""The nine quality dimensions of the QUBA study: definition, direction, default weight, constants, aliases.
 
 Source of definitions, weights and constants: Hesse et al., "Beyond Accuracy: What Matters in Designing Well-Behaved
 Image Classification Models?", TMLR 2026, arXiv 2503.17110. The constants are the mean and population standard
@@ -15,7 +15,7 @@ from qubastore.errors import check_name
 
 @dataclass(frozen=True)
 class Dimension:
-    """One of the nine.
+    """One of the nine quality dimensions.
 
     Attributes:
         name: Name in every table.
@@ -25,8 +25,8 @@ class Dimension:
         default_weight: Weight in QUBA before `--weight` multiplies it.
         published_mean: Mean that the study normalises with.
         published_std: Standard deviation that the study normalises with.
-        aliases: Other names that `--weight` takes, groups among them.
-        roles: The roles in a suite whose runs give the value; empty where no run does.
+        aliases: Other names that `--weight` accepts, including names of groups.
+        roles: The roles in a suite from whose runs the value is computed; empty if it needs no run.
         unit: Unit or range.
     """
 
@@ -43,11 +43,11 @@ class Dimension:
 
     @property
     def column(self) -> str:
-        """Its column in the view `rankable` and in published tables."""
+        """The column of the dimension in the view `rankable` and in published tables."""
         return "parameters_m" if self.name == "parameters" else self.name
 
     def shown(self, value: float) -> str:
-        """A value as tables show it: per cent, or millions."""
+        """A value formatted for tables: in per cent, or in millions."""
         if self.unit == "millions":
             return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
         return f"{100 * value:.{2 if self.name == 'calibration_error' else 1}f}"
@@ -160,7 +160,7 @@ DIMENSIONS = (
 
 
 DIMENSION_NAMES: dict[str, tuple[str, ...]] = {}
-"""Every name that `--weight` takes -> the dimensions that it means."""
+"""Every name that `--weight` accepts -> the dimensions that it covers."""
 
 
 for _dimension in DIMENSIONS:
@@ -169,10 +169,10 @@ for _dimension in DIMENSIONS:
 
 
 def named_dimensions(names: Sequence[str]) -> list[Dimension]:
-    """The dimensions that names, aliases and groups mean, each once, in the order of `DIMENSIONS`.
+    """The dimensions that the given names, aliases and groups cover, each once, in the order of `DIMENSIONS`.
 
     Raises:
-        UsageError: on an unknown name, with the nearest ones.
+        UsageError: on an unknown name, with similar ones.
     """
     known = [check_name("dimension", name, DIMENSION_NAMES) for name in names]
     meant = {dimension for name in known for dimension in DIMENSION_NAMES[name]}

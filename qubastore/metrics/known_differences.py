@@ -1,7 +1,8 @@
-"""What is known to be wrong in the published table, or measured by another procedure: figure by figure, as data.
+"""Known differences of the published table: figures that are wrong, or measured by another procedure.
 
-`known_differences.csv` has a row per model, dimension and difference, `difference_causes.csv` what each difference is
-and the evidence for it; docs/published.md has the rules that mark rows. The view `published_differences` joins them.
+`known_differences.csv` has a row per model, dimension and difference; `difference_causes.csv` describes each kind of
+difference and the evidence for it; docs/published.md has the rules that mark rows. The view `published_differences`
+joins them.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ PROTOCOL = "protocol"
 
 
 PREPROCESSING = "preprocessing"
-"""The difference that goes away only where a model is measured with the study's preprocessing."""
+"""The difference that disappears only if a model is measured with the study's preprocessing."""
 
 
 FRAMING = "framing"
-"""The difference that goes away where a suite resizes and crops every image as the study does."""
+"""The difference that disappears if a suite resizes and crops every image as the study does."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A kind of difference between the published table and what is measured here.
+    """A kind of difference between the published table and measured figures.
 
     Attributes:
         what: Its short name.
         kind: `fault`, a wrong number, or `protocol`, another procedure.
-        divisor: Whether the clean accuracy that relative figures are divided by is off too.
-        says: What it is, in a line.
-        evidence: Where in the study's released code it is seen, and how figures show it.
+        divisor: Whether it also affects the clean accuracy that relative figures are divided by.
+        says: Description in one line.
+        evidence: Where it is in the study's released code, and how figures show it.
     """
 
     what: str
@@ -53,10 +54,10 @@ class Difference:
     Attributes:
         model: Name in the published table.
         dimension: Name of the dimension.
-        cause: Why.
-        certainty: `shown` where code and figure agree, else `likely`.
-        detail: How large it is, or which of several; empty where that is not known.
-        reproduced_in: Suites of ours that do as the study did, so that figures measured in them do not differ for this.
+        cause: The cause of the difference.
+        certainty: `shown` if code and figure agree, else `likely`.
+        detail: How large it is, or which of several variants; empty if unknown.
+        reproduced_in: Built-in suites that follow the study here, so that figures measured in them do not differ.
     """
 
     model: str
@@ -68,12 +69,12 @@ class Difference:
 
     @property
     def divisor(self) -> bool:
-        """Whether the accuracy that this figure is divided by is off too."""
+        """Whether the accuracy that this figure is divided by is also affected."""
         return self.cause.divisor and self.dimension in _RELATIVE
 
     @property
     def reason(self) -> str:
-        """What a reader is told."""
+        """The explanation for the reader."""
         more = "; ".join(text for text in (self.detail, "so is its divisor" if self.divisor else "") if text)
         likely = "likely " if self.certainty == "likely" else ""
         return f"{likely}{self.cause.says}" + (f" ({more})" if more else "")
@@ -85,7 +86,7 @@ _RELATIVE = frozenset(d.name for d in DIMENSIONS if "clean" in d.roles and len(d
 
 @cache
 def difference_causes() -> dict[str, Cause]:
-    """Every kind of difference, by its short name."""
+    """Every cause of differences, by its short name."""
     return {
         row["what"]: Cause(row["what"], row["kind"], row["divisor"] == "yes", row["says"], row["evidence"])
         for row in read_table("difference_causes")
@@ -94,7 +95,7 @@ def difference_causes() -> dict[str, Cause]:
 
 @cache
 def known_differences() -> tuple[Difference, ...]:
-    """Every known difference of the published table, in its order."""
+    """Every known difference of the published table, in the table's order."""
     causes = difference_causes()
     return tuple(
         Difference(
@@ -118,17 +119,17 @@ def _by_model() -> dict[str, tuple[Difference, ...]]:
 
 
 def differences_of(model: str, kind: str | None = None) -> tuple[Difference, ...]:
-    """The known differences of a row of the published table, of one kind or of both."""
+    """The known differences of a model in the published table, of one kind or of both."""
     return tuple(each for each in _by_model().get(model, ()) if kind in (None, each.cause.kind))
 
 
 def known_faults(model: str) -> dict[str, str]:
-    """Dimension -> why the published figure is known or likely to be wrong; none for other models."""
+    """Dimension -> why the published figure is known or likely to be wrong; empty for models not in the table."""
     return reasons(differences_of(model, FAULT))
 
 
 def reasons(differences: Iterable[Difference]) -> dict[str, str]:
-    """Dimension -> the reasons of its differences, in one text."""
+    """Dimension -> the reasons for its differences, joined into one text."""
     found: dict[str, str] = {}
     for each in differences:
         before = found.get(each.dimension)

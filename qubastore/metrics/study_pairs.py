@@ -1,8 +1,8 @@
-"""Which published models are alike but for one thing: the pairs that the study's groups are compared over.
+"""Pairs of published models that differ in one respect, for the study's comparisons of groups.
 
-The QUBA study (arXiv 2503.17110) compares groups of models over pairs; which pairs, stands in no source. Those of
-`published/pairs.csv` are ours: two models of its table with the same backbone, or the nearest one that it has, and what
-else differs between the two.
+The QUBA study (arXiv 2503.17110) compares groups of models over pairs, but does not publish the pairs. Those in
+`published/pairs.csv` are our choice: two models of its table with the same backbone, or the most similar one available,
+and what else differs between the two.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMPARISONS = {
     "recipe-a1-a3": ("A1", "A3"),
     "recipe-a2-a3": ("A2", "A3"),
 }
-"""Comparison -> what its first and its second models are."""
+"""Comparison -> descriptions of its first and its second group of models."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class StudyPair:
 
     Attributes:
         comparison: One of `COMPARISONS`.
-        model_a: Name of the first in the published table.
-        model_b: Name of the second.
-        backbone: What they share.
-        differs: What differs beside what the comparison is about; empty where nothing does that we know of.
+        model_a: Name of the first model in the published table.
+        model_b: Name of the second model in the published table.
+        backbone: The backbone that they share.
+        differs: What else differs, apart from the subject of the comparison; empty if nothing is known to.
     """
 
     comparison: str
@@ -53,5 +53,5 @@ class StudyPair:
 
 @cache
 def read_pairs() -> tuple[StudyPair, ...]:
-    """Every pair, comparison by comparison."""
+    """All pairs, grouped by comparison."""
     return tuple(StudyPair(**row) for row in read_table("pairs"))

@@ -1,4 +1,4 @@
-"""Suites of the user's own, as TOML describes them."""
+"""User suites, defined in TOML."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
         where: The file, for messages.
 
     Raises:
-        UsageError: on a missing name, an unknown role, or a role without dataset or samples.
+        UsageError: on a missing name, an unknown role, or a role without a dataset or number of samples.
     """
     name = table.get("name")
     if not isinstance(name, str) or not name:
         raise UsageError(f"{where}: [suite] has no name", hint='name = "my-suite"')
     if name in BUILT_IN:
-        raise UsageError(
-            f"{where}: the suite name {name!r} belongs to the study's own suite", hint="choose another name"
-        )
+        raise UsageError(f"{where}: the suite name {name!r} is taken by a built-in suite", hint="choose another name")
     listed = table.get("roles", {})
     if not isinstance(listed, dict):
-        raise UsageError(f"{where}: the roles of suite {name!r} are no table", hint="[suite.roles]")
+        raise UsageError(f"{where}: the roles of suite {name!r} are not a table", hint="[suite.roles]")
     roles: list[Role] = []
     for role, entries in listed.items():
         place = f"{where}: role {role!r} of suite {name!r}"
@@ -67,7 +65,7 @@ def _role(role: str, entry: Any, place: str) -> list[Role]:
         or not isinstance(entry.get("dataset"), str)
     ):
         raise UsageError(
-            f"{place} is not whole",
+            f"{place} is incomplete",
             expected="a dataset name and the full number of samples",
             found=repr(entry),
             hint=f'{role} = {{ dataset = "my-images", samples = 1000 }}',
@@ -84,7 +82,7 @@ def _role(role: str, entry: Any, place: str) -> list[Role]:
     severities = _texts(entry.get("severities", []), f"{place}: severities")
     if bool(corruptions) != bool(severities):
         raise UsageError(
-            f"{place} names corruptions without severities, or the other way round",
+            f"{place} has corruptions without severities, or severities without corruptions",
             hint='corruptions = ["fog", "noise"], severities = [1, 2, 3, 4, 5]',
         )
     cells = [f"{entry['dataset']}/{c}/{s}" for c in corruptions for s in severities] or [entry["dataset"]]
@@ -97,7 +95,7 @@ def _role(role: str, entry: Any, place: str) -> list[Role]:
 
 
 def _texts(values: Any, place: str) -> list[str]:
-    """A value or a list of values as texts."""
+    """A value or a list of values, as strings."""
     values = values if isinstance(values, list) else [values]
     if not all(isinstance(value, (str, int)) and not isinstance(value, bool) for value in values):
         raise UsageError(f"{place} is {values!r}", expected='a list such as ["fog", "noise"] or [1, 2, 3]')

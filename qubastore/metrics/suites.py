@@ -1,4 +1,4 @@
-"""Suites: which dataset and condition plays which role, and how many samples make it whole."""
+"""Suites: which dataset and condition has which role, and how many samples a complete run has."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ROLES = {
     "synthetic": "several",
     "transfer": "several",
 }
-"""The roles of runs, and whether one run plays each or several do. The last four are part of no dimension: questions
-about robustness, invariance, synthetic images and transfer are asked of their runs."""
+"""Role -> whether one run or several can have it. The last four roles are not part of a dimension: their runs serve
+analyses of robustness, invariance, synthetic images and transfer."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Role:
     Attributes:
         role: One of `ROLES`.
         dataset: Name of the dataset.
-        n_samples: The full number of samples; a run over fewer counts in no dimension. None where any number will do.
+        n_samples: The full number of samples; a run over fewer counts for no dimension. None if any number is allowed.
         condition: Canonical condition.
-        framing: How an image becomes the input.
-        label_space: The label space that its dataset must be in; empty where any will do.
+        framing: How an image is resized and cropped to the input.
+        label_space: The label space that the dataset must have; empty if any is allowed.
     """
 
     role: str
@@ -54,9 +54,9 @@ class Suite:
 
     Attributes:
         name: Its name.
-        roles: What plays which role.
-        study_constants: Whether scores in it are normalised with the constants of the QUBA study: its datasets, in the
-            roles of its nine dimensions. Everything that normalises, or says how, asks this.
+        roles: Its roles, with the dataset and condition of each.
+        study_constants: Whether its scores are normalised with the constants of the QUBA study, because its roles are
+            the study's datasets. All code that normalises, or describes the normalisation, uses this.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Suite:
 
 
 VTAB_TASKS = {f"vtab/{task.name}": task.n_test for task in TASKS.values()}
-"""The 19 tasks of VTAB-1k and the images of each one's test split. Features are probed on them; the second study
+"""The 19 tasks of VTAB-1k -> number of images in the test split. Probes are fitted on their features; the second study
 fine-tunes its networks on them."""
 
 
@@ -102,13 +102,13 @@ QUBA = Suite(
     ),
     study_constants=True,
 )
-"""The suite of the QUBA study; the published table belongs to it."""
+"""The suite of the QUBA study, to which the published table belongs."""
 
 
 QUBA_REFERENCE = Suite(
     "quba-reference", tuple(replace(role, framing="model") for role in QUBA.roles), study_constants=True
 )
-"""The same with every image through the model's own resize and crop, as the study's code has it: `--framing model`."""
+"""The same, with every image resized and cropped as the model requires, as in the study's code: `--framing model`."""
 
 
 TRANSFORMATIONS = (
@@ -116,11 +116,11 @@ TRANSFORMATIONS = (
     "shift(5, 30, 75, 100)",
     "resolution(112, 224, 336, 512, 640)",
 )
-"""What the second study does to images; a factor of 1 and a shift of 0 are the clean run."""
+"""The image transformations of the second study; a factor of 1 and a shift of 0 are the clean run."""
 
 
 def _known(role: str, names: Sequence[str], conditions: Sequence[str] = ("clean",)) -> list[Role]:
-    """Datasets that are known by name, as they are usually read."""
+    """Roles for datasets of the catalogue, with their default framing and label space."""
     return [
         Role(role, name, known.n_samples, str(condition), known.framing, known.label_space)
         for name in names
@@ -155,14 +155,14 @@ REFERENCE_TRANSFORMATIONS = (
     "shift(0, 5, 30, 75, 100, order=crop-first, interpolation=bilinear)",
     "resolution(112, 224, 336, 512, 640)",
 )
-"""The same as that study's code does it: bilinear for every model, and a shift that crops the original's pixels."""
+"""The same as in that study's code: bilinear for every model, and a shift that crops the original's pixels."""
 
 
 BEYOND_IMAGENET_REFERENCE = Suite(
     "beyond-imagenet-reference",
     (
         *(
-            # Cue-conflict images go in as they are there, 224 x 224 pixels; everything else is cropped.
+            # That code uses cue-conflict images as they are, 224 x 224 pixels, and crops everything else.
             role if role.role == "cue_conflict" else replace(role, framing="model")
             for role in BEYOND_IMAGENET.roles
             if role.role not in ("transformed", "transfer")
@@ -170,14 +170,14 @@ BEYOND_IMAGENET_REFERENCE = Suite(
         *_known("transformed", ["imagenet-val"], REFERENCE_TRANSFORMATIONS),
     ),
 )
-"""The same as that study's code has it, without VTAB, where it fine-tunes: images framed and altered as there
-(docs/second-study.md lists what differs still)."""
+"""The same as in that study's code, without VTAB, on which it fine-tunes: images are framed and transformed as there
+(docs/second-study.md lists the remaining differences)."""
 
 
 BUILT_IN = {suite.name: suite for suite in (QUBA, QUBA_REFERENCE, BEYOND_IMAGENET, BEYOND_IMAGENET_REFERENCE)}
-"""The suites that come with this release."""
+"""The built-in suites, by name."""
 
 
 def has_study_constants(name: str) -> bool:
-    """Whether the suite of that name is normalised with the study's constants; users' own suites never are."""
+    """Whether the suite of that name is normalised with the study's constants; user suites never are."""
     return name in BUILT_IN and BUILT_IN[name].study_constants

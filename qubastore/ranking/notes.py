@@ -95,7 +95,7 @@ def left_out_notes(
     top = [(rank, model, places.get((model, source))) for rank, model, source in before[:TOP]]
     stay = sum(new is not None and new <= TOP for _, _, new in top)
     moved = [f"{model} {old} to {new or 'unranked'}" for old, model, new in top if old != new]
-    note = f"of the first {len(top)} with them, {stay} keep their rank" + (
+    note = f"of the first {len(top)} with them, {stay} stay in the first {TOP}" + (
         f"; changed: {', '.join(moved)}" if moved else ""
     )
     return [left_out, note]

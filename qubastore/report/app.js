@@ -1,4 +1,4 @@
-// Draws the view that the address asks for.
+// Draws the view that the address selects.
 "use strict";
 
 function draw() {
@@ -32,11 +32,11 @@ function begin() {
     byId("main").focus();
   }));
   if (matchMedia("(max-width: 820px)").matches) byId("controls").open = false;
-  const again = () => { State.read(); draw(); };
-  addEventListener("popstate", again);
-  addEventListener("hashchange", again);
+  const redraw = () => { State.read(); draw(); };
+  addEventListener("popstate", redraw);
+  addEventListener("hashchange", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  again();
+  redraw();
 }
 
 begin();

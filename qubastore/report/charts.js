@@ -1,4 +1,4 @@
-// Charts by Vega-Lite, which is brought up when the first is asked for: most readers only rank.
+// Charts with Vega-Lite, which is loaded when the first chart is needed: most readers only rank.
 "use strict";
 
 const Charts = (() => {
@@ -6,14 +6,14 @@ const Charts = (() => {
 
   function load() {
     ready ??= new Promise((resolve) => {
-      // Vega lies at the end of the file, behind what readers see first.
+      // Vega is at the end of the file, after what readers see first.
       if (document.readyState === "loading") addEventListener("DOMContentLoaded", resolve);
       else resolve();
     }).then(() => new Promise((resolve) => {
       const script = document.createElement("script");
       script.type = "module";
-      window.vegaIsThere = resolve;
-      script.textContent = `${document.getElementById("vega").textContent}\nwindow.vegaIsThere();`;
+      window.vegaLoaded = resolve;
+      script.textContent = `${document.getElementById("vega").textContent}\nwindow.vegaLoaded();`;
       document.body.append(script);
     }));
     return ready;
@@ -24,7 +24,7 @@ const Charts = (() => {
   }
 
   const FONT = "system-ui, sans-serif";
-  // Okabe and Ito's colours, which people of all kinds of colour vision tell apart.
+  // The Okabe-Ito palette, which is safe for colour-blind readers.
   const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a"];
   const DARK = ["#56b4e9", "#e69f00", "#2cc295", "#e09cc4", "#f0e442", "#5d8fd6", "#a5a5a5"];
 
@@ -47,13 +47,13 @@ const Charts = (() => {
     };
   }
 
-  /** Draw into an element; answers Vega's view. `spec` is Vega-Lite without schema, width "container". */
+  /** Draw into an element and return Vega's view. `spec` is Vega-Lite without a schema; the width is the container's. */
   async function draw(element, spec, title) {
     await load();
     const made = await vegaEmbed(element, { width: "container", autosize: { type: "fit-x", contains: "padding" }, ...spec }, {
       renderer: "svg", config: config(), actions: false, tooltip: { theme: "custom" },
     });
-    // Vega gives the element a label of its own: it comes after.
+    // Set after drawing, because Vega sets its own label.
     element.setAttribute("role", "img");
     element.setAttribute("aria-label", title);
     return made.view;

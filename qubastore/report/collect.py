@@ -1,4 +1,4 @@
-"""What the report shows, asked of a store: rows that can be ranked, resamples of measured ones, and their details."""
+"""Collect the data of the report from a store: rows that can be ranked, with resamples and details of measured ones."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from qubastore.store import Store
 from qubastore.version import __version__
 
 WORST = 10
-"""Classes that a model's page shows."""
+"""Number of classes that a model's page lists."""
 RESAMPLES = 400
-"""Of the images of measured models: enough for intervals, and 14 kB a model."""
+"""Number of resamples of the images of measured models: enough for intervals, and 14 kB per model."""
 
 Json = dict[str, Any]
 
@@ -70,7 +70,7 @@ _PARTS = {
         " where list_contains(?, run_id) and shape_bias is not null order by all",
     ),
 }
-"""Part of a model's page -> the role whose runs it is about, and the question."""
+"""Part of a model's page -> the role whose runs it shows, and the query."""
 _PEOPLE = """
     select category, sum(n_shape) / nullif(sum(n_shape + n_texture), 0) as shape_bias
     from human_cues group by category order by category
@@ -82,7 +82,7 @@ MAKE = {
     "imagenet_x": "qubastore import imagenet-x",
     "invariance": "qubastore ingest --model MODEL --suite beyond-imagenet --data-root DIR",
 }
-"""What makes a part of a model's page that a store of the study's sets has nothing for."""
+"""Part of a model's page -> the command that makes its data, for suites with the study's constants."""
 
 
 def collect(
@@ -96,29 +96,29 @@ def collect(
     without_known_faults: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Json:
-    """Everything that the page shows, as JSON can hold it.
+    """Collect everything that the page shows, as JSON-compatible data.
 
     Args:
         store: An open store.
         suite: Name of the suite.
-        where: SQL condition over `rankable`.
-        models: Names; where given, these alone.
-        resamples: Of the images of measured models; 0 means no intervals.
-        seed: Of the resamples.
+        where: SQL condition on `rankable`.
+        models: Names; if given, only these models.
+        resamples: Number of resamples of the images of measured models; 0 means no intervals.
+        seed: Seed of the resamples.
         without_known_faults: Whether the page opens without published figures that are known or likely to be wrong;
-            they are in it all the same, for its switch.
-        log: Told of each model before it is resampled.
+            it contains them in any case, so that the reader can switch.
+        log: Called with a message before each model is resampled.
 
     Raises:
-        UsageError: on an unknown suite or model, or where nothing is left.
-        QueryError: on a condition that DuckDB refuses.
+        UsageError: on an unknown suite or model, or if no model is left.
+        QueryError: on a condition that DuckDB rejects.
     """
     with Pool(store, PoolRequest(suite, "all", where)) as pool:
         rows = _rows(pool)
     if models:
         check_models(models, [row["model"] for row in rows], suite)
         rows = [row for row in rows if row["model"] in models]
-        # What the page says to type must rank these alone, as the page does.
+        # The command on the page must rank only these models, as the page does.
         where = only_models(where, models)
     if not rows:
         raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
@@ -160,20 +160,20 @@ def collect(
 
 
 def check_models(models: Sequence[str], known: Sequence[str], suite: str) -> None:
-    """Refuse names of models that are not among those that can be ranked.
+    """Check that all models are among those that can be ranked.
 
     Raises:
-        UsageError: naming them.
+        UsageError: with the names of those that are not.
     """
     if unknown := sorted(set(models) - set(known)):
         raise UsageError(
-            f"{', '.join(unknown)}: not among what can be ranked in suite {suite}",
+            f"{', '.join(unknown)}: not among the models that can be ranked in suite {suite}",
             hint=did_you_mean(unknown[0], known) or "qubastore sql 'select model from rankable'",
         )
 
 
 def split_names(store: Store, text: str, suite: str) -> list[str]:
-    """The models of a list with commas; names that can be ranked in the suite may hold commas themselves."""
+    """Split a comma-separated list of models; names that can be ranked in the suite may contain commas themselves."""
     known = [row[0] for row in store.rows("select distinct model from rankable where suite = ?", [suite])]
     by_length = sorted(known, key=len, reverse=True)
     found = []
@@ -187,7 +187,7 @@ def split_names(store: Store, text: str, suite: str) -> list[str]:
 
 
 def only_models(where: str | None, models: Sequence[str]) -> str:
-    """A condition over `rankable`, narrowed to models by their names."""
+    """A condition on `rankable`, restricted to the named models."""
     named = f"model in ({', '.join(map(quote, models))})"
     return f"({where}\n) and {named}" if where else named
 
@@ -218,7 +218,7 @@ def _rows(pool: Pool) -> list[Json]:
 
 
 def _protocol(model: str) -> list[tuple[str, str, list[str]]]:
-    """What another procedure gave of a published row: short name, detail, dimensions."""
+    """The figures of a published row that another procedure gave: short name of the cause, detail, dimensions."""
     found: dict[tuple[str, str], list[str]] = {}
     for each in differences_of(model, PROTOCOL):
         found.setdefault((each.cause.what, each.detail), []).append(each.dimension)
@@ -226,7 +226,7 @@ def _protocol(model: str) -> list[tuple[str, str, list[str]]]:
 
 
 def _packed(resampler: Resampler, model_id: str) -> list[str | None]:
-    """Resamples of each dimension, float32 in base64; None for those that the model lacks."""
+    """The resamples of each dimension, float32 in base64; None for the dimensions that the model does not have."""
     import numpy as np
 
     found = resampler.dimensions(model_id)
@@ -235,7 +235,7 @@ def _packed(resampler: Resampler, model_id: str) -> list[str | None]:
 
 
 def _details(store: Store, suite: str, measured: Sequence[str]) -> dict[str, Json]:
-    """Model -> part of its page -> rows, and what it lacks."""
+    """Model -> part of its page -> rows, including the runs that are missing."""
     details: dict[str, Json] = {model: {} for model in measured}
     if not measured:
         return details

@@ -1,4 +1,4 @@
-// Any two dimensions against each other, and how all nine go together.
+// A scatter plot of any two dimensions, and the correlations of all nine.
 "use strict";
 
 const Explore = (() => {
@@ -20,7 +20,7 @@ const Explore = (() => {
     return Promise.all([scatter(rows, ranking), heat(ranking.pool)]);
   }
 
-  /** The rows of the source that is ranked. */
+  /** The rows of the ranked source. */
   function ofSource(pool) {
     return pool.filter((row) => Ranking.isOf(row, pool.ranked ?? "all"));
   }
@@ -30,7 +30,7 @@ const Explore = (() => {
   }
 
   function values(row, ranks) {
-    const found = { model: row.model, paper: row.paper ?? "–", architecture: row.architecture ?? "not known", paradigm: row.paradigm ?? "not known", pretraining: row.pretraining ?? "not known", source: row.source, QUBA: ranks.has(row) ? signed(ranks.get(row)) : "not ranked" };
+    const found = { model: row.model, paper: row.paper ?? "–", architecture: row.architecture ?? "unknown", paradigm: row.paradigm ?? "unknown", pretraining: row.pretraining ?? "unknown", source: row.source, QUBA: ranks.has(row) ? signed(ranks.get(row)) : "not ranked" };
     for (const d of DATA.dimensions) {
       const value = row.values[AT[d.name]];
       found[`_${d.name}`] = value === null ? null : d.unit === "millions" ? value : 100 * value;
@@ -39,7 +39,7 @@ const Explore = (() => {
     return found;
   }
 
-  /** Rows that no other beats in both dimensions, for a line from the left. */
+  /** The Pareto front of the two dimensions: rows that no other row of the same source dominates. */
   function front(rows) {
     const [dx, dy] = [state.x, state.y].map((name) => DATA.dimensions[AT[name]]);
     const sign = (d) => (d.better === "up" ? 1 : -1);
@@ -55,7 +55,7 @@ const Explore = (() => {
 
   async function scatter(rows, ranking) {
     if (!rows.length) {
-      byId("scatter").replaceChildren(el("p", { class: "hint" }, "No model that the filters leave has both."));
+      byId("scatter").replaceChildren(el("p", { class: "hint" }, "No model that passes the filters has both dimensions."));
       return;
     }
     const ranks = new Map(ranking.rows.map((each) => [each.row, each.quba]));
@@ -86,7 +86,7 @@ const Explore = (() => {
         ...(data.some((row) => row.pinned) ? [{ transform: [{ filter: "datum.pinned" }], mark: { type: "text", dy: -13, fontWeight: 600, color: Charts.colour("ink") }, encoding: { text: { field: "model" } } }] : []),
       ],
       config: { legend: { orient: matchMedia("(max-width: 820px)").matches ? "bottom" : "right", columns: 1 } },
-    }, `${state.y} against ${state.x}, ${rows.length} models; the dashed line joins those that no other beats in both`);
+    }, `${state.y} against ${state.x}, ${rows.length} models; the dashed line is the Pareto front`);
     view.addEventListener("click", (_, item) => {
       const model = item?.datum?.model;
       if (model) State.set({ pins: state.pins.includes(model) ? state.pins.filter((other) => other !== model) : [...state.pins, model] });
@@ -124,7 +124,7 @@ const Explore = (() => {
     return ranks;
   }
 
-  /** Spearman's rank correlation, ties in the middle; null below three pairs or without spread. */
+  /** Spearman's rank correlation with mean ranks for ties; null for fewer than three pairs or without spread. */
   function spearman(a, b) {
     const pairs = a.map((value, i) => [value, b[i]]).filter(([x, y]) => x !== null && y !== null);
     if (pairs.length < 3) return null;
@@ -146,7 +146,7 @@ const Explore = (() => {
     const order = DATA.dimensions.map((d) => d.title);
     const narrow = matchMedia("(max-width: 820px)").matches;
     if (!cells.length) {
-      byId("heat").replaceChildren(el("p", { class: "hint" }, "Fewer than three models have two dimensions: nothing to correlate."));
+      byId("heat").replaceChildren(el("p", { class: "hint" }, "Too few models to correlate: no two dimensions have values for three models."));
       return;
     }
     await Charts.draw(byId("heat"), {
@@ -157,7 +157,7 @@ const Explore = (() => {
         { mark: "rect", encoding: { color: { field: "rho", type: "quantitative", title: "rho", ...(narrow ? { legend: null } : {}), scale: { domain: [-1, 0, 1], interpolate: "rgb", range: ["#d55e00", Charts.colour("soft"), "#0072b2"] } }, tooltip: [{ field: "one" }, { field: "other" }, { field: "rho", format: "+.3f" }] } },
         { mark: { type: "text", fontSize: narrow ? 8 : 11, color: Charts.colour("ink") }, encoding: { text: { field: "rho", type: "quantitative", format: narrow ? ".2f" : "+.2f" } } },
       ],
-    }, "Spearman correlation of every two dimensions");
+    }, "Spearman correlation of every pair of dimensions");
   }
 
   return { controls, draw, spearman };

@@ -1,4 +1,4 @@
-// Everything that the store holds of one model, beside its peers.
+// Everything that the store has on one model, and how it compares with its peers.
 "use strict";
 
 const Model = (() => {
@@ -35,7 +35,7 @@ const Model = (() => {
     const lines = DATA.dimensions.map((d, i) => {
       const value = row.values[i];
       const there = of.map((other) => other.values[i]).filter((other) => other !== null);
-      if (value === null) return el("div", { class: "peer" }, el("span", {}, d.title), el("span", { class: "hint" }, row.faults[d.name] ? "left out for its known fault" : "not there"), el("b", {}, "–"), el("span", {}, ""));
+      if (value === null) return el("div", { class: "peer" }, el("span", {}, d.title), el("span", { class: "hint" }, row.faults[d.name] ? "left out: known fault" : "missing"), el("b", {}, "–"), el("span", {}, ""));
       const worse = there.filter((other) => (d.better === "up" ? other < value : other > value)).length;
       const peersCount = there.length;
       const share = peersCount > 0 ? worse / peersCount : 0;
@@ -48,14 +48,14 @@ const Model = (() => {
     });
     const faults = Object.entries(row.faults).map(([name, why]) => el("li", {}, `† ${name.replaceAll("_", " ")}: ${why}`));
     const others = row.protocol.map(([what, detail, names]) => el("li", {}, `another procedure: ${DATA.protocols[what]}${detail ? ` (${detail})` : ""}: ${names.join(", ").replaceAll("_", " ")}`));
-    const told = [...faults, ...others];
-    return el("div", {}, el("h3", {}, `Beside ${of.length} ${row.source} peers`), ...lines, told.length ? el("ul", { class: "lack" }, ...told) : null);
+    const remarks = [...faults, ...others];
+    return el("div", {}, el("h3", {}, `Compared with ${of.length} ${row.source} peers`), ...lines, remarks.length ? el("ul", { class: "missing" }, ...remarks) : null);
   }
 
   function unmeasured(model, rows) {
-    const whose = rows.map((row) => (row.origin === "published" ? "published figures" : `figures of ${row.source}`)).join(", ");
+    const origins = rows.map((row) => (row.origin === "published" ? "published figures" : `figures of ${row.source}`)).join(", ");
     const spec = model.includes(":") ? model : `zoo:${model}`;
-    byId("card").append(el("div", { class: "lack" }, el("p", {}, `Here are ${whose} alone: nothing was measured in this store. To measure it:`),
+    byId("card").append(el("div", { class: "missing" }, el("p", {}, `Only ${origins} are available: the model was not measured in this store. To measure it:`),
       el("code", {}, `qubastore ingest --model ${State.shell(spec)} --suite ${DATA.suite} --data-root DIR`)));
   }
 
@@ -68,7 +68,7 @@ const Model = (() => {
         { data: { values: [{ x: 0, y: 0 }, { x: 1, y: 1 }] }, mark: { type: "line", strokeDash: [4, 3], color: grey() }, encoding: { x: { field: "x", type: "quantitative" }, y: { field: "y", type: "quantitative" } } },
       ],
     })],
-    ["confidence", "How often it is how confident", (rows) => ({
+    ["confidence", "Distribution of confidence", (rows) => ({
       height: 210,
       data: { values: rows.flatMap((row) => [{ ...row, answer: "right", count: row.n_correct }, { ...row, answer: "wrong", count: row.n - row.n_correct }]) },
       mark: "bar",
@@ -84,7 +84,7 @@ const Model = (() => {
       mark: { type: "point", filled: true, size: 70 },
       encoding: { y: { field: "category", type: "nominal", title: null }, x: { field: "shape_bias", type: "quantitative", title: "share of shape decisions", scale: { domain: [0, 1] } }, color: { field: "who", type: "nominal", title: null, legend: TOP }, shape: { field: "who", type: "nominal", legend: TOP }, tooltip: [{ field: "who" }, { field: "category" }, { field: "shape_bias", format: ".3f" }] },
     })],
-    ["imagenet_x", "ImageNet-X: error where a factor stands out / error overall", (rows) => ({
+    ["imagenet_x", "ImageNet-X: error with the factor / error overall", (rows) => ({
       height: 18 * rows.length + 10, data: { values: rows },
       layer: [
         { mark: "rule", encoding: { y: { field: "factor", type: "nominal", sort: "-x", title: null }, x: { field: "low", type: "quantitative", title: "error ratio" }, x2: { field: "high" } } },
@@ -114,11 +114,11 @@ const Model = (() => {
         cards.append(el("div", {}, el("h3", {}, heading), place));
         drawn.push(Charts.draw(place, spec(rows), `${heading}, ${model}`));
       } else if (DATA.make[part]) {
-        cards.append(el("div", { class: "lack" }, el("h3", {}, heading), el("p", {}, "The store holds nothing for it. To make it:"), el("code", {}, DATA.make[part].replace("MODEL", () => State.shell(model)))));
+        cards.append(el("div", { class: "missing" }, el("h3", {}, heading), el("p", {}, "The store has no data for this chart. To make it:"), el("code", {}, DATA.make[part].replace("MODEL", () => State.shell(model)))));
       }
     }
     if (detail.lacks?.length) {
-      byId("card").append(el("div", { class: "lack" }, el("h3", {}, "What dimensions lack"),
+      byId("card").append(el("div", { class: "missing" }, el("h3", {}, "Missing for dimensions"),
         ...detail.lacks.map((lack) => el("p", {}, `${lack.dimension.replaceAll("_", " ")}: ${lack.run}, ${lack.why}`, lack.make ? el("code", {}, lack.make) : null))));
     }
     await Promise.all(drawn);

@@ -1,4 +1,4 @@
-"""The page: its parts and the data in one file, with nothing to load from elsewhere."""
+"""Build the page: its parts and the data in one self-contained file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from qubastore.errors import UsageError
 
 SCRIPTS = ("ranking.js", "state.js", "charts.js", "table.js", "explore.js", "model.js", "app.js")
-"""In the order in which they run; each file is one part of the page."""
+"""The scripts in the order in which they run; each file is one part of the page."""
 
 
 def render(data: Mapping[str, Any]) -> str:
-    """The report as HTML.
+    """Return the report as HTML.
 
     Args:
-        data: What `collect` found.
+        data: The result of `collect`.
 
     Raises:
-        UsageError: where the package with Vega is not installed.
+        UsageError: if the package with Vega is not installed.
     """
     folder = files("qubastore.report")
     script = "\n".join(
@@ -31,29 +31,29 @@ def render(data: Mapping[str, Any]) -> str:
     parts = {
         "/*STYLE*/": folder.joinpath("page.css").read_text("utf-8"),
         "/*SCRIPT*/": script,
-        # What would end the script, in a string of its own.
+        # Escape the text that would end the script element.
         "/*VEGA*/": vega().replace("</script", "<\\/script"),
     }
-    # The template alone is searched for marks: what is put in may hold anything.
+    # Search only the template for placeholders: the inserted text may contain anything.
     pieces = re.split(f"({'|'.join(map(re.escape, parts))})", page)
     return "".join(parts.get(piece, piece) for piece in pieces)
 
 
 def vega() -> str:
-    """Vega, Vega-Lite and vega-embed as one module that leaves `vegaEmbed` on the window.
+    """Return Vega, Vega-Lite and vega-embed as one module that sets `window.vegaEmbed`.
 
     Raises:
-        UsageError: where vl-convert is not installed.
+        UsageError: if vl-convert is not installed.
     """
     try:
         import vl_convert
     except ImportError:
-        raise UsageError("the report needs the charts of Vega", hint="pip install 'qubastore[report]'") from None
+        raise UsageError("the report needs Vega for its charts", hint="pip install 'qubastore[report]'") from None
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _embedded(data: Mapping[str, Any]) -> str:
-    """JSON inside a script: nothing in it ends the script or begins markup."""
+    """JSON that is safe inside a script element: nothing in it ends the script or begins markup."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

@@ -1,4 +1,4 @@
-// The ranking, as sql/macros/quba_contributions.sql and quba_ranking.sql have it: the same sums in the same order.
+// The ranking as in sql/macros/quba_contributions.sql and quba_ranking.sql: the same sums in the same order.
 "use strict";
 
 const Ranking = (() => {
@@ -14,7 +14,7 @@ const Ranking = (() => {
     return a < b ? -1 : a > b ? 1 : 0;
   }
 
-  /** Trimmed mean and population standard deviation: floor(n / 10) values go at each end. */
+  /** Trimmed mean and population standard deviation: floor(n / 10) values are dropped at each end. */
   function trimmed(values) {
     const sorted = [...values].sort((a, b) => a - b);
     const cut = Math.floor(sorted.length / 10);
@@ -31,20 +31,20 @@ const Ranking = (() => {
     return { mean: sum / kept.length, std: Math.sqrt(squares / kept.length) };
   }
 
-  /** Whether a row is of a source: measured, published, attached, all, a source's name, or several with commas. */
+  /** Whether a row belongs to a source: measured, published, attached, all, a source's name, or a comma-separated list. */
   function isOf(row, source) {
     return source === "all" || source.split(",").some((name) => name === row.origin || name === row.source);
   }
 
-  /** What a row is normalised with where no constants do: published sources apart, as their protocol is another. */
-  function yardstick(row) {
+  /** The group a row is normalised in without constants: each published source alone, as its protocol differs. */
+  function normalisationGroup(row) {
     return row.origin === "published" ? row.source : "measured";
   }
 
   /**
    * Rank rows, best first.
    * options: factors, source (auto, or as in isOf), normalize (auto, published, store), partial.
-   * Answers { rows: [{ row, rank, quba, coverage }], scales: yardstick -> [{mean, std}], source, leftOut, problem }.
+   * Returns { rows: [{ row, rank, quba, coverage }], scales: normalisationGroup -> [{mean, std}], source, leftOut, problem }.
    */
   function rank(pool, options) {
     const w = weights(options.factors);
@@ -62,13 +62,13 @@ const Ranking = (() => {
     const ofSource = pool.filter((row) => isOf(row, source));
     const ranked = ofSource.filter(mayRank);
     if (!ranked.length) {
-      const problem = ofSource.length ? "No model has every dimension that has a weight." : "No model is left.";
+      const problem = ofSource.length ? "No model has every weighted dimension." : "No model is left.";
       return { rows: [], scales: {}, source, leftOut: ofSource.length, problem };
     }
     const published = options.normalize === "published" || (options.normalize === "auto" && DATA.publishedConstants);
     const scales = {};
-    for (const name of new Set(ranked.map(yardstick))) {
-      const mine = ranked.filter((row) => yardstick(row) === name);
+    for (const name of new Set(ranked.map(normalisationGroup))) {
+      const mine = ranked.filter((row) => normalisationGroup(row) === name);
       scales[name] = DATA.dimensions.map((d, i) => {
         if (published) return { mean: d.mean, std: d.std };
         const there = mine.map((row) => row.values[i]).filter((value) => value !== null);
@@ -79,7 +79,7 @@ const Ranking = (() => {
       }
     }
     const scored = ranked.map((row) => {
-      const { quba, weight } = score(row.values, w, scales[yardstick(row)]);
+      const { quba, weight } = score(row.values, w, scales[normalisationGroup(row)]);
       return { row, quba, coverage: weight / total };
     });
     scored.sort((a, b) => b.quba - a.quba || byText(a.row.model, b.row.model) || byText(a.row.source, b.row.source));
@@ -89,13 +89,13 @@ const Ranking = (() => {
     return { rows: scored, scales, source, leftOut: ofSource.length - ranked.length, problem: null };
   }
 
-  /** sum(w * sign * (x - mean) / std) / sum(w), over the dimensions that are there, by name. */
+  /** sum(w * sign * (x - mean) / std) / sum(w), over the dimensions with a value, ordered by name. */
   function score(values, w, scale) {
     let sum = 0;
     let weight = 0;
     for (const d of byName) {
       const value = values[d.i];
-      // A weight of 0 drops a dimension: not even an undefined figure of it counts.
+      // With a weight of 0 a dimension is ignored, even if its figure is undefined.
       if (value === null || w[d.i] === 0) continue;
       const { mean, std } = scale[d.i];
       sum += w[d.i] * d.sign * (std > 0 ? (value - mean) / std : 0);
@@ -104,7 +104,7 @@ const Ranking = (() => {
     return { quba: sum / weight, weight };
   }
 
-  /** Resamples of a row, unpacked once: per dimension a Float32Array, or null. */
+  /** The resamples of a row, decoded once: a Float32Array per dimension, or null. */
   function resamples(row) {
     row.unpacked ??= (row.resamples ?? []).map((text) => {
       if (text === null) return null;
@@ -129,7 +129,7 @@ const Ranking = (() => {
     const n = DATA.resamples;
     const drawn = sure.map(({ row }) => {
       const parts = resamples(row);
-      const scale = ranking.scales[yardstick(row)];
+      const scale = ranking.scales[normalisationGroup(row)];
       const scores = new Float64Array(n);
       const values = new Array(parts.length);
       for (let r = 0; r < n; r++) {
@@ -140,10 +140,10 @@ const Ranking = (() => {
     });
     const whole = [...Array(n).keys()].filter((r) => drawn.every((scores) => !Number.isNaN(scores[r])));
     if (!whole.length) return;
-    const still = ranking.rows.filter((each) => !each.row.resamples).map((each) => each.quba);
+    const constant = ranking.rows.filter((each) => !each.row.resamples).map((each) => each.quba);
     const places = sure.map(() => []);
     for (const r of whole) {
-      const all = [...still, ...drawn.map((scores) => scores[r])].sort((a, b) => b - a);
+      const all = [...constant, ...drawn.map((scores) => scores[r])].sort((a, b) => b - a);
       const first = new Map();
       all.forEach((quba, k) => first.has(quba) || first.set(quba, k + 1));
       drawn.forEach((scores, k) => places[k].push(first.get(scores[r])));

@@ -1,4 +1,4 @@
-// What is shown, kept in the address, so that a view can be sent as a link.
+// The state of the page, stored in the address, so that a view can be sent as a link.
 "use strict";
 
 const PRESETS = {
@@ -40,36 +40,36 @@ const State = (() => {
   }
 
   function text() {
-    const usual = fresh();
+    const defaults = fresh();
     const given = new URLSearchParams();
     for (const [key, value] of Object.entries(state)) {
       if (key === "factors") {
         for (const [name, factor] of Object.entries(value)) if (factor !== 1) given.set(`w.${name}`, factor);
       } else if (Array.isArray(value)) value.forEach((item) => given.append(key, item));
-      else if (typeof value === "boolean") value !== usual[key] && given.set(key, value ? "1" : "0");
-      else if (value !== usual[key]) given.set(key, value);
+      else if (typeof value === "boolean") value !== defaults[key] && given.set(key, value ? "1" : "0");
+      else if (value !== defaults[key]) given.set(key, value);
     }
     return given.toString();
   }
 
-  /** Change something; `again` draws. A new view is a step that the back button takes back. */
+  /** Change the state and redraw. With `step`, the change is an entry in the browser's history. */
   function set(change, { step = false } = {}) {
     Object.assign(state, change);
     clearTimeout(later);
     if (step) history.pushState(null, "", `#${text()}`);
-    // Browsers let an address change only so often: a slider that is dragged would use that up.
+    // Browsers limit how often the address may change; dragging a slider would exceed that.
     else later = setTimeout(() => history.replaceState(null, "", `#${text()}`), 120);
     draw();
   }
 
-  /** A link to what is shown now. */
+  /** A link to the current view. */
   function link() {
     return `${location.href.split("#")[0]}#${text()}`;
   }
 
   const cleaned = new Map();
 
-  /** All rows; where the switch says so, a figure with a known fault is not there. */
+  /** All rows; with `faultless`, figures with a known fault are treated as missing. */
   function rows(faultless = state.faultless) {
     if (!faultless) return DATA.rows;
     return DATA.rows.map((row) => {
@@ -79,7 +79,7 @@ const State = (() => {
     });
   }
 
-  /** The rows that the filters leave: what is ranked, as `rank --where` does. */
+  /** The rows that pass the filters, as with `rank --where`. */
   function pool(faultless = state.faultless) {
     const at = DATA.dimensions.findIndex((d) => d.name === "parameters");
     return rows(faultless).filter((row) =>
@@ -92,7 +92,7 @@ const State = (() => {
     return `'${value.replaceAll("'", "''")}'`;
   }
 
-  /** The `qubastore rank` line that gives this ranking. */
+  /** The `qubastore rank` command that gives this ranking. */
   function command() {
     const conditions = DATA.where ? [`(${DATA.where}\n)`] : [];
     for (const word of WORDS) {

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 30
-"""Models in the figure of the ranking."""
+"""The most models in the figure of the ranking."""
 MAX_RELIABILITY = 12
-"""Models with a reliability diagram."""
-# Okabe and Ito's colours, which people of all kinds of colour vision tell apart.
+"""The most models with a reliability diagram."""
+# The Okabe-Ito palette, which is safe for colour-blind readers.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a")
 
 _SPECIAL = {
@@ -46,23 +46,23 @@ def write_static(
     suite: str = QUBA.name,
     without_known_faults: bool = False,
 ) -> list[Path]:
-    """Rank, and write what papers show of it.
+    """Rank, and write the ranking as tables and figures for papers.
 
     Args:
         store: An open store.
-        folder: Where to; made where it is not there.
-        where: SQL condition over `rankable`.
-        models: Names; where given, these alone.
+        folder: The output folder; created if it does not exist.
+        where: SQL condition on `rankable`.
+        models: Names; if given, only these models.
         suite: Name of the suite.
-        without_known_faults: As in `ranking.rank`.
+        without_known_faults: As in `RankRequest`.
 
     Returns:
-        The files: `ranking` as .md, .tex, .svg and .png, `scatter`, `correlations` (three models at least), and
+        The files: `ranking` as .md, .tex, .svg and .png, and `scatter`, `correlations` (at least three models) and
         `reliability` (measured models) as .svg and .png.
 
     Raises:
-        UsageError: where nothing can be ranked, or matplotlib is not installed.
-        StoreError: where the folder cannot be written.
+        UsageError: if nothing can be ranked, or matplotlib is not installed.
+        StoreError: if the folder cannot be written.
     """
     try:
         import matplotlib as mpl
@@ -76,7 +76,7 @@ def write_static(
     ranking = _ranked(store, suite, where, without_known_faults=without_known_faults)
     names = [model.model for model in ranking.models if model.source == "measured"][:MAX_RELIABILITY]
     figures: dict[str, Figure] = {}
-    # Names are text: a dollar sign in one begins no formula.
+    # Names are plain text: a dollar sign must not begin a formula.
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "qubastore", "font.size": 9, "text.parse_math": False}
     ):
@@ -92,7 +92,7 @@ def write_static(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in content.items():
-            # A file appears only when it is whole.
+            # A file appears only once it is complete.
             temporary = folder / f".{name}.part"
             temporary.write_bytes(data)
             temporary.replace(folder / name)
@@ -102,10 +102,10 @@ def write_static(
 
 
 def _ranked(store: Store, suite: str, where: str | None, *, without_known_faults: bool) -> Ranking:
-    """The ranking; where no model has every dimension, on those that each has.
+    """Rank; if no model has every dimension, rank each on those that it has.
 
     Raises:
-        UsageError: where nothing can be ranked either way.
+        UsageError: if nothing can be ranked either way.
     """
     try:
         return rank(store, RankRequest(suite=suite, where=where, without_known_faults=without_known_faults))
@@ -139,7 +139,7 @@ def latex(ranking: Ranking) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text without meaning for TeX, in one line."""
+    """Text in one line, with TeX's special characters escaped."""
     return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
@@ -151,7 +151,7 @@ def _markdown_text(text: str) -> str:
 def _table(
     ranking: Ranking, bold: Callable[[str], str], plain: Callable[[str], str], arrows: tuple[str, str]
 ) -> list[list[str]]:
-    """Heading and rows as texts: rank, model, QUBA, and the dimensions that some model has."""
+    """Header and rows as text: rank, model, QUBA, and the dimensions that at least one model has."""
     shown = [d for d in DIMENSIONS if any(model.values[d.name] is not None for model in ranking.models)]
     best = {
         d.name: (max if d.better == "up" else min)(
@@ -191,11 +191,11 @@ def _scatter(store: Store, ranking: Ranking, suite: str) -> Figure:
     from matplotlib.figure import Figure
 
     query = "select model, source, architecture from rankable where suite = ?"
-    kinds = {(model, source): architecture or "not known" for model, source, architecture in store.rows(query, [suite])}
+    kinds = {(model, source): architecture or "unknown" for model, source, architecture in store.rows(query, [suite])}
     figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     axes = figure.subplots()
     points = [
-        (kinds.get((model.model, model.source), "not known"), model.values["parameters"], model.quba)
+        (kinds.get((model.model, model.source), "unknown"), model.values["parameters"], model.quba)
         for model in ranking.models
         if model.values["parameters"]
     ]

@@ -1,9 +1,9 @@
-// The ranking as a table, and the controls beside it.
+// The ranking as a table, and the controls next to it.
 "use strict";
 
 const AT = Object.fromEntries(DATA.dimensions.map((d, i) => [d.name, i]));
 
-/** An element with attributes, and children that are elements or text: names never become markup. */
+/** Create an element with attributes, and children that are elements or text: names never become markup. */
 function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -18,7 +18,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** A value in its column: per cent, or millions. */
+/** A value as its column shows it: in per cent, or in millions. */
 function shown(dimension, value) {
   if (value === null) return "–";
   if (dimension.unit === "millions") return value >= 1 ? value.toFixed(1) : value.toFixed(3);
@@ -53,7 +53,7 @@ const Table = (() => {
     };
     const named = State.SOURCES.filter((name) => !["auto", "all"].includes(name));
     choices("source", [["auto", "measured first"], ...named.map((name) => [name, name]), ["all", "all"]]);
-    choices("normalize", [["auto", "the usual"], ...(DATA.publishedConstants ? [["published", "the study's constants"]] : []), ["store", "the models ranked"]]);
+    choices("normalize", [["auto", "default"], ...(DATA.publishedConstants ? [["published", "the study's constants"]] : []), ["store", "the ranked models"]]);
     for (const id of ["partial", "faultless"]) byId(id).addEventListener("change", () => State.set({ [id]: byId(id).checked }));
     for (const word of State.WORDS) {
       const values = [...new Set(DATA.rows.map((row) => row[word] ?? ""))].sort(Ranking.byText);
@@ -62,7 +62,7 @@ const Table = (() => {
         el("input", { type: "checkbox", "data-filter": word, value, onchange: () => {
           const chosen = [...document.querySelectorAll(`[data-filter="${word}"]:checked`)].map((box) => box.value);
           State.set({ [word]: chosen });
-        } }), value || "not known"));
+        } }), value || "unknown"));
       byId("filters").append(el("div", { class: "choices", role: "group", "aria-label": word }, el("span", {}, word), el("div", {}, ...boxes)));
     }
     const limit = (key, text) => el("input", { type: "number", min: 0, step: "any", id: key, placeholder: text, "aria-label": `${text} millions of parameters`, oninput: (event) => {
@@ -73,19 +73,19 @@ const Table = (() => {
     byId("reset").addEventListener("click", () => {
       State.set({ factors: {}, source: "auto", normalize: "auto", partial: false, faultless: DATA.withoutKnownFaults, search: "", min: null, max: null, architecture: [], pretraining: [], paradigm: [], sort: "quba" });
     });
-    byId("copy").addEventListener("click", () => copy(State.command(), "The command is in the clipboard."));
-    byId("link").addEventListener("click", () => copy(State.link(), "The link is in the clipboard."));
+    byId("copy").addEventListener("click", () => copy(State.command(), "Command copied to the clipboard."));
+    byId("link").addEventListener("click", () => copy(State.link(), "Link copied to the clipboard."));
   }
 
-  async function copy(text, said) {
+  async function copy(text, message) {
     try {
       await navigator.clipboard.writeText(text);
-      byId("said").textContent = said;
+      byId("message").textContent = message;
     } catch {
-      // A file opened from a disk may not use the clipboard everywhere: select, for Ctrl-C.
+      // Not every browser lets a local file use the clipboard: select the text instead.
       byId("command").textContent = text;
       getSelection().selectAllChildren(byId("command"));
-      byId("said").textContent = "Selected: copy it with Ctrl-C.";
+      byId("message").textContent = "Selected: press Ctrl-C to copy.";
     }
   }
 
@@ -96,7 +96,7 @@ const Table = (() => {
     });
     const same = (a, b) => DATA.dimensions.every((d) => (a[d.name] ?? 1) === (b[d.name] ?? 1));
     document.querySelectorAll("[data-preset]").forEach((button) => button.setAttribute("aria-pressed", same(PRESETS[button.dataset.preset], state.factors)));
-    // The address may choose several sources at once.
+    // The address may select several sources at once.
     if (!State.SOURCES.includes(state.source) && ![...byId("source").options].some((each) => each.value === state.source)) {
       byId("source").append(el("option", { value: state.source }, state.source.replaceAll(",", ", ")));
     }
@@ -118,7 +118,7 @@ const Table = (() => {
     heads.push(head("name", "model", "model"));
     if (mixed) heads.push(el("th", { scope: "col", class: "left" }, "source"));
     heads.push(head("", "QUBA", "quba"));
-    if (partial) heads.push(el("th", { scope: "col", title: "Share of the weight that the model has values for" }, "of weight"));
+    if (partial) heads.push(el("th", { scope: "col", title: "Share of the total weight for which the model has values" }, "coverage"));
     for (const d of there) heads.push(head(w[AT[d.name]] > 0 ? "" : "off", `${d.title} ${d.better === "up" ? "↑" : "↓"}`, d.name, `${d.meaning}; ${d.unit === "millions" ? "millions" : "per cent"}`));
     const best = there.map((d) => {
       const values = ranking.rows.map((each) => each.row.values[AT[d.name]]).filter((value) => value !== null);
@@ -178,18 +178,18 @@ const Table = (() => {
     if (ranking.problem) return [];
     const found = [];
     const published = state.normalize === "published" || (state.normalize === "auto" && DATA.publishedConstants);
-    found.push(published ? "Normalised with the constants of the study (Hesse et al., arXiv 2503.17110)." : "Normalised over the models ranked, 10 % trimmed at each end.");
-    if (ranking.leftOut) found.push(`${ranking.leftOut} left out: they lack a dimension that has a weight.`);
+    found.push(published ? "Normalised with the constants of the study (Hesse et al., arXiv 2503.17110)." : "Normalised over the ranked models, 10 % trimmed at each end.");
+    if (ranking.leftOut) found.push(`${ranking.leftOut} left out: they have no value in a weighted dimension.`);
     if (sure) found.push(`Intervals at 95 %: ${DATA.resamples} paired resamples of the images of measured models, seed ${DATA.seed}. The other rows have no samples here.`);
     if (ranking.rows.some((each) => each.row.origin === "published")) {
       if (ranking.before) found.push(...moved(ranking));
-      else if (ranking.rows.some((each) => Object.keys(each.row.faults).length)) found.push("† A figure of the published table with a known fault: point at it for the reason.");
-      found.push("Published figures come from another procedure than measured ones: a model's page says how.");
+      else if (ranking.rows.some((each) => Object.keys(each.row.faults).length)) found.push("† A figure of the published table with a known fault: hover over it for the reason.");
+      found.push("Published figures were measured by another procedure: a model's page explains the differences.");
     }
     return found;
   }
 
-  /** What leaving out figures with a known fault did to the top, as `rank --without-known-faults` says it. */
+  /** How leaving out figures with a known fault changes the top ranks, as in `rank --without-known-faults`. */
   function moved(ranking) {
     const key = ({ row }) => JSON.stringify([row.model, row.source]);
     const places = new Map(ranking.rows.map((each) => [key(each), each.rank]));
@@ -198,8 +198,8 @@ const Table = (() => {
     const stay = top.filter(([, , now]) => now !== undefined && now <= 10).length;
     const list = top.filter(([, old, now]) => old !== now).map(([model, old, now]) => `${model} ${old} to ${now ?? "unranked"}`);
     return [
-      `Without known faults${unranked ? `: ${unranked} models unranked for it` : ""}.`,
-      `Of the first ${top.length} with them ${stay} stay there${list.length ? `; moved: ${list.join(", ")}` : ""}.`,
+      `Without known faults${unranked ? `: ${unranked} models are unranked for that reason` : ""}.`,
+      `Of the first ${top.length} with them, ${stay} stay in the first 10${list.length ? `; changed: ${list.join(", ")}` : ""}.`,
     ];
   }
 

@@ -1,1 +1,1 @@
-"""Statistics: pure functions over arrays, which know no store."""
+"""Statistics: pure functions over arrays, independent of the store."""

@@ -1,4 +1,4 @@
-"""Sums per class and per confidence bin: bins are (lo, hi], and 0 is in the first."""
+"""Summaries per class and per confidence bin; bins are (lo, hi], and 0 is in the first."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 N_BINS = 15
-"""Confidence bins of equal width."""
+"""Number of confidence bins, of equal width."""
 
 
 def class_rows(
     label: NDArray[np.int32], correct: NDArray[np.bool_], truth: NDArray[np.float64] | None
 ) -> list[tuple[Any, ...]]:
-    """Per class: class, n, n_correct, mean and population std of the probability of the truth (None without)."""
+    """Per class: class, n, n_correct, mean and population std of the true class's probability (None if not given)."""
     import numpy as np
 
     if not len(label):
@@ -35,7 +35,7 @@ def class_rows(
 
 
 def bin_rows(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[tuple[Any, ...]]:
-    """Per confidence bin that has samples: bin 1..15, n, n_correct, summed confidence; (lo, hi], 0 in the first."""
+    """Per non-empty confidence bin: bin 1..15, n, n_correct, sum of the confidences; bins are (lo, hi], 0 in bin 1."""
     import numpy as np
 
     edges = np.linspace(0, 1, N_BINS + 1)

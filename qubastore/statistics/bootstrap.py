@@ -1,8 +1,8 @@
 """The bootstrap: which samples a resample draws, and accuracy, calibration and class balance of many resamples at once.
 
-A resample is a vector of counts, how often it drew each sample. Everything that these metrics need of a resample is a
-sum over samples of a count times a value (a hit, a confidence, a probability) within a bin or a class, so a block of
-resamples is the product of one sparse matrix with their counts.
+A resample is a vector of counts: how often it drew each sample. All that these metrics need from a resample are sums
+over samples of a count times a value (a hit, a confidence, a probability) within a bin or a class, so a block of
+resamples is computed as the product of one sparse matrix with their counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Draws:
     """Which samples every resample drew.
 
     Attributes:
-        counts: (n_resamples, n) uint8, how often a resample drew each sample; uint16 where that is above 255.
+        counts: (n_resamples, n) uint8, how often a resample drew each sample; uint16 if a count is above 255.
     """
 
     counts: NDArray[np.unsignedinteger[Any]]
@@ -44,10 +44,10 @@ class Draws:
         threads: metrics of several models over the same samples are paired.
 
         Args:
-            n: Samples.
-            resamples: How many resamples.
-            seed: Of the draws, 0 or more.
-            stratum: What tells sets of samples apart that are drawn independently, 0 or more.
+            n: Number of samples.
+            resamples: Number of resamples.
+            seed: Seed of the draws, 0 or more.
+            stratum: Number of the set of samples, 0 or more; different sets are drawn independently.
         """
         counts = np.empty((resamples, n), np.uint16)
 
@@ -61,16 +61,16 @@ class Draws:
 
     @property
     def n(self) -> int:
-        """How many resamples."""
+        """The number of resamples."""
         return len(self.counts)
 
     def at(self, samples: NDArray[np.integer[Any]]) -> Draws:
-        """The same resamples of some samples, in their order: of those that a run has outputs for."""
+        """The same resamples restricted to some samples, in the given order: those that a run has outputs for."""
         counts: NDArray[np.unsignedinteger[Any]] = self.counts.take(samples, axis=1)
         return Draws(counts)
 
     def in_blocks(self, work: Callable[[NDArray[np.float64]], tuple[Any, ...]]) -> list[NDArray[np.float64]]:
-        """Give (n, block) float64 counts to `work`, in threads; its (..., block) answers, joined at their last axis."""
+        """Call `work` on (n, block) float64 counts in threads; join its (..., block) results on the last axis."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             blocks = range(0, self.n, _BLOCK)
             parts = list(
@@ -87,7 +87,7 @@ class Resampled:
         accuracy: Top-1 accuracy.
         ece: Expected calibration error, 15 bins (lo, hi].
         class_balance: Geometric mean of 1 - sample std of the accuracy over classes and 1 - mean over classes of the
-            population std of the true class's probability; classes that a resample did not draw are left out of it.
+            population std of the true class's probability; classes that a resample did not draw are left out.
     """
 
     accuracy: NDArray[np.float64]
@@ -102,14 +102,14 @@ def resample(
     label_probability: NDArray[np.float64],
     draws: Draws,
 ) -> Resampled:
-    """Metrics of resamples.
+    """Compute the metrics of every resample.
 
     Args:
         is_right: (n,) whether the prediction is the label.
         confidence: (n,) probability of the prediction, 0 to 1.
         label: (n,) classes.
         label_probability: (n,) probability of the label, 0 to 1.
-        draws: Of these n samples.
+        draws: Draws of these n samples.
 
     Source: Efron, Annals of Statistics 7(1), 1979; the metrics as in `qubastore.metrics.catalogue`.
     """
@@ -135,8 +135,8 @@ def shares(hits: NDArray[np.bool_], draws: Draws) -> NDArray[np.float64]:
     """The share of hits in every resample: (k, n) bool to (k, n_resamples) float64.
 
     Args:
-        hits: Of k runs over the same n samples, say.
-        draws: Of these n samples.
+        hits: Hits of k runs over the same n samples.
+        draws: Draws of these n samples.
     """
     values = hits.astype(np.float64)
     (found,) = draws.in_blocks(lambda counts: (values @ counts / counts.sum(axis=0),))
@@ -144,7 +144,7 @@ def shares(hits: NDArray[np.bool_], draws: Draws) -> NDArray[np.float64]:
 
 
 def _stacked(groups: list[tuple[NDArray[Any], int, NDArray[np.float64]]]) -> sparse.csr_array:
-    """One row per group of each (group of each sample, number of groups, value of each sample)."""
+    """Stack matrices of (group of each sample, number of groups, value of each sample), with one row per group."""
     from scipy import sparse
 
     parts = []

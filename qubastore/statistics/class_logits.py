@@ -1,4 +1,4 @@
-"""Logits of a dataset's own classes, from those that the model gave."""
+"""Logits of a dataset's classes, from the outputs of the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def class_logits(logits: NDArray[np.float32], space: LabelSpace) -> NDArray[np.float32] | None:
-    """Logits whose softmax are the probabilities of the classes of a label space; None where none are."""
+    """Logits whose softmax gives the probabilities of a label space's classes; None if there are no such logits."""
     import numpy as np
 
     from qubastore.statistics.scores import project

@@ -1,7 +1,7 @@
-"""How a figure over images that cross two kinds of parts varies: cue-conflict's shapes and textures, say.
+"""The variance of a figure over images that cross two kinds of parts, such as cue-conflict's shapes and textures.
 
-**Contributions.** To first order a figure over n images differs from what it is on average by the sum of one
-contribution per image: for a share or a ratio of shares in closed form, else the jackknife's (`jackknife`).
+**Contributions.** To first order, the deviation of a figure over n images from its expectation is the sum of one
+contribution per image: in closed form for a share or a ratio of shares, else from the jackknife (`jackknife`).
 
 **Variance**, multiway clustering of two kinds of parts (Cameron, Gelbach and Miller, Journal of Business & Economic
 Statistics 29, 2011, equations 2.11 and 2.12; the corrections for few clusters of their section 2.3):
@@ -9,32 +9,33 @@ Statistics 29, 2011, equations 2.11 and 2.12; the corrections for few clusters o
     V = max(V_first + V_second - V_cell, V_cell),    V_k = G_k / (G_k - 1) * sum over the G_k parts of (sum of
                                                            the contributions of the part's images)^2
 
-It is unbiased, but for the maximum, with strong parts, weak ones and none. A two-way bootstrap (McCullagh, Bernoulli 6,
-2000; Owen, Annals of Applied Statistics 1, 2007) estimates V_first + V_second + V_cell, three times the variance
-where parts do not matter. Without the maximum V can be below what single images vary, even below 0.
+Apart from the maximum, it is unbiased whether parts have strong effects, weak ones or none. A two-way bootstrap
+(McCullagh, Bernoulli 6, 2000; Owen, Annals of Applied Statistics 1, 2007) estimates V_first + V_second + V_cell, three
+times the variance where parts have no effect. Without the maximum, V can be below the variance of single images, even
+below 0.
 
 **Degrees of freedom**, after Satterthwaite (Biometrics Bulletin 2, 1946), so that few parts give wide intervals:
 
     V^2 / (sum over kinds of V_k^2 * w_k / d_k  +  V_cell^2 / (G_cell - 1)),    w_k = sqrt(max(1 - V_cell / V_k, 0))
     d_k = min(G_k - 1, max(8, 3 * (sum of S^2)^2 / sum of S^4)), S: the sums of the contributions of each part
 
-The second d_k is what the kurtosis of these sums leaves: about G_k where they are normal, few where few parts carry
-all, as with a share near 0; of less than 8 there is no telling. Where a kind of part does not matter the maximum keeps
-V from being too small, so it need not count in full: with w_k = 1 intervals are too wide there (98 % coverage with 8
-textures), with w_k squared too narrow where few parts matter (`python -m benchmarks.coverage`).
+The second d_k is derived from the kurtosis of these sums: about G_k if they are normal, few if few parts dominate, as
+with a share near 0; values below 8 cannot be estimated reliably. If a kind of part has no effect, the maximum keeps V
+from being too small, so that kind need not count in full: with w_k = 1 intervals are too wide there (98 % coverage with
+8 textures), with w_k squared too narrow where few parts have an effect (`python -m benchmarks.coverage`).
 
-**Resamples.** Every part has a standard normal number in every resample, which hangs on the seed, the part's name and
-the number of the resample alone. A resample's contributions times the numbers of their parts are normal; their normal
-scores over the resamples become Student's t with the degrees of freedom above, and then a deviation of the figure:
-times the square root of V, or, for a share, the bound of Wilson's interval (Journal of the American Statistical
-Association 22, 1927) at that many standard errors, with the effective size p (1 - p) / V. A share of 0 or 1 has no
-spread to estimate: its effective size is the number of images that count. So 95 % of the resamples of a share are its
-Wilson interval, however near 0 or 1.
+**Resamples.** Every part has a standard normal number in every resample, which depends only on the seed, the part's
+name and the number of the resample. The sum of the contributions times the numbers of their parts is normal; its normal
+scores over the resamples are converted to Student's t with the degrees of freedom above, and then to a deviation of the
+figure: multiplied by the square root of V, or, for a share, as the bound of Wilson's interval (Journal of the American
+Statistical Association 22, 1927) at that many standard errors, with the effective size p (1 - p) / V. For a share of 0
+or 1 the spread cannot be estimated: its effective size is the number of counted images. So 95 % of the resamples of a
+share are in its Wilson interval, however near 0 or 1 it is.
 
-**Differences** of two figures have the variance V of the difference of their contributions. Two figures whose parts
-matter alike differ by little else than single images; no resamples of each alone can know that, since no multipliers
-that are the same for all figures have the variance V, which need not be positive. So the resamples of two shares are
-correlated anew, as V asks for, before one is subtracted from the other (`Crossed.minus`).
+**Differences** of two figures have the variance V of the difference of their contributions. If parts affect two figures
+alike, the figures differ by little more than single images. Resampling each figure alone cannot show that, because no
+multipliers shared by all figures have the variance V, which need not be positive. So the resamples of two shares are
+given the correlation that V implies before one is subtracted from the other (`Crossed.minus`).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ _LEFT_OUT_AT_ONCE = 1000
 
 
 _FEWEST = 8
-"""Degrees of freedom that a kurtosis leaves at least."""
+"""The fewest degrees of freedom that the kurtosis can lead to."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class Spread:
 
 
 def spread(contributions: NDArray[np.float64], units: Units) -> Spread:
-    """The variance V and the degrees of freedom of the sum of contributions, as above.
+    """The variance V and the degrees of freedom of the sum of contributions, as defined above.
 
     Args:
-        contributions: (n,) of the images.
-        units: Their parts.
+        contributions: (n,) contributions of the images.
+        units: The parts of the images.
     """
     n_cells, of_cell = units.cells
     single, _ = _clustered(contributions, of_cell, n_cells)
@@ -99,8 +100,8 @@ class Multipliers:
     """The standard normal numbers of every part in every resample.
 
     Args:
-        resamples: How many.
-        seed: Of the numbers, 0 or more.
+        resamples: Number of resamples.
+        seed: Seed of the numbers, 0 or more.
     """
 
     def __init__(self, resamples: int, seed: int) -> None:
@@ -109,17 +110,17 @@ class Multipliers:
         self._numbers: dict[bytes, NDArray[np.float64]] = {}
 
     def sums(self, contributions: NDArray[np.float64], units: Units) -> NDArray[np.float64]:
-        """Contributions times the numbers of their two parts, over the standard error of that: (n_resamples,)."""
+        """The sum of contributions times the numbers of their two parts, over its standard error: (n_resamples,)."""
         total, variance = np.zeros(self.n), 0.0
         for names, of in units.parts:
             sums = np.bincount(of, contributions, len(names))
             variance += float(sums @ sums)
-            # Not a matrix product: its rounding hangs on the number of resamples and of threads.
+            # Not a matrix product: its rounding depends on the number of resamples and of threads.
             total += np.einsum("p,pr->r", sums, self._of(names))
         return total / math.sqrt(variance) if variance > 0 else total
 
     def _of(self, parts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The numbers of some parts, (n_parts, n_resamples): the same are mostly asked for."""
+        """The numbers of some parts, (n_parts, n_resamples); cached, because most calls are for the same parts."""
         key = parts.tobytes()
         if key not in self._numbers:
             rows = [np.random.default_rng([self._seed, part]).standard_normal(self.n) for part in parts.tolist()]
@@ -132,12 +133,12 @@ class Crossed:
     """How one figure varies with images that cross two kinds of parts.
 
     Attributes:
-        contributions: (n,) of the images.
-        units: Their parts.
+        contributions: (n,) contributions of the images.
+        units: The parts of the images.
         multipliers: The numbers of the parts.
-        share: The figure, and the number of images that count, where it is a share of them; else None.
-        counting: (n,) which images count, for a share.
-        scale: What the deviations of a share are multiplied by; contributions are already.
+        share: The figure, if it is a share of images; else None.
+        counting: (n,) which images the share counts.
+        scale: Factor for the deviations of a share; the contributions already include it.
     """
 
     contributions: NDArray[np.float64]
@@ -149,20 +150,20 @@ class Crossed:
 
     @cached_property
     def spread(self) -> Spread:
-        """Variance and degrees of freedom."""
+        """The variance and degrees of freedom of the figure."""
         return spread(self.contributions, self.units)
 
     @cached_property
     def deviations(self) -> NDArray[np.float64]:
-        """What the figure is in every resample, less the figure: (n_resamples,)."""
+        """The figure in every resample minus the figure: (n_resamples,)."""
         return self._deviations(self._normals, self.spread.freedom)
 
     def scaled(self, factor: float) -> Crossed:
-        """That of a multiple of the figure."""
+        """The variation of a multiple of the figure."""
         return replace(self, contributions=factor * self.contributions, scale=factor * self.scale)
 
     def minus(self, other: Crossed) -> tuple[NDArray[np.float64], Spread]:
-        """That of the difference of two figures: deviations, (n_resamples,), and their variance."""
+        """The variation of the difference of two figures: deviations, (n_resamples,), and their variance."""
         apart = self._apart(other)
         if self.share is None or other.share is None:
             return apart.deviations, apart.spread
@@ -178,7 +179,7 @@ class Crossed:
         return mine - theirs, apart.spread
 
     def spread_apart(self, other: Crossed) -> Spread:
-        """Variance and degrees of freedom of the difference of two figures."""
+        """The variance and degrees of freedom of the difference of two figures."""
         return self._apart(other).spread
 
     def _apart(self, other: Crossed) -> Crossed:
@@ -193,7 +194,7 @@ class Crossed:
 
     @property
     def _directions(self) -> NDArray[np.float64]:
-        # The contributions of a share of 0 or 1 are all 0; its resamples go by the images that count.
+        # The contributions of a share of 0 or 1 are all 0; its resamples use the counted images instead.
         if self.counting is not None and not self.contributions.any():
             return math.copysign(1.0, self.scale) * self.counting.astype(np.float64)
         return self.contributions
@@ -214,7 +215,7 @@ class Crossed:
 
 
 def _scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The normal quantiles of the ranks: values that are normal but for the chance of a thousand of them become so."""
+    """The normal quantiles of the ranks, which remove the sampling noise of values that are normally distributed."""
     from scipy import special
 
     if not values.any():
@@ -226,18 +227,18 @@ def _scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def wilson(share: float, size: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The bound of Wilson's interval that is z standard errors above a share of `size` draws, below where z < 0."""
+    """The bound of Wilson's interval at z standard errors above a share of `size` draws, or below it if z < 0."""
     half = np.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2)
     bound: NDArray[np.float64] = (share + z**2 / (2 * size) + z * half) / (1 + z**2 / size)
     return bound
 
 
 def jackknife(figures: Callable[[Draws], dict[str, NDArray[np.float64]]], n: int) -> dict[str, NDArray[np.float64]]:
-    """Contributions of n images to any figures, from leaving out one image after another: name -> (n,).
+    """The contributions of n images to any figures, from leaving out one image at a time: name -> (n,).
 
     Args:
-        figures: Their values over resamples of the images.
-        n: Images.
+        figures: Function that returns the values of the figures over resamples of the images.
+        n: Number of images.
 
     Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 11.
     """

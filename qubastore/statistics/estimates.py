@@ -1,4 +1,4 @@
-"""A figure and what it is in many resamples: its interval, and the difference of two with its test."""
+"""Estimates: a figure with its resamples and interval, and the difference of two figures with its test."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Estimate:
 
     Attributes:
         value: The figure.
-        resamples: (n_resamples,) float64, shifted so that their mean is `value`, but for shares over images that cross
-            two kinds of parts; NaN where a resample has no such figure (no image of it was right on the clean set).
-        crossed: The part of the resamples' deviations that comes from images which cross two kinds of parts; None where
-            no such images are in the figure.
+        resamples: (n_resamples,) float64, shifted so that their mean is `value`, except for shares over images that
+            cross two kinds of parts; NaN where the figure is undefined (no image was right on the clean set).
+        crossed: The part of the resamples' deviations that comes from images that cross two kinds of parts; None if the
+            figure involves no such images.
     """
 
     value: float
@@ -34,7 +34,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, resamples: NDArray[np.float64], crossed: Crossed | None = None) -> Estimate:
-        """A figure, what resamples make of it, and how it varies with crossed images, which stood still in them."""
+        """An estimate from a figure, its resamples, and its variation with crossed images, which these leave out."""
         import numpy as np
 
         there = resamples[~np.isnan(resamples)]
@@ -42,7 +42,7 @@ class Estimate:
         return cls(value, shifted if crossed is None else shifted + crossed.deviations, crossed)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """The middle part of the resamples: (low, high), interpolated linearly between them."""
+        """The central interval of the resamples: (low, high), interpolated linearly between them."""
         import numpy as np
 
         if np.isnan(self.resamples).all():
@@ -52,7 +52,7 @@ class Estimate:
 
     @property
     def rest(self) -> NDArray[np.float64]:
-        """The resamples without what comes from crossed images."""
+        """The resamples without the variation that comes from crossed images."""
         return self.resamples if self.crossed is None else self.resamples - self.crossed.deviations
 
     def minus(self, other: Estimate) -> Difference:
@@ -79,8 +79,8 @@ class Difference:
     Attributes:
         value: The difference.
         resamples: (n_resamples,) float64.
-        rest: The same without what comes from crossed images.
-        spreads: How the difference varies with them.
+        rest: The same without the variation that comes from crossed images.
+        spreads: The variance that comes from crossed images.
     """
 
     value: float
@@ -89,27 +89,27 @@ class Difference:
     spreads: tuple[Spread, ...]
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """As that of an estimate."""
+        """The central interval of the resamples, as for an estimate."""
         return Estimate(self.value, self.resamples).interval(level)
 
     def p_value(self) -> float:
-        """Against no difference, two-sided."""
+        """The two-sided p-value for the null hypothesis of no difference."""
         return p_value(self.value, self.rest, self.spreads)
 
 
 def p_value(difference: float, resamples: NDArray[np.float64], spreads: Sequence[Spread] = ()) -> float:
-    """Two-sided, of a difference over its standard error.
+    """The two-sided p-value of a difference over its standard error.
 
     Args:
         difference: The difference.
-        resamples: Of it: their sample standard deviation is the standard error, and the distribution the normal one.
-        spreads: Independent parts of its variance that are not in the resamples, which add up; the distribution is then
-            Student's t, with degrees of freedom after Satterthwaite.
+        resamples: Its resamples; their sample standard deviation is the standard error of a normal distribution.
+        spreads: Independent parts of its variance that are not in the resamples; they are added, and the distribution
+            is then Student's t, with degrees of freedom after Satterthwaite.
     """
     import numpy as np
     from scipy import stats
 
-    # What rounding leaves of two figures that are one is no difference.
+    # A difference as small as the rounding error counts as none.
     if abs(difference) <= 1e-12:
         return 1.0
     error = float(np.nanstd(resamples, ddof=1))

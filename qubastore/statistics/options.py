@@ -1,4 +1,4 @@
-"""How intervals and tests are made: resamples, level and seed."""
+"""Options of intervals and tests: number of resamples, level and seed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class BootstrapOptions:
-    """How intervals and tests are made.
+    """Options of intervals and tests.
 
     Attributes:
-        resamples: How many, at least 2.
-        level: Of intervals, and 1 - the level of tests; between 0 and 1.
-        seed: Of the draws, 0 or more.
+        resamples: Number of resamples, at least 2.
+        level: Confidence level of intervals, and 1 - significance level of tests; between 0 and 1.
+        seed: Seed of the draws, 0 or more.
 
     Raises:
-        UsageError: on numbers that cannot be.
+        UsageError: on values out of range.
     """
 
     resamples: int = RESAMPLES
@@ -31,6 +31,6 @@ class BootstrapOptions:
     def __post_init__(self) -> None:
         if self.resamples < 2 or self.seed < 0:
             found = f"{self.resamples} resamples with seed {self.seed}"
-            raise UsageError(found, expected="at least 2, and a seed from 0 up")
+            raise UsageError(found, expected="at least 2 resamples and a seed of 0 or more")
         if not 0 < self.level < 1:
             raise UsageError(f"the level is {self.level}", expected="a number between 0 and 1", hint="--level 0.95")

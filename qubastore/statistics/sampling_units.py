@@ -1,14 +1,14 @@
-"""What the images of a dataset were drawn from: the one home of "which images share something that was drawn once".
+"""Sampling units: which images of a dataset share a part, so that they are not independent draws.
 
-Most images stand for themselves. Some are made of two parts, and every part is in several images:
+Most images are independent. Some are composed of two parts, and every part is in several images:
 
 | set | images | parts |
 |---|---|---|
 | cue-conflict (Geirhos et al., ICLR 2019) | `<shape>N-<texture>M.png` | shape image, texture image |
 | mixed-same, mixed-rand (Xiao et al., ICLR 2021) | `fg_<image>_bg_<image>.JPEG` | foreground, background |
 
-Images with a part in common are no independent draws, and a figure over them varies as its parts do (`crossed`). Parts
-go by their names, whatever the dataset: mixed-same and mixed-rand have their foregrounds in common.
+Images that share a part are not independent draws, and a figure over them varies with the parts (`crossed`). Parts are
+identified by name, whatever the dataset: mixed-same and mixed-rand share their foregrounds.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Units:
     """The two parts of each of n images.
 
     Attributes:
-        first: (n,) int64, which shape or foreground an image has: a hash of its name.
-        second: (n,) int64, which texture or background.
+        first: (n,) int64, hash of the name of each image's shape or foreground.
+        second: (n,) int64, hash of the name of each image's texture or background.
     """
 
     first: NDArray[np.int64]
@@ -39,23 +39,23 @@ class Units:
 
     @cached_property
     def parts(self) -> list[tuple[NDArray[np.int64], NDArray[np.intp]]]:
-        """Of either kind of part: the hashes that occur, and which of them each image has, (n,)."""
+        """For each kind of part: the hashes that occur, and the index of each image's hash among them, (n,)."""
         return [_coded(self.first), _coded(self.second)]
 
     @cached_property
     def cells(self) -> tuple[int, NDArray[np.intp]]:
-        """How many pairs of parts occur, and which of them each image is, (n,)."""
+        """The number of pairs of parts that occur, and the index of each image's pair, (n,)."""
         (_, first), (names, second) = self.parts
         found, of = np.unique(first * len(names) + second, return_inverse=True)
         return len(found), of
 
     def at(self, images: NDArray[np.integer] | NDArray[np.bool_]) -> Units:
-        """Those of some images, in their order."""
+        """The parts of some of the images, in the given order."""
         return Units(self.first[images], self.second[images])
 
     @classmethod
     def joined(cls, several: Sequence[Units]) -> Units:
-        """The images of several sets one after another; a part of several is one part."""
+        """Concatenate the images of several sets; a part that occurs in several sets is one part."""
         if len(several) == 1:
             return several[0]
         return cls(np.concatenate([each.first for each in several]), np.concatenate([each.second for each in several]))
@@ -68,8 +68,8 @@ def units_of(images: Sequence[tuple[str, Mapping[str, str]]]) -> Units | None:
         images: (key, factors) of every sample.
 
     Returns:
-        None where no image is made of parts: each is a draw of its own. Where some are and others are not, the others
-        are parts of their own.
+        None if no image is composed of parts: each is an independent draw. If only some are, each other image counts as
+        a part of its own.
     """
     named = [_parts(key.rpartition("/")[2].rpartition(".")[0], factors or {}) for key, factors in images]
     if not any(named):

@@ -1,4 +1,4 @@
-"""What logits say of the classes: scores, probabilities, the largest five; pure functions over arrays."""
+"""Class scores from logits: scores, probabilities, the five largest; pure functions over arrays."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from qubastore.errors import OutputError
 
 
 def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> None:
-    """Refuse what is no classifier's output.
+    """Check that an array is a classifier's logits.
 
     Args:
         logits: (n, n_classes) float32.
         classes: Number of outputs that the dataset's label space expects.
-        model: Name, for the message.
+        model: Name of the model, for the message.
 
     Raises:
-        OutputError: on another shape, non-finite values, or rows that are probabilities.
+        OutputError: on a different shape, non-finite values, or rows that are probabilities.
     """
     if logits.ndim != 2 or logits.shape[1] != classes:
         raise OutputError(
@@ -35,19 +35,19 @@ def check_logits(logits: NDArray[np.float32], *, classes: int, model: str) -> No
             f"{model} returned {logits[row, column]} for class {column}",
             expected="finite logits",
             found=f"such values for {int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} images of a batch",
-            hint="try --precision fp32; if it stays, the weights or the preprocessing are wrong",
+            hint="--precision fp32; if that does not help, the weights or the preprocessing are wrong",
         )
     if classes > 1 and len(logits) and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
         raise OutputError(
             f"{model} returned probabilities",
-            expected="logits: the softmax is applied once, here",
+            expected="logits: qubastore applies the softmax itself",
             found="rows that are non-negative and sum to 1",
-            hint="declare it: LOADER:NAME,output_type=probabilities; or drop the model's last softmax",
+            hint="LOADER:NAME,output_type=probabilities; or remove the model's final softmax",
         )
 
 
 def project(logits: NDArray[np.float32], space: LabelSpace | None = None) -> NDArray[np.float64]:
-    """Scores of a dataset's classes, whose softmax is the classes' probabilities.
+    """Project logits to scores of a dataset's classes, whose softmax gives the classes' probabilities.
 
     Args:
         logits: (n, n_outputs) float32.
@@ -73,7 +73,7 @@ def project(logits: NDArray[np.float32], space: LabelSpace | None = None) -> NDA
 
 
 def label_matrix(labels: Sequence[Sequence[int]]) -> NDArray[np.int32]:
-    """The right classes of each sample as (n, k) int32, filled up with -1; k is 1 where each has one."""
+    """The right classes of each sample as (n, k) int32, padded with -1; k is 1 if each sample has one."""
     width = max(map(len, labels), default=1)
     return np.array([[*row, *[-1] * (width - len(row))] for row in labels], np.int32).reshape(len(labels), width)
 
@@ -85,9 +85,9 @@ def output_columns(
 
     Args:
         logits: (n, n_outputs) float32, finite.
-        labels: (n,) int32, classes of the dataset; or (n, k), where several classes are right, filled up with -1. Then
-            the right class of the largest score stands as the label, the lowest on a tie: a prediction is right where
-            it is one of them.
+        labels: (n,) int32, classes of the dataset; or (n, k), if several classes are right, padded with -1. Then the
+            right class with the largest score is the label, the lowest on a tie: a prediction is right if it is one of
+            them.
         space: The dataset's label space; None takes the outputs as the classes.
 
     Returns:
@@ -95,7 +95,7 @@ def output_columns(
         `confidence`, `label_probability`, `logsumexp`, `sum_squared_probability` (n,) float64, `label_logit` (n,)
         float32, `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with k = min(5, n_classes), largest first,
         lower classes first on ties. In an `argmax` space the top five are those of the outputs, each as the class that
-        it belongs to. Where the outputs mean none of the classes, `label` alone.
+        it belongs to. If no output is one of the classes, only `label`.
     """
     if space is not None and space.rule == "none":
         return {"label": np.asarray(labels, np.int32).reshape(len(labels), -1)[:, 0]}
@@ -114,7 +114,7 @@ def output_columns(
     return {
         "label": label,
         "prediction": top_class[:, 0],
-        # -1 is the last column: what belongs to no class.
+        # -1 selects the last column: the outputs that belong to no class.
         "confidence": probabilities[rows, top_class[:, 0]],
         "label_probability": probabilities[rows, label],
         "label_logit": scores[rows, label].astype(np.float32),
@@ -126,7 +126,7 @@ def output_columns(
 
 
 def _best_label(scores: NDArray[np.float64], labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The right class with the largest score of each sample, the lowest on a tie."""
+    """The right class with the largest score for each sample, the lowest on a tie."""
     if labels.ndim == 1 or labels.shape[1] == 1:
         return labels.reshape(-1)
     labels = np.sort(labels, axis=1)
@@ -144,7 +144,7 @@ def _owners(space: LabelSpace) -> NDArray[np.int32]:
 
 
 def log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(sum(exp(values))) of each row; -inf where there is nothing to sum."""
+    """log(sum(exp(values))) of each row; -inf without columns."""
     if not values.shape[1]:
         return np.full(len(values), -np.inf)
     peak = values.max(axis=1)
@@ -153,7 +153,7 @@ def log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _largest(logits: NDArray[Any], k: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    # argmax returns the first of equals, so k passes of it order ties by class; a partial sort would not.
+    # argmax returns the first maximum, so k passes of it order ties by class; a partial sort would not.
     remaining, rows = logits.copy(), np.arange(len(logits))
     classes = np.empty((len(logits), k), np.int32)
     for rank in range(k):
@@ -163,9 +163,9 @@ def _largest(logits: NDArray[Any], k: int) -> tuple[NDArray[np.int32], NDArray[A
 
 
 def round_significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
-    """Round float32 values to `bits` significant bits, halves to even; what is not finite stays as it is.
+    """Round float32 values to `bits` significant bits, halves to even; non-finite values are unchanged.
 
-    A value moves by at most 2^-bits of itself. Values that would round to infinity keep their leading bits instead.
+    The relative error is at most 2^-bits. Values that would round to infinity keep their leading bits instead.
 
     >>> round_significant(np.array([1 + 2**-8], np.float32), 8)
     array([1.], dtype=float32)

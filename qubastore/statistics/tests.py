@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Spearman's rho and its two-sided p from the t approximation, as scipy.stats.spearmanr has them.
+    """Spearman's rho and its two-sided p-value from the t approximation, as in scipy.stats.spearmanr.
 
-    Importing scipy.stats alone takes a third of a second, which a command that only asks should not.
+    It avoids importing scipy.stats, which takes a third of a second: too long for a command that only queries.
     """
     import numpy as np
     from scipy.special import stdtr
@@ -32,7 +32,7 @@ def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, flo
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction; tests without a p-value count for nothing.
+    """Holm's step-down correction; tests without a p-value are ignored.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
@@ -47,7 +47,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def signed_rank(differences: Any) -> tuple[float, float]:
-    """Matched-pairs rank-biserial correlation and Wilcoxon's p; pairs without a difference are left out."""
+    """Matched-pairs rank-biserial correlation and Wilcoxon's p-value; pairs without a difference are left out."""
     import numpy as np
     from scipy import stats
 
@@ -57,6 +57,6 @@ def signed_rank(differences: Any) -> tuple[float, float]:
     ranks = stats.rankdata(np.abs(kept))
     effect = float((ranks[kept > 0].sum() - ranks[kept < 0].sum()) / ranks.sum())
     with warnings.catch_warnings():
-        # Ties make SciPy fall back from the exact distribution to the normal approximation, and say so.
+        # With ties, SciPy falls back from the exact distribution to the normal approximation, and warns.
         warnings.simplefilter("ignore")
         return effect, float(stats.wilcoxon(kept).pvalue)

@@ -63,7 +63,7 @@ def test_nonsense_in_the_address_is_ignored(page, published):
     assert page.complaints() == []
 
 
-def test_all_weights_zero_is_said(page, published):
+def test_all_weights_zero_is_reported(page, published):
     page.open(published[1], "&".join(f"w.{name}=0" for name in page_dimensions()))
     assert page.ask("byId('count').textContent") == "All weights are zero."
     page.open(published[1], "w.accuracy=1e308&w.calibration_error=1e308")
@@ -124,7 +124,7 @@ def test_faults_are_marked(page, published):
 
 
 @pytest.mark.parametrize("view", ["", "view=explore", "view=model&model=AlexNet"])
-@pytest.mark.parametrize("width", [390, 820, 1440])
+@pytest.mark.parametrize("width", [390, 820, 1300, 1440])
 def test_it_fits_the_screen(page, published, view, width):
     metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 800}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -95,7 +95,7 @@ def test_attached_models_rank_as_on_the_command_line(page, beside, suite, view):
 
 def test_the_page_says_whose_figures_attached_ones_are(page, beside):
     page.open(beside / "quba.html", "view=model&model=timm:huge.in1k")
-    assert "Here are figures of timm alone" in page.ask("byId('card').textContent")
+    assert "Only figures of timm are available" in page.ask("byId('card').textContent")
 
 
 @pytest.mark.parametrize("options", [{"models": HOSTILE[:2]}, {"where": "accuracy > 0 -- good ones"}])

@@ -1,4 +1,4 @@
-"""Metrics that SQL says badly: one module each, with `compute(logits, labels) -> float`.
+"""Metrics that are impractical in SQL: one module each, with `compute(logits, labels) -> float`.
 
 `qubastore.metrics.catalogue` names the module; `qubastore.runs.summaries` calls it with a run's kept logits:
 (n, n_classes) float32, and (n,) int32 labels, in sample order.

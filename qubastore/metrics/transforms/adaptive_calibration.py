@@ -28,17 +28,17 @@ _CLASSES = 64
 
 
 _RESAMPLED = 1 << 18
-"""Counts that are at work at once in a bootstrap: they stay in the processor's cache."""
+"""Number of counts that the bootstrap processes at once, so that they fit the processor's cache."""
 
 
 def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
-    """ACE of the softmax of `logits`.
+    """Compute the ACE of the softmax of `logits`.
 
     For each class, the samples with a probability above 0 are sorted by it and cut into 15 bins of equal count: the
     lower edge of bin i is the value at position round(i * n / 15), halves to even, and a value equal to an edge belongs
     to the upper bin. The class's error is the sum over bins of share * |accuracy - mean probability|, where accuracy is
     the share of samples with that label. ACE is the mean over all classes; a class without a positive probability
-    counts 0.
+    contributes 0.
 
     Args:
         logits: (n, n_classes) float32.
@@ -50,20 +50,20 @@ def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
     if not len(logits):
         return float("nan")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        # NumPy lets go of the interpreter while it sorts; errors are averaged in the order of the classes all the same.
+        # NumPy releases the GIL while it sorts; errors are averaged in the order of the classes in any case.
         parts = threads.map(lambda block: [_class_error(*each) for each in block], _blocks(logits, labels))
         return float(np.mean([error for part in parts for error in part]))
 
 
 def resampled(logits: NDArray[np.float32], labels: NDArray[np.int32], draws: Draws) -> NDArray[np.float64]:
-    """ACE of every resample: what `compute` says of the samples that it drew, with its own bins.
+    """Compute the ACE of every resample: that of `compute` on the samples drawn, with bins of their own.
 
     Takes about a minute on two cores for a thousand resamples of 50,000 samples and 1,000 classes.
 
     Args:
         logits: (n, n_classes) float32.
         labels: (n,) int32.
-        draws: Of these n samples, at least one.
+        draws: Draws of these n samples, at least one.
 
     Returns:
         (n_resamples,) float64, 0 to 1.
@@ -83,7 +83,7 @@ def resampled(logits: NDArray[np.float32], labels: NDArray[np.int32], draws: Dra
 def _blocks(
     logits: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> Iterator[list[tuple[NDArray[np.float64], NDArray[np.intp]]]]:
-    """Blocks of classes: all samples' probabilities of a class, and which samples are of it."""
+    """Yield blocks of classes: for each class, all samples' probabilities of it, and the samples that belong to it."""
     highest, total = _normalisers(logits)
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(logits.shape[1] + 1))
@@ -106,7 +106,7 @@ def _normalisers(logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDAr
 
 
 def _class_error(probability: NDArray[np.float64], members: NDArray[np.intp]) -> float:
-    """The error of one class: all samples' probabilities of it, and which samples are of it."""
+    """The error of one class, from all samples' probabilities of it and the samples that belong to it."""
     own = np.sort(probability[members])
     ascending = np.sort(probability)
     # A probability of exactly 0 is left out.
@@ -128,8 +128,8 @@ def _class_error(probability: NDArray[np.float64], members: NDArray[np.intp]) ->
 def _class_errors(probability: NDArray[np.float64], members: NDArray[np.intp], draws: Draws) -> NDArray[np.float64]:
     """The error of one class in every resample: (n_resamples,).
 
-    The samples are sorted once. In a resample each stands there as often as it was drawn, so that the value at a
-    position of the drawn ones is found in the running sum of the counts.
+    The samples are sorted once. In a resample each sample is repeated as often as it was drawn, so the value at a
+    position of the sorted resample is found with the cumulative sum of the counts.
     """
     order = np.argsort(probability, kind="stable")
     order = order[np.searchsorted(probability[order], 0, side="right") :]
@@ -149,7 +149,7 @@ def _class_errors(probability: NDArray[np.float64], members: NDArray[np.intp], d
         seen = np.cumsum(counts, axis=1, dtype=np.int32)
         n = seen[:, -1:].astype(np.int64)
         positions = np.minimum(np.round(np.arange(BINS) * (n / BINS)).astype(np.int64), np.maximum(n - 1, 0))
-        # The running sums of all resamples one after another, so that one search finds all positions.
+        # Concatenate the cumulative sums of all resamples, so that one search finds all positions.
         seen += (rows * (draws.counts.shape[1] + 1)).astype(np.int32)
         at = np.searchsorted(seen.ravel(), (positions + rows * (draws.counts.shape[1] + 1)).ravel(), side="right")
         starts = first_equal[np.minimum(at.reshape(positions.shape) - rows * len(order), len(order) - 1)]
@@ -161,7 +161,7 @@ def _class_errors(probability: NDArray[np.float64], members: NDArray[np.intp], d
         drawn_own = np.zeros((len(counts), len(own) + 1))
         np.cumsum(counts[:, own], axis=1, out=drawn_own[:, 1:])
         hits = drawn_own[rows, np.searchsorted(own, ends)] - drawn_own[rows, np.searchsorted(own, starts)]
-        # Of an empty bin, reduceat gives the value at its start.
+        # For an empty bin, reduceat returns the value at its start.
         gaps = np.where(starts < ends, hits - mass, 0)
         errors[first : first + step] = np.abs(gaps).sum(axis=1) / np.maximum(n[:, 0], 1)
     return errors

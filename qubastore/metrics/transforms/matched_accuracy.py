@@ -1,7 +1,7 @@
 """Top-1 accuracy of an ImageNet-1k run in another label space, on the images whose class belongs to it.
 
-What a figure on ImageNet-R or on 16 categories is to be compared with: the study divides by 1,000-class accuracy
-(arXiv 2503.17110), so its ood_robustness can exceed 1.
+A figure on ImageNet-R or on 16 categories should be compared with this accuracy: the study divides by 1,000-class
+accuracy (arXiv 2503.17110), so its ood_robustness can exceed 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ROWS = 4096
 
 
 def compute(logits: NDArray[np.float32], labels: NDArray[np.int32], space: LabelSpace) -> float:
-    """Share of the images of the space's classes whose prediction in the space is right.
+    """The share of the images of the space's classes that are predicted correctly within the space.
 
     Args:
         logits: (n, 1000) float32.
@@ -24,7 +24,7 @@ def compute(logits: NDArray[np.float32], labels: NDArray[np.int32], space: Label
         space: The other label space, of rule `subset` or `mean`.
 
     Returns:
-        Accuracy, 0 to 1; NaN where no image is of a class of the space.
+        Accuracy, 0 to 1; NaN if no image belongs to a class of the space.
     """
     owner = np.full(1000, -1)
     for label, members in enumerate(space.members):
