@@ -94,7 +94,7 @@ def test_files_are_not_decoded(tmp_path, monkeypatch, few):
 
 def test_fewer_than_a_thousand_images(tmp_path, monkeypatch):
     write_eurosat(tmp_path / "torchvision", monkeypatch)
-    with pytest.raises(DatasetError, match="1000 at least, the test split aside\n  found: 44"):
+    with pytest.raises(DatasetError, match="at least 1000, without the test split\n  found: 44"):
         read_task("eurosat", tmp_path)
 
 

@@ -42,7 +42,7 @@ keep = ["outputs"]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models = [", "is no TOML file"),
+        ("models = [", "is not a valid TOML file"),
         ("model = []", "did you mean models"),
         ("models = 'timm:x'", "expected: a list"),
         ("models = [3]", "LOADER:NAME"),
