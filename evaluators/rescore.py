@@ -1,8 +1,8 @@
 """Rescoring: new prompts or another temperature for a zero-shot model, from kept image features, without images.
 
 The result is a run of a new model (same weights, another head), as if that model had been ingested; its origin is
-`derived`, and the table `derivations` has the run that it comes from. Features are kept at 16 significant bits, so its logits
-agree with those of an image pass to within 2^-16 of the logit scale.
+`derived`, and the table `derivations` has the run that it comes from. Features are kept at 16 significant bits, so its
+logits agree with those of an image pass to within 2^-16 of the logit scale.
 """
 
 from __future__ import annotations

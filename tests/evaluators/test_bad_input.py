@@ -120,5 +120,5 @@ def test_wrong_requests(store, tiny_models, images, options, message):
 
 
 def test_more_gpus_than_there_are(store, tiny_models, images):
-    with pytest.raises(IngestError, match="4 GPUs were asked for"):
+    with pytest.raises(IngestError, match="4 GPUs were requested"):
         ingest(store, [f"python:{tiny_models}:first"], {"noise": images}, num_gpus=4)
