@@ -161,7 +161,7 @@ class Scheduler:
                 self._record_failure(planned, error)
 
     def _show(self, job: Job) -> None:
-        """Show the runs of a job, once each; models are loaded by now, so that loading does not lower the speed shown."""
+        """Show the runs of a job, once each; models are loaded by now, so loading does not lower the speed shown."""
         for planned in job.runs:
             if run_key(planned) not in self._failed | self._shown:
                 self._shown.add(run_key(planned))

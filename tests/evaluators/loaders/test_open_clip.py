@@ -147,7 +147,7 @@ def test_prompt_without_a_place_for_the_class(tmp_path, text):
 
 def test_no_prompts(tmp_path):
     (tmp_path / "p.txt").write_text("\n")
-    with pytest.raises(UsageError, match="holds no prompts"):
+    with pytest.raises(UsageError, match="has no prompts"):
         templates_of(tmp_path / "p.txt")
     with pytest.raises(UsageError, match="cannot be read"):
         templates_of(tmp_path / "none.txt")
@@ -228,7 +228,7 @@ def test_a_tag_says_activation_and_preprocessing(folder, tmp_path):
 
 
 def test_a_zero_shot_model_has_imagenets_classes(folder):
-    with pytest.raises(UsageError, match="num_classes has no meaning"):
+    with pytest.raises(UsageError, match="num_classes has no effect"):
         load(ModelSpec.parse(spec_of(folder, more=",num_classes=3")))
 
 
