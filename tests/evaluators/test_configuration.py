@@ -48,7 +48,7 @@ keep = ["outputs"]
         ("models = [3]", "LOADER:NAME"),
         ("models = [{ name = 'x' }]", "has no id"),
         ("datasets = 3", r"\[datasets\]"),
-        ("datasets = { d = 'nowhere' }", "is not there"),
+        ("datasets = { d = 'nowhere' }", "does not exist"),
         ("[ingest]\nbatch_size = true", "a whole number"),
         ("[ingest]\nbatchsize = 3", "did you mean batch_size"),
         ("[suite]\n", "has no name"),

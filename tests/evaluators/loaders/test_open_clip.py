@@ -76,7 +76,7 @@ def test_zero_shot_logits_heads_and_rescoring(store, folder, ray_session):
         rescore(store, spec_of(folder), temperature=2)
     with pytest.raises(UsageError, match="nothing changes"):
         rescore(store, spec_of(folder))
-    with pytest.raises(UsageError, match="no zero-shot model"):
+    with pytest.raises(UsageError, match="not a zero-shot model"):
         rescore(store, "timm:resnet18.a1_in1k", temperature=2)
 
     report = ingest(store, [spec_of(folder)], {"few": folder / "images"}, keep=("outputs", "logits", "features"))
