@@ -1,5 +1,5 @@
-# Every target sets itself up: a virtual environment in .venv, and the package in it, editable.
-# It is made anew when pyproject.toml changes.
+# Every target first creates the virtual environment .venv with an editable installation of the package.
+# The installation is updated when pyproject.toml changes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -10,13 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-cluster test-browser check format lint imports types docs docs-check bench hooks clean
 
-demo: $(INSTALLED)  ## Train four small networks, ingest them, ask, rank. Offline after the installation.
+demo: $(INSTALLED)  ## Train four small networks, ingest them, query and rank. Offline once installed.
 	examples/digits/demo.sh
 
-test: $(INSTALLED)  ## All tests, and how much of the code they run.
+test: $(INSTALLED)  ## All tests, with coverage.
 	python -m pytest --cov --cov-report=term:skip-covered
 
-test-cluster: $(INSTALLED)  ## Tests of PostgreSQL, S3 and several nodes; installs PostgreSQL (as root) and a server of S3.
+test-cluster: $(INSTALLED)  ## Tests with PostgreSQL, S3 and several nodes; installs PostgreSQL (as root) and an S3 server.
 	test -n "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb)" || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; }
 	$(BIN)/python -m pip install --quiet --editable '.[dev,cluster,test-cluster]'
@@ -28,7 +28,7 @@ test-browser: $(INSTALLED)  ## Tests of the report in a real browser; installs C
 	$(BIN)/python -m pip install --quiet --editable '.[dev,test-browser]'
 	python -m pytest -m browser
 
-check: lint imports types docs-check test  ## Format, lint, imports, types, docs, tests: what must hold before a commit.
+check: lint imports types docs-check test  ## Everything that CI checks: format, lint, imports, types, docs, tests.
 
 format: $(INSTALLED)
 	ruff format .
@@ -38,13 +38,13 @@ lint: $(INSTALLED)
 	ruff format --check .
 	ruff check .
 
-imports: $(INSTALLED)  ## Who may import whom, as pyproject.toml says.
+imports: $(INSTALLED)  ## Check the import layers defined in pyproject.toml.
 	lint-imports --no-logo
 
 types: $(INSTALLED)
 	mypy
 
-docs: $(INSTALLED)  ## Write help texts and example output into README.md and docs/.
+docs: $(INSTALLED)  ## Update the generated help texts and example outputs in README.md and docs/.
 	python -m cogapp -r README.md docs/*.md
 
 docs-check: $(INSTALLED)
@@ -53,7 +53,7 @@ docs-check: $(INSTALLED)
 hooks: $(INSTALLED)  ## Run the quick checks before every commit of this clone.
 	pre-commit install
 
-bench: $(INSTALLED)  ## Measure, and write benchmarks/RESULTS.md; GPU=1 adds the GPU rows. Passes need ../shared.
+bench: $(INSTALLED)  ## Run the benchmarks, write benchmarks/RESULTS.md; GPU=1 adds GPU rows. Forward passes need ../shared.
 	GPU=$(GPU) python -m benchmarks
 
 clean:

@@ -1,6 +1,6 @@
 """Running models over images with Ray, once per (model, dataset, condition).
 
-`ingest` is the door; everything below it may import torch and Ray, nothing outside this package does.
+`ingest` is the entry point; modules below it may import torch and Ray, modules outside this package do not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["InMemoryModel", "IngestReport", "ingest"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that `import qubastore.evaluators` stays light."""
+    """Import a public name on first use, so that `import qubastore.evaluators` stays fast."""
     if name == "InMemoryModel":
         from qubastore.evaluators.loaders.source import InMemoryModel
 

@@ -1,6 +1,6 @@
-"""The driver of an ingest: plans, has the missing shards evaluated, completes runs.
+"""The driver of an ingest: plans it, has the missing shards evaluated, and publishes complete runs.
 
-It may die at any time: what was committed stays, and the same command goes on from there.
+It may be killed at any time: committed shards are kept, and the same command resumes from there.
 """
 
 from __future__ import annotations
@@ -53,40 +53,40 @@ def ingest(
     dry_run: bool = False,
     display: Display | None = None,
 ) -> IngestReport:
-    """Run models over datasets, once each, and keep what they said.
+    """Run models over datasets, once each, and keep their outputs.
 
     Args:
         store: A store open for writing.
         models: `loader:name` or `zoo:name` texts, specs, or `InMemoryModel`s.
         datasets: Datasets, or name -> folder of class folders.
-        suite: A suite or the name of one: its conditions and framings are run on its datasets. Those that are not
-            given are looked for under `data_root`; what is missing is reported, and the rest goes on.
-        data_root: Folder that holds datasets in the layouts of `qubastore.datasets.catalogue`.
+        suite: A suite or its name: its conditions and framings are run on its datasets. Datasets that are not given
+            are searched for under `data_root`; missing ones are reported and skipped.
+        data_root: Folder with datasets in the layouts of `qubastore.datasets.catalogue`.
         conditions: How inputs are altered, each for every model and dataset: `clean`, `fgsm`, `pgd(steps=20)`. None
-            means what the suite says, else `clean`.
-        framing: `model` or `whole`, for every dataset. None means what the suite says, else each dataset's own.
-        precision: `fp32`, `bf16` or `fp16` (autocast), and `-compiled` after it for torch.compile; part of the run's
+            means the suite's conditions, else `clean`.
+        framing: `model` or `whole`, for every dataset. None means the suite's framing, else each dataset's own.
+        precision: `fp32`, `bf16` or `fp16` (autocast), with the suffix `-compiled` for torch.compile; part of the run's
             identity.
-        keep: Of `outputs`, `logits`, `features`; outputs are always kept. None means outputs and logits, and outputs
-            alone for ImageNet-C.
-        batch_size: Images of a forward pass. `auto`, the default on GPUs, is the largest power of two that fits, found
-            once per model, device and kind of work, and remembered in the store; the default on CPUs is 32. Halved
-            when memory runs out.
+        keep: What to keep: `outputs`, `logits`, `features`; outputs are always kept. None means outputs and logits, or
+            only outputs for ImageNet-C.
+        batch_size: Images per forward pass. `auto`, the default on GPUs, is the largest power of two that fits, found
+            once per model, device and kind of work, and remembered in the store; the default on CPUs is 32. It is
+            halved when memory runs out.
         num_gpus: GPUs to use; None means all that Ray sees, 0 means CPU evaluators.
         num_cpus: CPUs to use; None means all.
         address: A Ray cluster to join; None starts one on this machine.
         evaluators_per_gpu: Evaluators that share a GPU, or a node where there are no GPUs.
-        limit: Take that many images of each dataset, evenly spaced: a dataset of its own.
-        strict: Make an image that cannot be decoded, or a dataset that is missing, an error.
-        force: Run everything anew and replace what is there.
-        dry_run: Plan only; nothing is stored.
+        limit: Use only this many images of each dataset, evenly spaced; stored as a separate dataset.
+        strict: Raise an error if an image cannot be decoded or a dataset is missing.
+        force: Run everything again and replace existing results.
+        dry_run: Only plan; nothing is stored.
         display: Where to report to.
 
     Returns:
-        What was done. Errors of single models are in it; others went on.
+        What was done. It holds the errors of single models, which do not stop the others.
 
     Raises:
-        QubastoreError: where nothing can be done, or `strict` met a bad image.
+        QubastoreError: if nothing can be run, or on a bad image with `strict`.
 
     Example:
         >>> from qubastore.evaluators import ingest
@@ -118,7 +118,7 @@ def ingest(
     altered = list({str(condition): condition for condition in parsed}.values())
     with display:
         if not dry_run:
-            # What a kill left undone comes first: a run may lack nothing but its sums.
+            # First finish what a kill interrupted: a run may have all shards but no summaries yet.
             complete_runs(store)
         for entry in not_loadable:
             display.log(f"left out: zoo:{entry.name} {entry.status}")
@@ -159,18 +159,18 @@ def ingest(
     return report
 
 
-def _batch_size(asked: int | str | None, *, on_gpu: bool) -> int | None:
-    """Images of a forward pass; None means the largest that fits."""
-    if asked is None:
+def _batch_size(requested: int | str | None, *, on_gpu: bool) -> int | None:
+    """Images per forward pass; None means as many as fit."""
+    if requested is None:
         return None if on_gpu else CPU_DEFAULT
-    return None if asked == AUTO else int(asked)
+    return None if requested == AUTO else int(requested)
 
 
 def stored_suite(store: Store, name: str) -> Suite:
-    """A suite by name, of the release or of the store.
+    """The suite of a name, built-in or defined in the store.
 
     Raises:
-        UsageError: on an unknown name.
+        UsageError: for an unknown name.
     """
     rows = store.rows(
         "select suite, role, dataset, n_samples, condition, framing, coalesce(label_space, '')"
@@ -183,10 +183,10 @@ def stored_suite(store: Store, name: str) -> Suite:
 def _report_missing(
     missing: Sequence[tuple[str, QubastoreError]], suite: Suite, display: Display, *, strict: bool, found: int
 ) -> None:
-    """Name what is missing, cells of one corruption set together.
+    """Log which datasets are missing, in one line for all parts of a corruption set.
 
     Raises:
-        DatasetError: where nothing is left, or `strict` allows nothing to be missing.
+        DatasetError: if no dataset was found, or one is missing with `strict`.
     """
     if missing and (strict or not found):
         raise missing[0][1]

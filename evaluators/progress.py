@@ -1,4 +1,4 @@
-"""What a person sees during an ingest: live bars in a terminal, plain lines elsewhere."""
+"""Progress of an ingest: live bars in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rich.progress import (
 from rich.text import Text
 
 PLAIN_INTERVAL = 5.0
-"""Seconds between plain lines of one run."""
+"""Seconds between progress lines of one run."""
 
 
 SHOWN_FINISHED = 8
-"""Bars of finished runs that stay on the screen: a suite has close to a hundred runs per model."""
+"""Bars of finished runs that stay visible: a suite has close to a hundred runs per model."""
 
 
 class Display(Protocol):
-    """Where an ingest reports to."""
+    """What an ingest reports its progress to."""
 
     def __enter__(self) -> Display: ...
 
@@ -37,17 +37,17 @@ class Display(Protocol):
     ) -> None: ...
 
     def log(self, text: str) -> None:
-        """One line that stays."""
+        """Show a line of text."""
 
     def begin(self, run_id: str, title: str, total: int, done: int) -> None:
-        """A run is about to be worked on; `done` of its `total` images were there before."""
+        """Start the progress of a run; `done` of its `total` images were committed before."""
 
     def advance(self, run_id: str, images: int, failed: int) -> None:
-        """Images of a run were committed."""
+        """Advance a run by images that were committed, some of which may have failed."""
 
 
 class Silent:
-    """Reports to nobody: for notebooks and tests."""
+    """A display that shows nothing, for notebooks and tests."""
 
     def __enter__(self) -> Silent:
         return self
@@ -56,17 +56,17 @@ class Silent:
         pass
 
     def log(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def begin(self, run_id: str, title: str, total: int, done: int) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
     def advance(self, run_id: str, images: int, failed: int) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
 
 class Lines(Silent):
-    """Plain lines, for logs and pipes."""
+    """A display that prints plain lines, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -80,12 +80,12 @@ class Lines(Silent):
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, run_id: str, title: str, total: int, done: int) -> None:
-        """Start to count."""
+        """Start to count the images of a run."""
         now = time.monotonic()
         self._runs[run_id] = (title, total, done, 0, now, 0.0)
 
     def advance(self, run_id: str, images: int, failed: int) -> None:
-        """Print where the run is, now and then, and when it is done."""
+        """Print the progress of the run every `PLAIN_INTERVAL` seconds, and when it is done."""
         title, total, done, failures, started, last = self._runs[run_id]
         done, failures, now = done + images, failures + failed, time.monotonic()
         if done >= total or now - last > PLAIN_INTERVAL:
@@ -97,7 +97,7 @@ class Lines(Silent):
 
 
 class Bars(Silent):
-    """Live bars: progress, speed, time left and failures of each run."""
+    """A display of live bars: progress, speed, time left and failures of each run."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -124,11 +124,11 @@ class Bars(Silent):
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, run_id: str, title: str, total: int, done: int) -> None:
-        """Add a bar."""
+        """Add the bar of a run."""
         self._tasks[run_id] = self._progress.add_task(title, total=total, completed=done, failed=0)
 
     def advance(self, run_id: str, images: int, failed: int) -> None:
-        """Move the bar."""
+        """Advance the bar of a run, and hide the oldest finished bar if there are too many."""
         task = self._tasks[run_id]
         bar = self._progress.tasks[self._progress.task_ids.index(task)]
         self._progress.update(task, advance=images, failed=bar.fields["failed"] + failed)
@@ -151,11 +151,11 @@ class _Failures(ProgressColumn):
 
 
 def terminal_display(console: Console | None = None) -> Display:
-    """Bars in a terminal, lines elsewhere; on stderr, so that what is piped stays clean."""
+    """Bars in a terminal, lines elsewhere; on stderr, so that piped output stays clean."""
     console = console or Console(stderr=True)
     return Bars(console) if console.is_terminal else Lines(console)
 
 
 def title(model: str, place: str) -> str:
-    """`model on dataset`."""
+    """The title of a run: `model on dataset`."""
     return f"{model} on {place}"

@@ -1,4 +1,4 @@
-"""What an ingest did."""
+"""The result of an ingest."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from qubastore.evaluators.planning.plan import Plan
 
 @dataclass
 class IngestReport:
-    """What an ingest did.
+    """The result of an ingest.
 
     Attributes:
         images: Images that went through models and were committed, counted once per model.
-        skipped: Shards that were there before.
+        skipped: Shards that were in the store already.
         completed: Ids of runs that became complete.
         failures: Images that could not be decoded, counted once per run.
         set_aside: Shards that killed two evaluators: (dataset, first sample, one past the last).
-        errors: Why runs could not go on: (model, dataset, error).
-        unsupported: Models that cannot take inputs of another size: (model, place); a fact that is noted, no error.
-        missing: Datasets of the suite that were not found, or could not be read: (name, error).
+        errors: Runs that failed: (model, dataset, error).
+        unsupported: Models that cannot take inputs of another size: (model, place); this is recorded, not an error.
+        missing: Datasets of the suite that were not found or could not be read: (name, error).
         seconds: Wall time.
-        plan: What was planned.
+        plan: The plan of the ingest.
     """
 
     plan: Plan

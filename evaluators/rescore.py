@@ -1,8 +1,8 @@
 """Rescoring: new prompts or another temperature for a zero-shot model, from kept image features, without images.
 
-The result is a run of a model of its own (same weights, another head), as if that model had been ingested; its origin
-is `derived`, and the table `derivations` says from which run. Features are kept at 16 significant bits, so its logits
-agree with those of an image pass to within 2^-16 of the logit scale.
+The result is a run of a new model (same weights, another head), as if that model had been ingested; its origin is
+`derived`, and the table `derivations` has the run that it comes from. Features are kept at 16 significant bits, so its
+logits agree with those of an image pass to within 2^-16 of the logit scale.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from qubastore.store import Store
 
 @dataclass(frozen=True)
 class Rescored:
-    """What a rescoring made.
+    """The result of rescoring a model.
 
     Attributes:
         model: Name of the new model.
-        runs: (dataset, condition, run id) of each new run; those that were there before included.
+        runs: (dataset, condition, run id) of each run, also of those that existed before.
         skipped: (dataset, condition) of runs without kept features.
     """
 
@@ -54,25 +54,25 @@ def rescore(
     temperature: float | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Rescored:
-    """Answer with other prompts or another temperature from the kept features of every complete run of a model.
+    """Apply other prompts or another temperature to the kept features of every complete run of a model.
 
     Args:
         store: A store open for writing.
         model: `open_clip:...`, as it was ingested.
         templates: A file of prompts; None keeps the model's.
         temperature: Divides the logits; None keeps the model's.
-        log: Takes lines for the user.
+        log: Called with lines for the user.
 
     Returns:
         The new model and its runs.
 
     Raises:
-        UsageError: where the model is no zero-shot model, nothing changes, or no run of it kept features.
-        ModelError: where the text side is needed and cannot be loaded.
+        UsageError: if the model is not a zero-shot model, nothing changes, or none of its runs kept features.
+        ModelError: if the text encoder is needed and cannot be loaded.
     """
     spec = ModelSpec.parse(model)
     if spec.loader != "open_clip":
-        raise UsageError(f"{model} is no zero-shot model", expected="open_clip:ARCH/PRETRAINED, as it was ingested")
+        raise UsageError(f"{model} is not a zero-shot model", expected="open_clip:ARCH/PRETRAINED, as it was ingested")
     options = dict(spec.options)
     if templates is not None:
         options["templates"] = templates
@@ -81,7 +81,7 @@ def rescore(
         options["temperature"] = exact
     if options == dict(spec.options):
         raise UsageError("nothing changes", hint="--templates FILE, --temperature T, or both")
-    _known(store, spec, model)
+    _check_ingested(store, spec, model)
     new = _load(store, ModelSpec(spec.loader, spec.target, options), log)
     source_id = _source(store, spec, new.model)
     if new.model.model_id == source_id:
@@ -104,17 +104,17 @@ def rescore(
     changes = {"--templates": templates, "--temperature": exact}
     words = [word for name, value in changes.items() if value is not None for word in (name, value)]
     command = shlex.join(["qubastore", "rescore", model, *words])
-    made: list[tuple[str, str, str]] = []
+    rescored: list[tuple[str, str, str]] = []
     for run_id, dataset, condition, has_features in runs:
         if has_features:
             log(f"{new.model.name} on {dataset}: from kept features")
-            made.append((dataset, condition, _rescore_run(store, run_id, new.model, head, command)))
+            rescored.append((dataset, condition, _rescore_run(store, run_id, new.model, head, command)))
     complete_runs(store)
-    return Rescored(new.model.name, made, [(run[1], run[2]) for run in runs if not run[3]])
+    return Rescored(new.model.name, rescored, [(run[1], run[2]) for run in runs if not run[3]])
 
 
 def exact_number(value: float) -> str:
-    """A number as short as it can be without becoming another: it is part of a model's name and identity."""
+    """The shortest text that parses to exactly this number: it is part of a model's name and identity."""
     return repr(float(value)).removesuffix(".0")
 
 
@@ -126,8 +126,8 @@ class _New:
     loaded: LoadedModel
 
 
-def _known(store: Store, spec: ModelSpec, text: str) -> None:
-    """Refuse a model that was never ingested, before anything is loaded."""
+def _check_ingested(store: Store, spec: ModelSpec, text: str) -> None:
+    """Refuse a model that was never ingested, before loading anything."""
     if not store.rows("select 1 from models where name = ? and loader = 'open_clip'", [_name(spec)]):
         known = [row[0] for row in store.rows("select name from models where loader = 'open_clip' order by name")]
         raise UsageError(
@@ -138,7 +138,7 @@ def _known(store: Store, spec: ModelSpec, text: str) -> None:
 
 
 def _load(store: Store, spec: ModelSpec, log: Callable[[str], None]) -> _New:
-    log(f"loading {spec} to see which model it is")
+    log(f"loading {spec} to identify the model")
     loaded = ModelSource.of(spec).load()
     found = recognise(store.rows, describe(loaded))
     for note in (*loaded.notes, *found.notes):
@@ -147,10 +147,10 @@ def _load(store: Store, spec: ModelSpec, log: Callable[[str], None]) -> _New:
 
 
 def _source(store: Store, spec: ModelSpec, new: Model) -> str:
-    """The ingested model with the very weights, preprocessing and activations of the new one: names can be reused.
+    """The id of the ingested model with the new one's weights, preprocessing and activations: names may be reused.
 
     Raises:
-        ModelError: where none has, or several have.
+        ModelError: if there is none, or more than one.
     """
     rows = store.rows(
         "select model_id, architecture, preprocessing from models where name = ? and loader = 'open_clip'",
@@ -166,8 +166,8 @@ def _source(store: Store, spec: ModelSpec, new: Model) -> str:
     if len(found) != 1:
         raise ModelError(
             f"{len(found)} of {len(rows)} stored models called {_name(spec)} have the weights that {spec} has now",
-            expected="one: features belong to the weights that made them",
-            hint="give the very checkpoint that was ingested; qubastore show models",
+            expected="exactly one: features belong to the weights that computed them",
+            hint="give the same checkpoint that was ingested; qubastore show models",
         )
     return str(found[0])
 
@@ -177,7 +177,7 @@ def _name(spec: ModelSpec) -> str:
 
 
 def _head(store: Store, new: _New, source_id: str, log: Callable[[str], None]) -> Head:
-    """The head of the new model; the text side runs only for new prompts."""
+    """The head of the new model; the text encoder is run only for new prompts."""
     import torch
 
     head, old = read_head(store, new.model.model_id), read_head(store, source_id)
@@ -196,10 +196,10 @@ def _head(store: Store, new: _New, source_id: str, log: Callable[[str], None]) -
 
 
 def _rescore_run(store: Store, source: str, model: Model, head: Head, command: str) -> str:
-    """Make a run of the new model from the features of a run of the old one; return its id."""
+    """Create a run of the new model from the features of a run of the old one; return its id."""
 
     def logits(_: Any, features: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        # In float64: the cosine of vectors that were rounded to 16 bits, times about 100.
+        # In float64, because cosines of vectors rounded to 16 bits are multiplied by about 100.
         cosines = features[0].astype(np.float64) @ head.vectors.astype(np.float64).T
         scaled: NDArray[np.float32] = (cosines * head.logit_scale + head.logit_bias).astype(np.float32)
         return scaled

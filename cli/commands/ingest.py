@@ -212,7 +212,7 @@ def _print_report(report: IngestReport) -> None:
         f" {len(report.completed)} of {_counted(runs, 'run')} completed"
     )
     for model, place in report.unsupported:
-        click.echo(f"noted: {model} cannot be run on {place}")
+        click.echo(f"recorded: {model} cannot be run on {place}")
     if report.missing:
         names = ", ".join(dict.fromkeys(name.partition("/")[0] for name, _ in report.missing))
         click.echo(f"left out: {names}; qubastore show dimensions --model NAME shows what is missing")

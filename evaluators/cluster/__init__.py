@@ -1,1 +1,1 @@
-"""Where evaluators run: resources, the pool of evaluators, the scheduler that feeds them."""
+"""Ray: resources and nodes, the pool of evaluators, and the scheduler that gives them shards."""

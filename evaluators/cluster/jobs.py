@@ -1,4 +1,4 @@
-"""Jobs: a shard of a dataset for the runs of a group that lack it."""
+"""Jobs: a shard of a dataset, for the runs of a group that do not have it yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qubastore.statistics.scores import label_matrix
 
 @dataclass
 class Job:
-    """A shard of a dataset for the runs of a group that lack it."""
+    """A shard of a dataset, for the runs of a group that do not have it yet."""
 
     dataset: Dataset
     runs: list[PlannedRun]
@@ -24,26 +24,26 @@ class Job:
     first: int
     end: int
     attempts: int = 0
-    given: int = 0
+    submission: int = 0
 
-    def request(self, dead: set[str]) -> ShardRequest:
-        """What an evaluator is asked, for the runs that are not given up.
+    def request(self, failed: set[str]) -> ShardRequest:
+        """The request to an evaluator, for the runs that have not failed.
 
         Args:
-            dead: Ids of runs that were given up.
+            failed: Ids of runs that failed.
         """
         labels = label_matrix([sample.labels for sample in self.dataset.samples[self.first : self.end]])
-        alive = [p for p in self.runs if run_key(p) not in dead]
+        active = [p for p in self.runs if run_key(p) not in failed]
         space = label_space(self.dataset.label_space)
         return ShardRequest(
             shard=self.shard,
             first_sample=self.first,
             n_samples=self.end - self.first,
             labels=labels,
-            runs={p.model.model_id: p.run.run_id for p in alive},
+            runs={p.model.model_id: p.run.run_id for p in active},
             classes=0 if space.rule == "none" else space.n_outputs or len(self.dataset.classes),
             label_space=space.name,
-            keep={p.model.model_id: p.keep for p in alive},
+            keep={p.model.model_id: p.keep for p in active},
             condition=self.condition,
             seeds=self._seeds(),
         )
@@ -61,7 +61,7 @@ def run_key(planned: PlannedRun) -> str:
 
 
 def jobs_of(group: list[PlannedRun]) -> list[Job]:
-    """One job per dataset, framing, condition and range of samples, for all runs of the group that lack it."""
+    """One job per dataset, framing, condition and range of samples, for all runs of the group that miss it."""
     jobs: dict[tuple[str, str, str, int, int], Job] = {}
     for planned in group:
         condition = planned.condition

@@ -1,4 +1,4 @@
-"""The nodes of a cluster: which there are, which can do the work, which have left."""
+"""The nodes of a cluster: which exist, which are usable, and which have left."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from qubastore.evaluators.cluster.resources import Place, Resources, is_alive, p
 from qubastore.store import Store
 
 POLL_SECONDS = 2.0
-"""How often nodes are looked for that came or went."""
+"""Interval between checks for nodes that joined or left."""
 
-PATIENCE = 600.0
-"""Seconds that an ingest waits for a node when none is left: clusters that scale by themselves start machines."""
+NODE_TIMEOUT = 600.0
+"""Seconds that an ingest waits for a node when none is left: autoscaling clusters may start one."""
 
 
 class Nodes:
-    """The nodes that evaluators may run on. Nodes may join and leave meanwhile.
+    """The nodes that evaluators may run on; nodes may join and leave during an ingest.
 
     Args:
-        store: The store, which every node must reach.
-        resources: What may be used.
-        roots: Folders with images, which every node must see.
-        log: Told what people should know.
+        store: The store, which every node must be able to access.
+        resources: The resources that may be used.
+        roots: Folders with images, which every node must be able to read.
+        log: Called with lines for the user.
 
     Attributes:
-        places: Where there is room for an evaluator, as of the last look.
+        places: Places for evaluators, as of the last refresh.
     """
 
     def __init__(self, store: Store, resources: Resources, roots: Collection[str], log: Callable[[str], None]) -> None:
         self._store, self._resources, self._roots, self._log = store, resources, roots, log
         self._token = ""
         self._checked: dict[str, bool] = {}
-        self._looked = 0.0
+        self._refreshed = 0.0
         self._left: set[str] = set()
         self.places: list[Place] = []
 
-    def look_now_and_then(self) -> None:
-        """Look again where the last look is a while ago."""
-        if time.monotonic() - self._looked > POLL_SECONDS:
-            self.look()
+    def refresh_if_stale(self) -> None:
+        """Refresh the places if the last refresh is more than `POLL_SECONDS` ago."""
+        if time.monotonic() - self._refreshed > POLL_SECONDS:
+            self.refresh()
 
     def has_left(self, place: Place) -> bool:
-        """Whether the node of an evaluator that died has left the cluster; it is said once."""
-        self._looked = 0.0
+        """Whether the node of an evaluator that died has left the cluster; logged once per node."""
+        self._refreshed = 0.0
         if is_alive(place.node_id):
             return False
         if place.node_id not in self._left:
@@ -54,31 +54,31 @@ class Nodes:
         return True
 
     def wait(self) -> None:
-        """No evaluator is active: wait until a node comes.
+        """Wait until a usable node joins, when no evaluator is active.
 
         Raises:
-            IngestError: where none comes.
+            IngestError: if none joins within `NODE_TIMEOUT` seconds.
         """
-        deadline = time.monotonic() + PATIENCE
-        self._log("no node is left to work on: waiting for one")
-        while not any(map(self.may_work, self.look())):
+        deadline = time.monotonic() + NODE_TIMEOUT
+        self._log("no usable node is left: waiting for one")
+        while not any(map(self.is_usable, self.refresh())):
             if time.monotonic() > deadline:
                 raise IngestError(
-                    "no node of the Ray cluster can do the work",
-                    found=f"none came for {PATIENCE:.0f} s",
-                    hint="ray status; what was committed is kept, and the same command goes on from there",
+                    "no node of the Ray cluster is usable",
+                    found=f"no node joined within {NODE_TIMEOUT:.0f} s",
+                    hint="ray status; committed work is kept, and the same command resumes from there",
                 )
             time.sleep(POLL_SECONDS)
 
-    def look(self) -> list[Place]:
-        """See which places there are now; a node that did not answer is one again when it does."""
-        self._looked = time.monotonic()
+    def refresh(self) -> list[Place]:
+        """Update the places; a node that did not answer is used again once it answers."""
+        self._refreshed = time.monotonic()
         self._left = {node_id for node_id in self._left if not is_alive(node_id)}
         self.places = [place for place in places(self._resources) if place.node_id not in self._left]
         return self.places
 
-    def may_work(self, place: Place) -> bool:
-        """Whether a node can do the work; asked once, where the cluster may have other machines."""
+    def is_usable(self, place: Place) -> bool:
+        """Whether a node passes the checks of `preflight`; nodes of a joined cluster are checked once."""
         if not self._resources.joined:
             return True
         if place.node_id not in self._checked:
@@ -93,13 +93,13 @@ class Nodes:
         return self._checked[place.node_id]
 
     def check_all(self, token: str) -> None:
-        """Ask every node that is there now, before any work.
+        """Check every current node before any work starts.
 
         Args:
-            token: What `preflight.token` gave.
+            token: The path from `preflight.token`.
 
         Raises:
-            IngestError: naming the node that cannot do the work.
+            IngestError: naming a node that is not usable.
         """
         self._token = token
         if not self._resources.joined:

@@ -1,6 +1,6 @@
-"""The evaluators of an ingest: started where there is room, one group of models at a time, replaced when they die.
+"""The evaluators of an ingest: started where resources are free, one group of models at a time, replaced if they die.
 
-Nodes may join and leave meanwhile: whoever comes late is used, and who leaves is no one's fault.
+Nodes may join and leave during an ingest: new nodes are used, and a shard is not blamed for a node that left.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from qubastore.evaluators.worker.messages import Settings
 from qubastore.store import Store
 
 MAX_FAILED_STARTS = 3
-"""Evaluators that may die while they load, one after another."""
+"""Number of consecutive evaluators that may die while loading models."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """An evaluator.
+    """A running evaluator.
 
     Attributes:
         actor: Ray's handle.
-        place: Where it lives.
-        loads: Model id -> the answer to its loading.
+        place: Where it runs.
+        loads: Model id -> reference to the result of loading it.
     """
 
     actor: Any
@@ -41,15 +41,15 @@ class Worker:
 
 
 class EvaluatorPool:
-    """Evaluators that hold the same models.
+    """A pool of evaluators that hold the same models.
 
     Args:
         store: The store.
-        resources: What may be used.
-        settings: What holds for every evaluator; threads are those of its place.
-        roots: Folders with images, which every node must see.
-        fail: Told of a model that cannot be loaded.
-        log: Told what people should know.
+        resources: The resources that may be used.
+        settings: Settings of every evaluator; `threads` is replaced by that of its place.
+        roots: Folders with images, which every node must be able to read.
+        fail: Called with the id of a model that cannot be loaded, and the error.
+        log: Called with lines for the user.
     """
 
     def __init__(
@@ -72,36 +72,36 @@ class EvaluatorPool:
         self.ready: list[Worker] = []
         self.starting: dict[Any, Worker] = {}
 
-    def assign(self, group: list[PlannedRun], dead: Collection[str]) -> None:
-        """Turn to a group: evaluators that hold its models stay, others go."""
+    def assign(self, group: list[PlannedRun], failed: Collection[str]) -> None:
+        """Switch to a group of runs: evaluators that hold its models are reused, others are shut down."""
         models = {planned.model.model_id: planned.model for planned in group}
         if set(self._models) != set(models):
             self.shut_down()
         self._models = models
         self._conditions = {}
         for planned in group:
-            if planned.run.run_id not in dead:
-                asked = self._conditions.setdefault(planned.model.model_id, {})
-                asked[work_of(planned.condition)] = planned.condition
+            if planned.run.run_id not in failed:
+                conditions = self._conditions.setdefault(planned.model.model_id, {})
+                conditions[work_of(planned.condition)] = planned.condition
         for model_id, error in self._errors.items():
             self._fail(model_id, error)
         for worker in list(self.ready):
             self._settle_sizes(worker)
 
     def scale_up(self, n_jobs: int) -> None:
-        """Start evaluators where there is room, for that many jobs at most; it does not wait for them.
+        """Start evaluators where resources are free, at most one per job, without waiting for them.
 
-        The first of a group comes alone: a model that fails, fails once, and what one had to compute is there for the
-        others.
+        The first evaluator of a group starts alone: a model that cannot be loaded then fails only once, and the others
+        reuse what the first one had to compute.
         """
-        self._nodes.look_now_and_then()
+        self._nodes.refresh_if_stale()
         if self.starting and not self.ready:
             return
         taken = {(worker.place.node_id, worker.place.number) for worker in (*self.ready, *self.starting.values())}
         for place in self._nodes.places:
             if len(taken) >= max(1, n_jobs):
                 return
-            if (place.node_id, place.number) in taken or not self._nodes.may_work(place):
+            if (place.node_id, place.number) in taken or not self._nodes.is_usable(place):
                 continue
             self._start(place)
             taken.add((place.node_id, place.number))
@@ -109,27 +109,27 @@ class EvaluatorPool:
                 return
 
     def check_nodes(self, token: str) -> None:
-        """Ask every node that is there now, before any work; see `Nodes.check_all`."""
+        """Check every current node before any work starts; see `Nodes.check_all`."""
         self._nodes.check_all(token)
 
     def wait_for_room(self) -> None:
-        """No evaluator is active: wait until a node comes; see `Nodes.wait`."""
+        """Wait until a usable node joins, when no evaluator is active; see `Nodes.wait`."""
         self._nodes.wait()
 
     def started(self, ref: Any) -> Worker | None:
-        """An evaluator that has loaded its models, or has failed to: then None.
+        """The evaluator that has finished loading its models; None if it died.
 
         Raises:
-            IngestError: where evaluators die while they load, again and again.
+            IngestError: if too many evaluators died while loading.
         """
         import ray
 
         worker = self.starting.pop(ref)
         for model_id, load in worker.loads.items():
             try:
-                made = ray.get(load)
-                if made is not None:
-                    store_head(self._store, model_id, made)
+                head = ray.get(load)
+                if head is not None:
+                    store_head(self._store, model_id, head)
             except ray.exceptions.RayTaskError as error:
                 self._errors[model_id] = cause = cause_of(error)
                 self._fail(model_id, cause)
@@ -142,17 +142,17 @@ class EvaluatorPool:
         return worker
 
     def mark_dead(self, worker: Worker) -> bool:
-        """Note that an evaluator is dead; return whether its node left, which no shard is to blame for."""
+        """Remove an evaluator that died; return whether its node left, so that no shard is to blame."""
         import ray
 
         if worker in self.ready:
             self.ready.remove(worker)
-        # What Ray calls out of reach may be alive: two of them on one device would be in each other's way.
+        # An actor that Ray cannot reach may still run, and two on one device would compete for its memory.
         ray.kill(worker.actor)
         return self._nodes.has_left(worker.place)
 
     def shut_down(self) -> None:
-        """Stop all evaluators: the next group has other models, or the work is over."""
+        """Stop all evaluators, before a group with other models or at the end."""
         import ray
 
         for worker in (*self.ready, *self.starting.values()):
@@ -160,7 +160,7 @@ class EvaluatorPool:
         self.ready, self.starting, self._errors, self._models = [], {}, {}, {}
 
     def note_smaller_batch(self, model_id: str, device: str, condition: Condition, batch_size: int) -> None:
-        """A batch that was halved because memory ran out: the next ingest begins with what fitted."""
+        """Remember a batch size that was halved because memory ran out, for the next ingest."""
         work = work_of(condition)
         if self._settings.batch_size is None and batch_size < self._sizes.get((model_id, device, work), batch_size):
             self._remember(model_id, device, {work: batch_size})
@@ -185,41 +185,41 @@ class EvaluatorPool:
         for model_id, model in self._models.items():
             head = read_head(self._store, model_id) if model.model.loader == "open_clip" else None
             worker.loads[model_id] = worker.actor.load.remote(model.model, model.source, head)
-        # Calls of an actor are answered in order: this answer means that all before it are there.
+        # An actor answers its calls in order: once this one is answered, all models have been loaded.
         self.starting[worker.actor.device.remote()] = worker
 
     def _died_while_loading(self, worker: Worker, model_id: str, error: Any) -> None:
-        known = getattr(error, "cause", None) or getattr(error, "__cause__", None)
-        if isinstance(known, QubastoreError):
-            raise known
+        cause = getattr(error, "cause", None) or getattr(error, "__cause__", None)
+        if isinstance(cause, QubastoreError):
+            raise cause
         if self.mark_dead(worker):
             return
         self._failed_starts += 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise IngestError(
-                f"{self._failed_starts} evaluators died while they loaded {self._models[model_id].model.name}",
+                f"{self._failed_starts} evaluators died while loading {self._models[model_id].model.name}",
                 found=str(error).splitlines()[0],
-                hint="is there memory enough? free -h",
+                hint="is there enough memory? free -h",
             ) from error
 
     def _settle_sizes(self, worker: Worker) -> None:
-        """Have an evaluator settle the batch sizes that the group's work asks for; what it finds is remembered."""
+        """Let an evaluator determine the batch sizes for the group's kinds of work, and remember what it finds."""
         import ray
 
         auto = self._settings.batch_size is None
         try:
             device = ray.get(worker.actor.device.remote()) if auto else ""
-            for model_id, asked in self._conditions.items():
+            for model_id, conditions in self._conditions.items():
                 if model_id in self._errors:
                     continue
                 known = {}
                 if auto:
                     known = remembered_sizes(self._store, model_id, device, self._settings.precision)
                     self._sizes.update({(model_id, device, work): size for work, size in known.items()})
-                if found := ray.get(worker.actor.size.remote(model_id, list(asked.values()), known)):
+                if found := ray.get(worker.actor.size.remote(model_id, list(conditions.values()), known)):
                     self._remember(model_id, device, found)
         except ray.exceptions.RayActorError:
-            # It died meanwhile: whoever gives it work learns so.
+            # It died meanwhile; the scheduler notices when it submits work to it.
             return
 
     def _remember(self, model_id: str, device: str, sizes: Mapping[str, int]) -> None:
@@ -229,7 +229,7 @@ class EvaluatorPool:
 
 
 def cause_of(error: Any) -> QubastoreError:
-    """The error of ours inside one of Ray's, or what is left of another."""
+    """The `QubastoreError` inside an error of Ray, or another cause as one."""
     cause = error.cause
     if isinstance(cause, QubastoreError):
         return cause
@@ -237,7 +237,7 @@ def cause_of(error: Any) -> QubastoreError:
         disk = "No space left" in str(cause)
         return IngestError(
             f"an evaluator could not write: {cause}",
-            hint="free some space, then run the same command again: what was committed is kept" if disk else None,
+            hint="free some space, then run the same command again: committed work is kept" if disk else None,
         )
     text = str(cause).strip().splitlines()
     return IngestError(

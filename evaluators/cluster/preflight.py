@@ -1,4 +1,4 @@
-"""Whether a node can do the work: the same release, the store's files, the images. Asked before it is given any."""
+"""Check that a node is usable before giving it work: the same release, access to the store's files and the images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qubastore.lake.object_storage import DataFiles
 from qubastore.store import Store
 from qubastore.version import __version__
 
-PATIENCE = 120.0
+ANSWER_TIMEOUT = 120.0
 """Seconds that a node may take to answer."""
 
 
 @contextlib.contextmanager
 def token(store: Store) -> Iterator[str]:
-    """A file beside the store's, by which a node shows that it sees the same folder; its name, empty on S3."""
+    """Create a temporary file in the store, which a node with the same folder can see; its path, empty on S3."""
     if store.files.is_s3:
         yield ""
         return
@@ -34,7 +34,7 @@ def token(store: Store) -> Iterator[str]:
 
 
 def problems(version: str, data_path: str, token_path: str, roots: list[str]) -> list[str]:
-    """What is wrong with this machine; runs on the node."""
+    """The problems of this machine as a node; run on the node."""
     found = []
     if version != __version__:
         found.append(f"it has qubastore {__version__}, not {version}")
@@ -50,7 +50,7 @@ def problems(version: str, data_path: str, token_path: str, roots: list[str]) ->
 
 
 def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]) -> list[str] | None:
-    """Ask a node; return what is wrong with it, or None where it has left meanwhile."""
+    """Check a node; return its problems, or None if it has left the cluster."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -59,23 +59,23 @@ def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]
     )
     try:
         answer: list[str] = ray.get(
-            task.remote(__version__, store.files.root, token_path, sorted(roots)), timeout=PATIENCE
+            task.remote(__version__, store.files.root, token_path, sorted(roots)), timeout=ANSWER_TIMEOUT
         )
     except ray.exceptions.RayTaskError as error:
         return [f"it cannot load qubastore: {str(error.cause).splitlines()[0]}"]
     except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
         return None
     except ray.exceptions.RayError as error:
-        # Ray says of a node that it lives for some seconds after its end.
+        # Ray reports a node as alive for some seconds after its end.
         return [f"it does not answer: {type(error).__name__}"] if is_alive(node_id) else None
     return answer
 
 
 def refuse(node: str, found: list[str]) -> IngestError:
-    """The error about a node that cannot do the work."""
+    """The error for a node that is not usable."""
     return IngestError(
-        f"the node {node} cannot do the work",
-        expected="the same release, the store's files and the images, on every node",
+        f"the node {node} is not usable",
+        expected="the same release, and access to the store's files and the images, on every node",
         found="; ".join(found),
-        hint="mount or install what is missing there; credentials of S3 belong into each node's environment or ~/.aws",
+        hint="mount or install what is missing there; S3 credentials go into each node's environment or ~/.aws",
     )

@@ -1,4 +1,4 @@
-"""Ray: started for an ingest or joined, quiet, and stopped by whoever started it; its places for evaluators."""
+"""Start or join a Ray cluster, quietly, and list its places for evaluators; only a cluster started here is stopped."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OBJECT_STORE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Resources:
-    """What an ingest may use, over the whole cluster.
+    """The resources that an ingest may use, over the whole cluster.
 
     Attributes:
-        gpus: GPUs at most; 0 means evaluators on CPUs.
-        cpus: CPU threads of the evaluators of a node at most; None means all that the node has.
+        gpus: Maximum number of GPUs; 0 means evaluators on CPUs.
+        cpus: Maximum number of CPU threads for the evaluators of a node; None means all of the node.
         evaluators_per_gpu: Evaluators that share a GPU, or a node without GPUs.
-        joined: Whether the cluster was there before: it may have other nodes than this machine.
+        joined: Whether the cluster may have other nodes than this machine.
     """
 
     gpus: int
@@ -38,15 +38,15 @@ class Resources:
 
 @dataclass(frozen=True)
 class Place:
-    """Room for one evaluator.
+    """A place for one evaluator.
 
     Attributes:
         node_id: Ray's id of the node.
-        node: Its name, for people.
-        number: Which of the node's.
-        gpu: The share of a GPU that the evaluator gets; 0 on CPUs.
+        node: Display name of the node.
+        number: Index among the places of the node.
+        gpu: Share of a GPU for the evaluator; 0 on CPUs.
+        threads: CPU threads for the evaluator.
         decodes: Whether the node has cores for decode workers.
-        threads: CPU threads that it gets.
     """
 
     node_id: str
@@ -58,9 +58,9 @@ class Place:
 
 
 def places(resources: Resources) -> list[Place]:
-    """Where evaluators may live now: one per GPU over the nodes that are there, or one per node without GPUs.
+    """The current places for evaluators: one per GPU of the cluster, or one per node without GPUs.
 
-    Nodes come and go: ask again.
+    Nodes may join and leave, so the result may change.
     """
     share = resources.evaluators_per_gpu
     found: list[Place] = []
@@ -79,22 +79,23 @@ def places(resources: Resources) -> list[Place]:
 
 
 def nodes() -> list[dict[str, Any]]:
-    """Ray's nodes that are alive, in an order of their own that does not change."""
+    """Ray's nodes that are alive, in a stable order."""
     import ray
 
     return sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
 
 
 def is_alive(node_id: str) -> bool:
-    """Whether a node is there: Ray has it, and it answers.
+    """Whether a node is alive: Ray lists it, and it answers.
 
-    Ray learns of a machine's sudden end a quarter of a minute later; until then it would be taken for its evaluator's.
+    Ray notices a machine's sudden end only after about 15 seconds; until then, it would look as if only the evaluator
+    had died.
     """
     import ray
 
     found = next((node for node in nodes() if node["NodeID"] == node_id), None)
     if found is None or ray.util.client.ray.is_connected():
-        # Through ray:// the driver may be outside, where nodes answer nobody.
+        # With ray://, the driver may be outside the cluster's network, where it cannot connect to nodes.
         return found is not None
     try:
         socket.create_connection((found["NodeManagerAddress"], found["NodeManagerPort"]), timeout=5).close()
@@ -104,19 +105,19 @@ def is_alive(node_id: str) -> bool:
 
 
 def name(node: dict[str, Any]) -> str:
-    """A node's name, for people."""
+    """The display name of a node."""
     return f"{node.get('NodeManagerHostname') or 'node'} ({node.get('NodeManagerAddress')})"
 
 
 def describe(resources: Resources) -> str:
-    """What is there, in words."""
-    there = places(resources)
-    n_nodes = len({place.node_id for place in there})
+    """The resources in words, for the user."""
+    found = places(resources)
+    n_nodes = len({place.node_id for place in found})
     where = f" on {n_nodes} nodes" if n_nodes > 1 else ""
-    evaluators = f", {len(there)} evaluators" if resources.evaluators_per_gpu > 1 else ""
+    evaluators = f", {len(found)} evaluators" if resources.evaluators_per_gpu > 1 else ""
     if resources.gpus:
         return f"{resources.gpus} {'GPU' if resources.gpus == 1 else 'GPUs'}{where}{evaluators}"
-    threads = sum(place.threads for place in there)
+    threads = sum(place.threads for place in found)
     return f"the CPU{'s' if where else ''} ({threads} threads){where}{evaluators}"
 
 
@@ -124,7 +125,7 @@ def describe(resources: Resources) -> str:
 def cluster(
     address: str | None, num_gpus: int | None, num_cpus: int | None, evaluators_per_gpu: int = 1
 ) -> Iterator[Resources]:
-    """Join the Ray cluster at `address`, or the one this process is in, or start one on this machine.
+    """Join the Ray cluster at `address` or the one of this process, or start one on this machine.
 
     Args:
         address: `auto`, `ray://...` or None.
@@ -133,7 +134,7 @@ def cluster(
         evaluators_per_gpu: Evaluators that share a GPU, or a node without GPUs.
 
     Raises:
-        IngestError: where the cluster is not reached, or has fewer GPUs than asked for.
+        IngestError: if the cluster cannot be reached, or has fewer GPUs than requested.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -155,7 +156,7 @@ def cluster(
         gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes())
         if num_gpus is not None and num_gpus > gpus:
             raise IngestError(
-                f"{num_gpus} GPUs were asked for", found=f"{gpus} in the Ray cluster", hint=f"--num-gpus {gpus}"
+                f"{num_gpus} GPUs were requested", found=f"{gpus} in the Ray cluster", hint=f"--num-gpus {gpus}"
             )
         joined = address is not None or len(nodes()) > 1
         yield Resources(gpus if num_gpus is None else num_gpus, num_cpus, evaluators_per_gpu, joined)
@@ -167,25 +168,25 @@ def cluster(
 def _hint(address: str | None, message: str) -> str:
     if "AF_UNIX" in message:
         return (
-            "RAY_TMPDIR=/tmp qubastore ingest ...: Ray's sockets lie in a temporary folder, whose path is too long here"
+            "RAY_TMPDIR=/tmp qubastore ingest ...: Ray's sockets are in a temporary folder, whose path is too long here"
         )
     if re.search(r"\[Errno \d+\]", message) and address is None:
-        return "RAY_TMPDIR=DIR qubastore ingest ..., with a folder that can be written; now it is " + (
+        return "RAY_TMPDIR=DIR qubastore ingest ..., with a writable folder; now it is " + (
             os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
         )
     if "ray[client]" in message:
         return "pip install 'qubastore[cluster]'"
     if address is None:
         return "ray start --head, then --address auto"
-    # A cluster begun where ~/.ray/auth_token lies asks for it; whoever names an address must say that they have it.
+    # A cluster that was started with ~/.ray/auth_token requires it, and clients must opt in to send it.
     return "ray status; if the cluster asks for a token (~/.ray/auth_token): export RAY_AUTH_MODE=token"
 
 
-def _reach(address: str) -> None:
-    """Knock, where an address says host and port: Ray itself would wait for minutes.
+def _check_reachable(address: str) -> None:
+    """Connect to the host and port of an address, if it has them: Ray itself would wait for minutes.
 
     Raises:
-        ConnectionError: where nobody answers.
+        ConnectionError: if the connection fails.
     """
     match = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:(\d+)", address)
     if match is None:
@@ -201,14 +202,14 @@ def _start(address: str | None, num_gpus: int | None, num_cpus: int | None) -> N
 
     quiet = {"log_to_driver": False, "logging_level": logging.FATAL, "configure_logging": True}
     if address is not None:
-        _reach(address)
-        # Ray's own lines about every try to connect would bury our error.
+        _check_reachable(address)
+        # Hide Ray's own messages about each connection attempt; the error below has the reason.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(address=address, **quiet)
         return
     without_gpus = num_gpus == 0 or not os.path.exists("/dev/nvidiactl")  # noqa: PTH110
     ray.init(
-        # Without it, Ray would join whatever cluster it finds on this machine or in RAY_ADDRESS.
+        # Otherwise Ray would join any cluster that it finds on this machine or in RAY_ADDRESS.
         address="local",
         num_cpus=num_cpus,
         num_gpus=num_gpus,

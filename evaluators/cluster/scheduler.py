@@ -1,6 +1,6 @@
-"""Spreading shards over evaluators and committing what comes back.
+"""Distribute shards over evaluators and commit the results.
 
-One process commits. An evaluator or decode worker may die at any time: its shard is given to another, twice at most.
+One process commits. An evaluator or decode worker may die at any time: its shard is retried until `MAX_ATTEMPTS`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,26 @@ from qubastore.runs.records import forget_unsupported, note_unsupported
 from qubastore.store import Store
 
 DECODE_CHUNK = 32
-"""Images that one decode task takes."""
+"""Images per decode task."""
 
 
 MAX_ATTEMPTS = 2
-"""Times that a shard may kill its evaluator before it is set aside."""
+"""Attempts at a shard whose evaluators die, before it is set aside."""
 
 
 SHOWN_FAILURES = 3
-"""Images per shard that are named on the screen when they cannot be decoded; the table `failures` has all."""
+"""Images per shard that are logged if they cannot be decoded; the table `failures` has all."""
 
 
 IN_FLIGHT_BYTES = 400 << 20
-"""Decoded images on their way, at most: well within Ray's object store."""
+"""Maximum size of decoded images in flight: well within Ray's object store."""
 
 
 class Scheduler:
-    """Feeds evaluators and commits; one group of models at a time. A context manager: it stops the evaluators."""
+    """Gives shards to evaluators and commits results, one group of models at a time.
+
+    A context manager, which stops the evaluators at the end.
+    """
 
     def __init__(
         self,
@@ -66,28 +69,28 @@ class Scheduler:
             use_gpu=resources.gpus > 0,
             threads=1,
         )
-        self._dead: set[str] = set()
-        self._begun: set[str] = set()
+        self._failed: set[str] = set()
+        self._shown: set[str] = set()
         self._contents: dict[str, dict[int, str]] = {}
-        self._given = itertools.count()
+        self._submissions = itertools.count()
         self._group: list[PlannedRun] = []
-        self._open = contextlib.ExitStack()
+        self._stack = contextlib.ExitStack()
         roots = {p.dataset.root or "" for p in planned.todo if p.dataset.samples and p.dataset.samples[0].data is None}
         self._pool = EvaluatorPool(store, resources, settings, roots - {""}, self._model_failed, display.log)
 
     def __enter__(self) -> Scheduler:
-        with self._open as opened:
-            opened.callback(self._pool.shut_down)
+        with self._stack as stack:
+            stack.callback(self._pool.shut_down)
             self._store.files.check()
-            self._pool.check_nodes(opened.enter_context(token(self._store)))
-            self._open = opened.pop_all()
+            self._pool.check_nodes(stack.enter_context(token(self._store)))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._stack.close()
 
     def work_on(self, group: list[PlannedRun]) -> None:
-        """Put every missing shard of a group through its models."""
+        """Run every missing shard of a group through its models, and commit the results."""
         import ray
 
         for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
@@ -96,17 +99,17 @@ class Scheduler:
         jobs = deque(jobs_of(group))
         busy: dict[Any, tuple[Worker, Job]] = {}
         pool = self._pool
-        pool.assign(group, self._dead)
+        pool.assign(group, self._failed)
         idle = deque(worker for worker in pool.ready for _ in range(self._depth(jobs[0], len(pool.ready))))
         while jobs or busy:
             pool.scale_up(len(jobs) + len(busy))
             while jobs and idle:
                 job = jobs.popleft()
-                request = job.request(self._dead)
+                request = job.request(self._failed)
                 if request.runs:
                     worker = idle.popleft()
-                    job.given = next(self._given)
-                    self._begin(job)
+                    job.submission = next(self._submissions)
+                    self._show(job)
                     busy[worker.actor.evaluate.remote(request, self._decode(job, group, worker))] = (worker, job)
             if waiting := [*busy, *pool.starting]:
                 done, _ = ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
@@ -123,7 +126,7 @@ class Scheduler:
                     self._finish(ref, busy, jobs, idle)
 
     def _finish(self, ref: Any, busy: dict[Any, tuple[Worker, Job]], jobs: deque[Job], idle: deque[Worker]) -> None:
-        """Commit what an evaluator gives back, or give its shard to another."""
+        """Commit the result of an evaluator, or retry its shard if it died."""
         import ray
 
         worker, job = busy.pop(ref)
@@ -136,9 +139,11 @@ class Scheduler:
             idle.append(worker)
             self._retry(job, jobs, f"decoded images were lost ({type(error.cause).__name__})")
         except ray.exceptions.RayError:
-            # Every shard that the dead one held goes back; the one it was at, given first, is suspected.
-            held = [job, *(busy.pop(other)[1] for other in [r for r, (who, _) in busy.items() if who is worker])]
-            job, *others = sorted(held, key=lambda item: item.given)
+            # Requeue every shard of the dead evaluator; only the one submitted first, which it was working on, is
+            # counted as an attempt.
+            refs = [other for other, (owner, _) in busy.items() if owner is worker]
+            held = [job, *(busy.pop(other)[1] for other in refs)]
+            job, *others = sorted(held, key=lambda item: item.submission)
             jobs.extendleft(reversed(others))
             while worker in idle:
                 idle.remove(worker)
@@ -153,19 +158,19 @@ class Scheduler:
     def _model_failed(self, model_id: str, error: QubastoreError) -> None:
         for planned in self._group:
             if planned.model.model_id == model_id:
-                self._give_up(planned, error)
+                self._record_failure(planned, error)
 
-    def _begin(self, job: Job) -> None:
-        """Show the runs of a job, once: models are loaded by now, so that the speed shown is that of the work."""
+    def _show(self, job: Job) -> None:
+        """Show the runs of a job, once each; models are loaded by now, so loading does not lower the speed shown."""
         for planned in job.runs:
-            if run_key(planned) not in self._dead | self._begun:
-                self._begun.add(run_key(planned))
+            if run_key(planned) not in self._failed | self._shown:
+                self._shown.add(run_key(planned))
                 total = len(planned.dataset.samples)
                 name = title(planned.model.title, planned.place)
                 self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
 
     def _depth(self, job: Job, evaluators: int) -> int:
-        """Shards that an evaluator has at once: one to work on and one being decoded, if memory allows."""
+        """Shards per evaluator at a time: one in progress and, if memory allows, one being decoded."""
         shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
         return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
 
@@ -187,9 +192,9 @@ class Scheduler:
             )
             for index, sample in enumerate(job.dataset.samples[job.first : job.end], start=job.first)
         ]
-        # Beside the evaluator: decoded images are large, and other nodes were not asked whether they see the images.
-        beside = NodeAffinitySchedulingStrategy(worker.place.node_id, soft=not worker.place.decodes)
-        task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=beside)
+        # On the evaluator's node: decoded images are large, and other nodes may not have access to the images.
+        same_node = NodeAffinitySchedulingStrategy(worker.place.node_id, soft=not worker.place.decodes)
+        task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=same_node)
         preprocessing, shift = group[0].preprocessing, group[0].condition.shift
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
         return [task.remote(chunk, preprocessing, shift) for chunk in chunks]
@@ -198,7 +203,7 @@ class Scheduler:
         job.attempts += 1
         images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"
         if job.attempts < MAX_ATTEMPTS:
-            self._display.log(f"{what} at {images}; trying them again")
+            self._display.log(f"{what} at {images}; retrying")
             jobs.appendleft(job)
             return
         self._display.log(f"{images} killed {job.attempts} evaluators: set aside")
@@ -242,37 +247,37 @@ class Scheduler:
             self._pool.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
         for planned in job.runs:
             if planned.model.model_id in result.errors:
-                self._give_up(planned, result.errors[planned.model.model_id])
+                self._record_failure(planned, result.errors[planned.model.model_id])
 
     def _forget_unsupported(self, job: Job, result: ShardResult) -> None:
-        """What was noted of a network that has taken the size now."""
+        """Delete records that models do not support a size, for those that have just taken it."""
         done = [p.model.model_id for p in job.runs if p.run.run_id in {shard.run_id for shard in result.shards}]
-        noted = self._store.rows(
+        recorded = self._store.rows(
             "select model_id, condition from unsupported where condition = ? and list_contains(?, model_id)",
             [str(job.condition), done],
         )
-        for model_id, condition in noted:
+        for model_id, condition in recorded:
             self._store.write(partial(forget_unsupported, model_id=model_id, condition=condition))
 
     def _check_strict(self, result: ShardResult) -> None:
         failures: list[Any] = [failure for shard in result.shards[:1] for failure in shard.failures]
         if self._strict and failures:
             raise DatasetError(
-                f"{failures[0].key} cannot be decoded, and --strict allows none that cannot",
+                f"{failures[0].key} cannot be decoded, and --strict makes that an error",
                 found=failures[0].error,
-                hint="mend or remove the image, or leave out --strict to have it recorded and left out",
+                hint="repair or remove the image, or leave out --strict to record and skip it",
             )
 
-    def _give_up(self, planned: PlannedRun, error: QubastoreError) -> None:
-        if run_key(planned) not in self._dead:
-            self._dead.add(run_key(planned))
+    def _record_failure(self, planned: PlannedRun, error: QubastoreError) -> None:
+        if run_key(planned) not in self._failed:
+            self._failed.add(run_key(planned))
             if isinstance(error, ResolutionError):
-                # A fact about the network, no failure: noted, so that it is not tried again.
+                # A property of the network, not a failure: recorded, so that it is not tried again.
                 self._store.write(
                     lambda c: note_unsupported(c, planned.model.model_id, planned.run.condition, str(error))
                 )
                 self._report.unsupported.append((planned.model.title, planned.place))
-                self._display.log(f"{error}: noted, and left out")
+                self._display.log(f"{error}: recorded, and skipped from now on")
                 return
             self._report.errors.append((planned.model.title, planned.place, error))
-            self._display.log(f"{planned.model.title} on {planned.place}: given up\n{error}")
+            self._display.log(f"{planned.model.title} on {planned.place}: failed\n{error}")

@@ -1,4 +1,4 @@
-"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `models/spec.py` names them.
+"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `models/spec.py` lists them.
 
-A loader never returns another model than the one asked for: what cannot be had is an error with the nearest names.
+A loader never substitutes another model: if the requested one is not available, it raises an error with similar names.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints from local files and addresses, and what names them without loading them."""
+"""Checkpoints from local files and URLs, and identifiers for them that do not need loading."""
 
 from __future__ import annotations
 
@@ -21,63 +21,63 @@ T = TypeVar("T")
 
 
 def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None:
-    """What names a model's weights without loading them, or None where nothing does.
+    """An identifier of a model's weights that is known without loading them, or None if there is none.
 
     Args:
         spec: The model.
         name: Its full name.
-        published: What names the published weights; a local checkpoint's bytes take its place.
+        published: Identifier of the published weights; a local checkpoint is identified by its hash instead.
 
     Raises:
-        ModelError: where there is no such checkpoint.
+        ModelError: if the checkpoint cannot be read.
     """
     checkpoint = spec.options.get("checkpoint")
-    # An address ends in the hash of its file, which is checked when it is fetched.
+    # A URL ends in the hash of its file, which is checked after the download.
     weights = published if checkpoint is None else checkpoint if is_address(checkpoint) else file_hash(checkpoint)
     if weights is None:
         return None
     chosen = (spec.options.get(option, "") for option in _DECIDING)
-    # Another release of a library may build, prepare or compute what bears the same name in another way: then the model
-    # is loaded once more, and its fingerprint compared with the one that is recorded.
+    # Another release of a library may build, preprocess or compute a model of the same name differently. Then the model
+    # is loaded again, and its fingerprint is compared with the stored one.
     packages = (f"{package} {release}" for package, release in sorted(package_versions(spec.loader).items()))
     return "|".join([RULES, spec.loader, *packages, name, *chosen, weights])
 
 
 _DECIDING = ("num_classes", "name", "output_type", "preprocess", "weights")
-"""Options that decide which model a checkpoint makes."""
+"""Options that determine, with a checkpoint, the model."""
 RULES = "2"
-"""Raised when the same spec comes to mean another model, so that what it meant before is not taken for it: 2 takes the
-EMA weights where a checkpoint holds both."""
+"""Incremented when a spec comes to mean a different model, so that it is not confused with the earlier one: since 2, a
+checkpoint with raw and EMA weights means the EMA weights."""
 
 
 def is_address(checkpoint: str) -> bool:
-    """Whether a checkpoint is to be fetched from the web."""
+    """Whether a checkpoint is a URL."""
     return checkpoint.startswith(("https://", "http://"))
 
 
 def fetched(build: Callable[[], T], where: str, hint: str) -> T:
-    """What `build` makes with weights that it fetches.
+    """The result of `build`, which downloads weights.
 
     Raises:
-        ModelError: where they cannot be fetched.
+        ModelError: if they cannot be downloaded.
     """
-    # The hub's client tells of every retry; what a user needs is in the error below.
+    # Hide the hub client's message about every retry; the error below has the reason.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return build()
     except Exception as error:
         raise ModelError(
-            f"the weights of {where} could not be fetched",
+            f"the weights of {where} could not be downloaded",
             found=in_one_line(error)[:300],
             hint=hint,
         ) from error
 
 
 def local_file(checkpoint: str, where: str) -> str:
-    """The path of a checkpoint; one that is an address is fetched once into torch's cache, and its hash checked.
+    """The local path of a checkpoint; a URL is downloaded once into torch's cache, and its hash is checked.
 
     Raises:
-        ModelError: where it cannot be fetched, or its name carries no hash.
+        ModelError: if it cannot be downloaded, its name has no hash, or the hash does not match.
     """
     if not is_address(checkpoint):
         return checkpoint
@@ -87,9 +87,9 @@ def local_file(checkpoint: str, where: str) -> str:
     match = re.search(r"-([0-9a-f]{8,})\.\w+$", name)
     if match is None:
         raise ModelError(
-            f"{where}: the address {checkpoint} does not end in a hash",
+            f"{where}: the URL {checkpoint} does not end in a hash",
             expected="NAME-HASH.pth, with the first 8 or more digits of the file's SHA-256",
-            hint="fetch the file yourself and give its path",
+            hint="download the file and give its path",
         )
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.exists():
@@ -97,11 +97,11 @@ def local_file(checkpoint: str, where: str) -> str:
         fetched(
             lambda: torch.hub.download_url_to_file(checkpoint, str(path), match[1], progress=False),
             where,
-            f"fetch {checkpoint} and give its path as checkpoint=FILE",
+            f"download {checkpoint} and give its path as checkpoint=FILE",
         )
     elif not file_hash(str(path)).startswith(match[1]):
         raise ModelError(
-            f"{where}: {path} is not the file that its name says",
+            f"{where}: {path} does not have the hash in its name",
             expected=f"a SHA-256 that begins with {match[1]}",
             hint=f"rm {shlex.quote(str(path))}",
         )
@@ -109,7 +109,7 @@ def local_file(checkpoint: str, where: str) -> str:
 
 
 def cached_commit(repository: str) -> str | None:
-    """The commit of a hub repository that is in the local cache."""
+    """The commit of a hub repository in the local cache; None if it is not cached."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -119,13 +119,13 @@ def cached_commit(repository: str) -> str | None:
 
 
 def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str | None, tuple[str, ...]]:
-    """Load the checkpoint of a spec strictly: every tensor of the module, and no other.
+    """Load the checkpoint of a spec strictly: exactly the tensors of the module.
 
     Returns:
-        Which weights were taken where the file holds several (`raw` or `ema`), and what the user should know of it.
+        Which weights were used if the file has both (`raw` or `ema`), else None; and notes for the user.
 
     Raises:
-        ModelError: where the file cannot be read as tensors, or a name or shape does not fit.
+        ModelError: if the file cannot be read as tensors, or a name or shape does not match.
     """
     from qubastore.evaluators.loaders.state_dicts import load_weights, read_weights
 
@@ -136,17 +136,17 @@ def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str | None, tup
         return None, ()
     other, text = ("raw", "the EMA ones") if weights.taken == "ema" else ("ema", "the raw ones")
     note = (
-        f"{path} holds raw weights and EMA weights: {text} are taken, from {weights.entry};"
-        f" weights={other} takes the others"
+        f"{path} has raw weights and EMA weights: {text} are used, from {weights.entry};"
+        f" weights={other} selects the others"
     )
     return weights.taken, (note,)
 
 
 def file_hash(path: str) -> str:
-    """SHA-256 of a file.
+    """The SHA-256 of a file.
 
     Raises:
-        ModelError: where it cannot be read.
+        ModelError: if it cannot be read.
     """
     try:
         with Path(path).open("rb") as file:

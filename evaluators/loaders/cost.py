@@ -1,8 +1,8 @@
-"""What one image costs a network: multiply-accumulates and activations, counted by torch while it runs.
+"""The cost of one image for a network: multiply-accumulates and activations, counted by torch in a forward pass.
 
 MACs are half of the floating-point operations that `torch.utils.flop_counter` counts in convolutions, matrix products
-and attention. Activations are the numbers that those operations put out (Radosavovic et al., "Designing network design
-spaces", CVPR 2020, section 3, with matrix products beside convolutions).
+and attention. Activations are the output elements of those operations (Radosavovic et al., "Designing network design
+spaces", CVPR 2020, section 3, with matrix products as well as convolutions).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def forward_cost(module: torch.nn.Module, inputs: torch.Tensor) -> tuple[Any, int, int]:
-    """Run a network once and count.
+    """Run a network once and count its operations.
 
     Args:
-        module: In eval mode.
+        module: The network, in eval mode.
         inputs: A batch of one image.
 
     Returns:
-        What the network returned, MACs, and activations.
+        The output of the network, its MACs, and its activations.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     class Counter(FlopCounterMode):
-        """Sums up the outputs of every operation whose work is counted."""
+        """Also sums the output elements of every counted operation."""
 
         activations = 0
 
@@ -38,7 +38,7 @@ def forward_cost(module: torch.nn.Module, inputs: torch.Tensor) -> tuple[Any, in
                 self.activations += first.numel()
             return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
-    # Fused attention would be one operation that nobody counts on the CPU; taken apart, its products are counted.
+    # Fused attention is not counted on the CPU, so use the unfused one, whose matrix products are counted.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""The row of a loaded model: what tells it from every other model."""
+"""Describe a loaded model: the row that identifies it in the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def weights_hash(module: torch.nn.Module) -> str:
-    """Hash of every tensor of the state dict: name, dtype, shape and bytes."""
+    """The hash of the state dict: name, dtype, shape and bytes of every tensor."""
     import torch
 
     digest = hashlib.sha256()
@@ -29,8 +29,9 @@ def weights_hash(module: torch.nn.Module) -> str:
 
 
 def n_parameters(module: torch.nn.Module) -> int:
-    """Parameters of a network, without those of heads that only training uses: the auxiliary classifiers of GoogLeNet
-    and Inception, as torchvision and timm build them.
+    """The number of parameters of a network, without heads that are used only in training.
+
+    Those are the auxiliary classifiers of GoogLeNet and Inception, as torchvision and timm build them.
     """
     heads = [part for part in module.modules() if type(part).__name__ == "InceptionAux"]
     left_out = {id(parameter) for head in heads for parameter in head.parameters()}
@@ -38,10 +39,10 @@ def n_parameters(module: torch.nn.Module) -> int:
 
 
 def _prepared_blank(prepare: Callable[[Any], Any], where: str) -> torch.Tensor:
-    """What a preprocessing function makes of a blank image, as a batch of one.
+    """A blank image, preprocessed by a function, as a batch of one.
 
     Raises:
-        ModelError: where it fails, or returns no (3, height, width) tensor.
+        ModelError: if the function fails, or does not return a (3, height, width) tensor.
     """
     import torch
     from PIL import Image
@@ -57,22 +58,24 @@ def _prepared_blank(prepare: Callable[[Any], Any], where: str) -> torch.Tensor:
             f"shape {tuple(prepared.shape)}" if isinstance(prepared, torch.Tensor) else f"a {type(prepared).__name__}"
         )
         raise ModelError(
-            f"{where}: the preprocessing function returns no image tensor", expected="(3, height, width)", found=found
+            f"{where}: the preprocessing function does not return an image tensor",
+            expected="(3, height, width)",
+            found=found,
         )
     return prepared[None]
 
 
 def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
-    """The row of a loaded model, with the fingerprint of its function. A blank image and four fixed ones go through it.
+    """The row of a loaded model, with the fingerprint of its function, from a blank image and four fixed images.
 
     Args:
         loaded: The model, on the CPU.
-        thorough: Whether to count its MACs and activations too, to find the layer whose input is its features, and to
-            see that it answers alike each time: once for a model that nobody has seen yet.
+        thorough: Whether to also count its MACs and activations, find the layer whose input is its features, and check
+            that its outputs are repeatable: needed once, for a model that is new to the store.
 
     Raises:
-        ModelError: where the network cannot take its own input, returns no (1, n_classes) tensor, or answers
-            differently to the same image.
+        ModelError: if the network fails on its own input size, does not return a (1, n_classes) tensor, or gives
+            different outputs for the same image.
     """
     import torch
 
@@ -103,7 +106,7 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
-        raise ModelError(f"{loaded.name} returned no matrix of logits", expected="(batch, n_classes)", found=found)
+        raise ModelError(f"{loaded.name} did not return a matrix of logits", expected="(batch, n_classes)", found=found)
     head = None
     if thorough:
         check_repeatable(loaded)

@@ -1,6 +1,6 @@
-"""What a network answers to fixed images: its fingerprint, and whether it answers alike each time and in any batch.
+"""Outputs of a network for fixed images: its fingerprint, and a check that outputs are repeatable in any batch.
 
-Computed on the CPU, whatever device the images go through later.
+Computed on the CPU, whatever device evaluates the model later.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from qubastore.evaluators.loaders.loaded import LoadedModel
 
 LARGEST_IN_DOUBLE = 400_000_000
-"""Parameters up to which a network is copied into double precision: 5 GB beside the network itself."""
+"""Largest number of parameters of a network that is copied into double precision: the copy takes up to 5 GB."""
 REPEATABLE = 1e-5
-"""Largest difference between two answers to the same image in float32, relative to the largest answer."""
+"""Largest difference between two outputs for the same image in float32, relative to the largest output."""
 
 
 def fixed_pixels(height: int, width: int) -> NDArray[np.uint8]:
-    """The images, (4, height, width, 3) uint8: colour gradients, noise, bright blobs, a dark checkerboard.
+    """The fixed images, (4, height, width, 3) uint8: colour gradients, noise, bright blobs, a dark checkerboard.
 
-    They are made of whole numbers and of a hash's bytes, so that every machine and every release makes the same.
+    They are computed from integers and the bytes of a hash, so they are the same on every machine and release.
     """
     rows, columns = np.mgrid[:height, :width].astype(np.int64)
     gradients = np.stack([255 * rows // height, 255 * columns // width, 255 - 255 * rows // height], axis=-1)
@@ -46,7 +46,7 @@ def fixed_pixels(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def fixed_inputs(prepare: Preprocessing | Callable[[Any], torch.Tensor]) -> torch.Tensor:
-    """The images as a model's input, (4, 3, height, width) float32; a function that prepares images gets 256 x 256."""
+    """The fixed images as a model's input, (4, 3, height, width) float32; preprocessing functions get 256 x 256."""
     import torch
 
     if not isinstance(prepare, Preprocessing):
@@ -59,13 +59,13 @@ def fixed_inputs(prepare: Preprocessing | Callable[[Any], torch.Tensor]) -> torc
 
 
 def fingerprint(loaded: LoadedModel) -> Fingerprint:
-    """The fingerprint of a network that lies on the CPU in eval mode.
+    """The fingerprint of a network that is on the CPU in eval mode.
 
-    In double precision, where rounding plays no part; networks that fail in it (tensors of a fixed type), or are too
-    large to be copied, are run as they are.
+    It is computed in double precision, so that rounding does not matter; networks that fail in it (tensors of a fixed
+    type) or are too large to copy are run in their own precision.
 
     Raises:
-        ModelError: where it fails on the images.
+        ModelError: if the network fails on the images.
     """
     inputs = _inputs(loaded)
     size = sum(parameter.numel() for parameter in loaded.module.parameters())
@@ -78,29 +78,29 @@ def fingerprint(loaded: LoadedModel) -> Fingerprint:
 
 
 def package_versions(loader: str) -> dict[str, str]:
-    """The packages that decide what a model of a loader computes, and their versions."""
+    """The packages that determine what a model of a loader computes, and their versions."""
     library = {"timm": "timm", "torchvision": "torchvision", "open_clip": "open_clip_torch"}.get(loader)
     return {name: version(name) for name in ("torch", library) if name}
 
 
 def _in_double(loaded: LoadedModel, inputs: torch.Tensor) -> NDArray[np.float64] | None:
-    """Answers in double precision; None where the network fails in it, or casts to single precision on the way."""
+    """The outputs in double precision; None if the network fails in it, or casts to single precision internally."""
     import torch
 
     try:
-        # A copy: what a network keeps from one pass to the next must not stay in double precision.
+        # A copy, because state that a network keeps between passes must not stay in double precision.
         module = copy.deepcopy(loaded.module).double()
         answers = _forward(loaded, module, inputs.double())
         alone = _forward(loaded, module, inputs[2:3].double())
         if answers.dtype != torch.float64 or not same_answers(_rows(answers)[2:3], _rows(alone), 1e-10):
             return None
         return _joined(loaded, module, answers)
-    except Exception:  # whatever a network does with tensors of a type that it was not written for
+    except Exception:  # networks may fail in any way on a dtype that they were not written for
         return None
 
 
 def check_repeatable(loaded: LoadedModel) -> None:
-    """Refuse a network whose answer to an image changes from one pass to the next, or with the images beside it.
+    """Refuse a network whose output for an image changes between passes, or with the other images of its batch.
 
     Raises:
         ModelError: saying which of the two.
@@ -111,28 +111,28 @@ def check_repeatable(loaded: LoadedModel) -> None:
     again = _run(lambda: _rows(_forward(loaded, module, inputs)), loaded)
     if not same_answers(first, again, REPEATABLE):
         raise not_repeatable(loaded.name, first, again)
-    # Sums may be taken in another order in another batch, so this comparison is wider.
+    # The order of summation may depend on the batch size, so this tolerance is larger.
     alone = _run(lambda: _rows(_forward(loaded, module, inputs[2:3])), loaded)
     if not same_answers(first[2:3], alone, 100 * REPEATABLE):
         raise ModelError(
-            f"{loaded.name} answers differently to an image when other images are in its batch",
-            expected="an answer that depends on the image alone: eval mode, no statistics of the batch",
-            found=f"answers that differ by up to {_apart(first[2:3], alone):.3g}",
+            f"{loaded.name} gives different outputs for an image depending on the other images of its batch",
+            expected="an output that depends only on the image: eval mode, no batch statistics",
+            found=f"outputs that differ by up to {_largest_difference(first[2:3], alone):.3g}",
             hint="module.eval(); in forward(), functional batch norm with training=self.training",
         )
 
 
 def not_repeatable(name: str, one: NDArray[Any], other: NDArray[Any]) -> ModelError:
-    """The error about a network that draws at random."""
+    """The error for a network with random outputs."""
     return ModelError(
-        f"{name} answers differently to the same images each time",
-        expected="one answer to an image: what is kept must be what any later run would give",
-        found=f"answers that differ by up to {_apart(one, other):.3g}",
-        hint="in forward(), F.dropout(x, p, training=self.training); seed what is drawn by the image",
+        f"{name} gives different outputs for the same images each time",
+        expected="the same output for an image each time: kept outputs must be reproducible",
+        found=f"outputs that differ by up to {_largest_difference(one, other):.3g}",
+        hint="in forward(), F.dropout(x, p, training=self.training); seed random numbers by the image",
     )
 
 
-def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _largest_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
     if one.shape != other.shape:
         return float("inf")
     difference = np.abs(one - other)
@@ -151,7 +151,7 @@ def _inputs(loaded: LoadedModel) -> torch.Tensor:
 
 
 def _forward(loaded: LoadedModel, module: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Logits; the image vectors of a zero-shot model, whose head is not made yet."""
+    """The logits; for a zero-shot model, whose head is not set yet, the image vectors."""
     import torch
 
     with torch.inference_mode():
@@ -161,7 +161,7 @@ def _forward(loaded: LoadedModel, module: torch.nn.Module, inputs: torch.Tensor)
 
 
 def _joined(loaded: LoadedModel, module: torch.nn.Module, answers: torch.Tensor) -> NDArray[np.float64]:
-    """All answers in a row; those of a zero-shot model to fixed texts after those to the images."""
+    """All outputs as one vector; for a zero-shot model, followed by the vectors of fixed texts."""
     parts = [_rows(answers)]
     if loaded.texts is not None:
         parts.append(_rows(loaded.texts.fixed_vectors(module)))

@@ -1,4 +1,4 @@
-"""A model as its loader gives it, and checks of what a loader got."""
+"""Loaded models, as loaders return them, and checks of their parts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Head:
     Attributes:
         vectors: (n_classes, width) float32, rows of length 1.
         logit_scale: A logit is logit_scale * cosine + logit_bias.
-        logit_bias: 0 but for SigLIP.
-        class_names: By class.
+        logit_bias: 0 except for SigLIP.
+        class_names: The name of each class.
         templates: The prompts, each with `{}` for the class name.
     """
 
@@ -37,33 +37,33 @@ class Head:
 
 
 class ZeroShotTexts(Protocol):
-    """What makes the head of a zero-shot model, and puts it in its place."""
+    """The text side of a zero-shot model, which computes its head and sets it."""
 
     def encode(self) -> Head:
-        """Encode every prompt of every class, on the device that the model is on."""
+        """Encode every prompt of every class, on the model's device."""
 
     def use(self, head: Head) -> None:
-        """Make the model answer with this head; the text side is let go."""
+        """Set the head of the model, and free the text encoder."""
 
     def fixed_vectors(self, classifier: torch.nn.Module) -> torch.Tensor:
-        """Vectors of fixed texts, (n, width), by `classifier` or a copy of it: part of the model's fingerprint."""
+        """The vectors of fixed texts, (n, width), from `classifier` or a copy: part of the model's fingerprint."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a loader returns.
+    """A loaded model, as a loader returns it.
 
     Attributes:
         name: `loader:name`, as shown and stored.
-        loader: The loader.
+        loader: Name of the loader.
         module: The network, in eval mode, on the CPU.
-        preprocessing: How an image becomes its input; a callable takes a PIL image and carries an `id`.
-        architecture: What, besides the weights, decides the function: JSON-representable.
+        preprocessing: How an image becomes its input; a callable takes a PIL image and has an attribute `id`.
+        architecture: What, besides the weights, determines the function; JSON-representable.
         output_type: What the user's network returns; the module here always returns logits (`LogProbabilities`).
-        parameters: Number of parameters, where not every parameter of the module counts.
-        texts: For a zero-shot model, what makes its head; the module's head is empty until it is set.
-        notes: What its user should know of how it was loaded.
-        taken: `raw` or `ema`, of a checkpoint that holds both.
+        parameters: Number of parameters, if not every parameter of the module counts.
+        texts: For a zero-shot model, its text side; the module's head is empty until it is set.
+        notes: Notes for the user on how it was loaded.
+        taken: `raw` or `ema`, for a checkpoint that has both.
     """
 
     name: str
@@ -80,17 +80,17 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that makes a model what it is (source, prompts), which travels to other nodes by value."""
+    """A file that defines a model (source code, prompts), which is sent to other nodes by value."""
 
     path: str
     text: str
 
 
 def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
-    """A model whose module returns logits, whatever the network returns.
+    """The model with a module that returns logits, whatever its network returns.
 
     Raises:
-        UsageError: on an unknown output type.
+        UsageError: for an unknown output type.
     """
     if check_name("output_type", output_type, OUTPUT_TYPES) == "logits":
         return loaded
@@ -101,10 +101,10 @@ def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
 
 
 def read_preprocessing(preprocessing: Any, where: str) -> Preprocessing | Callable[[Any], torch.Tensor]:
-    """A timm data config as `Preprocessing`; a callable with an id as it is.
+    """The preprocessing from a timm data config as `Preprocessing`, or a callable with an id unchanged.
 
     Raises:
-        ModelError: on anything else.
+        ModelError: for anything else.
     """
     if isinstance(preprocessing, Mapping):
         return Preprocessing.from_timm(preprocessing, where)
@@ -125,21 +125,21 @@ def read_preprocessing(preprocessing: Any, where: str) -> Preprocessing | Callab
 
 
 def check_module(module: Any, where: str) -> None:
-    """Refuse what is no network.
+    """Refuse an object that is not a network.
 
     Raises:
-        ModelError: naming what was found.
+        ModelError: naming its type.
     """
     import torch
 
     if not isinstance(module, torch.nn.Module):
         raise ModelError(
-            f"{where} returned no network", expected="a torch.nn.Module", found=f"a {type(module).__name__}"
+            f"{where} did not return a network", expected="a torch.nn.Module", found=f"a {type(module).__name__}"
         )
 
 
 def plain_attributes(module: torch.nn.Module) -> dict[str, dict[str, Any]]:
-    """Numbers, texts and flags that the parts of a module hold: temperatures and the like, which no tensor shows."""
+    """Numbers, strings and flags of the submodules of a module: temperatures and the like, which are not tensors."""
     found = {}
     for name, part in module.named_modules():
         values = {

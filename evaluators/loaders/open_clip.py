@@ -2,7 +2,7 @@
 
 A logit is logit_scale * cosine(image, text) + logit_bias (Radford et al., arXiv 2103.00020; for SigLIP's bias Zhai et
 al., arXiv 2303.15343), with open_clip's own class names and the text vector of a class averaged over its prompts. The
-head is made once per model and kept in the store, so the text side is not run again.
+head is computed once per model and stored, so the text encoder is not run again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HUB = "hf-hub:"
 
 
 def revision(spec: ModelSpec) -> str | None:
-    """The hash of a local checkpoint, or the hub commit that is in the local cache, with prompts and temperature."""
+    """The hash of a local checkpoint, or the hub commit in the local cache, with prompts and temperature."""
     architecture, pretrained = resolve(spec)
     commit = None
     if "checkpoint" not in spec.options:
@@ -42,7 +42,7 @@ def revision(spec: ModelSpec) -> str | None:
 def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     """Build the model and load its weights: from the hub, or from `checkpoint=`. Its head is empty until it is set.
 
-    A tag says more than where weights lie: OpenAI's and others' want QuickGELU, and some their own preprocessing.
+    A tag determines more than the weights: OpenAI's and others need QuickGELU, and some their own preprocessing.
     """
     import open_clip
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
@@ -51,7 +51,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     where = str(spec)
     if "num_classes" in spec.options:
         raise UsageError(
-            f"{where}: num_classes has no meaning for a zero-shot model", expected="ImageNet's 1,000 classes"
+            f"{where}: num_classes has no effect on a zero-shot model", expected="ImageNet's 1,000 classes"
         )
     wanted = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     quick = bool(wanted.get("quick_gelu", False))
@@ -67,7 +67,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
                 architecture, pretrained=tag, force_quick_gelu=quick, require_pretrained=True
             ),
             where,
-            f"copy them here and type open_clip:{spec.target},checkpoint=FILE",
+            f"copy them to this machine and type open_clip:{spec.target},checkpoint=FILE",
         )
     config = {**open_clip.get_model_preprocess_cfg(clip), **{key: wanted[key] for key in _TAG_KEYS if key in wanted}}
     prepare = preprocessing(config, where)
@@ -77,7 +77,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     texts = Texts(clip.eval(), architecture, names, prompts, temperature(spec))
     described = {
         "open_clip": architecture,
-        # No tensor tells one activation from the other.
+        # The activation function does not show in any tensor.
         "activations": sorted(
             {type(part).__name__ for part in clip.modules() if "gelu" in type(part).__name__.lower()}
         ),
@@ -101,7 +101,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without open_clip's warning of random weights: a checkpoint is about to replace them."""
+    """Suppress open_clip's warning about random weights, which a checkpoint is about to replace."""
     root = logging.getLogger()
     root.addFilter(_is_other)
     try:
@@ -115,15 +115,15 @@ def _is_other(record: logging.LogRecord) -> bool:
 
 
 _TAG_KEYS = ("mean", "std", "interpolation", "resize_mode")
-"""What a tag may say of preprocessing."""
+"""Keys of preprocessing that a tag may set."""
 
 
 def resolve(spec: ModelSpec) -> tuple[str, str | None]:
-    """Architecture and pretrained tag as open_clip takes them.
+    """The architecture and pretrained tag for open_clip.
 
     Raises:
-        ModelError: on an unknown architecture or tag.
-        UsageError: where the tag is not named.
+        ModelError: for an unknown architecture or tag.
+        UsageError: if the tag is missing.
     """
     import open_clip
 
@@ -140,7 +140,7 @@ def resolve(spec: ModelSpec) -> tuple[str, str | None]:
     if not tag and "checkpoint" in spec.options:
         return architecture, None
     if not tag:
-        raise UsageError(f"{spec} does not say which weights", expected=", ".join(f"{architecture}/{t}" for t in tags))
+        raise UsageError(f"{spec} does not name the weights", expected=", ".join(f"{architecture}/{t}" for t in tags))
     if tag not in tags:
         raise ModelError(
             f"open_clip has no weights {tag!r} for {architecture}",
@@ -151,10 +151,10 @@ def resolve(spec: ModelSpec) -> tuple[str, str | None]:
 
 
 def preprocessing(config: dict[str, Any], where: str) -> Preprocessing:
-    """open_clip's preprocessing in our terms.
+    """open_clip's preprocessing as `Preprocessing`.
 
     Raises:
-        ModelError: on a way to resize that is not known here.
+        ModelError: for an unknown resize mode.
     """
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
@@ -174,7 +174,7 @@ def preprocessing(config: dict[str, Any], where: str) -> Preprocessing:
 
 
 def _repository(architecture: str, pretrained: str | None) -> str | None:
-    """The hub repository of the weights."""
+    """The hub repository of the weights; None if they are elsewhere."""
     import open_clip
 
     if architecture.startswith(HUB):

@@ -1,4 +1,4 @@
-"""The text side of open_clip models: prompts, temperature, and the head that they make."""
+"""The text side of open_clip models: prompts, temperature, and the head computed from them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def read_source(spec: ModelSpec) -> SourceFile | None:
-    """The file of prompts, to travel by value; None where the model has open_clip's own.
+    """The file of prompts, to be sent by value; None if the model uses open_clip's own prompts.
 
     Raises:
-        UsageError: where it cannot be read.
+        UsageError: if it cannot be read.
     """
     path = spec.options.get("templates")
     return None if path is None else SourceFile(path, read_text(path))
 
 
 def temperature(spec: ModelSpec) -> float:
-    """What the logits are divided by; 1 leaves them as they are.
+    """The temperature, which divides the logits; 1 leaves them unchanged.
 
     Raises:
-        UsageError: where it is no number above 0.
+        UsageError: if it is not a number above 0.
     """
     text = spec.options.get("temperature", "1")
     try:
@@ -45,11 +45,11 @@ def read_templates(path: str, text: str) -> tuple[str, ...]:
     """The prompts of a file: one per line, each with `{}` for the class name.
 
     Args:
-        path: For messages.
-        text: What the file holds.
+        path: Path of the file, for messages.
+        text: Its contents.
 
     Raises:
-        UsageError: where it is empty, or a line has no `{}`.
+        UsageError: if it is empty, or a line does not have exactly one `{}`.
     """
     found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     for number, line in found:
@@ -60,18 +60,18 @@ def read_templates(path: str, text: str) -> tuple[str, ...]:
                 hint="a photo of a {}.",
             )
     if not found:
-        raise UsageError(f"{path} holds no prompts", expected="one per line", hint="a photo of a {}.")
+        raise UsageError(f"{path} has no prompts", expected="one per line", hint="a photo of a {}.")
     return tuple(line for _, line in found)
 
 
 def read_text(path: str) -> str:
-    """A file of prompts.
+    """The text of a file of prompts.
 
     Raises:
-        UsageError: where it cannot be read.
+        UsageError: if it cannot be read.
     """
     try:
-        # A byte-order mark, as editors on Windows write it, is no part of the first prompt.
+        # Skip a byte-order mark, as editors on Windows write it: it is not part of the first prompt.
         return Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         hint = f"ls {shlex.quote(str(Path(path).parent))}"
@@ -89,13 +89,13 @@ def templates(spec: ModelSpec, source: SourceFile | None = None) -> tuple[str, .
 
 
 class Texts:
-    """The text side of a model: makes its head, and puts it into `classifier`.
+    """The text side of a model, which computes its head and sets it in `classifier`.
 
     Attributes:
         templates: The prompts.
-        temperature: What the logits are divided by.
-        logit_scale: The model's own, over the temperature.
-        logit_bias: The model's own, over the temperature; 0 where it has none.
+        temperature: Divides the logits.
+        logit_scale: The model's own, divided by the temperature.
+        logit_bias: The model's own, divided by the temperature; 0 if it has none.
         classifier: The zero-shot network.
     """
 
@@ -136,13 +136,13 @@ class Texts:
         return Head(vectors.T.float().cpu().numpy(), self.logit_scale, self.logit_bias, self._names, self.templates)
 
     def use(self, head: Head) -> None:
-        """Make the classifier answer with this head; the text side is let go."""
+        """Set the head of the classifier, and free the text encoder."""
         self.classifier.use(head)
 
     def fixed_vectors(self, classifier: torch.nn.Module) -> torch.Tensor:
-        """Text vectors of the first class under the first and the last prompt, (2, width), by a copy of `classifier`.
+        """The text vectors of the first class with the first and the last prompt, (2, width), from `classifier`.
 
-        They show whether the text side and its tokenizer compute what they did before.
+        They show whether the text encoder and its tokenizer compute the same as before.
         """
         import open_clip
         import torch

@@ -1,4 +1,4 @@
-"""`python:FILE.py:FACTORY`: a function of the user's own that returns (module, preprocessing). It runs the user's code.
+"""`python:FILE.py:FACTORY`: the user's own function that returns (module, preprocessing). It runs the user's code.
 
 Preprocessing is a timm data config (a dict), or a callable on a PIL image with an attribute `id`.
 """
@@ -20,23 +20,23 @@ from qubastore.models.spec import ModelSpec
 
 
 def revision(spec: ModelSpec) -> None:
-    """None: the factory may read any file, so only its weights say which model it is, and planning loads them."""
+    """None: the factory may read any file, so only its weights identify the model, and planning loads them."""
 
 
 def read_source(spec: ModelSpec) -> SourceFile:
-    """The source, to travel by value.
+    """The source file, to be sent by value.
 
     Raises:
-        UsageError: where FILE.py:FACTORY is not what was typed.
-        ModelError: where the file cannot be read.
+        UsageError: if the target is not FILE.py:FACTORY.
+        ModelError: if the file cannot be read.
     """
     file, colon, factory = spec.target.rpartition(":")
     if not colon or not factory.isidentifier():
         raise UsageError(
-            f"{spec} names no factory", expected="python:FILE.py:FACTORY", hint=f"python:{spec.target}:my_net"
+            f"{spec} does not name a factory", expected="python:FILE.py:FACTORY", hint=f"python:{spec.target}:my_net"
         )
     try:
-        # As Python reads it: a byte-order mark and a declared encoding are no part of the text.
+        # Decode as Python does, with a byte-order mark or a declared encoding.
         text = importlib.util.decode_source(Path(file).read_bytes())
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
         hint = f"ls {shlex.quote(str(Path(file).parent))}"
@@ -48,13 +48,13 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     """Run the file and call the factory.
 
     Raises:
-        ModelError: where the file fails, has no such factory, or the factory returns something else.
+        ModelError: if the file fails, does not define the factory, or the factory returns something else.
     """
     source = source or read_source(spec)
     path = Path(source.path)
     factory_name = spec.target.rpartition(":")[2]
-    # Files beside the source can be imported and opened, as if it had been run in place.
-    with _beside(str(path.parent)):
+    # Modules in the same folder can be imported, as if the file were run there.
+    with _imports_from(str(path.parent)):
         namespace = _run(source)
         factory = namespace.get(factory_name)
         if not callable(factory):
@@ -76,8 +76,8 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         raise ModelError(f"{where} returned a {type(returned).__name__}", expected="a tuple (module, preprocessing)")
     module, prepare = returned
     check_module(module, where)
-    # What its code computes, wherever that stands, shows in its fingerprint: the file's text is no part of the model,
-    # so another function in it, or a comment, changes nothing.
+    # What the code computes is part of the fingerprint, so the text of the file is not part of the model: a comment or
+    # another function in it does not change the model.
     name = spec.display(f"{path.name}:{factory_name}")
     return LoadedModel(name, "python", module.eval(), read_preprocessing(prepare, where), {"python": factory_name})
 
@@ -86,14 +86,14 @@ def _run(source: SourceFile) -> dict[str, object]:
     name = f"qubastore_model_{hashlib.sha256(source.path.encode()).hexdigest()[:8]}"
     module = types.ModuleType(name)
     module.__file__ = source.path
-    # Classes defined in the file look their module up by name, dataclasses for one.
+    # Some code looks up the module of a class by name, for example dataclasses.
     sys.modules[name] = module
     try:
         exec(compile(source.text, source.path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         line = _line_of(error, source.path)
         raise ModelError(
-            f"{source.path}{line} fails when it is run",
+            f"{source.path}{line} fails when run",
             found=f"{type(error).__name__}: {error}",
             hint=f"python {shlex.quote(source.path)}",
         ) from error
@@ -111,13 +111,15 @@ def _line_of(error: BaseException, path: str) -> str:
 
 
 _imported: set[str] = set()
-"""Modules that the file of the model loaded last imported from beside it."""
+"""Modules that the file of the last loaded model imported from its folder."""
 
 
 @contextlib.contextmanager
-def _beside(folder: str) -> Iterator[None]:
-    """Let a file import what lies beside it, as it is now: another file's module of the same name, or an older text of
-    this one, is forgotten.
+def _imports_from(folder: str) -> Iterator[None]:
+    """Let a file import modules from its folder in their current state.
+
+    Modules that an earlier file imported from its own folder are removed first: they may have the same names or have
+    changed since.
     """
     for name in _imported:
         sys.modules.pop(name, None)

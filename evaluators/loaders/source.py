@@ -1,7 +1,4 @@
-"""Loaders: one module each, with `revision(spec)` and `load(spec, source)`; `LOADERS` in `models/spec.py` names them.
-
-A loader never returns another model than the one asked for: what cannot be had is an error with the nearest names.
-"""
+"""The source of a model: everything that an evaluator needs to load it on its node."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class InMemoryModel:
     """A model that exists only in memory, for `ingest`.
 
     Attributes:
-        name: A name of your own.
+        name: Name of your choice.
         module: The network; it is switched to eval mode.
         preprocessing: A timm data config (dict), or a callable on a PIL image with an attribute `id`.
         output_type: `probabilities` for a network that ends in a softmax.
@@ -44,38 +41,38 @@ class InMemoryModel:
     output_type: str = "logits"
 
     def load(self) -> LoadedModel:
-        """The same, as what a loader returns.
+        """The model in the form that loaders return.
 
-        Its name, printed structure and plain attributes stand for its architecture; what its code computes shows in its
-        fingerprint.
+        Its name, printed structure and plain attributes serve as its architecture; what its code computes is part of
+        its fingerprint.
         """
         where = f"memory:{self.name}"
         check_module(self.module, where)
         prepare = read_preprocessing(self.preprocessing, where)
-        made_of = {"name": self.name, "structure": repr(self.module), "attributes": plain_attributes(self.module)}
-        return declared(LoadedModel(where, "memory", self.module.eval(), prepare, made_of), self.output_type)
+        described = {"name": self.name, "structure": repr(self.module), "attributes": plain_attributes(self.module)}
+        return declared(LoadedModel(where, "memory", self.module.eval(), prepare, described), self.output_type)
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """All that an evaluator needs to load a model on its node."""
+    """Everything that an evaluator needs to load a model on its node."""
 
     spec: ModelSpec | InMemoryModel
     source: SourceFile | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, spec: ModelSpec | InMemoryModel) -> ModelSource:
-        """Read what has to travel.
+        """The source of a spec, with the text of any file that must be sent to the nodes.
 
         Raises:
-            QubastoreError: where a file cannot be read.
+            QubastoreError: if a file cannot be read.
         """
         if isinstance(spec, ModelSpec) and spec.loader in ("python", "open_clip"):
             return cls(spec, _module(spec).read_source(spec))
         return cls(spec)
 
     def revision(self) -> str | None:
-        """What names the checkpoint without loading it, or None where nothing does."""
+        """An identifier of the checkpoint that is known without loading it, or None if there is none."""
         if isinstance(self.spec, InMemoryModel):
             return None
         revision: str | None = _module(self.spec).revision(self.spec)
@@ -85,7 +82,7 @@ class ModelSource:
         """Load the model on this node.
 
         Raises:
-            ModelError: where it cannot be found or its checkpoint does not fit.
+            ModelError: if it cannot be found, or its checkpoint does not fit.
         """
         if isinstance(self.spec, InMemoryModel):
             return self.spec.load()

@@ -1,4 +1,4 @@
-"""From a checkpoint as training leaves it to the tensors that a network takes; no code in it is ever run."""
+"""Read the weights of training checkpoints and load them into networks; no code in a checkpoint is ever run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 RAW_ENTRIES = ("state_dict", "model", "model_state_dict", "module", "net", "network", "weights")
-"""Entries of a checkpoint that hold the weights as training left them, by what trainers call them."""
+"""Entries of a checkpoint with raw weights, as different trainers name them."""
 EMA_ENTRIES = (
     "state_dict_ema",
     "model_ema",
@@ -30,11 +30,11 @@ EMA_ENTRIES = (
     "ema_model_state_dict",
     "model_state_dict_ema",
 )
-"""Entries that hold their exponential moving average."""
+"""Entries of a checkpoint with the exponential moving average (EMA) of the weights."""
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
-"""What torch.compile, activation checkpointing and FSDP put into names, at any depth."""
+"""Parts that torch.compile, activation checkpointing and FSDP insert into names, at any depth."""
 _COUNTERS = re.compile(r"(?:^|\.)(?:num_batches_tracked|n_averaged|total_ops|total_params)$")
-"""Tensors that count, and that evaluation does not need."""
+"""Counters, which evaluation does not need."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Weights:
     """The tensors of a checkpoint.
 
     Attributes:
-        tensors: By name, as the network calls them or with a prefix that all share.
-        taken: `raw` or `ema` where the checkpoint holds both; None where there was nothing to choose.
-        entry: Where in the file they stand; empty for the file itself.
+        tensors: Tensors by name; all names may have a common prefix.
+        taken: `raw` or `ema` if the checkpoint has both; None if there was no choice.
+        entry: Entry of the file that holds them; empty for the file itself.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -53,15 +53,15 @@ class Weights:
 
 
 def read_weights(path: Path, where: str, wanted: str | None = None) -> Weights:
-    """The tensors of a checkpoint: of raw weights and their moving average (EMA), the average unless `raw` is wanted.
+    """The tensors of a checkpoint; if it has raw and EMA weights, the EMA weights unless `raw` is wanted.
 
     Args:
         path: safetensors, or a PyTorch file.
-        where: For messages.
+        where: The model, for messages.
         wanted: `ema`, `raw` or None.
 
     Raises:
-        ModelError: where it is not there, holds something else, or lacks what is wanted.
+        ModelError: if the file does not exist, is not a checkpoint, or does not have the wanted weights.
     """
     state = _read(path, where)
     entry = ""
@@ -76,7 +76,7 @@ def read_weights(path: Path, where: str, wanted: str | None = None) -> Weights:
         chosen = {"raw": raw, "ema": ema}[kind]
         if chosen is None:
             raise ModelError(
-                f"{where}: the checkpoint {path} holds no {kind} weights",
+                f"{where}: the checkpoint {path} has no {kind} weights",
                 expected=f"an entry such as {(RAW_ENTRIES if kind == 'raw' else EMA_ENTRIES)[0]}",
                 found=", ".join(map(str, state)),
                 hint="leave weights= out",
@@ -85,13 +85,13 @@ def read_weights(path: Path, where: str, wanted: str | None = None) -> Weights:
         both = raw is not None and ema is not None
         state = state[chosen]
         if both or wanted:
-            # What lies deeper is of the kind that was chosen: a wrapper around it is called as a raw entry is.
+            # Entries inside are wrappers of the chosen kind, even if they are named like raw weights.
             return Weights(_innermost(state, path, where), kind, entry)
     if not isinstance(state, Mapping) or not state:
         raise _no_tensors(path, where, state)
     if wanted == "ema":
         raise ModelError(
-            f"{where}: the checkpoint {path} holds one set of weights, and does not say that it is an average",
+            f"{where}: the checkpoint {path} has one set of weights, not marked as an average",
             expected=f"entries for both, such as {RAW_ENTRIES[0]} and {EMA_ENTRIES[0]}",
             hint="leave weights= out",
         )
@@ -99,37 +99,37 @@ def read_weights(path: Path, where: str, wanted: str | None = None) -> Weights:
 
 
 def load_weights(module: torch.nn.Module, weights: Weights, path: str, where: str) -> None:
-    """Put tensors into a network: every tensor of it, and no other but counters.
+    """Load tensors into a network: exactly its own, except for counters.
 
     Raises:
-        ModelError: where a name or shape does not fit.
+        ModelError: if a name or shape does not match.
     """
     own = module.state_dict()
     state = fitted(weights.tensors, own)
     missing = sorted(name for name in set(own) - set(state) if not _COUNTERS.search(name))
-    strange = sorted(name for name in set(state) - set(own) if not _COUNTERS.search(name))
+    unknown = sorted(name for name in set(state) - set(own) if not _COUNTERS.search(name))
     misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if not (missing or strange or misshapen):
+    if not (missing or unknown or misshapen):
         module.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
         return
     found = [f"{len(missing)} tensors missing (first: {missing[0]})"] if missing else []
-    found += [f"{len(strange)} unknown (first: {strange[0]})"] if strange else []
+    found += [f"{len(unknown)} unknown (first: {unknown[0]})"] if unknown else []
     if misshapen:
         name = misshapen[0]
         shapes = f"{tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-        found.append(f"{len(misshapen)} of another shape (first: {name} is {shapes})")
+        found.append(f"{len(misshapen)} of a different shape (first: {name} is {shapes})")
     raise ModelError(
         f"{where}: the checkpoint {path} does not fit the architecture",
         expected=f"the {len(own)} tensors of {type(module).__name__}",
         found="; ".join(found),
-        hint=_hint(own, state, missing, strange, misshapen),
+        hint=_hint(own, state, missing, unknown, misshapen),
     )
 
 
 def fitted(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors by the names that a network has: without what wrappers put into them, and without a common prefix."""
+    """The tensors under the network's own names: without parts that wrappers insert, and without a common prefix."""
     state = {_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
-    # torch.optim.swa_utils.AveragedModel counts beside the network that it wraps.
+    # torch.optim.swa_utils.AveragedModel has a counter in addition to the network that it wraps.
     state.pop("n_averaged", None)
     while state and not set(state) & set(own):
         heads = {name.partition(".")[0] for name in state}
@@ -141,10 +141,10 @@ def fitted(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor])
 
 
 def _read(path: Path, where: str) -> Any:
-    """What a file holds.
+    """The contents of a checkpoint file.
 
     Raises:
-        ModelError: where it is not there, or holds more than tensors and plain values.
+        ModelError: if it does not exist, or has more than tensors and plain values.
     """
     import torch
 
@@ -167,7 +167,7 @@ def _read(path: Path, where: str) -> Any:
             kind = named[1] or named[2]
             found = f"an object of {kind}, which would have to be unpickled"
             if not kind.startswith(("argparse", "numpy", "builtins")):
-                hint += "; a whole network that was saved is rebuilt by the code that made it"
+                hint += "; a network saved as a whole must be loaded by the code that created it"
         raise ModelError(
             f"{where}: the checkpoint {path} cannot be read as tensors",
             expected="safetensors, or a PyTorch file of tensors and plain values (it is never unpickled)",
@@ -177,14 +177,14 @@ def _read(path: Path, where: str) -> Any:
 
 
 def _harmless() -> list[Any]:
-    """Classes that trainers put beside the weights and that do nothing when they are made: options, paths, numbers."""
+    """Classes that trainers store with the weights and that are safe to create: options, paths, numbers."""
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]
     rebuild = np.zeros(1).__reduce__()[0]
     found: list[Any] = [argparse.Namespace, types.SimpleNamespace]
     found += [pathlib.PurePosixPath, pathlib.PosixPath, np.dtype, np.ndarray]
-    # NumPy moved these between its releases; a checkpoint names them as the release that wrote it did.
+    # NumPy moved these between releases; a checkpoint has the name of the release that wrote it.
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         found += [(scalar, f"{module}.scalar"), (rebuild, f"{module}._reconstruct")]
     found += {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdg"}
@@ -198,12 +198,12 @@ def _is_state(value: Mapping[Any, Any]) -> bool:
 
 
 def _first(state: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of some entries that is there and holds entries of its own."""
+    """The first of the names whose entry is a mapping that is not empty."""
     return next((name for name in names if isinstance(state.get(name), Mapping) and state[name]), None)
 
 
 def _innermost(state: Any, path: Path, where: str) -> dict[str, torch.Tensor]:
-    """The tensors inside wrappers, each an entry with a usual name."""
+    """The tensors inside nested entries with known names."""
     while isinstance(state, Mapping) and not _is_state(state):
         name = _first(state, (*RAW_ENTRIES, *EMA_ENTRIES))
         if name is None:
@@ -217,7 +217,7 @@ def _innermost(state: Any, path: Path, where: str) -> dict[str, torch.Tensor]:
 def _no_tensors(path: Path, where: str, state: Any) -> ModelError:
     found = ", ".join(map(str, state)) if isinstance(state, Mapping) else f"a {type(state).__name__}"
     return ModelError(
-        f"{where}: the checkpoint {path} holds no tensors by name",
+        f"{where}: the checkpoint {path} has no named tensors",
         expected=f"a state dict, or one in an entry such as {RAW_ENTRIES[0]} or {EMA_ENTRIES[0]}",
         found=(found or "nothing")[:300],
         hint='torch.save(model.state_dict(), "weights.pth")',
@@ -228,17 +228,17 @@ def _hint(
     own: Mapping[str, torch.Tensor],
     state: Mapping[str, torch.Tensor],
     missing: list[str],
-    strange: list[str],
+    unknown: list[str],
     misshapen: list[str],
 ) -> str:
-    """What is likely wrong: the number of classes, the head, or the architecture."""
-    if misshapen and not missing and not strange:
+    """The likely cause: the number of classes, the head, or the architecture."""
+    if misshapen and not missing and not unknown:
         rows = {(own[name].shape[:1], state[name].shape[:1]) for name in misshapen}
         if len(misshapen) <= 4 and len(rows) == 1 and own[misshapen[0]].shape[1:] == state[misshapen[0]].shape[1:]:
-            return f"num_classes={state[misshapen[0]].shape[0]}: the checkpoint's classifier has as many classes"
-        return "choose the architecture that it was trained with: the names are the same, sizes differ"
-    if missing and not strange and len(missing) <= 4:
-        return "it holds a network without a classifier: it was trained for something else"
+            return f"num_classes={state[misshapen[0]].shape[0]}: the checkpoint's classifier has this many classes"
+        return "choose the architecture that it was trained with: the names are the same, but the sizes differ"
+    if missing and not unknown and len(missing) <= 4:
+        return "it has a network without a classifier: it was trained for another task"
     if not set(own) & set(state):
-        return "choose the architecture that it was trained with: no tensor has a name that this one knows"
-    return f"choose the architecture that it was trained with: {len(set(own) & set(state))} of {len(own)} names agree"
+        return "choose the architecture that it was trained with: no tensor name matches this one"
+    return f"choose the architecture that it was trained with: {len(set(own) & set(state))} of {len(own)} names match"

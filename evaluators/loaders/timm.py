@@ -12,7 +12,7 @@ from qubastore.models.spec import ModelSpec
 
 
 def revision(spec: ModelSpec) -> str | None:
-    """The hash of a local checkpoint, or the hub commit that is in the local cache; None where neither is known."""
+    """The hash of a local checkpoint, or the hub commit in the local cache; None if neither is known."""
     import timm
 
     name = resolve(spec)
@@ -37,7 +37,7 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         module = timm.create_model(name, pretrained=False, **options)
         taken, notes = load_into(module, spec)
     else:
-        hint = f"copy them here and type {spec.loader}:{name},checkpoint=FILE.safetensors"
+        hint = f"copy them to this machine and type {spec.loader}:{name},checkpoint=FILE.safetensors"
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
     config = resolve_data_config({}, model=module)
     architecture = {"timm": name, **options}
@@ -51,7 +51,7 @@ def resolve(spec: ModelSpec) -> str:
     """The full name of the architecture and tag.
 
     Raises:
-        ModelError: on an unknown architecture or tag, or where there are no pretrained weights and no checkpoint.
+        ModelError: for an unknown architecture or tag, or if there are no pretrained weights and no checkpoint.
     """
     import timm
 

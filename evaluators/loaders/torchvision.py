@@ -12,7 +12,7 @@ from qubastore.models.spec import ModelSpec
 
 
 def revision(spec: ModelSpec) -> str | None:
-    """The hash of a local checkpoint, or the address of the weights, which ends in their hash."""
+    """The hash of a local checkpoint, or the URL of the weights, which ends in their hash."""
     return revision_of(spec, spec.target, resolve(spec).url)
 
 
@@ -29,12 +29,12 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     taken: str | None = None
     notes: tuple[str, ...] = ()
     if spec.options.get("checkpoint"):
-        # Some constructors draw random weights for long and warn: all of them are about to be replaced.
+        # Some constructors initialise weights slowly and warn; all weights are about to be replaced.
         quiet = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
         module = get_model(architecture, weights=None, **options, **quiet)
         taken, notes = load_into(module, spec)
     else:
-        hint = f"fetch {weights.url} and type {spec},checkpoint=FILE.pth"
+        hint = f"download {weights.url} and type {spec},checkpoint=FILE.pth"
         module = fetched(lambda: get_model(architecture, weights=weights, progress=False, **options), where, hint)
     prepare = preprocessing(weights.transforms())
     if pinned := spec.options.get("preprocess"):
@@ -44,11 +44,11 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
 
 
 def resolve(spec: ModelSpec) -> Any:
-    """The weights entry that `NAME/WEIGHTS` means.
+    """The weights entry of `NAME/WEIGHTS`.
 
     Raises:
-        ModelError: on an unknown architecture or weights entry.
-        UsageError: where the weights are not named.
+        ModelError: for an unknown architecture or weights entry.
+        UsageError: if the weights are not named.
     """
     import torchvision
     from torchvision.models import get_model_weights, list_models
@@ -60,7 +60,7 @@ def resolve(spec: ModelSpec) -> Any:
     entries = {entry.name: entry for entry in get_model_weights(architecture)}
     if not name:
         choices = ", ".join(f"torchvision:{architecture}/{entry}" for entry in entries)
-        raise UsageError(f"{spec} does not say which weights", expected=choices)
+        raise UsageError(f"{spec} does not name the weights", expected=choices)
     if name not in entries:
         raise ModelError(
             f"torchvision has no weights {name!r} for {architecture}",
@@ -71,7 +71,7 @@ def resolve(spec: ModelSpec) -> Any:
 
 
 def preprocessing(preset: Any) -> Preprocessing:
-    """Torchvision's ImageClassification preset in our terms."""
+    """Torchvision's ImageClassification preset as `Preprocessing`."""
     crop, resize = preset.crop_size[0], preset.resize_size[0]
     return Preprocessing(
         crop=(crop, crop),

@@ -1,4 +1,4 @@
-"""A zero-shot classifier as a network: the image side of a two-tower model, and a head made of text vectors."""
+"""A zero-shot classifier as a network: the image encoder of a two-tower model, and a head of text vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def image_width(clip: Any) -> int:
-    """Width of the image vectors of a two-tower model."""
+    """The width of the image vectors of a two-tower model."""
     with torch.no_grad():
         size = clip.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -21,7 +21,7 @@ def image_width(clip: Any) -> int:
 class ZeroShotClassifier(torch.nn.Module):
     """Pixels -> logit_scale * cosine(image, text of the class) + logit_bias.
 
-    What enters the linear layer, the image vector of length 1, is what is kept as features.
+    The input of the linear layer, the image vector of length 1, is what is kept as features.
 
     Args:
         clip: A model of open_clip.
@@ -37,7 +37,7 @@ class ZeroShotClassifier(torch.nn.Module):
         torch.nn.init.zeros_(self.head.bias)
 
     def use(self, head: Head) -> None:
-        """Set the head and let the text side go."""
+        """Set the head, and free the text encoder."""
         weight = torch.from_numpy(head.vectors) * head.logit_scale
         with torch.no_grad():
             self.head.weight.copy_(weight)

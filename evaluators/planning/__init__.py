@@ -1,1 +1,1 @@
-"""What is to be run: models, datasets, tasks and the plan of an ingest."""
+"""Planning of an ingest: models, datasets, tasks, and the runs and shards that are missing."""

@@ -38,12 +38,12 @@ _TABLES = ("models", "datasets", "suite", "ingest")
 
 @dataclass
 class Configuration:
-    """What a file asks for.
+    """The contents of a configuration file.
 
     Attributes:
         models: `loader:name` texts or specs.
-        datasets: Folders that were looked at.
-        suite: The suite that it describes, or None.
+        datasets: Datasets, whose folders have been listed.
+        suite: The suite that the file defines, or None.
         options: Keyword arguments of `ingest`.
     """
 
@@ -54,11 +54,11 @@ class Configuration:
 
 
 def read_configuration(path: str | None) -> Configuration:
-    """Read a file; None gives an empty configuration.
+    """Read a configuration file; None gives an empty configuration.
 
     Raises:
-        UsageError: naming the file and the key that is wrong.
-        DatasetError: where a folder is not a dataset.
+        UsageError: naming the file and the invalid key.
+        DatasetError: if a folder is not a dataset.
     """
     if path is None:
         return Configuration()
@@ -67,7 +67,7 @@ def read_configuration(path: str | None) -> Configuration:
     except OSError as error:
         raise UsageError(f"{path} cannot be read", found=error.strerror) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML file", found=str(error)) from None
+        raise UsageError(f"{path} is not a valid TOML file", found=str(error)) from None
     _known(table, _TABLES, path)
     base = Path(path).parent
     datasets = _typed(table.get("datasets", {}), dict, f"{path}: datasets", '[datasets] with NAME = "PATH"')
@@ -84,7 +84,7 @@ def read_configuration(path: str | None) -> Configuration:
 
 
 def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
-    """`"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
+    """The datasets of `"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
     expected = f'"PATH" or {{ path = "PATH", layout = "{next(iter(OWN_LAYOUTS))}" }}'
     table = {"path": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: datasets.{name}", expected)
     _known(table, ("path", "layout", "framing", "order"), f"{path}: datasets.{name}")
@@ -94,12 +94,12 @@ def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
 
 
 def _spec(entry: Any, base: Path, path: str) -> ModelSpec | str:
-    """A model, or a `zoo:` name as it is: the driver expands it, and says what it leaves out."""
+    """The spec of a model, or a `zoo:` name unchanged: the driver expands it and reports what it leaves out."""
     return entry if isinstance(entry, str) and entry.startswith(PREFIX) else _model(entry, base, path)
 
 
 def _model(entry: Any, base: Path, path: str) -> ModelSpec:
-    """`"timm:NAME"` or `{ id = "timm:NAME", checkpoint = "FILE" }`."""
+    """The spec of `"timm:NAME"` or `{ id = "timm:NAME", checkpoint = "FILE" }`."""
     table = (
         {"id": entry}
         if isinstance(entry, str)
@@ -140,7 +140,7 @@ def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
 
 
 def _typed(value: Any, kind: Any, where: str, expected: str) -> Any:
-    # bool is an int to isinstance; a batch size of true is not meant.
+    # bool is a subclass of int, but true is not a valid batch size.
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"{where} is {value!r}", expected=expected)
     return value

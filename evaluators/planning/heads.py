@@ -1,4 +1,4 @@
-"""Zero-shot heads in the store: made once per model, read by every evaluator and by `rescore`."""
+"""Zero-shot heads in the store: computed once per model, read by every evaluator and by `rescore`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_head(store: Store, model_id: str) -> Head | None:
-    """The head of a model, or None where it was not made yet."""
+    """The stored head of a model, or None if it has not been computed yet."""
     rows = store.rows(
         "select logit_scale, logit_bias, class_names, templates from heads where model_id = ?", [model_id]
     )
@@ -28,7 +28,7 @@ def read_head(store: Store, model_id: str) -> Head | None:
 
 
 def store_head(store: Store, model_id: str, head: Head) -> None:
-    """Keep the head of a model, unless one is there."""
+    """Store the head of a model, unless it is stored already."""
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         if exists(connection, "heads", "model_id", model_id):

@@ -1,4 +1,4 @@
-"""Which model a spec means: known by its checkpoint's revision, or seen by loading it."""
+"""Identify the model of a spec: by its checkpoint's revision if that is known, else by loading it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from qubastore.store import Store
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A model whose identity is known, and how to load it.
+    """An identified model, and how to load it.
 
     Attributes:
-        model: Its row.
+        model: Its row in the store.
         model_id: Its id.
         source: How to load it.
-        shown: What tables will call it: its name, and the start of its id where another model has that name too.
+        shown: Its name in tables: its own name, with the beginning of its id if another model has the same name.
     """
 
     model: Model
@@ -38,12 +38,12 @@ class PlannedModel:
 
     @property
     def title(self) -> str:
-        """What people are shown."""
+        """The name to show to users."""
         return self.shown or self.model.name
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """How its images are decoded; None where the model prepares them itself."""
+        """How its images are decoded; None if the model preprocesses them itself."""
         described = dict(self.model.preprocessing)
         if described.pop("kind") != "pixels":
             return None
@@ -52,17 +52,19 @@ class PlannedModel:
 
 
 def distinct(models: Sequence[PlannedModel], log: Callable[[str], None]) -> list[PlannedModel]:
-    """Each model once; where two specs mean one model, that is said."""
+    """The models without duplicates; two specs of one model are logged."""
     found: dict[str, PlannedModel] = {}
     for model in models:
         first = found.setdefault(model.model_id, model)
         if str(first.source.spec) != str(model.source.spec):
-            log(f"{model.source.spec} and {first.source.spec} are one model: it is run once, as {first.model.name}")
+            log(
+                f"{model.source.spec} and {first.source.spec} are the same model: it is run once, as {first.model.name}"
+            )
     return list(found.values())
 
 
-def told_apart(store: Store, models: Sequence[PlannedModel]) -> list[PlannedModel]:
-    """Models with what the view `model_names` will call them once all are in the store."""
+def with_unique_names(store: Store, models: Sequence[PlannedModel]) -> list[PlannedModel]:
+    """The models with the names that the view `model_names` will have once all of them are in the store."""
     ids: dict[str, set[str]] = {}
     for model_id, name in store.rows("select model_id, name from models"):
         ids.setdefault(name, set()).add(model_id)
@@ -79,7 +81,7 @@ def told_apart(store: Store, models: Sequence[PlannedModel]) -> list[PlannedMode
 def identify(
     store: Store, spec: ModelSpec | InMemoryModel, *, log: Callable[[str], None]
 ) -> tuple[PlannedModel, str | None]:
-    """A model and its checkpoint's revision: known by the revision if that was seen before, else by loading it."""
+    """Identify a model; return it with its checkpoint's revision. It is loaded only if the revision is unknown."""
     source = ModelSource.of(spec)
     revision = source.revision()
     if revision is not None:
@@ -88,7 +90,7 @@ def identify(
             return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source), revision
     runs_code = isinstance(spec, ModelSpec) and spec.loader == "python"
     log(
-        f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to see which model it is"
+        f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to identify the model"
         + (" (this runs the code in its file)" if runs_code else "")
     )
     loaded = source.load()
@@ -99,7 +101,7 @@ def identify(
 
 
 def _earlier_weights(store: Store, loaded: LoadedModel, revision: str | None) -> Iterator[str]:
-    """Tell where a checkpoint's raw weights were run by a release that knew of no others, and the EMA is taken now."""
+    """Notes for a checkpoint whose EMA weights are used now, where an earlier release ran its raw weights."""
     file = re.search(r"\b[0-9a-f]{64}\b", revision or "")
     if loaded.taken != "ema" or file is None:
         return
@@ -108,7 +110,7 @@ def _earlier_weights(store: Store, loaded: LoadedModel, revision: str | None) ->
         where not starts_with(revision, ?) and contains(revision, ?)
     """
     for (model,) in store.rows(query, [f"{RULES}|", file[0]]):
-        yield f"the earlier run of this checkpoint, {model}, took the raw weights: weights=raw means that model"
+        yield f"the earlier run of this checkpoint, {model}, used the raw weights: weights=raw selects that model"
 
 
 def _stored_model(store: Store, model_id: str) -> Model:

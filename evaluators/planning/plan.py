@@ -1,4 +1,4 @@
-"""Planning an ingest: which runs, which shards are missing, which models share decoding. Avoids loading weights."""
+"""Plan an ingest: its runs, their missing shards, and the models that share decoding. Avoids loading weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.loaders.source import InMemoryModel
-from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, told_apart
+from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, with_unique_names
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 GROUP_PARAMETERS = 2_000_000_000
-"""Parameters that one evaluator holds at most: 8 GB in fp32, so that a group fits a GPU beside its activations."""
+"""Maximum number of parameters in one evaluator: 8 GB in fp32, so that a group and its activations fit a GPU."""
 
 
 _PACKAGES = ("qubastore", "torch", "torchvision", "timm", "numpy", "pillow", "ray")
@@ -36,7 +36,7 @@ _PACKAGES = ("qubastore", "torch", "torchvision", "timm", "numpy", "pillow", "ra
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run with the shards that it lacks, and what is to be kept of them: what was kept before, and what is asked."""
+    """A run with its missing shards, and the kinds of output to keep: those kept before and those requested now."""
 
     run: Run
     model: PlannedModel
@@ -46,7 +46,7 @@ class PlannedRun:
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """How the run's images are decoded; None where the model prepares them itself."""
+        """How the run's images are decoded; None if the model preprocesses them itself."""
         own = self.model.preprocessing
         return own.framed(self.run.framing).under(self.condition) if own else None
 
@@ -57,7 +57,7 @@ class PlannedRun:
 
     @property
     def group(self) -> str:
-        """Runs of a group share decoding."""
+        """Key of the group of runs that share decoding."""
         if self.preprocessing is None:
             return f"callable {self.model.model_id}"
         shift = self.condition.shift
@@ -65,18 +65,18 @@ class PlannedRun:
 
     @property
     def place(self) -> str:
-        """The dataset, and what is unusual about the run."""
+        """The dataset, with the framing and condition if they are not the default."""
         return place(self.dataset.name, self.run.framing, self.run.condition)
 
     @property
     def n_images(self) -> int:
-        """Images that are to go through the model."""
+        """Number of images to run."""
         return sum(end - first for first, end in map(self.run.shard_range, self.missing))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs that were asked for, in order, and what could not be planned: (model, place, error)."""
+    """All requested runs, in order, and what could not be planned: (model, place, error)."""
 
     runs: tuple[PlannedRun, ...]
     replace: bool
@@ -84,11 +84,11 @@ class Plan:
 
     @property
     def todo(self) -> list[PlannedRun]:
-        """The runs that lack something."""
+        """The runs with missing shards."""
         return [planned for planned in self.runs if planned.missing]
 
     def groups(self) -> list[list[PlannedRun]]:
-        """Runs to do, by models that share decoding, each group small enough for one device."""
+        """The runs to do, grouped by shared decoding, each group small enough for one device."""
         by_key: dict[str, list[PlannedRun]] = {}
         for planned in self.todo:
             by_key.setdefault(planned.group, []).append(planned)
@@ -118,57 +118,57 @@ def plan(
     register: bool,
     log: Callable[[str], None],
 ) -> Plan:
-    """Find out what is to be done; with `register`, note models, datasets and runs in the store.
+    """Determine what to run; with `register`, store the models, datasets and runs.
 
     Args:
         store: The store.
         models: Models, in order.
-        tasks: What each is to be run on.
-        precision: Of the forward passes.
+        tasks: What to run each model on.
+        precision: Precision of the forward passes.
         keep: Kinds of output; None means each dataset's own choice.
-        force: Whether what is there is to be run again, and what a network could not take is to be tried again.
-        register: Whether to note it in the store.
-        log: Takes lines for the user.
+        force: Run complete shards again, and retry input sizes that a network did not support.
+        register: Whether to store models, datasets and runs.
+        log: Called with lines for the user.
 
     Raises:
-        ModelError: where a model cannot be loaded or does not fit a dataset.
-        UsageError: where a model or dataset is named twice.
+        ModelError: if a model cannot be loaded or does not fit a dataset.
+        UsageError: if a dataset is named twice, or there is nothing to run.
     """
     if not models or not tasks:
         raise UsageError("there is nothing to ingest", expected="at least one model and one dataset")
     datasets: dict[str, Dataset] = {}
     for task in tasks:
         if datasets.setdefault(task.dataset.name, task.dataset) is not task.dataset:
-            raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a name of its own")
+            raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a unique name")
     _report_notes(datasets.values(), log)
     errors: list[tuple[str, str, QubastoreError]] = []
     identified = []
     for spec in models:
-        asked = str(spec) if isinstance(spec, ModelSpec) else spec.name
+        requested = str(spec) if isinstance(spec, ModelSpec) else spec.name
         try:
             identified.append(identify(store, spec, log=log))
         except QubastoreError as error:
-            errors.append((asked, "every dataset", error))
-        except Exception as error:  # a library's own: the other models go on
+            errors.append((requested, "every dataset", error))
+        except Exception as error:  # from a library: the other models continue
             text = in_one_line(error)
-            errors.append((asked, "every dataset", ModelError(f"{asked} cannot be loaded", found=text[:300])))
-    planned = told_apart(store, distinct([model for model, _ in identified], log))
+            errors.append((requested, "every dataset", ModelError(f"{requested} cannot be loaded", found=text[:300])))
+    planned = with_unique_names(store, distinct([model for model, _ in identified], log))
     pairs = []
     noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
     for model, task in itertools.product(planned, tasks):
         if (model.model_id, str(task.condition)) in noted:
-            log(f"left out: {model.title} cannot be run under {task.condition}, as was noted before")
+            log(f"left out: {model.title} cannot be run under {task.condition}, as recorded before")
             continue
         try:
             _check_fit(model, task, keep or task.dataset.keep or ())
             pairs.append((model, task))
         except QubastoreError as error:
             errors.append((model.title, task.dataset.name, error))
-    # With nothing left to do, what was asked for was wrong; else the others go on.
+    # If nothing can be run, the request was wrong; otherwise the other runs continue.
     if not pairs and errors:
         raise errors[0][2]
     for name, where, reason in errors:
-        log(f"{name} on {where}: given up\n{reason}")
+        log(f"{name} on {where}: failed\n{reason}")
     stored = {row[0]: row[1] for row in store.rows("select run_id, shard_size from runs")}
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
@@ -188,7 +188,7 @@ def plan(
         )
         run = replace(run, shard_size=stored.get(run.run_id, run.shard_size))
         kept = committed.get(run.run_id, {})
-        # Asking for another kind never loses one that is there.
+        # Requesting another kind of output never drops one that is stored.
         kinds = set(keep or dataset.keep or DEFAULT_KEEP).union(*kept.values())
         missing = [n for n in range(run.n_shards) if force or not kinds <= kept.get(n, set())]
         ordered = tuple(kind for kind in KINDS if kind in kinds)
@@ -199,13 +199,14 @@ def plan(
 
 
 def _report_notes(datasets: Iterable[Dataset], log: Callable[[str], None]) -> None:
-    """What users should know of datasets; what is true of several is said once."""
+    """Log the notes of datasets, each note once for all datasets that have it."""
     names: dict[str, list[str]] = {}
     for dataset in datasets:
         for note in dataset.notes:
             names.setdefault(note, []).append(dataset.name)
-    for note, of in names.items():
-        log(f"dataset {of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {note}")
+    for note, with_note in names.items():
+        more = f" and {len(with_note) - 1} more" if len(with_note) > 1 else ""
+        log(f"dataset {with_note[0]}{more}: {note}")
 
 
 def _register(
@@ -242,22 +243,22 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
         )
     if condition.is_attack and space.rule != "identity":
         raise UsageError(
-            f"{condition} climbs the loss of a model's own classes, and {dataset.name} has others",
+            f"{condition} maximises the loss over the model's own classes, but {dataset.name} has others",
             expected=f"a dataset in the model's own classes, not in the label space {space.name}",
         )
     if condition.is_attack and model.preprocessing is None:
         raise ModelError(
-            f"{model.title} prepares its images itself, so {condition} has no pixels to alter",
+            f"{model.title} preprocesses its images itself, so {condition} has no pixels to alter",
             expected="a timm data config: attacks work on pixels in [0, 1], with the normalisation inside the model",
         )
     if condition.is_transformation and model.preprocessing is None:
         raise ModelError(
-            f"{model.title} prepares its images itself, so {condition} cannot come before its crop",
+            f"{model.title} preprocesses its images itself, so {condition} cannot be applied before its crop",
             hint="return a timm data config instead of a function",
         )
     if task.framing != "model" and model.preprocessing is None:
         raise ModelError(
-            f"{model.title} prepares its images itself, so {dataset.name} cannot be framed as {task.framing}",
+            f"{model.title} preprocesses its images itself, so {dataset.name} cannot be framed as {task.framing}",
             hint="return a timm data config instead of a function, or --framing model",
         )
     if "features" in keep and model.model.feature_width is None:

@@ -1,6 +1,4 @@
-"""Datasets as users name them: known ones and users' own (`qubastore.datasets.catalogue`), and the tasks of VTAB, to
-probe features on.
-"""
+"""Find datasets by the names that users give: known datasets, the user's own, and VTAB's tasks for probes."""
 
 from __future__ import annotations
 
@@ -18,11 +16,11 @@ VTAB = "vtab/"
 def find_datasets(
     text: str, data_root: str | os.PathLike[str] | None = None, log: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
-    """Read what `locating.parse_dataset` reads, and `vtab/TASK` or `vtab/TASK/SPLIT` under a data root.
+    """Find the datasets of a text: as `locating.parse_dataset` does, or `vtab/TASK[/SPLIT]` under a data root.
 
     Raises:
-        UsageError: on an unknown name, or where there is no data root to look in.
-        DatasetError: where what is found does not fit.
+        UsageError: for an unknown name, or a missing data root.
+        DatasetError: if the files do not match the dataset.
     """
     if not text.startswith(VTAB) or "=" in text:
         return locating.parse_dataset(text, data_root, log)
@@ -30,7 +28,7 @@ def find_datasets(
 
     _, task, *split = text.split("/")
     if data_root is None:
-        raise UsageError(f"{text!r} says no path, and there is no --data-root to look in", hint="--data-root /data")
+        raise UsageError(f"{text!r} has no path, and --data-root is not given", hint="--data-root /data")
     found = read_task(task, Path(data_root))
     chosen = [dataset for dataset in found if not split or dataset.name == text]
     if not chosen:
@@ -41,20 +39,20 @@ def find_datasets(
 def find_suite(
     names: Sequence[str], given: Sequence[str], data_root: str | os.PathLike[str] | None
 ) -> tuple[list[Dataset], list[tuple[str, QubastoreError]]]:
-    """What `locating.locate_suite` gives, the tasks of VTAB among it, each read once.
+    """Find the datasets of a suite: as `locating.locate_suite` does, and VTAB's tasks, each read once.
 
     Raises:
-        DatasetNotFoundError: where the folder itself is not there.
+        DatasetNotFoundError: if the data root itself does not exist.
     """
     wanted = [name for name in names if name not in given]
     found, missing = locating.locate_suite([name for name in wanted if not name.startswith(VTAB)], [], data_root)
     splits = [name for name in wanted if name.startswith(VTAB)]
     for task in dict.fromkeys(name.rpartition("/")[0] for name in splits):
-        asked = [name for name in splits if name.startswith(f"{task}/")]
+        requested = [name for name in splits if name.startswith(f"{task}/")]
         try:
             if data_root is None:
                 raise DatasetNotFoundError(f"dataset {task}: no path was given", expected="--data-root DIR")
-            found += [dataset for dataset in find_datasets(task, data_root) if dataset.name in asked]
+            found += [dataset for dataset in find_datasets(task, data_root) if dataset.name in requested]
         except DatasetError as error:
-            missing += [(name, error) for name in asked]
+            missing += [(name, error) for name in requested]
     return found, missing

@@ -1,4 +1,4 @@
-"""What is to be run: datasets under framings and conditions."""
+"""Tasks: datasets under framings and conditions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qubastore.metrics.suites import Suite
 
 @dataclass(frozen=True)
 class Task:
-    """A dataset under a framing and a condition: what every model is to be run on."""
+    """A dataset under a framing and a condition, on which every model is run."""
 
     dataset: Dataset
     framing: str
@@ -25,19 +25,19 @@ def tasks_of(
     conditions: Sequence[Condition] = (),
     framing: str | None = None,
 ) -> list[Task]:
-    """What is to be run on datasets, each once.
+    """The tasks of datasets, without duplicates.
 
     Args:
         datasets: Datasets, full or limited.
-        suite: Says conditions and framing of the datasets in its roles.
-        conditions: Where given, these instead of the suite's; without either, `clean`.
-        framing: Where given, this instead of the suite's; without either, the dataset's own.
+        suite: Gives the conditions and framings of the datasets in its roles.
+        conditions: Replace the suite's conditions; without either, `clean`.
+        framing: Replaces the suite's framings; without either, the dataset's own.
     """
     tasks = []
     for dataset in datasets:
         roles = [role for role in suite.roles if role.dataset == dataset.name] if suite else []
         framings = [framing] if framing else list(dict.fromkeys(r.framing for r in roles)) or [dataset.framing]
         for chosen in framings:
-            asked = [Condition.parse(role.condition) for role in roles if framing or role.framing == chosen]
-            tasks += [Task(dataset, chosen, each) for each in conditions or asked or [Condition(CLEAN, {})]]
+            required = [Condition.parse(role.condition) for role in roles if framing or role.framing == chosen]
+            tasks += [Task(dataset, chosen, each) for each in conditions or required or [Condition(CLEAN, {})]]
     return list({(t.dataset.dataset_id, t.framing, str(t.condition)): t for t in tasks}.values())

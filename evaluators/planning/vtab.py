@@ -1,10 +1,10 @@
-"""The 19 tasks of VTAB-1k as datasets, for probes of kept features: lists, class folders, or what torchvision reads.
+"""The 19 tasks of VTAB-1k as datasets, for probes of kept features: lists, class folders, or torchvision's formats.
 
-A probe leaves the network as it is; VTAB's own protocol and the second study fine-tune it, so the values are no VTAB
+A probe does not change the network; VTAB's own protocol and the second study fine-tune it, so the values are not VTAB
 scores.
 
 Zhai et al., "A large-scale study of representation learning with the visual task adaptation benchmark", arXiv
-1910.04867. `TASKS` is the one table: docs/vtab.md is made from it. Nothing is downloaded.
+1910.04867. docs/vtab.md is generated from `TASKS`. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _LISTS = {"train": "train800.txt", "val": "val200.txt", "test": "test.txt"}
 
 
 def read_task(name: str, data_root: Path) -> list[Dataset]:
-    """A task's datasets `vtab/NAME/train`, `vtab/NAME/val` and `vtab/NAME/test`, in the first layout that is there.
+    """A task's datasets `vtab/NAME/train`, `vtab/NAME/val` and `vtab/NAME/test`, in the first layout found.
 
-    Their label space is `transfer`; outputs and features are kept of their runs.
+    Their label space is `transfer`; their runs keep outputs and features.
 
     1. Lists `train800.txt`, `val200.txt` and `test.txt` of lines `relative/path.png LABEL` in `vtab/NAME/`,
-       `vtab-1k/NAME/` or `vtab_1k/NAME/`: VTAB-1k's own draw, as it is passed on. Classes are called by number.
-    2. Class folders in `train/`, `test/` and, if there is one, `val/`, in the same places: two datasets without `val/`.
-    3. What torchvision's loader reads in `vtab/NAME/torchvision/` or `torchvision/`. The 800 and 200 images are a draw
-       of our own from its training split, NOT VTAB's: the first 1,000 by the SHA-256 of `SEED:key`. The test split is
-       torchvision's; where it has none, the first fifth by that hash, taken out before the draw. Images that it holds
-       in arrays become PNG files in memory.
+       `vtab-1k/NAME/` or `vtab_1k/NAME/`: VTAB-1k's own split, as it is distributed. Classes are named by number.
+    2. Class folders in `train/`, `test/` and optionally `val/`, in the same places; without `val/`, two datasets.
+    3. Files that torchvision's loader reads in `vtab/NAME/torchvision/` or `torchvision/`. The 800 and 200 images are
+       qubastore's own sample of its training split, NOT VTAB's: the first 1,000 by the SHA-256 of `SEED:key`. The test
+       split is torchvision's; if it has none, the first fifth by that hash, removed before sampling. Images that it
+       holds in arrays become PNG files in memory.
 
     Raises:
-        UsageError: on an unknown task.
-        DatasetNotFoundError: naming every place that was tried, or what torchvision says of the one that is there.
-        DatasetError: where a list, a label, an image or the classes are not what they should be.
+        UsageError: for an unknown task.
+        DatasetNotFoundError: naming every path that was tried, and torchvision's errors.
+        DatasetError: for an invalid list, label, image or set of classes.
     """
     task = TASKS[check_name("VTAB task", name, TASKS)]
     check_folder(f"vtab/{name}", data_root, expected="the folder that holds the datasets")
@@ -52,7 +52,7 @@ def read_task(name: str, data_root: Path) -> list[Dataset]:
         for folder in places:
             if any((folder / mark).exists() for mark in marks):
                 return _checked(task, read(task, folder))
-    tried, refused = [f"train800.txt or train/CLASS/ in {' or '.join(map(str, places))}"], []
+    tried, failures = [f"train800.txt or train/CLASS/ in {' or '.join(map(str, places))}"], []
     for root in (data_root / "vtab" / name / "torchvision", data_root / "torchvision"):
         if how := task.torchvision:
             tried.append(str(root / how.place))
@@ -60,31 +60,31 @@ def read_task(name: str, data_root: Path) -> list[Dataset]:
                 if Path(tried[-1]).exists():
                     return _checked(task, _read_torchvision(task, how, root))
             except (RuntimeError, ImportError, OSError, ValueError, LookupError) as error:
-                refused.append(f"torchvision's {how.loader}({str(root)!r}): {type(error).__name__}: {error}")
+                failures.append(f"torchvision's {how.loader}({str(root)!r}): {type(error).__name__}: {error}")
     raise DatasetNotFoundError(
-        f"dataset vtab/{name}: nothing of it that can be read is under {data_root}",
+        f"dataset vtab/{name}: no readable files of it under {data_root}",
         expected=", or ".join(tried),
-        found="; ".join(refused) if task.torchvision else "torchvision has no loader for this task",
+        found="; ".join(failures) if task.torchvision else "torchvision has no loader for this task",
         hint=f"get VTAB-1k with its lists, or {task.get}; see docs/vtab.md",
     )
 
 
 def _checked(task: Task, datasets: Sequence[Dataset]) -> list[Dataset]:
-    """The datasets, once their classes and labels have been compared."""
+    """The datasets, after checking that their classes and labels are valid and agree."""
     first = datasets[0]
     for dataset in datasets:
-        strangers = sorted(set(dataset.classes) ^ set(first.classes))
+        unshared = sorted(set(dataset.classes) ^ set(first.classes))
         labels = {sample.label for sample in dataset.samples}
         wrong = sorted(labels - set(range(len(dataset.classes))))
         for problem, expected, found in (
             (
                 dataset.classes != first.classes,
                 f"the same classes as in {first.name}",
-                f"in one alone: {', '.join(strangers[:5])}",
+                f"in only one: {', '.join(unshared[:5])}",
             ),
             (wrong, f"labels 0 to {len(dataset.classes) - 1}", f"{wrong}"),
             (len(dataset.classes) > task.n_classes, f"{task.n_classes} classes", f"{len(dataset.classes)}"),
-            (len(labels) < 2, "images of two classes at least", f"{len(dataset.samples)} images of {len(labels)}"),
+            (len(labels) < 2, "images of at least two classes", f"{len(dataset.samples)} images of {len(labels)}"),
         ):
             if problem:
                 where = f"dataset {dataset.name} ({dataset.root or 'in memory'})"
@@ -109,7 +109,7 @@ def _read_lists(task: Task, folder: Path) -> list[Dataset]:
 
 
 def _listed_sample(where: str, folder: Path, line: str, n_classes: int) -> Sample:
-    """The image of one line of a list, under a key that begins with its class, so that ids tell labels apart."""
+    """The sample of one line of a list; its key begins with its class, so that ids depend on the labels."""
     match = re.fullmatch(r"(\S.*?)\s+([+-]?\d+)", line.strip())
     path = PurePosixPath(match[1] if match else "/")
     if match is None or path.is_absolute() or ".." in path.parts:
@@ -143,7 +143,7 @@ def _read_torchvision(task: Task, how: Torchvision, root: Path) -> list[Dataset]
     drawn = N_TRAIN + N_VAL
     if len(images) < drawn:
         what = f"dataset vtab/{task.name}: torchvision finds too few images in {root}"
-        raise DatasetError(what, expected=f"{drawn} at least, the test split aside", found=f"{len(images)}")
+        raise DatasetError(what, expected=f"at least {drawn}, without the test split", found=f"{len(images)}")
     found = []
     for split, chosen in {"train": images[:N_TRAIN], "val": images[N_TRAIN:drawn], "test": test}.items():
         names, samples = test_classes if split == "test" else classes, [make() for make in chosen]
@@ -153,7 +153,7 @@ def _read_torchvision(task: Task, how: Torchvision, root: Path) -> list[Dataset]
 
 
 def _opened(task: Task, how: Torchvision, root: Path, part: str) -> tuple[list[str], list[Callable[[], Sample]]]:
-    """The classes of torchvision's split, and what makes its samples one by one, in the order of the hash."""
+    """The classes of torchvision's split, and functions that create its samples, in the order of the hash."""
     import torchvision
 
     arguments = (how.train if part == "train" else how.test) or {}
@@ -164,7 +164,7 @@ def _opened(task: Task, how: Torchvision, root: Path, part: str) -> tuple[list[s
     for index in range(len(dataset)) if how.files is None else ():
         makers[f"{part}/{index:06d}"] = partial(_encoded, dataset, index)
     for file, given in how.files(dataset) if how.files is not None else ():
-        # No loader finds two files of a class with one name: each class lies in one folder.
+        # Keys are unique: each class is in one folder, so no two files of a class have the same name.
         key = f"{given - how.first_label}/{Path(file).name}"
         makers[key] = partial(_on_disk, root, Path(file), given - how.first_label)
     order = sorted(makers, key=lambda key: hashlib.sha256(f"{SEED}:{key}".encode(errors="surrogateescape")).digest())
@@ -174,7 +174,7 @@ def _opened(task: Task, how: Torchvision, root: Path, part: str) -> tuple[list[s
 def _encoded(dataset: Any, index: int, key: str) -> Sample:
     image, label = dataset[index]
     buffer = io.BytesIO()
-    # Stored, not compressed: the dataset's id hashes these bytes, and releases of zlib compress differently.
+    # Uncompressed: the dataset's id hashes these bytes, and zlib releases compress differently.
     image.save(buffer, "PNG", compress_level=0)
     return Sample(key, buffer.tell(), int(label), data=buffer.getvalue())
 

@@ -1,1 +1,1 @@
-"""What one evaluator does: decoding images, forward passes, files of shards."""
+"""A single evaluator: decoding images, forward passes, writing the files of shards."""

@@ -1,4 +1,4 @@
-"""The Ray actor around an evaluator: it fetches decoded chunks from Ray's object store."""
+"""The Ray actor of an evaluator, which fetches decoded chunks from Ray's object store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from qubastore.evaluators.worker.messages import ShardRequest, ShardResult
 
 
 class Evaluator(ShardEvaluator):
-    """An evaluator whose chunks are references to decoded images; Ray makes one per GPU, or one per node without."""
+    """An evaluator whose chunks are Ray references to decoded images; one per GPU, or one per node without GPUs."""
 
     def evaluate(self, request: ShardRequest, chunks: Iterable[Any]) -> ShardResult:
-        """As `ShardEvaluator.evaluate`; chunks are fetched one by one, when their turn comes."""
+        """Evaluate a shard as `ShardEvaluator.evaluate` does, fetching its chunks one by one."""
         import ray
 
         return super().evaluate(request, (ray.get(chunk) for chunk in chunks))

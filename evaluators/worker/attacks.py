@@ -2,7 +2,7 @@
 
 FGSM: Goodfellow et al., "Explaining and harnessing adversarial examples", ICLR 2015, equation in section 4.
 PGD: Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018, section 2.1 (L-infinity).
-Both are untargeted and climb the cross-entropy of the label.
+Both are untargeted and maximise the cross-entropy of the label.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def fgsm(
     network: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, labels: torch.Tensor, *, eps: float
 ) -> torch.Tensor:
-    """One step of size `eps` along the sign of the gradient.
+    """Attack with FGSM: one step of size `eps` along the sign of the gradient.
 
     Args:
         network: Pixels (n, 3, h, w) in [0, 1] -> logits (n, n_classes).
         pixels: (n, 3, h, w) float32 in [0, 1].
         labels: (n,) int64.
-        eps: Largest change of a pixel, of 1.
+        eps: Largest change of a pixel, in the range [0, 1] of pixels.
 
     Returns:
-        Adversarial pixels (n, 3, h, w) in [0, 1]; where the gradient is 0, a pixel stays.
+        Adversarial pixels (n, 3, h, w) in [0, 1]; a pixel with gradient 0 is unchanged.
     """
     return (pixels + eps * _gradient(network, pixels, labels).sign()).clamp(0, 1)
 
@@ -44,16 +44,16 @@ def pgd(
     steps: int,
     seeds: Sequence[int] | None,
 ) -> torch.Tensor:
-    """`steps` steps of size `alpha`, each projected onto the ball of radius `eps` around the image and onto [0, 1].
+    """Attack with PGD: `steps` steps of size `alpha`, each projected onto the `eps`-ball around the image and [0, 1].
 
     Args:
         network: Pixels (n, 3, h, w) in [0, 1] -> logits (n, n_classes).
         pixels: (n, 3, h, w) float32 in [0, 1].
         labels: (n,) int64.
-        eps: Largest change of a pixel, of 1.
-        alpha: Size of a step, of 1.
+        eps: Largest change of a pixel, in the range [0, 1] of pixels.
+        alpha: Size of a step, in the same range.
         steps: Number of steps.
-        seeds: One per image: where in the ball it starts (uniform); None starts at the image itself.
+        seeds: One per image, for a uniformly random start in the ball; None starts at the image itself.
 
     Returns:
         Adversarial pixels (n, 3, h, w) in [0, 1].
@@ -68,14 +68,14 @@ def pgd(
 
 
 def sample_seed(key: str, condition: str) -> int:
-    """The seed of a sample: its key and the condition decide, not the batch, the shard or the node."""
+    """The seed of a sample, from its key and the condition only, so not from the batch, the shard or the node."""
     return int(identifier("attack", condition, key), 16) >> 1
 
 
 def _gradient(
     network: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Gradient of the summed cross-entropy: summed, so that an image's gradient does not depend on its batch."""
+    """The gradient of the summed cross-entropy: summed, so that an image's gradient does not depend on its batch."""
     import torch
 
     with torch.enable_grad():
@@ -85,14 +85,14 @@ def _gradient(
             raise OutputError(
                 "the network has no gradient with respect to its input",
                 expected="a network whose operations torch can differentiate",
-                hint="leave adversarial conditions out for this model",
+                hint="leave out adversarial conditions for this model",
             )
         (gradient,) = torch.autograd.grad(loss, inputs)
     return gradient.detach()
 
 
 def _uniform(seeds: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """Noise in [-1, 1), one generator per image, drawn on the CPU so that every device draws the same."""
+    """Uniform noise in [-1, 1), one generator per image, drawn on the CPU so that it is the same for every device."""
     import torch
 
     noise = [

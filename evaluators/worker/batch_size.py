@@ -17,19 +17,19 @@ AUTO = "auto"
 
 
 CPU_DEFAULT = 32
-"""Measured: on CPUs larger batches fall out of the caches, and are slower."""
+"""Measured: on CPUs, larger batches exceed the caches and are slower."""
 
 
 LARGEST = {"gpu": 1024, "cpu": 64}
-"""A shard has 1,024 samples at most, and batches never cross shards."""
+"""Largest batch to try: a shard has at most 1,024 samples, and batches never cross shards."""
 
 
 Sizes = dict[str, int]
-"""Kind of work -> images of a pass."""
+"""Kind of work -> images per forward pass."""
 
 
 def work_of(condition: Condition) -> str:
-    """What a condition asks of a device: a forward pass, gradients, or inputs of another size.
+    """The kind of work of a condition: a forward pass, gradients, or inputs of another size.
 
     >>> work_of(Condition.parse("pgd")), work_of(Condition.parse("scale(1.25)"))
     ('gradients', 'forward')
@@ -40,9 +40,9 @@ def work_of(condition: Condition) -> str:
 
 
 def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:
-    """The largest power of two up to `limit` that fits; 1 where none does, so that the pass itself tells the error.
+    """The largest power of two up to `limit` that fits; 1 if none does, so that the pass itself raises the error.
 
-    Powers of two, so that a batch that is halved later never straddles the ones before.
+    With powers of two, a batch that is halved later still aligns with the earlier ones.
 
     Args:
         fits: Whether a batch of that many images fits.
@@ -58,7 +58,7 @@ def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:
 
 
 def remembered_sizes(store: Database, model_id: str, device: str, precision: str) -> Sizes:
-    """What was found before."""
+    """The batch sizes that are stored for a model on a device."""
     query = "select work, batch_size from batch_sizes where model_id = ? and device = ? and precision = ?"
     return dict(store.rows(query, [model_id, device, precision]))
 
@@ -66,7 +66,7 @@ def remembered_sizes(store: Database, model_id: str, device: str, precision: str
 def remember_sizes(
     connection: duckdb.DuckDBPyConnection, model_id: str, device: str, precision: str, sizes: Iterable[tuple[str, int]]
 ) -> None:
-    """Note what was found, inside the caller's transaction; what was noted before gives way."""
+    """Store batch sizes, replacing earlier ones, in the caller's transaction."""
     for work, size in sizes:
         connection.execute(
             "delete from batch_sizes where model_id = ? and device = ? and precision = ? and work = ?",

@@ -1,4 +1,4 @@
-"""Outputs of one run over one shard, batch by batch."""
+"""Collect the outputs of one run over one shard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class Collected:
-    """Outputs of one run over one shard, batch by batch."""
+    """The outputs of one run over one shard, collected batch by batch."""
 
     def __init__(self) -> None:
         self.sample_ids: list[int] = []
@@ -24,7 +24,7 @@ class Collected:
         columns: dict[str, NDArray[np.generic]],
         seconds: float,
     ) -> None:
-        """Add a batch."""
+        """Add the outputs of a batch."""
         self.sample_ids += sample_ids
         self.logits.append(logits)
         if features is not None:
@@ -33,6 +33,6 @@ class Collected:
         self.seconds += seconds
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
-        """The narrow columns of all batches."""
+        """The columns of the table `outputs`, over all batches."""
         names = self._columns[0]
         return {name: np.concatenate([columns[name] for columns in self._columns]) for name in names}

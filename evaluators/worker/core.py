@@ -1,6 +1,6 @@
-"""The core of an evaluator: a group of models on one device, which turns decoded shards into Parquet files.
+"""The core of an evaluator: run a group of models on one device over decoded shards, and write Parquet files.
 
-It knows nothing of Ray: chunks come in as an iterator, and a finished shard goes out.
+It does not depend on Ray: the input is an iterator of chunks, the output a finished shard.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class ShardEvaluator:
-    """Holds models on one device and puts decoded shards through them."""
+    """Holds models on one device and runs them on decoded shards."""
 
     def __init__(self, settings: Settings) -> None:
         import torch
@@ -46,7 +46,7 @@ class ShardEvaluator:
         if settings.use_gpu and not torch.cuda.is_available():
             raise IngestError(
                 "Ray gave this evaluator a GPU, but torch finds none",
-                expected="a torch build that fits the driver",
+                expected="a torch build that supports the driver",
                 found=f"torch {torch.__version__}, CUDA {torch.version.cuda}",
                 hint="python -c 'import torch; print(torch.cuda.is_available())'; or --num-gpus 0, to use the CPU",
             )
@@ -62,18 +62,18 @@ class ShardEvaluator:
         self._models: dict[str, HeldModel] = {}
 
     def load(self, model: Model, source: ModelSource, head: Head | None = None) -> Head | None:
-        """Load a model and prove that it is the one that was planned.
+        """Load a model and check that it is the planned one.
 
         Args:
-            model: The model, as it was planned.
+            model: The planned model.
             source: How to load it.
-            head: For a zero-shot model, its head if it was made before.
+            head: For a zero-shot model, its head if it is stored.
 
         Returns:
-            The head that had to be made, to be kept.
+            The head if it had to be computed, so that it can be stored.
 
         Raises:
-            ModelError: where it cannot be loaded, or is another one than a moment ago.
+            ModelError: if it cannot be loaded, or is not the planned model.
         """
         import torch
 
@@ -81,10 +81,10 @@ class ShardEvaluator:
             loaded = source.load()
         check_same(model, describe(loaded, thorough=False))
         loaded.module.to(self._device)
-        made = None
+        new_head = None
         if loaded.texts is not None:
-            made = loaded.texts.encode() if head is None else None
-            loaded.texts.use(made or head)  # type: ignore[arg-type]
+            new_head = loaded.texts.encode() if head is None else None
+            loaded.texts.use(new_head or head)  # type: ignore[arg-type]
         module = loaded.module.to(memory_format=torch.channels_last)
         module.requires_grad_(False)
         mean = std = None
@@ -94,22 +94,22 @@ class ShardEvaluator:
                 for values in (loaded.preprocessing.mean, loaded.preprocessing.std)
             )
         self._models[model.model_id] = HeldModel(loaded, module, model, {}, model.input_size, mean, std)
-        return made
+        return new_head
 
     def device(self) -> str:
         """The name of the device."""
         return self.device_name
 
     def size(self, model_id: str, conditions: Sequence[Condition], known: Sizes) -> Sizes:
-        """Settle the batch size of each kind of work that conditions ask for; all models of the group are loaded.
+        """Set the batch size of each kind of work that conditions need; all models of the group are loaded.
 
         Args:
             model_id: The model.
-            conditions: What it is to be run under.
-            known: Sizes found before, on such a device.
+            conditions: The conditions to run it under.
+            known: Sizes found before on such a device.
 
         Returns:
-            Those that had to be found, by trying.
+            The sizes that had to be found by trying.
         """
         held = self._models[model_id]
         found: Sizes = {}
@@ -129,7 +129,7 @@ class ShardEvaluator:
         """The largest batch that fits, and whether it was found by trying."""
         limit = LARGEST["gpu" if self._settings.use_gpu else "cpu"]
         if held.input_size is None:
-            # A function prepares the images: how large they will be shows with the first of them.
+            # A function preprocesses the images, and their size is known only with the first one.
             return LARGEST["cpu"], False
         try:
             held.use(condition, self._device)
@@ -150,7 +150,7 @@ class ShardEvaluator:
                 pixels = attacked(held, pixels, right, Condition.parse("fgsm"), ())
             self._passes.call(held, held.use(condition, self._device), held.normalise(pixels), size)
         except Exception:
-            # Memory, mostly. Whatever else is wrong with the network shows, with its reason, when images go through it.
+            # Usually out of memory. Any other error is raised again, with its reason, when real images are run.
             return False
         finally:
             if self._settings.use_gpu:
@@ -158,11 +158,14 @@ class ShardEvaluator:
         return True
 
     def evaluate(self, request: ShardRequest, chunks: Iterable[Decoded]) -> ShardResult:
-        """Put a shard through the models that lack it, write their files, and say what was written.
+        """Run the models of a request on a shard, and write their files.
 
         Args:
-            request: Which shard, for which runs.
+            request: The shard, and the runs that need it.
             chunks: Decoded parts of it, in order.
+
+        Returns:
+            The written shards, and the errors of models that failed.
         """
         result = ShardResult()
         collected = {model_id: Collected() for model_id in request.runs}
@@ -176,13 +179,13 @@ class ShardEvaluator:
                 try:
                     result.shards.append(self._write(model_id, collected[model_id], request, failures))
                 except OSError:
-                    raise  # the store cannot be written: that is no model's failure
+                    raise  # the store cannot be written, which is not the model's failure
                 except Exception as error:
                     result.errors[model_id] = self._failure(model_id, error)
         return result
 
     def _failure(self, model_id: str, error: Exception) -> QubastoreError:
-        """Why a model cannot go on; the others of its group do."""
+        """The error of a model that failed, which does not stop the others of its group."""
         if isinstance(error, QubastoreError):
             return error
         text = in_one_line(error)
@@ -195,7 +198,7 @@ class ShardEvaluator:
     def _batches(
         self, chunks: Iterable[Decoded], size: int, failures: list[Failure], result: ShardResult
     ) -> Iterator[tuple[list[int], Any]]:
-        """Consecutive decodable samples, `size` at a time: an image's batch depends on its shard alone."""
+        """Batches of `size` consecutive decodable samples: the batch of an image depends only on its shard."""
         ids: list[int] = []
         parts: list[Any] = []
         for decoded in chunks:
@@ -227,7 +230,7 @@ class ShardEvaluator:
         labels = request.labels[places]
         first_labels = labels[:, 0]
         seeds = [request.seeds[place] for place in places] if request.seeds else []
-        # Models that normalise alike share the work; beside small networks it is most of it.
+        # Models with the same normalisation share it; for small networks it takes most of the time.
         normalised: dict[Any, torch.Tensor] = {}
         for model_id in request.runs:
             if model_id in result.errors:
@@ -251,7 +254,7 @@ class ShardEvaluator:
                 seconds = time.perf_counter() - started
                 columns = scores.output_columns(logits, labels, label_space(request.label_space))
                 collected[model_id].add(sample_ids, logits, features, columns, seconds)
-            except Exception as error:  # whatever one model does, the others go on
+            except Exception as error:  # a failing model does not stop the others
                 result.errors[model_id] = self._failure(model_id, error)
 
     def _write(self, model_id: str, collected: Collected, request: ShardRequest, failures: Sequence[Failure]) -> Shard:

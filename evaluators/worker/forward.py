@@ -1,4 +1,4 @@
-"""Forward passes of one model over batches: precision, compiled code, attacks, batches that do not fit."""
+"""Forward passes of one model over batches: precision, compilation, attacks, and batches that do not fit."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 class ForwardPasses:
-    """Puts batches through models on a device.
+    """Runs models on batches on a device.
 
     Args:
         device: The device.
-        device_name: What it is called.
-        precision: Of the passes: a key of `conditions.SIGNIFICANT_BITS`.
+        device_name: Its name, for messages.
+        precision: Precision of the passes, a key of `conditions.SIGNIFICANT_BITS`.
     """
 
     def __init__(self, device: torch.device, device_name: str, precision: str) -> None:
         self._device, self._device_name, self._precision = device, device_name, precision
 
     def prepared(self, held: HeldModel, batch: Sequence[bytes]) -> torch.Tensor:
-        """Inputs of a model that prepares images itself, already normalised."""
+        """The normalised inputs of a model that preprocesses images itself."""
         import torch
 
         prepare: Any = held.loaded.preprocessing
@@ -49,9 +49,9 @@ class ForwardPasses:
         labels: NDArray[np.int32],
         seeds: Sequence[int],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Logits and features of a batch; on out-of-memory the model's batches are halved from here on.
+        """The logits and features of a batch; the model's batch size is halved when memory runs out.
 
-        Inputs are normalised, but for attacks, which alter pixels.
+        Inputs are normalised, except for attacks, which alter pixels.
         """
         import torch
 
@@ -72,13 +72,13 @@ class ForwardPasses:
                     features.append(held.features(len(part))[: len(part)])
                 parts.append(logits.float().cpu().numpy()[: len(part)])
                 if work not in held.repeated:
-                    self._repeat(held, module, part, size, parts[-1])
+                    self._check_repeatable(held, module, part, size, parts[-1])
                     held.repeated.add(work)
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 if size == 1:
                     raise IngestError(
-                        f"{held.loaded.name} does not fit the memory of {self._device_name}, even image by image",
+                        f"{held.loaded.name} does not fit the memory of {self._device_name}, even with a single image",
                         hint="choose a larger GPU, or --precision bf16",
                     ) from error
                 held.batch_sizes[work] = max(1, min(size, len(part)) // 2)
@@ -87,34 +87,36 @@ class ForwardPasses:
         held.captured.clear()
         return np.concatenate(parts), np.concatenate(features) if features else None
 
-    def _repeat(
+    def _check_repeatable(
         self, held: HeldModel, module: torch.nn.Module, part: torch.Tensor, size: int, logits: NDArray[np.float32]
     ) -> None:
-        """See that a network answers alike to the same batch: the first of each kind of work passes twice.
+        """Check that a network gives the same outputs for the same batch, by running a batch again.
+
+        Only the first batch of each kind of work is checked.
 
         Raises:
-            ModelError: where it does not.
+            ModelError: if they differ.
         """
-        again = self.call(held, module, part, size).float().cpu().numpy()[: len(part)]
+        repeated = self.call(held, module, part, size).float().cpu().numpy()[: len(part)]
         tolerance = 1e-4 if self._precision.startswith("fp32") else 2e-2
-        if not same_answers(logits, again, tolerance):
-            raise not_repeatable(held.loaded.name, logits, again)
+        if not same_answers(logits, repeated, tolerance):
+            raise not_repeatable(held.loaded.name, logits, repeated)
 
     def call(self, held: HeldModel, module: torch.nn.Module, part: torch.Tensor, size: int) -> torch.Tensor:
-        """Logits of a batch; compiled code sees batches of one `size` alone, filled up, and so is compiled once."""
+        """The logits of a batch; for compiled code it is padded to `size`, so that it is compiled only once."""
         import torch
 
         if trained := [type(part).__name__ for part in module.modules() if part.training]:
             raise OutputError(
-                f"{trained[0]} is in train mode", expected="eval mode: batch statistics change the answers"
+                f"{trained[0]} is in train mode", expected="eval mode: batch statistics change the outputs"
             )
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
         kind = kinds.get(self._precision.removesuffix(COMPILED))
         call: Any = module
         if self._precision.endswith(COMPILED):
             call = held.compile(module)
-            filled = part.new_zeros(size - len(part), *part.shape[1:])
-            part = torch.cat([part, filled]).contiguous(memory_format=torch.channels_last)
+            padding = part.new_zeros(size - len(part), *part.shape[1:])
+            part = torch.cat([part, padding]).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self._device.type, kind, enabled=kind is not None):
             logits: torch.Tensor = call(part)
         return logits
@@ -123,7 +125,7 @@ class ForwardPasses:
 def attacked(
     held: HeldModel, pixels: torch.Tensor, labels: torch.Tensor, condition: Condition, seeds: Sequence[int]
 ) -> torch.Tensor:
-    """Adversarial pixels for one model, in float32 whatever the run's precision."""
+    """The adversarial pixels for one model, computed in float32 whatever the run's precision."""
 
     def network(values: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = held.module(held.normalise(values))
@@ -132,12 +134,12 @@ def attacked(
     eps = condition.number("eps")
     capturing, held.capturing = held.capturing, False
     try:
-        return _climb(network, pixels, labels, condition, eps, seeds)
+        return _attack(network, pixels, labels, condition, eps, seeds)
     finally:
         held.capturing = capturing
 
 
-def _climb(
+def _attack(
     network: Any,
     pixels: torch.Tensor,
     labels: torch.Tensor,
@@ -145,7 +147,7 @@ def _climb(
     eps: float,
     seeds: Sequence[int],
 ) -> torch.Tensor:
-    """The attack that a condition names."""
+    """Run the attack that a condition names."""
     if condition.kind == "fgsm":
         return fgsm(network, pixels, labels, eps=eps)
     return pgd(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class HeldModel:
-    """A model on the device."""
+    """A model on a device, ready for forward passes."""
 
     loaded: LoadedModel
     module: torch.nn.Module
@@ -39,10 +39,10 @@ class HeldModel:
     repeated: set[str] = field(default_factory=set)
 
     def watch_features(self) -> None:
-        """Have what enters the classifier captured, from here on, while `capturing` is true.
+        """Capture the input of the classifier in every pass from now on, while `capturing` is true.
 
         Raises:
-            ModelError: where no layer can be shown to be the classifier.
+            ModelError: if no layer can be verified as the classifier.
         """
         if self.hooked:
             return
@@ -55,30 +55,30 @@ class HeldModel:
                 self.captured.append(first_tensor(args, kwargs))
 
         layer.register_forward_pre_hook(capture, with_kwargs=True)
-        # Copies for other sizes and compiled code are of the network without the hook.
+        # Copies for other sizes and compiled code were made without the hook.
         self.resized, self.hooked = {}, True
         self.compiled.clear()
 
     def features(self, n: int) -> NDArray[np.float32]:
-        """What a pass over n images captured, (n or more, feature_width) float32.
+        """The features captured in a pass over n images, (n or more, feature_width) float32.
 
         Raises:
-            OutputError: where it is not one vector per image, as wide as is recorded of the model.
+            OutputError: if they are not one vector per image, of the width that is recorded for the model.
         """
         captured, width = self.captured, self.model.feature_width
         found = captured[0] if len(captured) == 1 else None
         if found is None or found.ndim != 2 or len(found) < n or found.shape[1] != width:
             shapes = ", ".join("nothing" if each is None else str(tuple(each.shape)) for each in captured)
             raise OutputError(
-                f"features of {self.loaded.name} cannot be told in this pass",
+                f"features of {self.loaded.name} cannot be determined in this pass",
                 expected=f"one vector of {width} numbers per image at its classifier",
-                found=shapes or "nothing: its classifier was not asked",
+                found=shapes or "nothing: its classifier was not called",
                 hint="--keep outputs,logits",
             )
         return found.detach().float().cpu().numpy()
 
     def compile(self, module: torch.nn.Module) -> Any:
-        """The same network through torch.compile, made once."""
+        """The network compiled with torch.compile, once."""
         import torch
 
         if id(module) not in self.compiled:
@@ -89,25 +89,25 @@ class HeldModel:
         """The network for inputs under a condition.
 
         Raises:
-            ResolutionError: where it cannot take inputs of that size.
+            ResolutionError: if it cannot take inputs of that size.
         """
         size = condition.resolution
         if size is None:
             return self.module
         if size not in self.resized:
-            # One at a time: jobs come size by size, and each is a copy of the network.
+            # Keep only one: each is a copy of the network, and jobs are ordered by size.
             self.compiled.clear()
             self.resized = {size: at_resolution(self.module, size, name=self.loaded.name, device=device)}
         return self.resized[size]
 
     @property
     def normalisation(self) -> Any:
-        """What decides `normalise`."""
+        """The constants of `normalise`; models with equal ones can share its result."""
         prepare: Any = self.loaded.preprocessing
         return prepare.mean, prepare.std
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels in [0, 1] as the network wants them, in channels-last order."""
+        """Pixels in [0, 1], normalised for the network, in channels-last order."""
         import torch
 
         if self.mean is not None and self.std is not None:

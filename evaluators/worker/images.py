@@ -1,4 +1,4 @@
-"""From image files to pixels: read, decode, resize, crop. Pillow alone, so decode workers start without torch.
+"""From image files to pixels: read, decode, resize, crop. Uses only Pillow, so decode workers start without torch.
 
 Resizing and cropping give the same pixels as timm's and torchvision's evaluation transforms
 (tests/evaluators/test_images.py).
@@ -40,7 +40,7 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class SampleFile:
-    """Where a sample's image is: a file, a row of a Parquet file, or bytes that travel with the request."""
+    """The image of a sample: a file, a row of a Parquet file, or bytes in the request itself."""
 
     sample_id: int
     key: str
@@ -55,12 +55,12 @@ class Decoded:
     """Some samples of a shard, ready for models.
 
     Attributes:
-        sample_ids: Of the images that could be decoded, in order.
-        pixels: (n, 3, height, width) uint8; None for models that prepare images themselves.
+        sample_ids: Ids of the images that could be decoded, in order.
+        pixels: (n, 3, height, width) uint8; None for models that preprocess images themselves.
         images: The encoded images, for those models.
         failures: Images that could not be decoded.
-        contents: Sample id -> content hash of every file that was read.
-        seconds: Time that it took.
+        contents: Sample id -> content hash of every image that was read.
+        seconds: Time spent.
     """
 
     sample_ids: list[int] = field(default_factory=list)
@@ -72,16 +72,16 @@ class Decoded:
 
 
 def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, shift: Shift | None = None) -> Decoded:
-    """Read and decode samples; what is no image becomes a failure.
+    """Read and decode samples; an image that cannot be decoded becomes a failure.
 
     Args:
-        samples: In order.
-        preprocessing: How to resize and crop; None keeps the encoded images, after a look whether they decode.
-        shift: How the crop moves.
+        samples: The samples, in order.
+        preprocessing: How to resize and crop; None keeps the encoded images, after checking that they can be decoded.
+        shift: How to move the crop.
 
     Raises:
-        DatasetError: where a file cannot be read, after retries, or has another size than its dataset: those are no
-            bad images.
+        DatasetError: if a file cannot be read after retries, or its size is not that of the dataset; these are not
+            failures of single images.
     """
     started = time.perf_counter()
     result = Decoded()
@@ -95,11 +95,11 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, s
             if preprocessing is None:
                 result.images.append(data)
             else:
-                pixels.append(np.asarray(_moved(image, preprocessing, shift)).transpose(2, 0, 1))
+                pixels.append(np.asarray(_prepare_shifted(image, preprocessing, shift)).transpose(2, 0, 1))
         except DatasetError:
             raise
         except Exception as error:  # Pillow raises many kinds on bad data, SyntaxError among them
-            # Addresses of objects in memory would make one reason another each time.
+            # Remove memory addresses, so that the same reason gives the same text each time.
             text = re.sub(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>", "", f"{type(error).__name__}: {error}".splitlines()[0])
             result.failures.append(Failure(sample.sample_id, sample.key, text[:300]))
             continue
@@ -113,22 +113,22 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, s
 def _check_size(image: Image.Image, sample: SampleFile) -> None:
     if sample.size is not None and image.size != sample.size:
         raise DatasetError(
-            f"{sample.path or sample.key} has another size than its dataset",
+            f"{sample.path or sample.key} has a different size than its dataset",
             expected=f"{sample.size[0]} x {sample.size[1]} pixels, as its authors distribute it",
             found=f"{image.size[0]} x {image.size[1]}",
-            hint="restore the file, then run the same command again: what was committed is kept",
+            hint="restore the file, then run the same command again: committed work is kept",
         )
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Decode an image into RGB with 8 bits a channel, as torchvision's loader does.
+    """Decode an image into RGB with 8 bits per channel, as torchvision's loader does.
 
-    Colour tables are looked up, CMYK and other colour spaces converted, transparency is dropped (what lies under it
-    shows), of several frames the first is taken, and an orientation in EXIF data is not applied. What torchvision's
-    loader clips to black or white is scaled: 16 bits a channel by 257, numbers from 0 to 1 by 255.
+    Palettes are applied, CMYK and other colour spaces converted, the alpha channel is dropped (hidden colours show),
+    the first of several frames is used, and an EXIF orientation is not applied. Values that torchvision's loader clips
+    to black or white are scaled instead: 16 bits per channel by 1/257, floats from 0 to 1 by 255.
 
     Raises:
-        ValueError: where the values have no known range: 32-bit images, and floats beyond 0 to 1.
+        ValueError: if the range of values is unknown: 32-bit integers, and floats outside [0, 1].
     """
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith(("I", "F")):
@@ -138,7 +138,7 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
-    """A grey image of more than 8 bits as the grey image that a person sees."""
+    """A greyscale image of more than 8 bits, scaled to 8 bits."""
     values = np.asarray(image)
     # Pillow gives a 16-bit PNG or PGM as 32 bits, depending on its release.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
@@ -151,7 +151,7 @@ def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
             f"mode {image.mode} has no known range: values from {lowest:g} to {highest:g}; save it with 8 or 16 bits"
         )
     grey = np.rint(scaled).astype(np.uint8)
-    # TIFF may count from white, which Pillow undoes for 8 bits alone.
+    # In TIFF, 0 may mean white, which Pillow inverts only for 8 bits.
     tags = getattr(image, "tag_v2", {})
     return Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
 
@@ -172,39 +172,39 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
 
 
 def shifted(image: Image.Image, pixels: int, direction: str) -> Image.Image:
-    """The image as a crop sees it that has moved by `pixels` of the image; where it leaves the image, it sees black.
+    """The image under a view of its size that is shifted by `pixels`; outside of the image it is black.
 
     Args:
         image: RGB.
-        pixels: How far, 0 and up.
-        direction: `right`, `down`, `both`, or `longer`: right for an image that is wider than high, else down.
+        pixels: Distance, from 0 up.
+        direction: `right`, `down`, `both`, or `longer`: right if the image is wider than high, else down.
     """
     left, top = _offsets(image, pixels, direction)
     return image.crop((left, top, left + image.width, top + image.height))
 
 
 def cropped_first(image: Image.Image, preprocessing: Preprocessing, pixels: int, direction: str) -> Image.Image:
-    """The model's crop taken from the original's pixels, `pixels` further on, and then resized to the input size.
+    """The model's crop, taken from the original image, moved by `pixels`, and then resized to the input size.
 
-    As CropShift of arXiv 2311.09215's code (utils/transforms.py, lines 18 to 49): the edges of the crop are cut to
-    whole pixels. Where nothing is cropped (`whole`, borders), it is the image `shifted` and resized.
+    As CropShift in the code of arXiv 2311.09215 (utils/transforms.py, lines 18 to 49): the edges of the crop are
+    truncated to whole pixels. If nothing is cropped (`whole`, borders), the image is `shifted` and resized.
     """
     if preprocessing.mode != "shorter":
         return prepare(shifted(image, pixels, direction), preprocessing)
     (height, width), (edge_height, edge_width) = preprocessing.crop, preprocessing.resize
-    # The edge that resizing fits, before and after.
+    # The edge that decides the scale, before and after resizing.
     fits_width = image.width * edge_height <= image.height * edge_width
     have, want = (image.width, edge_width) if fits_width else (image.height, edge_height)
     right, down = _offsets(image, pixels, direction)
-    # In the order of that code: another one gives another last digit, which may move the crop by a pixel.
+    # Same order of operations as that code: rounding may otherwise move the crop by a pixel.
     left = int(((image.width / have * want) - width) / 2 * have / want + right)
     top = int(((image.height / have * want) - height) / 2 * have / want + down)
     box = (left, top, left + int(width * have / want), top + int(height * have / want))
     return image.crop(box).resize((width, height), _FILTERS[preprocessing.interpolation])
 
 
-def _moved(image: Image.Image, preprocessing: Preprocessing, shift: Shift | None) -> Image.Image:
-    """The model's input under a shift, or without one."""
+def _prepare_shifted(image: Image.Image, preprocessing: Preprocessing, shift: Shift | None) -> Image.Image:
+    """The model's input, with a shift or without one."""
     if shift is None:
         return prepare(image, preprocessing)
     pixels, direction, order = Shift(*shift)
@@ -214,14 +214,14 @@ def _moved(image: Image.Image, preprocessing: Preprocessing, shift: Shift | None
 
 
 def _offsets(image: Image.Image, pixels: int, direction: str) -> tuple[int, int]:
-    """How far a crop moves to the right and down."""
+    """The offsets of a shift to the right and down, in pixels."""
     if direction == "longer":
         direction = "right" if image.width > image.height else "down"
     return (pixels if direction in ("right", "both") else 0), (pixels if direction in ("down", "both") else 0)
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """Width and height to resize to."""
+    """The width and height to resize to."""
     width, height = size
     target_height, target_width = preprocessing.resize
     if preprocessing.mode == "squash":
@@ -259,14 +259,14 @@ def _read(sample: SampleFile) -> bytes:
                 return read_image(str(sample.path), sample.row)
             return Path(str(sample.path)).read_bytes()
         except OSError as error:
-            # A file that is not there will not come back; a network share that stumbles will.
+            # Retry transient errors of network file systems, but not files that do not exist or may not be read.
             if attempt + 1 == READ_ATTEMPTS or isinstance(
                 error, (FileNotFoundError, PermissionError, IsADirectoryError)
             ):
                 raise DatasetError(
                     f"{sample.path} cannot be read",
                     found=error.strerror or str(error),
-                    hint="bring the file back, then run the same command again: what was committed is kept",
+                    hint="restore the file, then run the same command again: committed work is kept",
                 ) from error
         time.sleep(pause)
         pause *= 4
@@ -274,5 +274,5 @@ def _read(sample: SampleFile) -> bytes:
 
 
 def image_bytes(preprocessing: Any) -> int:
-    """Bytes of one decoded image on its way to an evaluator."""
+    """The size of one decoded image in bytes, as it is sent to an evaluator."""
     return 3 * preprocessing.crop[0] * preprocessing.crop[1] if isinstance(preprocessing, Preprocessing) else 500_000

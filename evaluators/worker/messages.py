@@ -1,4 +1,4 @@
-"""What the driver and an evaluator say to each other."""
+"""Messages between the driver and an evaluator."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qubastore.runs.shard import Shard
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for every shard that an evaluator works on.
+    """Settings of an evaluator, for all its shards.
 
     Attributes:
-        data_path: Where the store's Parquet files lie: a folder, or `s3://bucket/prefix`.
+        data_path: Location of the store's Parquet files: a folder, or `s3://bucket/prefix`.
         precision: One of `qubastore.conditions.PRECISIONS`.
-        batch_size: Images of a forward pass; None means the largest that fits, per model.
+        batch_size: Images per forward pass; None means as many as fit, per model.
         use_gpu: Whether Ray gave this evaluator a GPU.
-        threads: CPU threads of torch.
+        threads: CPU threads for torch.
     """
 
     data_path: str
@@ -34,20 +34,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class ShardRequest:
-    """A shard for some of an evaluator's models.
+    """A request to run some of an evaluator's models on a shard.
 
     Attributes:
-        shard: Its number.
+        shard: Number of the shard.
         first_sample: Its first sample.
-        n_samples: How many samples it has.
-        labels: (n_samples, k) int32: the right classes of each sample, filled up with -1; an attack climbs from the
-            first.
-        runs: Model id -> run id of the models that lack the shard.
-        classes: Number of outputs that a model must have; 0 where any number will do.
-        label_space: How they become the dataset's classes.
+        n_samples: Its number of samples.
+        labels: (n_samples, k) int32: the correct classes of each sample, padded with -1; attacks use the first.
+        runs: Model id -> run id, for the models that need the shard.
+        classes: Number of outputs that a model must have; 0 if any number is valid.
+        label_space: How outputs are mapped to the dataset's classes.
         keep: Model id -> kinds of output to keep.
         condition: How inputs are altered before the model sees them.
-        seeds: One per sample, for conditions that draw at random; they depend on the sample's key alone.
+        seeds: One per sample, for random conditions; see `attacks.sample_seed`.
     """
 
     shard: int
@@ -64,13 +63,13 @@ class ShardRequest:
 
 @dataclass
 class ShardResult:
-    """What came of a request.
+    """The result of a request.
 
     Attributes:
-        shards: One per run that succeeded; their files are written, not yet committed.
-        errors: Model id -> why its run cannot go on.
+        shards: One per run that succeeded; their files are written but not committed.
+        errors: Model id -> why its run failed.
         contents: Sample id -> content hash.
-        decode_seconds: Time that the decode workers took.
+        decode_seconds: Time spent by the decode workers.
     """
 
     shards: list[Shard] = field(default_factory=list)

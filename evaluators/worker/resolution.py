@@ -1,6 +1,6 @@
-"""Networks at another input size: position embeddings are interpolated, what takes any size stays as it is.
+"""Run networks at another input size: position embeddings are interpolated, other parts are not changed.
 
-The weights are those of the model, so its identity is too; the size is part of a run's condition.
+The model keeps its weights and therefore its identity; the size is part of a run's condition.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def at_resolution(module: torch.nn.Module, size: int, *, name: str, device: torch.device) -> torch.nn.Module:
-    """The network for inputs of `size` x `size` pixels: a copy that shares no position embedding, in eval mode.
+    """The network for inputs of `size` x `size` pixels: a copy with its own position embeddings, in eval mode.
 
-    timm's networks resize themselves (`set_input_size`); torchvision's and open_clip's vision transformers have their
-    position embeddings interpolated bicubically. A blank image goes through, to see that it fits.
+    timm's networks resize themselves (`set_input_size`); for torchvision's and open_clip's vision transformers, the
+    position embeddings are interpolated bicubically. A blank image is run to check that the size is supported.
 
     Args:
         module: The network, in eval mode.
         size: Height and width of the input, pixels.
-        name: For the message.
+        name: Name of the network, for messages.
         device: Where the network is.
 
     Raises:
-        ResolutionError: where the network cannot take that size.
+        ResolutionError: if the network cannot take that size.
     """
     import torch
 
@@ -39,7 +39,7 @@ def at_resolution(module: torch.nn.Module, size: int, *, name: str, device: torc
             resized(torch.zeros(1, 3, size, size, device=device))
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else ""
-        if isinstance(error, torch.OutOfMemoryError) or _OF_THE_MACHINE.search(text):
+        if isinstance(error, torch.OutOfMemoryError) or _MACHINE_ERROR.search(text):
             raise
         raise ResolutionError(
             f"{name} cannot take inputs of {size} x {size} pixels", found=f"{type(error).__name__}: {text}"[:300]
@@ -47,18 +47,18 @@ def at_resolution(module: torch.nn.Module, size: int, *, name: str, device: torc
     return resized.eval()
 
 
-_OF_THE_MACHINE = re.compile(r"alloc|memory|CUDA|cuDNN|cuBLAS|HIP", re.IGNORECASE)
-"""What an error says that is no property of the network: it is not noted, and may go away."""
+_MACHINE_ERROR = re.compile(r"alloc|memory|CUDA|cuDNN|cuBLAS|HIP", re.IGNORECASE)
+"""Messages of errors that are not a property of the network: they may not recur, so they are not recorded."""
 
 
 def _resize(module: Any, size: int) -> None:
-    """Resize every part that has a size of its own; what lies inside such a part is the part's business."""
+    """Resize every submodule that has an input size; such a submodule handles its own children."""
     from open_clip.timm_model import TimmModel
     from open_clip.transformer import VisionTransformer as ClipTransformer
     from torchvision.models import VisionTransformer
 
     if isinstance(module, TimmModel):
-        # Its own method asks its trunk in a way that not every trunk understands.
+        # Its own method calls its trunk with arguments that not every trunk takes.
         _resize(module.trunk, size)
         module.image_size = (size, size)
     elif hasattr(module, "set_input_size"):
@@ -84,12 +84,12 @@ def _square(module: Any) -> tuple[int, int]:
 
 def _grid(size: int, patch: tuple[int, int]) -> tuple[int, int]:
     if size % patch[0] or size % patch[1]:
-        raise ValueError(f"{size} is no multiple of the patch size {patch[0]}")
+        raise ValueError(f"{size} is not a multiple of the patch size {patch[0]}")
     return size // patch[0], size // patch[1]
 
 
 def _interpolated(table: torch.Tensor, n_extra: int, old: tuple[int, int], new: tuple[int, int]) -> Any:
-    """(1, n_extra + old grid, width) position embeddings on another grid; the extra tokens stay."""
+    """Position embeddings (1, n_extra + old grid, width), interpolated to a new grid; extra tokens are not changed."""
     import torch
 
     if old == new:

@@ -13,7 +13,7 @@ show() {
     "$@"
 }
 
-# On a CPU, glibc returns the memory of every activation to the system and requests it again, half of the training time.
+# On a CPU, glibc would return the memory of every activation and request it again, which takes half the training time.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 
 show python prepare.py

@@ -1,4 +1,4 @@
-"""Four small networks for coloured digits, which differ in how they were trained: a user's own model file looks so.
+"""Four small networks for coloured digits, trained differently: an example of a user's own model file.
 
 Each function returns (module, timm data config); the weights come from `prepare.py`.
 """
@@ -20,7 +20,7 @@ CONFIG = {
 
 
 def build(name: str) -> torch.nn.Module:
-    """The architecture with fresh weights."""
+    """The architecture with new random weights."""
     if name == "vit":
         small = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "num_heads": 4, "depth": 4}
         return timm.create_model("vit_tiny_patch16_224", num_classes=10, **small)
@@ -38,20 +38,20 @@ def _trained(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
 
 
 def plain() -> tuple[torch.nn.Module, dict[str, object]]:
-    """A convolutional network of five layers, trained on the digits as they are."""
+    """A convolutional network of five layers, trained on unaltered digits."""
     return _trained("plain")
 
 
 def augmented() -> tuple[torch.nn.Module, dict[str, object]]:
-    """The same, trained on digits in any colour, noisy and pale ones among them."""
+    """The same network, trained on digits in any colour, with noise and reduced contrast."""
     return _trained("augmented")
 
 
 def robust() -> tuple[torch.nn.Module, dict[str, object]]:
-    """The same, trained adversarially (PGD of two steps, eps 8/255)."""
+    """The same network, trained adversarially (PGD with two steps, eps 8/255)."""
     return _trained("robust")
 
 
 def vit() -> tuple[torch.nn.Module, dict[str, object]]:
-    """A tiny vision transformer of 16 patches, trained on the digits as they are."""
+    """A tiny vision transformer with 16 patches, trained on unaltered digits."""
     return _trained("vit")

@@ -1,14 +1,14 @@
 """Draw the digits and their variants as PNG files, and train the networks of `models.py` on other digits.
 
-`python prepare.py images` stops after the images. What is there already is left alone: delete `data/` or `weights/` to
-make it anew. Every image and every weight comes from a fixed seed.
+`python prepare.py images` creates only the images. Existing files are kept: delete `data/` or `weights/` to create them
+again. Every image and every weight comes from a fixed seed.
 
-A digit has a shape, a colour and a background. Three times in five, colour and background are those of its class, as
-they were in training: a network can be right for the wrong reason, and the variants tell which one is.
+A digit has a shape, a colour and a background. With probability 0.6, its colour and its background are those of its
+class, as in training: a network can be right for the wrong reason, and the variants reveal such networks.
 
-| folder | what it shows |
+| folder | contents |
 |---|---|
-| `data/plain` | all digits that no network was trained on, white on black (for the README) |
+| `data/plain` | all digits that no network was trained on, white on black (for README.md) |
 | `data/clean` | 400 of them, coloured as in training |
 | `data/corrupted/<corruption>/<severity>` | 100 of those with noise, blur or less contrast, at five severities |
 | `data/edge`, `data/silhouette`, `data/stylised` | outlines; flat shapes; patches of random colours |
@@ -31,31 +31,31 @@ from sklearn.datasets import load_digits
 HERE = Path(__file__).parent
 SIZE = 32
 OWN_COLOUR = 0.6
-"""Share of images in the colour and on the background of their own class."""
+"""Probability of the colour, and of the background, of an image's own class."""
 EPOCHS = {"plain": 15, "augmented": 45, "robust": 25, "vit": 40}
 PEAK_RATE = {"plain": 2e-3, "augmented": 2e-3, "robust": 2e-3, "vit": 1.5e-3}
 EPS = 8 / 255
 
 
 def masks(digits: np.ndarray) -> np.ndarray:
-    """(n, 8, 8) digits of 0 to 16 -> (n, 32, 32) of 0 to 1: how much of a pixel the stroke covers."""
+    """(n, 8, 8) digits from 0 to 16 -> (n, 32, 32) from 0 to 1: the share of a pixel that the stroke covers."""
     images = [Image.fromarray((digit * 255 / 16).astype(np.uint8)) for digit in digits]
     return np.stack([np.asarray(i.resize((SIZE, SIZE), Image.Resampling.BILINEAR)) / 255 for i in images])
 
 
 def colour(label: int, value: float, jitter: float = 0.0) -> np.ndarray:
-    """The colour of a class: ten hues around the wheel."""
+    """The colour of a class, one of ten hues around the colour wheel."""
     return np.array(colorsys.hsv_to_rgb((label / 10 + jitter) % 1, 0.8, value))
 
 
 def paint(mask: np.ndarray, stroke: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """(32, 32) mask, colours of stroke and background -> (32, 32, 3) of 0 to 1."""
+    """(32, 32) mask, colours of stroke and background -> (32, 32, 3) image from 0 to 1."""
     cover = mask[..., None]
     return cover * stroke + (1 - cover) * ground
 
 
 def coloured(chosen: np.ndarray, labels: np.ndarray, own: float, seed: int) -> np.ndarray:
-    """Digits whose colour and background are those of their class with probability `own`, else of a random class."""
+    """Digits with the colour and background of their class with probability `own` each, else of a random class."""
     generator = np.random.default_rng(seed)
     found = []
     for mask, label in zip(chosen, labels, strict=True):
@@ -67,14 +67,14 @@ def coloured(chosen: np.ndarray, labels: np.ndarray, own: float, seed: int) -> n
 
 
 def save(image: np.ndarray, *parts: str) -> None:
-    """Write an image of 0 to 1 below `data/`."""
+    """Write an image with values from 0 to 1 below `data/`."""
     path = HERE.joinpath("data", *parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((255 * np.clip(image, 0, 1)).round().astype(np.uint8)).save(path)
 
 
 def corrupted(image: np.ndarray, corruption: str, severity: int, seed: int) -> np.ndarray:
-    """An image with more of one corruption the higher the severity, 1 to 5."""
+    """An image with a corruption of severity 1 to 5."""
     if corruption == "noise":
         return image + np.random.default_rng(seed).normal(0, 0.06 * severity, image.shape)
     if corruption == "contrast":
@@ -84,7 +84,7 @@ def corrupted(image: np.ndarray, corruption: str, severity: int, seed: int) -> n
 
 
 def write_images() -> None:
-    """Every second digit is for testing, the others are for training."""
+    """Write all test images: every second digit is for testing, the others are for training."""
     digits = load_digits()
     test_masks, labels = masks(digits.images[1::2]), digits.target[1::2]
     for index, (mask, label) in enumerate(zip(test_masks, labels, strict=True)):
@@ -117,7 +117,7 @@ def write_images() -> None:
 
 
 def training_set(own: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels (n, 3, 32, 32) of 0 to 1 and labels (n,)."""
+    """Training images: pixels (n, 3, 32, 32) from 0 to 1, and labels (n,)."""
     digits = load_digits()
     labels = digits.target[::2]
     images = coloured(masks(digits.images[::2]), labels, own, seed)
@@ -125,7 +125,7 @@ def training_set(own: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def augmented(pixels: torch.Tensor) -> torch.Tensor:
-    """Some images noisy, some pale, all with their colours swapped."""
+    """The images with permuted colour channels, random noise and random contrast."""
     noise = torch.rand(len(pixels), 1, 1, 1) * 0.2
     pale = 0.3 + 0.7 * torch.rand(len(pixels), 1, 1, 1)
     changed = pixels[:, torch.randperm(3)]
@@ -134,7 +134,7 @@ def augmented(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def attacked(module: torch.nn.Module, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Images moved by up to EPS, from a random start in two steps, to where the loss is larger."""
+    """Adversarial images: two PGD steps of increasing loss from a random start, at most EPS away."""
     moved = (pixels + (2 * torch.rand_like(pixels) - 1) * EPS).clamp(0, 1)
     for _ in range(2):
         moved.requires_grad_(True)
@@ -153,7 +153,7 @@ def train(name: str) -> None:
     total = EPOCHS[name] * batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE[name], total_steps=total)
     for epoch in range(EPOCHS[name]):
-        # The augmented network sees every digit in new colours, and in those of its class no oftener than in others.
+        # The augmented network gets new random colours in every epoch, those of the class no more often than others.
         own, seed = (0.1, 100 + epoch) if name == "augmented" else (OWN_COLOUR, 0)
         images, labels = training_set(own, seed)
         for batch in torch.randperm(len(images)).tensor_split(batches):
@@ -174,7 +174,7 @@ def train(name: str) -> None:
 
 
 def main() -> None:
-    """Make what is missing."""
+    """Create the images and weights that do not exist yet."""
     if not (HERE / "data" / "complete").exists():
         write_images()
         (HERE / "data" / "complete").touch()

@@ -172,7 +172,7 @@ def test_images_of_another_size_than_the_set_has(own_root):
     Image.new("RGB", (64, 64)).save(last)
     data = locate("imagenet-c/fog/1", own_root)
     sample = data.samples[-1]
-    with pytest.raises(DatasetError, match="has another size than its dataset"):
+    with pytest.raises(DatasetError, match="has a different size than its dataset"):
         decode([SampleFile(3, sample.key, str(last), size=data.image_size)], None)
     Image.new("RGB", (64, 64)).save(first)
     with pytest.raises(DatasetError, match="is not of the size that the dataset's authors distribute"):

@@ -94,7 +94,7 @@ def test_files_are_not_decoded(tmp_path, monkeypatch, few):
 
 def test_fewer_than_a_thousand_images(tmp_path, monkeypatch):
     write_eurosat(tmp_path / "torchvision", monkeypatch)
-    with pytest.raises(DatasetError, match="1000 at least, the test split aside\n  found: 44"):
+    with pytest.raises(DatasetError, match="at least 1000, without the test split\n  found: 44"):
         read_task("eurosat", tmp_path)
 
 
@@ -138,7 +138,7 @@ def test_splits_of_torchvision_that_disagree(tmp_path, monkeypatch, few):
     write_dtd(tmp_path / "torchvision", monkeypatch)
     file = tmp_path / "torchvision/dtd/dtd/labels/test1.txt"
     file.write_text("\n".join(line for line in file.read_text().split("\n") if "dotted" not in line))
-    with pytest.raises(DatasetError, match=r"vtab/dtd/test .*wrong classes\n.*in vtab/dtd/train\n.*alone: dotted"):
+    with pytest.raises(DatasetError, match=r"vtab/dtd/test .*wrong classes\n.*in vtab/dtd/train\n.*only one: dotted"):
         read_task("dtd", tmp_path)
 
 

@@ -187,7 +187,7 @@ def test_ingest_under_attacks(store, tiny_models, images):
 
 @pytest.mark.usefixtures("ray_session")
 def test_attacks_need_pixels(store, tiny_models, images):
-    with pytest.raises(ModelError, match="prepares its images itself"):
+    with pytest.raises(ModelError, match="preprocesses its images itself"):
         ingest(store, [f"python:{tiny_models}:prepared"], {"noise": images}, conditions=["fgsm"])
     report = ingest(store, [f"python:{tiny_models}:stepped"], {"noise": images}, conditions=["clean", "fgsm"])
     assert [place for _, place, _ in report.errors] == ["noise under fgsm(eps=8/255)"]

@@ -65,7 +65,7 @@ def test_probabilities_are_no_logits(store, tiny_models, images):
 
 
 def test_a_network_that_goes_back_to_train_mode(store, tmp_path, images):
-    """A part of it is enough: batch statistics would change the answers."""
+    """A part of it is enough: batch statistics would change the outputs."""
     source = f"""{TINY_MODELS}
 
 class Restless(Net):
@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_others_alone(store, tiny_model
 
 def test_a_model_that_is_another_each_time(store, tiny_models, images):
     report = ingest(store, [f"python:{tiny_models}:{f}" for f in ("unseeded", "first")], {"noise": images}, limit=20)
-    assert "is another model each time" in str(report.errors[0][2])
+    assert "is a different model each time" in str(report.errors[0][2])
     assert store.rows("select model from accuracy") == [("python:tiny_models.py:first",)]
 
 
@@ -120,5 +120,5 @@ def test_wrong_requests(store, tiny_models, images, options, message):
 
 
 def test_more_gpus_than_there_are(store, tiny_models, images):
-    with pytest.raises(IngestError, match="4 GPUs were asked for"):
+    with pytest.raises(IngestError, match="4 GPUs were requested"):
         ingest(store, [f"python:{tiny_models}:first"], {"noise": images}, num_gpus=4)

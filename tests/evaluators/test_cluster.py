@@ -172,7 +172,7 @@ def test_a_node_that_does_not_see_the_files_is_named_at_once(postgres, two_nodes
         capture_output=True,
         text=True,
     )
-    assert "cannot do the work" in process.stdout, process.stdout + process.stderr
+    assert "is not usable" in process.stdout, process.stdout + process.stderr
     assert "it does not see the images in /unseen" in process.stdout
     assert socket.gethostname() in process.stdout
 

@@ -42,13 +42,13 @@ keep = ["outputs"]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models = [", "is no TOML file"),
+        ("models = [", "is not a valid TOML file"),
         ("model = []", "did you mean models"),
         ("models = 'timm:x'", "expected: a list"),
         ("models = [3]", "LOADER:NAME"),
         ("models = [{ name = 'x' }]", "has no id"),
         ("datasets = 3", r"\[datasets\]"),
-        ("datasets = { d = 'nowhere' }", "is not there"),
+        ("datasets = { d = 'nowhere' }", "does not exist"),
         ("[ingest]\nbatch_size = true", "a whole number"),
         ("[ingest]\nbatchsize = 3", "did you mean batch_size"),
         ("[suite]\n", "has no name"),

@@ -249,7 +249,7 @@ def test_a_suite_that_is_wrong(roles, message):
 
 
 def test_an_attack_needs_the_models_own_classes(store, root, counting):
-    with pytest.raises(UsageError, match="climbs the loss of a model's own classes"):
+    with pytest.raises(UsageError, match="maximises the loss over the model's own classes"):
         ingest(store, [counting], {"imagenet-r": root / "imagenet-r"}, conditions=["fgsm"], dry_run=True)
 
 

@@ -148,7 +148,7 @@ def test_a_killed_evaluator_process(store, tmp_path, slow_model):
     os.kill(evaluators[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "trying them again" in output
+    assert "; retrying" in output
     assert store.rows("select n_outputs from accuracy") == [(600,)]
     assert store.rows("select count(*) = count(distinct sample_id) from outputs") == [(True,)]
 
@@ -171,15 +171,15 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store, tmp_path, tiny_model
         fill = store.data_path / "fill"
         with contextlib.suppress(OSError):
             fill.write_bytes(b"x" * 65_536)
-        # Full before anything began: said before a model is loaded.
+        # Full from the start: the error comes before a model is loaded.
         with pytest.raises(StoreError, match="No space left") as caught:
             ingest(store, [f"python:{tiny_models}:first"], {"noise": images})
         assert "free some space" in str(caught.value)
-        # Room for a note, not for a shard.
+        # Space for the ingest session, but not for a shard.
         fill.write_bytes(b"x" * 57_000)
         with pytest.raises(IngestError, match="No space left") as full:
             ingest(store, [f"python:{tiny_models}:first"], {"noise": images})
-        assert "what was committed is kept" in str(full.value)
+        assert "committed work is kept" in str(full.value)
         assert store.rows("select count(*) from shards") == [(0,)]
     finally:
         subprocess.run(["umount", str(store.data_path)], check=True)

@@ -128,6 +128,6 @@ def plain(network, files, change, edge, crop):
 
 
 def test_transformations_need_pixels(store, tiny_models, images, ray_session):
-    with pytest.raises(Exception, match="prepares its images itself") as caught:
+    with pytest.raises(Exception, match="preprocesses its images itself") as caught:
         ingest(store, [f"python:{tiny_models}:prepared"], {"pets": images}, conditions=["scale(2)"])
     assert "scale(2)" in str(caught.value)

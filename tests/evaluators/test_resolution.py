@@ -123,4 +123,4 @@ def test_a_size_that_is_no_multiple_of_the_patch():
     net = VisionTransformer(image_size=32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16).eval()
     with pytest.raises(ResolutionError, match=r"vit cannot take inputs of 36 x 36 pixels") as caught:
         at_resolution(net, 36, name="vit", device=CPU)
-    assert "36 is no multiple of the patch size 8" in str(caught.value)
+    assert "36 is not a multiple of the patch size 8" in str(caught.value)

@@ -132,7 +132,7 @@ def test_what_would_have_to_be_unpickled_is_named(tmp_path):
     torch.save(network(), tmp_path / "whole.pth")
     with pytest.raises(ModelError, match="which would have to be unpickled") as caught:
         read_weights(tmp_path / "whole.pth", "net")
-    assert "rebuilt by the code that made it" in str(caught.value)
+    assert "loaded by the code that created it" in str(caught.value)
     (tmp_path / "exec.pth").write_bytes(pickle.dumps({"weight": print}))
     with pytest.raises(ModelError, match="cannot be read as tensors"):
         read_weights(tmp_path / "exec.pth", "net")
@@ -145,7 +145,7 @@ def test_what_would_have_to_be_unpickled_is_named(tmp_path):
         ({**RAW, "3.weight": torch.zeros(7, 4), "3.bias": torch.zeros(7)}, "num_classes=7"),
         ({**RAW, "0.weight": torch.zeros(4, 1, 3, 3)}, "the architecture that it was trained with: the names"),
         ({name: tensor for name, tensor in RAW.items() if not name.startswith("3.")}, "without a classifier"),
-        ({f"layer.{name}x": tensor for name, tensor in RAW.items()}, "no tensor has a name that this one knows"),
+        ({f"layer.{name}x": tensor for name, tensor in RAW.items()}, "no tensor name matches this one"),
         ({"teacher": {"a": torch.zeros(1)}, "student": {"a": torch.zeros(1)}}, "torch.save"),
     ],
 )
@@ -178,7 +178,7 @@ def test_timms_own_checkpoint_saver(tmp_path):
         source = ModelSource.of(ModelSpec.parse(spec + more))
         loaded = source.load()
         assert torch.equal(loaded.module.get_parameter("fc.bias"), bias)
-        assert "holds raw weights and EMA weights" in loaded.notes[0]
+        assert "has raw weights and EMA weights" in loaded.notes[0]
     revisions = {
         ModelSource.of(ModelSpec.parse(spec + more)).revision() for more in ("", ",weights=raw", ",weights=ema")
     }

@@ -138,17 +138,17 @@ def failing(): return Failing(), CONFIG
 
 
 def test_one_models_failure_ends_no_others_ingest(store, tmp_path, images):
-    """Features that cannot be told, a pass that fails: each is given up, by its name, and the others are stored."""
+    """Features that cannot be determined, a pass that fails: each is reported by name, and the others are stored."""
     path = tmp_path / "nets.py"
     path.write_text(FILE)
     names = ("layered", "skipping", "untold", "failing")
     keep = ("outputs", "logits", "features")
     report = ingest(store, [f"python:{path}:{name}" for name in names], {"noise": images}, limit=20, keep=keep)
-    given_up = {model.rpartition(":")[2]: str(error) for model, _, error in report.errors}
-    assert set(given_up) == {"skipping", "untold", "failing"}
-    assert "its classifier was not asked" in given_up["skipping"]
-    assert "cannot be told" in given_up["untold"]
-    assert "no room" in given_up["failing"]
+    failed = {model.rpartition(":")[2]: str(error) for model, _, error in report.errors}
+    assert set(failed) == {"skipping", "untold", "failing"}
+    assert "its classifier was not called" in failed["skipping"]
+    assert "cannot be determined" in failed["untold"]
+    assert "no room" in failed["failing"]
     features = store.rows("select values from features order by sample_id")
     logits = store.rows("select values from logits order by sample_id")
     assert {len(row[0]) for row in features} == {6}

@@ -116,10 +116,10 @@ class OfBatch(Grey):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Dropped(), "differently to the same images each time"),
-        (Counting(), "differently to the same images each time"),
-        (OfBatch(), "when other images are in its batch"),
-        (Seeded(), "when other images are in its batch"),
+        (Dropped(), "for the same images each time"),
+        (Counting(), "for the same images each time"),
+        (OfBatch(), "depending on the other images of its batch"),
+        (Seeded(), "depending on the other images of its batch"),
     ],
 )
 def test_a_network_that_answers_differently_gets_no_identity(network, message):

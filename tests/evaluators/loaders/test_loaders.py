@@ -27,7 +27,7 @@ def load(text):
         ("torchvision:alexnet/IMAGENET1K_V9", "IMAGENET1K_V1"),
         ("torchvision:alexnet", "torchvision:alexnet/IMAGENET1K_V1"),
         ("python:nowhere.py:net", "cannot be read"),
-        ("python:nowhere.py", "names no factory"),
+        ("python:nowhere.py", "does not name a factory"),
         ("timm:resnet18,checkpoint=/nowhere.pth", "no checkpoint"),
     ],
 )
@@ -39,7 +39,7 @@ def test_unknown_names(text, message):
 def test_an_unreachable_hub_says_what_to_do(monkeypatch):
     # Its client reads the variable when it is imported; without this it tries again and again for a minute.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="could not be fetched") as caught:
+    with pytest.raises(ModelError, match="could not be downloaded") as caught:
         load("timm:resnet18.a1_in1k")
     assert "checkpoint=" in str(caught.value)
 
@@ -65,9 +65,9 @@ def test_identity_follows_the_function_and_not_the_text(tiny_models):
     [
         ("frist", "did you mean first"),
         ("no_tuple", "returned a Net"),
-        ("no_network", "returned no network"),
+        ("no_network", "did not return a network"),
         ("prepared_without_id", "has no id"),
-        ("prepared_as_image", "returns no image tensor"),
+        ("prepared_as_image", "does not return an image tensor"),
         ("wrong_mean", "mean of the preprocessing is 'grey'"),
         ("wrong_filter", "unknown interpolation"),
     ],
@@ -118,7 +118,7 @@ def test_in_memory_models_are_told_apart():
         linear.bias[0] += 1
     assert describe(InMemoryModel("net", net, config).load()).model_id != one.model_id
     not_a_network: Any = "net"
-    with pytest.raises(ModelError, match="returned no network"):
+    with pytest.raises(ModelError, match="did not return a network"):
         InMemoryModel("net", not_a_network, config).load()
 
 

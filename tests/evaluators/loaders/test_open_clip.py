@@ -76,7 +76,7 @@ def test_zero_shot_logits_heads_and_rescoring(store, folder, ray_session):
         rescore(store, spec_of(folder), temperature=2)
     with pytest.raises(UsageError, match="nothing changes"):
         rescore(store, spec_of(folder))
-    with pytest.raises(UsageError, match="no zero-shot model"):
+    with pytest.raises(UsageError, match="not a zero-shot model"):
         rescore(store, "timm:resnet18.a1_in1k", temperature=2)
 
     report = ingest(store, [spec_of(folder)], {"few": folder / "images"}, keep=("outputs", "logits", "features"))
@@ -147,7 +147,7 @@ def test_prompt_without_a_place_for_the_class(tmp_path, text):
 
 def test_no_prompts(tmp_path):
     (tmp_path / "p.txt").write_text("\n")
-    with pytest.raises(UsageError, match="holds no prompts"):
+    with pytest.raises(UsageError, match="has no prompts"):
         templates_of(tmp_path / "p.txt")
     with pytest.raises(UsageError, match="cannot be read"):
         templates_of(tmp_path / "none.txt")
@@ -228,7 +228,7 @@ def test_a_tag_says_activation_and_preprocessing(folder, tmp_path):
 
 
 def test_a_zero_shot_model_has_imagenets_classes(folder):
-    with pytest.raises(UsageError, match="num_classes has no meaning"):
+    with pytest.raises(UsageError, match="num_classes has no effect"):
         load(ModelSpec.parse(spec_of(folder, more=",num_classes=3")))
 
 

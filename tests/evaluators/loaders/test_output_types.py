@@ -40,5 +40,5 @@ def test_a_probability_of_zero_stays_finite():
 def test_logits_declared_as_probabilities(tiny_models):
     """A wrong declaration is an error when the model is described, before anything is run."""
     loaded = ModelSource.of(ModelSpec.parse(f"python:{tiny_models}:first,output_type=probabilities")).load()
-    with pytest.raises(OutputError, match="declared to return probabilities and does not"):
+    with pytest.raises(OutputError, match="declared to return probabilities, but does not"):
         describe(loaded)

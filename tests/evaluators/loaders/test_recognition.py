@@ -70,7 +70,7 @@ def test_a_release_that_computes_something_else_is_told(store):
 
 
 def test_a_spec_that_takes_other_weights_now_says_so(store, tmp_path, images):
-    """A release before took the raw weights of a checkpoint that holds both."""
+    """An earlier release used the raw weights of a checkpoint that holds both."""
     import timm
 
     from qubastore.evaluators.loaders.checkpoints import file_hash
@@ -89,7 +89,7 @@ def test_a_spec_that_takes_other_weights_now_says_so(store, tmp_path, images):
     assert store.rows("select 1 from model_revisions where revision = ?", [source.revision()]) == []
     said = list(_earlier_weights(store, source.load(), source.revision()))
     assert said == [
-        f"the earlier run of this checkpoint, {old.name}, took the raw weights: weights=raw means that model"
+        f"the earlier run of this checkpoint, {old.name}, used the raw weights: weights=raw selects that model"
     ]
 
 
@@ -112,5 +112,5 @@ def test_two_specs_of_one_model_are_told(store, net, images):
     link = net.parent / "link.py"
     link.symlink_to(net / "net.py")
     ingest(store, [f"python:{net}/net.py:net", f"python:{link}:net"], {"noise": images}, limit=4, display=Ear())
-    assert any("are one model: it is run once" in line for line in said), said
+    assert any("are the same model: it is run once" in line for line in said), said
     assert store.rows("select count(*) from models") == [(1,)]
