@@ -48,7 +48,11 @@ class Names:
 
 def parse(connection: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> list[Tree]:
     """Parse several queries; if a query cannot be parsed or is not a SELECT, `error` is true in its tree."""
-    serialized = "select json_serialize_sql(query) from (select unnest(?::varchar[]) as query)"
+    # A tree without empty parts is half as long to read.
+    serialized = (
+        "select json_serialize_sql(query, skip_null := true, skip_empty := true, skip_default := true)"
+        " from (select unnest(?::varchar[]) as query)"
+    )
     return [json.loads(row[0]) for row in connection.execute(serialized, [list(queries)]).fetchall()]
 
 
@@ -72,7 +76,7 @@ def constant_texts(argument: Tree) -> list[str]:
     if argument.get("class") == "CONSTANT" and isinstance(value := argument["value"].get("value"), str):
         return [value]
     if argument.get("function_name") == "list_value":
-        parts = [constant_texts(child) for child in argument["children"]]
+        parts = [constant_texts(child) for child in argument.get("children", [])]
         return [text for part in parts for text in part] if all(parts) else []
     return []
 

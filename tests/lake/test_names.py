@@ -76,7 +76,7 @@ def test_calls(connection):
     names = names_in_query(connection, "from Ranked(1, pool := 'mine')")
     assert names.tables == frozenset()
     (call,) = names.calls
-    assert (call.name, [argument["alias"] for argument in call.arguments]) == ("ranked", ["", "pool"])
+    assert (call.name, [argument.get("alias", "") for argument in call.arguments]) == ("ranked", ["", "pool"])
 
 
 @pytest.mark.parametrize(

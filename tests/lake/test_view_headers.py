@@ -7,6 +7,7 @@ import pytest
 import qubastore
 from qubastore.lake.names import parse
 from qubastore.lake.views import all_views, needed_views, views_over
+from qubastore.metrics.suites import BUILT_IN
 from tests.attachments import test_attached_tables
 from tests.derived import test_derived, test_probes
 from tests.importers import (
@@ -81,6 +82,17 @@ def test_views_over_rows_in_the_code_read_what_they_say(opened):
     assert {view.name for view in known if view.tables} == {"suites"}
     trees = opened.ask(lambda connection: parse(connection, [view.select for view in known]))
     assert [view.reads(tree) for view, tree in zip(known, trees, strict=True)] == [view.tables for view in known]
+
+
+def test_suites_arrive_as_they_stand_in_the_code(opened):
+    """They travel as one text: whole numbers and nulls come back as such."""
+    roles = [
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space)
+        for suite in BUILT_IN.values()
+        for r in suite.roles
+    ]
+    assert {type(row[5]) for row in roles} == {int, type(None)}
+    assert opened.rows("from suites") == roles
 
 
 def test_views_over_a_view(opened):
