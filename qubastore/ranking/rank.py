@@ -105,6 +105,8 @@ def _ranked_rows(pool: Pool, request: RankRequest) -> list[tuple[Any, ...]]:
     try:
         return pool.store.sql(_call("quba_ranking", request, pool.table)).fetchall()
     except Exception as error:
+        if "unknown source" in str(error):  # known to the store, as its pool was gathered, but left out of the pool
+            return []
         if "cannot normalise over one model" in str(error):
             constants = has_study_constants(request.suite)
             raise UsageError(

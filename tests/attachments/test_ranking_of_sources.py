@@ -122,7 +122,7 @@ def test_a_model_that_several_sources_have_is_explained_for_one(tiny_suite, expo
     for name in ("first", "second"):
         attach(store, str(exported), name)
     assert any(
-        "good is in second too" in note
+        "good is also in second" in note
         for note in explain(store, "good", RankRequest(suite="tiny", source="all")).notes
     )
     with pytest.raises(UsageError, match="auto and all cannot be combined"):

@@ -138,6 +138,9 @@ def test_it_ranks_as_it_did(schema: int, migrated: Path) -> None:
 def test_an_attachment_that_is_gone_is_named(schema: int, tmp_path: Path) -> None:
     store = unpack(schema, tmp_path)
     command(store, "migrate")
+    with qubastore.open(store, read_only=False) as opened:
+        gone = str(tmp_path / "gone.csv")
+        opened.write(lambda connection: connection.execute("update attachments set location = ?", [gone]))
     assert [row["name"] for row in rows(store, "show", "attachments")] == ["paper"]
     refused = command(store, "sql", "from rankable", fails=True).stderr
     assert "paper" in refused

@@ -21,7 +21,7 @@ def test_an_unfinished_run_and_a_dead_ingest(store, run):
     change(store, "delete from run_summary")
     change(store, f"insert into drivers values ('gone', '{socket.gethostname()}', 4194305, null, ['{run}'], 12, now())")
     assert [check for check, *_ in found(store, deep=False)] == ["dead_ingests"]
-    assert "removed 1 notes" in " ".join(repair(store, list(examine(store))))
+    assert "removed 1 session" in " ".join(repair(store, list(examine(store))))
     assert found(store, deep=False) == [("unfinished_runs", run, None)]
 
 
