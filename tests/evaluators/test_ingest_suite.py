@@ -238,7 +238,7 @@ def test_a_suite_of_ones_own(tmp_path, tiny_models):
         ({"corrupted": {"dataset": "a", "samples": 1, "corruptions": ["fog"], "severities": [[1]]}}, "a list such as"),
         ({"shifted": {"dataset": "a", "samples": 1, "framing": "wide"}}, "unknown framing 'wide'"),
         ({"shifted": {"dataset": "a", "samples": 1, "condition": "fog"}}, "unknown condition 'fog'"),
-        ({"shifted": {"dataset": "a", "samples": True}}, "is not whole"),
+        ({"shifted": {"dataset": "a", "samples": True}}, "is incomplete"),
         ({"shifted": [{"dataset": "a", "samples": 1}] * 2}, "names a twice"),
         ({"shifted": {"dataset": "a", "samples": 1, "sampels": 2}}, "did you mean samples"),
     ],
