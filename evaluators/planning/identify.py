@@ -15,7 +15,7 @@ from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
 from qubastore.models.fingerprints import Fingerprint
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.models.recognition import NAME_LENGTH, recognise
+from qubastore.models.recognition import distinct_name, recognise
 from qubastore.models.spec import ModelSpec
 from qubastore.store import Store
 
@@ -71,7 +71,7 @@ def with_unique_names(store: Store, models: Sequence[PlannedModel]) -> list[Plan
     for model in models:
         ids.setdefault(model.model.name, set()).add(model.model_id)
     return [
-        replace(model, shown=f"{model.model.name}@{model.model_id[:NAME_LENGTH]}")
+        replace(model, shown=distinct_name(model.model.name, model.model_id))
         if len(ids[model.model.name]) > 1
         else model
         for model in models

@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from qubastore.analysis.pairs import Pair
 from qubastore.analysis.table import Table
 from qubastore.lake.database import Database
+from qubastore.lake.views import all_views
 from qubastore.statistics.tests import holm
 
-_COUNTS = """
+_AGREEMENT = """
     select
+        ? as dataset, ? as condition, ? as framing, ? as precision, null as level,
+        ? as model_a, 'model' as observer_a, ? as model_b, 'model' as observer_b,
         count(*) as n,
-        count(*) filter (where a.prediction = a.label) as right_a,
-        count(*) filter (where b.prediction = b.label) as right_b,
+        count(*) filter (where a.prediction = a.label and b.prediction = b.label) as both_right,
         count(*) filter (where a.prediction = a.label and b.prediction <> b.label) as only_a,
         count(*) filter (where a.prediction <> a.label and b.prediction = b.label) as only_b,
+        count(*) filter (where a.prediction <> a.label and b.prediction <> b.label) as both_wrong,
         count(*) filter (where a.prediction = b.prediction) as same_answer
     from outputs as a
     join outputs as b using (sample_id)
     where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
 """
+"""The row of the view `agreement` for two runs, without comparing all the others."""
 
 
 def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
@@ -35,19 +39,22 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
     """
     from scipy.stats import binomtest
 
+    # What follows from the counts is the view's own formula: in its SQL, `agreement` is then this one pair.
+    query = f"""
+        with agreement as ({_AGREEMENT})
+        select agreement.n, accuracy_a, accuracy_b, same_answer / agreement.n, only_a, only_b, error_consistency
+        from agreement, ({all_views()["error_consistency"].select}) as consistency
+    """
     rows = []
     for models in pairs:
         for one, other in models.runs:
-            n, right_a, right_b, only_a, only_b, same = store.rows(_COUNTS, [one.run_id, other.run_id])[0]
-            if not n:
-                continue
-            p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-            share_a, share_b = right_a / n, right_b / n
-            expected = share_a * share_b + (1 - share_a) * (1 - share_b)
-            flips = (only_a + only_b) / n
-            kappa = 1.0 if not flips else (1 - flips - expected) / (1 - expected)
             place = (models.a, models.b, one.dataset, one.condition, one.framing, one.precision)
-            rows.append((*place, n, share_a, share_b, same / n, only_a, only_b, kappa, float(p)))
+            figures = store.rows(query, [*place[2:], *place[:2], one.run_id, other.run_id])[0]
+            if not figures[0]:
+                continue
+            only_a, only_b = figures[4:6]
+            p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+            rows.append((*place, *figures, float(p)))
     columns = (
         *("model_a", "model_b", "dataset", "condition", "framing", "precision", "n", "accuracy_a", "accuracy_b"),
         *("same_answer", "only_a", "only_b", "error_consistency", "p_value", "p_holm"),

@@ -22,8 +22,9 @@ Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """`Store.rows`."""
 
 
-NAME_LENGTH = 6
-"""Number of digits of a model's id that follow its name if several models have the same name."""
+def distinct_name(name: str, model_id: str) -> str:
+    """What tables call a model if several models have its name, as in the view `model_names`."""
+    return f"{name}@{model_id[:6]}"
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,19 @@ def recognise(ask: Ask, model: Model) -> Recognised:
             return Recognised(replace(model, name=name, recorded_id=model_id), notes)
         changed.append((model_id, known))
     named = ask("select model_id, loader, architecture, weights_hash from models where name = ?", [model.name])
-    here = f"{model.name}@{model.model_id[:NAME_LENGTH]}"
+    here = distinct_name(model.name, model.model_id)
     if changed and model.fingerprint is not None:
         model_id, known = changed[-1]
         return Recognised(
             model,
             (
-                f"{model.name} has the weights of {model.name}@{model_id[:NAME_LENGTH]}, which is in the store, but"
+                f"{model.name} has the weights of {distinct_name(model.name, model_id)}, which is in the store, but"
                 f" its outputs differ{_versions(known, model.fingerprint)}: it is another model, {here}",
             ),
         )
     if named:
         others = ", ".join(
-            f"{model.name}@{model_id[:NAME_LENGTH]} ({_difference(model, loader, architecture, weights)})"
+            f"{distinct_name(model.name, model_id)} ({_difference(model, loader, architecture, weights)})"
             for model_id, loader, architecture, weights in named
         )
         return Recognised(

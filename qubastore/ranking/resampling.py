@@ -24,6 +24,7 @@ from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.answers import Answer, Without, answers_of, kept, of_shares
 from qubastore.ranking.image_sets import ImageSets
+from qubastore.runs.cue_decisions import CUE_DECISIONS
 from qubastore.runs.vectors import kept_logits
 from qubastore.statistics.bootstrap import Draws, resample, shares
 from qubastore.statistics.class_logits import class_logits
@@ -255,18 +256,7 @@ class Resampler:
         """Shape bias: the share of shape decisions among the decisions for shape or texture."""
         import numpy as np
 
-        query = """
-            select outputs.sample_id,
-                coalesce(datasets.classes[outputs.prediction + 1] = samples.factors['shape'], false) as shape,
-                coalesce(datasets.classes[outputs.prediction + 1] = samples.factors['texture'], false) as texture
-            from outputs
-            join runs using (run_id)
-            join datasets using (dataset_id)
-            join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = outputs.sample_id
-            where outputs.run_id = ? and samples.factors['shape'] <> samples.factors['texture']
-            order by outputs.sample_id
-        """
-        columns = kept(self._store.sql(query, [run.run_id]).fetchnumpy(), run, without)
+        columns = kept(self._store.sql(CUE_DECISIONS, [run.run_id]).fetchnumpy(), run, without)
         samples = columns["sample_id"]
         shape, texture = (np.asarray(columns[name], bool) for name in ("shape", "texture"))
         if (without or {}).get(run.run_id):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore.lake.database import Database
 from qubastore.lake.rows import insert
 from qubastore.runs import removal
+from qubastore.runs.cue_decisions import CUE_DECISIONS
 from qubastore.statistics.bins import bin_rows, class_rows
 
 if TYPE_CHECKING:
@@ -25,26 +26,9 @@ if TYPE_CHECKING:
 RUNS_AT_ONCE = 64
 """Maximum number of runs that are summarised in one transaction."""
 
-_CUE_COUNTS = """
-    with cues as (
-        select
-            outputs.label as category,
-            samples.factors['shape'] as shape,
-            samples.factors['texture'] as texture,
-            datasets.classes[outputs.prediction + 1] as prediction
-        from outputs
-        join runs using (run_id)
-        join datasets using (dataset_id)
-        join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = outputs.sample_id
-        where outputs.run_id = ? and samples.factors['texture'] is not null
-    )
-    select
-        category,
-        count(*),
-        count(*) filter (where prediction = shape),
-        count(*) filter (where prediction = texture)
-    from cues
-    where shape <> texture
+_CUE_COUNTS = f"""
+    select category, count(*), count(*) filter (where shape), count(*) filter (where texture)
+    from ({CUE_DECISIONS})
     group by category
     order by category
 """

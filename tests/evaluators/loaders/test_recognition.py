@@ -27,6 +27,7 @@ def test_a_changed_network_stands_beside_the_old_one(store, net, images):
     names = [row[0] for row in store.rows("select model from model_names order by model")]
     assert len(names) == 2
     assert all(name.startswith("python:net.py:net@") for name in names), names
+    assert planned.title in names, "the name that the plan told is the view's"
     assert store.rows("select accuracy from accuracy where run_id = ?", [kept[0][2]]) == [(kept[0][1],)]
     write(net)
     assert ingest(store, [spec], {"noise": images}, limit=8).images == 0
