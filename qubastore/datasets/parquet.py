@@ -124,7 +124,7 @@ def _classes(name: str, table: Path, space: str | None, order: str | None) -> tu
     try:
         schema = pq.read_schema(table)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"dataset {name}: {table} is no Parquet file", found=str(error).splitlines()[0]) from None
+        raise DatasetError(f"dataset {name}: {table} is not a Parquet file", found=str(error).splitlines()[0]) from None
     image = schema.field("image").type if "image" in schema.names else None
     if image is None or "label" not in schema.names or not hasattr(image, "fields") or "bytes" not in image.names:
         raise DatasetError(

@@ -120,5 +120,5 @@ def test_parquet_that_holds_no_images(tmp_path):
     with pytest.raises(DatasetError, match="does not contain labelled images"):
         image_folder("x", tmp_path)
     (tmp_path / "t.parquet").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match="is no Parquet file"):
+    with pytest.raises(DatasetError, match="is not a Parquet file"):
         image_folder("x", tmp_path)

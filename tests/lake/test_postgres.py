@@ -35,7 +35,7 @@ def test_a_store_by_url_is_a_store_like_any_other(url, store, postgres, s3):
 
 
 def test_a_store_by_url_and_an_export_in_s3_are_attached(url, store, tmp_path, postgres, s3, monkeypatch):
-    """To a store that is a folder: its connection loads PostgreSQL and S3 when it asks, and its fence lets them be."""
+    """To a store that is a folder: its connection loads PostgreSQL and S3 when needed, and its sandbox allows them."""
     with qubastore.init(url) as remote:
         add_run(remote, logits(), LABELS, shard_size=4)
         folder = export(remote, tmp_path / "export").folder

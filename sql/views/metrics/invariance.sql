@@ -1,8 +1,8 @@
--- How a model bears images that are resized by a factor, shifted under the crop, or given at another resolution, beside
--- the same images unaltered. A factor of 1 and a shift of 0 are the clean run itself, except in a variant, where they
+-- How a model classifies images that are resized by a factor, shifted under the crop, or given at another resolution,
+-- compared with the same images unaltered. A factor of 1 and a shift of 0 are the clean run itself, except in a variant, where they
 -- are runs of their own. Networks that cannot take a resolution are in the table unsupported.
 --
--- Grain: One row per run under scale, shift or resolution, and per clean run that one of them is beside.
+-- Grain: One row per run under scale, shift or resolution, and per clean run that one of them is compared with.
 --
 -- run_id: the run
 -- model: loader:name; names that several models share end in @ and the start of the model's id
@@ -75,7 +75,7 @@ unaltered as (
         and clean_run_id is not null
 ),
 
-beside as (
+compared as (
     from altered
     union all
     from unaltered
@@ -85,7 +85,7 @@ same_answers as (
     select
         pairs.run_id,
         count(*) filter (where one.prediction = other.prediction) / count(*) as consistency
-    from (select distinct run_id, clean_run_id from beside) as pairs
+    from (select distinct run_id, clean_run_id from compared) as pairs
     join outputs as one on one.run_id = pairs.run_id
     join outputs as other on other.run_id = pairs.clean_run_id and other.sample_id = one.sample_id
     group by pairs.run_id
@@ -93,20 +93,20 @@ same_answers as (
 
 select
     complete_runs.*,
-    beside.transformation,
-    beside.amount,
-    beside.direction,
-    beside.variant,
+    compared.transformation,
+    compared.amount,
+    compared.direction,
+    compared.variant,
     run_summary.n_correct / nullif(run_summary.n_outputs, 0) as accuracy,
     probability.true_class_probability,
     same_answers.consistency,
     clean.n_correct / nullif(clean.n_outputs, 0) as clean_accuracy,
     clean_probability.true_class_probability as clean_true_class_probability,
-    beside.clean_run_id
-from beside
+    compared.clean_run_id
+from compared
 join complete_runs using (run_id)
 join run_summary using (run_id)
 left join true_class_probability as probability using (run_id)
 left join same_answers using (run_id)
-left join run_summary as clean on clean.run_id = beside.clean_run_id
-left join true_class_probability as clean_probability on clean_probability.run_id = beside.clean_run_id
+left join run_summary as clean on clean.run_id = compared.clean_run_id
+left join true_class_probability as clean_probability on clean_probability.run_id = compared.clean_run_id
