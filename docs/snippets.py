@@ -57,27 +57,25 @@ def _steady(text: str) -> str:
 
 def datasets() -> str:
     """The datasets that are known by name, as a Markdown table."""
-    from qubastore.datasets.catalogue import LAYOUTS
+    from qubastore.datasets.catalogue import KNOWN_DATASETS
 
     rows = [
         "| name | what | images | label space | framing | looked for in | get | size | licence |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     sets: dict[str, list[str]] = {}
-    for name, layout in LAYOUTS.items():
-        sets.setdefault(name.partition("/")[0] if layout.parts else name, []).append(name)
+    for name, known in KNOWN_DATASETS.items():
+        sets.setdefault(name.partition("/")[0] if known.parts else name, []).append(name)
     for name, parts in sets.items():
-        layout = LAYOUTS[parts[0]]
-        size = "-" if layout.n_samples is None else f"{layout.n_samples:,}"
+        known = KNOWN_DATASETS[parts[0]]
+        size = "-" if known.n_samples is None else f"{known.n_samples:,}"
         count = size if len(parts) == 1 else f"{len(parts)} x {size}"
-        places = dict.fromkeys(
-            place.removesuffix(layout.parts[0]) if layout.parts else place for place in layout.places
-        )
-        if layout.parts:
+        places = dict.fromkeys(place.removesuffix(known.parts[0]) if known.parts else place for place in known.folders)
+        if known.parts:
             places = {place.rstrip("/") or ".": None for place in places if not place.endswith("noise/")}
         folders = ", ".join(f"`{place}`" for place in places)
-        cells = (name, layout.about, count, layout.label_space, layout.framing, folders)
-        rows.append(f"| {' | '.join(cells)} | {layout.get} | {layout.size} | {layout.licence} |")
+        cells = (name, known.about, count, known.label_space, known.framing, folders)
+        rows.append(f"| {' | '.join(cells)} | {known.get} | {known.size} | {known.licence} |")
     return "\n".join(rows)
 
 

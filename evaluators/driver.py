@@ -15,12 +15,12 @@ from qubastore.datasets.locating import left_out, own_datasets
 from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
 from qubastore.evaluators.cluster.resources import cluster, describe
 from qubastore.evaluators.cluster.scheduler import Scheduler
+from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.loaders.source import InMemoryModel
+from qubastore.evaluators.planning.find_datasets import find_suite
 from qubastore.evaluators.planning.plan import plan
-from qubastore.evaluators.planning.sources import find_suite
 from qubastore.evaluators.planning.tasks import tasks_of
 from qubastore.evaluators.progress import Display, Silent
-from qubastore.evaluators.report import IngestReport
 from qubastore.evaluators.worker.batch_size import AUTO, CPU_DEFAULT
 from qubastore.metrics.suites import Role, Suite
 from qubastore.models.spec import ModelSpec

@@ -165,8 +165,8 @@ def _source(store: Store, spec: ModelSpec, new: Model) -> str:
     ]
     if len(found) != 1:
         raise ModelError(
-            f"{len(found)} of {len(rows)} stored models called {_name(spec)} have the weights that {spec} has now",
-            expected="exactly one: features belong to the weights that computed them",
+            f"the weights of {spec} match {len(found)} of the {len(rows)} stored models named {_name(spec)}",
+            expected="exactly one match: features belong to the weights that computed them",
             hint="give the same checkpoint that was ingested; qubastore show models",
         )
     return str(found[0])

@@ -16,7 +16,7 @@
      └── IngestError               an ingest that could not finish all its work
 
 Errors of DuckDB, the operating system, torch and Ray are translated where they enter: `lake.duckdb_errors`, the model
-loaders, the evaluators' driver. Any other traceback that reaches a user is a bug in qubastore.
+loaders, `evaluators.cluster.pool`. Any other traceback that reaches a user is a bug in qubastore.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""SQL as data: `schema/` (numbered migrations), `views/` and `macros/` (one SELECT a file, named as what it makes).
+"""SQL as data: `schema/` (numbered migrations), `views/`, `macros/` and `checks/` (one SELECT per file).
 
-Views lie in folders by what they are about: `runs` (what every run is called, and whether it is complete), `metrics`
-(what a run shows), `dimensions` (what a suite and a ranking are made of) and `operations` (work in progress, and work
-to do again).
+A file is named like its view, macro or check (of `qubastore doctor`), and its header is the documentation.
 
-`qubastore.lake.migrations` applies the first, `qubastore.lake.views` the others.
+Views are in folders by topic: `runs` (the names of every run, and whether it is complete), `metrics` (figures of a
+run), `dimensions` (what a suite and a ranking consist of) and `operations` (work in progress, and work to do again).
+
+`qubastore.lake.migrations` applies the schema, `qubastore.lake.views` creates views and macros, and
+`qubastore.maintenance.checks` runs the checks.
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import os
 import shutil
 import signal
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,20 @@ def store(empty_store: Path, tmp_path: Path) -> Iterator[Store]:
     shutil.copytree(empty_store, tmp_path / "store")
     with qubastore.open(tmp_path / "store", read_only=False) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def published(empty_store: Path) -> Iterator[Store]:
+    """A store with the published figures alone, open for questions."""
+    with qubastore.open(empty_store) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def table() -> dict[str, dict[str, str]]:
+    """The published table, read without the store: model -> row."""
+    with files("qubastore.published").joinpath("hesse2025.csv").open(encoding="utf-8") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="session")

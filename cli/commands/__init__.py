@@ -1,1 +1,1 @@
-"""Commands: one file each, named as the command."""
+"""Commands: one file each, named like the command; `HEADINGS` in `cli/main.py` lists them."""

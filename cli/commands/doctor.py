@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qubastore.maintenance.checks import Fault
 
 
-COLUMNS = ("check", "run", "found", "mend")
+COLUMNS = ("check", "run", "found", "repair")
 
 
 HARMLESS = ("unfinished_runs", "orphans", "dead_ingests")
@@ -44,7 +44,7 @@ def command(store_path: str | None, deep: bool, repair: bool, format_: str, outp
     with open_store(store_path, read_only=not repair) as store:
         faults = list(examine(store, deep=deep))
         if format_ != "table" or output:
-            rows = [(fault.check, fault.run_id, fault.found, fault.mend) for fault in faults]
+            rows = [(fault.check, fault.run_id, fault.found, fault.repair) for fault in faults]
             write_rows(COLUMNS, rows, format_=format_, output=output)
         else:
             for fault in faults:
@@ -68,4 +68,4 @@ def _show(fault: Fault) -> None:
     colour = "yellow" if fault.check in HARMLESS else "red"
     place = f" run {fault.run_id}" if fault.run_id else ""
     click.echo(click.style(fault.check, fg=colour, bold=True) + f"{place}: {fault.found}")
-    click.echo(f"  repair: {fault.mend}")
+    click.echo(f"  repair: {fault.repair}")

@@ -132,7 +132,7 @@ def command(
       qubastore ingest --config suite.toml --dry-run
     """
     from qubastore.evaluators.planning.configuration import read_configuration
-    from qubastore.evaluators.planning.sources import find_datasets
+    from qubastore.evaluators.planning.find_datasets import find_datasets
     from qubastore.models.zoo import expand_models
     from qubastore.store import open_store
 

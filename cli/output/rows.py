@@ -145,9 +145,11 @@ def _parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) 
     """Write rows through DuckDB, which needs neither pyarrow nor Polars."""
     import duckdb
 
+    from qubastore.lake.ducklake import quote_name
+
     found = [tuple(row) for row in rows]
     values = list(zip(*found, strict=True)) or [()] * len(columns)
-    named = ", ".join(f"{_quoted(name)} {_kind(column)}" for name, column in zip(columns, values, strict=True))
+    named = ", ".join(f"{quote_name(name)} {_kind(column)}" for name, column in zip(columns, values, strict=True))
     with duckdb.connect() as connection:
         connection.execute(f"create table result ({named})")
         if found:
@@ -169,10 +171,6 @@ def _kind(values: Sequence[Any]) -> str:
     if kinds <= {list, tuple} and kinds:
         return f"{_kind([item for value in values if value is not None for item in value])}[]"
     return _KINDS.get(kinds.pop(), "varchar") if len(kinds) == 1 else "varchar"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: IO[str]) -> None:

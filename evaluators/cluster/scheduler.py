@@ -17,9 +17,9 @@ from qubastore.evaluators.cluster.nodes import POLL_SECONDS
 from qubastore.evaluators.cluster.pool import EvaluatorPool, Worker, cause_of
 from qubastore.evaluators.cluster.preflight import token
 from qubastore.evaluators.cluster.resources import Resources
+from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
-from qubastore.evaluators.report import IngestReport
 from qubastore.evaluators.worker.images import SampleFile, image_bytes
 from qubastore.evaluators.worker.messages import Settings, ShardResult
 from qubastore.runs.commit import check_contents, commit_shards, known_contents

@@ -56,10 +56,10 @@ def is_address(checkpoint: str) -> bool:
 
 
 def fetched(build: Callable[[], T], where: str, hint: str) -> T:
-    """The result of `build`, which downloads weights.
+    """The result of `build`, which builds a network and may download its weights.
 
     Raises:
-        ModelError: if they cannot be downloaded.
+        ModelError: if that fails, for whatever reason.
     """
     # Hide the hub client's message about every retry; the error below has the reason.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -67,7 +67,7 @@ def fetched(build: Callable[[], T], where: str, hint: str) -> T:
         return build()
     except Exception as error:
         raise ModelError(
-            f"the weights of {where} could not be downloaded",
+            f"{where} could not be built, or its weights not be downloaded",
             found=in_one_line(error)[:300],
             hint=hint,
         ) from error

@@ -67,9 +67,8 @@ class ModelSource:
         Raises:
             QubastoreError: if a file cannot be read.
         """
-        if isinstance(spec, ModelSpec) and spec.loader in ("python", "open_clip"):
-            return cls(spec, _module(spec).read_source(spec))
-        return cls(spec)
+        read_source = None if isinstance(spec, InMemoryModel) else getattr(_module(spec), "read_source", None)
+        return cls(spec, read_source(spec) if read_source else None)
 
     def revision(self) -> str | None:
         """An identifier of the checkpoint that is known without loading it, or None if there is none."""

@@ -1,10 +1,13 @@
 """The 19 tasks of VTAB-1k as datasets, for probes of kept features: lists, class folders, or torchvision's formats.
 
+It is here and not in `qubastore/datasets`, because it opens torchvision's datasets; `datasets/vtab_tasks.py` lists the
+tasks.
+
 A probe does not change the network; VTAB's own protocol and the second study fine-tune it, so the values are not VTAB
 scores.
 
 Zhai et al., "A large-scale study of representation learning with the visual task adaptation benchmark", arXiv
-1910.04867. docs/vtab.md is generated from `TASKS`. Nothing is downloaded.
+1910.04867. Nothing is downloaded.
 """
 
 from __future__ import annotations

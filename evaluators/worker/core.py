@@ -21,10 +21,10 @@ from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, largest_that_
 from qubastore.evaluators.worker.collected import Collected
 from qubastore.evaluators.worker.environment import once_per_node
 from qubastore.evaluators.worker.forward import ForwardPasses, attacked
-from qubastore.evaluators.worker.held import HeldModel
+from qubastore.evaluators.worker.held_model import HeldModel
 from qubastore.evaluators.worker.images import Decoded
-from qubastore.evaluators.worker.loading import check_same
 from qubastore.evaluators.worker.messages import Settings, ShardRequest, ShardResult
+from qubastore.evaluators.worker.verified_loading import check_same
 from qubastore.lake.object_storage import DataFiles
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.errors import UsageError
 from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
@@ -176,7 +176,7 @@ def collapsed(lacks: Sequence[MissingRun]) -> list[MissingRun]:
     for lack in lacks:
         part, _, framing = lack.run.partition(" ")
         name, slash, _ = part.partition("/")
-        known = slash and part in LAYOUTS
+        known = slash and part in KNOWN_DATASETS
         sets.setdefault((f"{name} {framing}".strip() if known else lack.run, lack.reason), []).append(lack)
     found = []
     for (name, reason), parts in sets.items():
@@ -198,10 +198,10 @@ def spec_text(model: str) -> str:
 def command(model: str, task: Task, path: str) -> str:
     """The command that makes a run."""
     _, dataset, condition, framing, _ = task
-    layout = LAYOUTS.get(dataset)
+    known = KNOWN_DATASETS.get(dataset)
     words = ["qubastore", "ingest", "--model", spec_text(model)]
-    words += ["--dataset", dataset, "--data-root", "DIR"] if layout else ["--dataset", f"{dataset}={path}"]
-    if framing != (layout.framing if layout else "model"):
+    words += ["--dataset", dataset, "--data-root", "DIR"] if known else ["--dataset", f"{dataset}={path}"]
+    if framing != (known.framing if known else "model"):
         words += ["--framing", framing]
     if condition != "clean":
         words += ["--condition", condition]

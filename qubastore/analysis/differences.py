@@ -15,7 +15,7 @@ from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.suites import QUBA
-from qubastore.ranking.answers import Answer
+from qubastore.ranking.dimension_runs import DimensionRun
 from qubastore.ranking.resampling import Resampler
 from qubastore.runs.lookup import RunName, complete_runs_of, named_model
 from qubastore.statistics.estimates import Estimate
@@ -61,7 +61,7 @@ def of_models(
         raise UsageError(f"{name_a} is named twice", expected="two models, or two runs of one: qubastore show runs")
     check_name("suite", suite, [row[0] for row in store.rows("select distinct suite from suites order by suite")])
     resampler = Resampler(store, suite, options)
-    both, others = _common(resampler.answers(id_a), resampler.answers(id_b))
+    both, others = _common(resampler.runs_of(id_a), resampler.runs_of(id_b))
     without = left_out(store, both)
     sides = []
     for name, model_id in ((name_a, id_a), (name_b, id_b)):
@@ -101,7 +101,7 @@ def of_runs(store: Database, a: RunName, b: RunName, *, options: BootstrapOption
     return _table(names, sides[0], sides[1], options, left_out_of=without)
 
 
-def _common(a: Sequence[Answer], b: Sequence[Answer]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+def _common(a: Sequence[DimensionRun], b: Sequence[DimensionRun]) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Run pairs of two models over the same images in the same role, and the roles (with dataset) without one."""
     theirs = {(one.role, one.dataset, one.condition): one for one in b}
     both, others = [], {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qubastore.attachments.attached import table_stem
 from qubastore.errors import UsageError, check_name
 from qubastore.lake import sandbox
-from qubastore.lake.ducklake import literal_path, quote
+from qubastore.lake.ducklake import literal_path, quote, quote_name
 from qubastore.metrics.dimensions import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _by_names(table: str, columns: Sequence[str]) -> dict[str, str]:
     if table == TIMM_TABLE and set(columns) >= _TIMM_HEADER:
         return {**TIMM_COLUMNS, **({"model": _TIMM_SIZES} if "img_size" in columns else {})}
     spelled = {name.lower(): name for name in columns}
-    found = {name: _quoted(spelled[name]) for name in (*DESCRIBING, *FIGURES) if name in spelled}
+    found = {name: quote_name(spelled[name]) for name in (*DESCRIBING, *FIGURES) if name in spelled}
     found = {**_model_column(columns), **found}
     return found if "model" in found and set(found) & set(FIGURES) else {}
 
@@ -131,12 +131,8 @@ def _by_names(table: str, columns: Sequence[str]) -> dict[str, str]:
 def _model_column(columns: Sequence[str]) -> dict[str, str]:
     for name in columns:
         if name.lower() in ("model", "model_name", "name"):
-            return {"model": _quoted(name)}
+            return {"model": quote_name(name)}
     return {}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _check_expression(store: Database, name: str, text: str) -> None:

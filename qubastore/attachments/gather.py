@@ -32,7 +32,7 @@ ROWS = "memory.main.attached_rows"
 VIEW = "attached_dimensions"
 
 GATHERED = {VIEW: f"from {ROWS}"}
-"""The replacement of the view in a snapshot, once figures were gathered: `Snapshot(..., replaced=GATHERED)`."""
+"""`Snapshot(..., replaced=GATHERED)` reads the gathered figures as `attached_dimensions`, which would else be empty."""
 
 
 def prepare(store: AttachedDatabase, query: str) -> None:

@@ -1,7 +1,7 @@
 """The catalogue of datasets that are known by name, in the layouts that their authors distribute.
 
-docs/datasets.md is generated from `LAYOUTS`. To add a dataset, add a row; to add a kind of layout, add a function to
-`readers.py`.
+docs/datasets.md is generated from `KNOWN_DATASETS`. To add a dataset, add a row; to add a kind of layout, add a
+function to `readers.py`.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
-class Layout:
+class KnownDataset:
     """A dataset that is known by name.
 
     Attributes:
         name: Its name.
-        places: Folders below the data root to look in, in order.
+        folders: Folders below the data root to look in, in order.
         read: Function that reads it.
         label_space: Its label space.
         n_samples: The number of images of the complete dataset; None if unknown, so that any number is complete.
@@ -68,7 +68,7 @@ class Layout:
     """
 
     name: str
-    places: tuple[str, ...]
+    folders: tuple[str, ...]
     read: Callable[[str, Path, str], Dataset]
     label_space: str
     n_samples: int | None
@@ -83,7 +83,7 @@ class Layout:
     licence: str = ""
 
 
-def cell_places(corruption: str, severity: str) -> tuple[str, str]:
+def cell_folders(corruption: str, severity: str) -> tuple[str, str]:
     """Possible folders of a cell of ImageNet-C: as unpacked from its archives, without or with a folder per archive."""
     return f"{corruption}/{severity}", f"{CORRUPTIONS[corruption]}/{corruption}/{severity}"
 
@@ -97,10 +97,10 @@ _HUMAN = "the data release of github.com/bethgelab/model-vs-human"
 _MVH = "model-vs-human (Geirhos et al., NeurIPS 2021)"
 
 
-def _model_vs_human(name: str, n_samples: int, about: str, size: str) -> Layout:
+def _model_vs_human(name: str, n_samples: int, about: str, size: str) -> KnownDataset:
     read = read_cue_conflict if name == "cue-conflict" else read_model_vs_human
     places = (f"model-vs-human/datasets/{name}", f"model-vs-human/{name}", name)
-    return Layout(
+    return KnownDataset(
         name,
         places,
         read,
@@ -115,9 +115,9 @@ def _model_vs_human(name: str, n_samples: int, about: str, size: str) -> Layout:
     )
 
 
-def _backgrounds(name: str, about: str) -> Layout:
+def _backgrounds(name: str, about: str) -> KnownDataset:
     roots = ("bg_challenge", "backgrounds_challenge", "backgrounds-challenge", ".")
-    return Layout(
+    return KnownDataset(
         name,
         tuple(f"{root}/{name}/val".removeprefix("./") for root in roots),
         read_backgrounds,
@@ -130,12 +130,12 @@ def _backgrounds(name: str, about: str) -> Layout:
     )
 
 
-def _cells() -> Iterator[Layout]:
+def _cells() -> Iterator[KnownDataset]:
     for corruption in CORRUPTIONS:
         for severity in SEVERITIES:
             factors = {"corruption": corruption, "severity": str(severity)}
-            parts = cell_places(corruption, str(severity))
-            yield Layout(
+            parts = cell_folders(corruption, str(severity))
+            yield KnownDataset(
                 f"imagenet-c/{corruption}/{severity}",
                 tuple(f"{root}/{each}" for root in ("imagenet-c", "ImageNet-C") for each in parts),
                 partial(read_classes, factors=factors),
@@ -176,9 +176,9 @@ PUG_SETS = {
 """Factor set of PUG: ImageNet -> the column of the annotations with the factor's values."""
 
 
-def _imagenet_v2() -> Iterator[Layout]:
+def _imagenet_v2() -> Iterator[KnownDataset]:
     for name, folder in IMAGENET_V2.items():
-        yield Layout(
+        yield KnownDataset(
             f"imagenet-v2/{name}",
             tuple(f"{root}{folder}" for root in ("imagenet-v2/", "imagenetv2/", "")),
             read_numbered_classes,
@@ -192,9 +192,9 @@ def _imagenet_v2() -> Iterator[Layout]:
         )
 
 
-def _pug() -> Iterator[Layout]:
+def _pug() -> Iterator[KnownDataset]:
     for folder, column in PUG_SETS.items():
-        yield Layout(
+        yield KnownDataset(
             f"pug/{folder.lower()}",
             tuple(f"{root}/{folder}" for root in ("PUG_ImageNet", "PUG_IMAGENET", "pug-imagenet")),
             partial(read_pug, column=column),
@@ -208,10 +208,10 @@ def _pug() -> Iterator[Layout]:
         )
 
 
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout
-    for layout in (
-        Layout(
+KNOWN_DATASETS: dict[str, KnownDataset] = {
+    known.name: known
+    for known in (
+        KnownDataset(
             "imagenet-val",
             ("imagenet-val", "imagenet/val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val"),
             read_imagenet_val,
@@ -223,7 +223,7 @@ LAYOUTS: dict[str, Layout] = {
             licence="research use, after registration",
         ),
         *_cells(),
-        Layout(
+        KnownDataset(
             "imagenet-r",
             ("imagenet-r", "ImageNet-R"),
             read_classes,
@@ -234,7 +234,7 @@ LAYOUTS: dict[str, Layout] = {
             size="2.1 GB",
             licence="MIT for the release; the images belong to their makers",
         ),
-        Layout(
+        KnownDataset(
             "imagenet-a",
             ("imagenet-a", "ImageNet-A"),
             read_classes,
@@ -245,7 +245,7 @@ LAYOUTS: dict[str, Layout] = {
             size="0.7 GB",
             licence="MIT for the release; the images belong to their makers",
         ),
-        Layout(
+        KnownDataset(
             "imagenet-sketch",
             ("imagenet-sketch/sketch", "ImageNet-Sketch/sketch", "imagenet-sketch", "ImageNet-Sketch"),
             read_classes,
@@ -257,7 +257,7 @@ LAYOUTS: dict[str, Layout] = {
             licence="MIT for the release; the images belong to their makers",
         ),
         *_imagenet_v2(),
-        Layout(
+        KnownDataset(
             "imagenet-hard",
             ("imagenet-hard/data", "ImageNet-Hard/data", "imagenet-hard", "ImageNet-Hard"),
             read_classes,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qubastore.conditions import FRAMINGS
-from qubastore.datasets.catalogue import LAYOUTS, Layout
+from qubastore.datasets.catalogue import KNOWN_DATASETS, KnownDataset
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.folders import check_folder
 from qubastore.datasets.image_folder import image_folder
@@ -29,32 +29,32 @@ def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
         DatasetNotFoundError: If it is not there; the error names every path that was tried.
         DatasetError: If it has another layout.
     """
-    layout = LAYOUTS[check_name("dataset", name, LAYOUTS)]
+    known = KNOWN_DATASETS[check_name("dataset", name, KNOWN_DATASETS)]
     root = Path(data_root)
     check_folder(name, root, expected="the folder with the datasets")
-    tried = [root / place for place in layout.places]
+    tried = [root / place for place in known.folders]
     found = next((place for place in tried if place.is_dir()), None)
     if found is None:
         raise DatasetNotFoundError(
             f"dataset {name}: {tried[0]} does not exist",
-            expected=f"{layout.about} ({layout.get})",
+            expected=f"{known.about} ({known.get})",
             found=f"none of {', '.join(map(str, tried[1:]))} either" if tried[1:] else None,
             hint=f"--dataset {name}=PATH, if it is elsewhere; see docs/datasets.md",
         )
-    return read_layout(layout, found)
+    return read_known(known, found)
 
 
-def read_layout(layout: Layout, folder: Path) -> Dataset:
+def read_known(known: KnownDataset, folder: Path) -> Dataset:
     """Read a known dataset from its folder.
 
     Raises:
         DatasetError: If it has another layout, or its images have another size.
     """
-    dataset = layout.read(layout.name, folder, layout.label_space)
-    if layout.image_size is not None:
-        _check_size(dataset, layout.image_size)
+    dataset = known.read(known.name, folder, known.label_space)
+    if known.image_size is not None:
+        _check_size(dataset, known.image_size)
     return replace(
-        dataset, framing=layout.framing, image_size=layout.image_size, factors=dict(layout.factors), keep=layout.keep
+        dataset, framing=known.framing, image_size=known.image_size, factors=dict(known.factors), keep=known.keep
     )
 
 
@@ -104,10 +104,10 @@ def locate_suite(
         if name in given:
             continue
         try:
-            if data_root is None or name not in LAYOUTS:
+            if data_root is None or name not in KNOWN_DATASETS:
                 raise DatasetNotFoundError(
                     f"dataset {name}: no path was given",
-                    expected=f"--dataset {name}=PATH" + (", or --data-root DIR" if name in LAYOUTS else ""),
+                    expected=f"--dataset {name}=PATH" + (", or --data-root DIR" if name in KNOWN_DATASETS else ""),
                 )
             found.append(locate(name, data_root))
         except DatasetError as error:
@@ -117,7 +117,7 @@ def locate_suite(
 
 def expand(name: str) -> list[str]:
     """The names of the datasets that a name means: `imagenet-c` means its 75 cells, `pug` its ten factor sets."""
-    cells = [each for each in LAYOUTS if each.startswith(f"{name}/")]
+    cells = [each for each in KNOWN_DATASETS if each.startswith(f"{name}/")]
     return cells or [name]
 
 
@@ -149,7 +149,7 @@ def parse_dataset(
             )
     if "framing" in options:
         check_name("framing", options["framing"], FRAMINGS)
-    known = {each.partition("/")[0] for each in LAYOUTS} | set(LAYOUTS)
+    known = {each.partition("/")[0] for each in KNOWN_DATASETS} | set(KNOWN_DATASETS)
     if name not in known:
         check_name("dataset", name, sorted(each for each in known if "/" not in each))
     if data_root is None:
@@ -196,7 +196,7 @@ def own_datasets(
     """Read the dataset, or the datasets, in a folder.
 
     Args:
-        name: Its name. A name of `LAYOUTS` is read as that dataset, unless `layout` is given.
+        name: Its name. A name of `KNOWN_DATASETS` is read as that dataset, unless `layout` is given.
         path: Its folder.
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or the default of a known dataset.
@@ -211,7 +211,7 @@ def own_datasets(
         check_name("framing", framing, FRAMINGS)
     if order is not None:
         check_name("order", order, ORDERS)
-        if layout == "splits" or (layout is None and len({*expand(name)} & {*LAYOUTS}) > 0):
+        if layout == "splits" or (layout is None and len({*expand(name)} & {*KNOWN_DATASETS}) > 0):
             raise UsageError(
                 f"dataset {name}: an order is only for your own class folders",
                 found=f"the layout {layout}" if layout else f"the known dataset {name}",
@@ -219,18 +219,18 @@ def own_datasets(
             )
     if layout is not None:
         found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path), order)
-    elif name in LAYOUTS:
-        found = [read_layout(LAYOUTS[name], Path(path))]
+    elif name in KNOWN_DATASETS:
+        found = [read_known(KNOWN_DATASETS[name], Path(path))]
     elif len(expand(name)) > 1:
         found = []
         missing: list[tuple[str, QubastoreError]] = []
         check_folder(name, Path(path))
-        for cell in map(LAYOUTS.__getitem__, expand(name)):
+        for cell in map(KNOWN_DATASETS.__getitem__, expand(name)):
             places = [Path(path, each) for each in cell.parts]
             place = next((each for each in places if each.is_dir()), places[0])
             try:
                 check_folder(cell.name, place)
-                found.append(read_layout(cell, place))
+                found.append(read_known(cell, place))
             except DatasetError as error:
                 missing.append((cell.name, error))
         _log_missing(found, missing, log)

@@ -203,6 +203,11 @@ def literal_path(path: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
+def quote_name(name: str) -> str:
+    """`name` as a SQL identifier: in double quotes, with those inside it doubled."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def quote(text: str) -> str:
     """`text` as a SQL string literal.
 

@@ -52,7 +52,7 @@ class Fault:
     Attributes:
         check: Name of the check that found it.
         found: Description of the fault.
-        mend: How to repair it.
+        repair: How to repair it.
         run_id: The affected run; None if it does not belong to a run.
         shard: The affected shard of the run; None if it does not belong to a shard.
         file: The affected file; empty if it does not belong to a file.
@@ -60,7 +60,7 @@ class Fault:
 
     check: str
     found: str
-    mend: str
+    repair: str
     run_id: str | None = None
     shard: int | None = None
     file: str = ""
@@ -73,13 +73,13 @@ class Check:
     Attributes:
         name: Its name, which is that of its file.
         says: What its findings mean.
-        mend: How to repair a finding; `{run}` is replaced by the run.
+        repair: How to repair a finding; `{run}` is replaced by the run.
         sql: One SELECT of run, optionally shard, and found.
     """
 
     name: str
     says: str
-    mend: str
+    repair: str
     sql: str
 
 
@@ -92,7 +92,7 @@ def checks() -> dict[str, Check]:
             text = path.read_text("utf-8")
             head = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines())
             lines = [line.removeprefix("--").strip() for line in head]
-            says, _, mend = " ".join(lines).partition(" Mend: ")
+            says, _, repair = " ".join(lines).partition(" Repair: ")
             name = path.name.removesuffix(".sql")
-            found[name] = Check(name, says.strip(), mend, text)
+            found[name] = Check(name, says.strip(), repair, text)
     return found

@@ -52,4 +52,4 @@ def _run_check(store: Database, check: Check) -> Iterator[Fault]:
     for row in rows:
         values = dict(zip(answer.columns, row, strict=True))
         run_id, shard = values["run"], values.get("shard")
-        yield Fault(check.name, str(values["found"]), check.mend.replace("{run}", run_id or "RUN"), run_id, shard)
+        yield Fault(check.name, str(values["found"]), check.repair.replace("{run}", run_id or "RUN"), run_id, shard)

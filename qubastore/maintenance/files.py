@@ -65,18 +65,18 @@ def files(store: Database, *, deep: bool) -> Iterator[Fault]:
         return
     again = "qubastore doctor --repair invalidates the shard; then run the same qubastore ingest again"
     for file in sorted(kept, key=lambda file: file.path):
-        mend = again if file.run_id and file.kind in KINDS else "restore it from a copy"
+        repair = again if file.run_id and file.kind in KINDS else "restore it from a copy"
         where = {"run_id": file.run_id, "shard": file.shard, "file": file.path}
         if file.path not in there:
-            yield Fault("missing_files", f"{_short(store, file.path)} is missing", mend, **where)  # type: ignore[arg-type]
+            yield Fault("missing_files", f"{_short(store, file.path)} is missing", repair, **where)  # type: ignore[arg-type]
         elif there[file.path] != file.size:
             found = f"{_short(store, file.path)} has {there[file.path]:,} bytes, and was committed with {file.size:,}"
-            yield Fault("damaged_files", found, mend, **where)  # type: ignore[arg-type]
+            yield Fault("damaged_files", found, repair, **where)  # type: ignore[arg-type]
         elif (known := sums.get((file.run_id, file.shard, file.kind))) and checksum(
             store.files.read(file.path)
         ) != known:
             found = f"{_short(store, file.path)} does not have the bytes that it was committed with"
-            yield Fault("damaged_files", found, mend, **where)  # type: ignore[arg-type]
+            yield Fault("damaged_files", found, repair, **where)  # type: ignore[arg-type]
     orphans = list(_orphans(store, there))
     if orphans:
         size = sum(there[path] for path in orphans) / 1e6

@@ -36,14 +36,14 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
                 expected=f"one of {', '.join(ROLES)}",
                 hint=did_you_mean(role, ROLES),
             )
-        played = [
+        entries = [
             each
             for entry in (entries if isinstance(entries, list) else [entries])
             for each in _role(role, entry, place)
         ]
-        if ROLES[role] == "one" and len(played) != 1:
-            raise UsageError(f"{place} names {len(played)} runs", expected="one dataset and one condition")
-        roles += played
+        if ROLES[role] == "one" and len(entries) != 1:
+            raise UsageError(f"{place} names {len(entries)} runs", expected="one dataset and one condition")
+        roles += entries
     if not roles:
         raise UsageError(f"{where}: suite {name!r} has no roles", hint="add [suite.roles]")
     if len(set(roles)) < len(roles):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qubastore.conditions import Condition
-from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.datasets.vtab_tasks import TASKS
 
@@ -77,7 +77,7 @@ fine-tunes its networks on them."""
 _PLAYED = {
     "clean": ("imagenet-val",),
     "adversarial": ("imagenet-val",),
-    "corrupted": tuple(name for name in LAYOUTS if name.startswith("imagenet-c/")),
+    "corrupted": tuple(name for name in KNOWN_DATASETS if name.startswith("imagenet-c/")),
     "shifted": ("imagenet-r", "sketch", "stylized", "edge", "silhouette"),
     "same_background": ("mixed_same",),
     "random_background": ("mixed_rand",),
@@ -91,10 +91,10 @@ QUBA = Suite(
         Role(
             role,
             name,
-            LAYOUTS[name].n_samples,
+            KNOWN_DATASETS[name].n_samples,
             str(Condition.parse(condition)),
-            LAYOUTS[name].framing,
-            LAYOUTS[name].label_space,
+            KNOWN_DATASETS[name].framing,
+            KNOWN_DATASETS[name].label_space,
         )
         for role, names in _PLAYED.items()
         for name in names
@@ -124,7 +124,7 @@ def _known(role: str, names: Sequence[str], conditions: Sequence[str] = ("clean"
     return [
         Role(role, name, known.n_samples, str(condition), known.framing, known.label_space)
         for name in names
-        for known in (LAYOUTS[name],)
+        for known in (KNOWN_DATASETS[name],)
         for text in conditions
         for condition in Condition.parse_all(text)
     ]
@@ -136,10 +136,10 @@ BEYOND_IMAGENET = Suite(
         *_known("clean", ["imagenet-val"]),
         *_known("corrupted", _PLAYED["corrupted"]),
         *_known("robustness", ["imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-hard"]),
-        *_known("robustness", [name for name in LAYOUTS if name.startswith("imagenet-v2/")]),
+        *_known("robustness", [name for name in KNOWN_DATASETS if name.startswith("imagenet-v2/")]),
         *_known("cue_conflict", _PLAYED["cue_conflict"]),
         *_known("transformed", ["imagenet-val"], TRANSFORMATIONS),
-        *_known("synthetic", [name for name in LAYOUTS if name.startswith("pug/")]),
+        *_known("synthetic", [name for name in KNOWN_DATASETS if name.startswith("pug/")]),
         *(
             Role("transfer", f"{task}/{split}", n_samples, label_space=TRANSFER)
             for task, n_test in VTAB_TASKS.items()

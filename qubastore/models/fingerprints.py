@@ -68,7 +68,10 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """A hash of the outputs, rounded to a grid finer than the tolerance: equal digests mean the same function."""
+        """A hash of the outputs, rounded to a grid finer than the tolerance.
+
+        Equal digests mean equal outputs within the tolerance; different ones prove nothing: compare with `agrees`.
+        """
         finite = np.isfinite(self.values)
         largest = np.abs(self.values[finite]).max(initial=0.0)
         step = 2.0 ** (np.frexp(largest)[1] - _DIGEST_BITS[self.precision])

@@ -83,7 +83,7 @@ class ModelSpec:
         if "preprocess" in options:
             if loader == "python":
                 raise UsageError(
-                    f"{text!r}: preprocess is only for {', '.join(LOADERS[:-1])}",
+                    f"{text!r}: preprocess is only for {', '.join(other for other in LOADERS if other != loader)}",
                     expected="the preprocessing that the factory returns",
                 )
             Preprocessing.pinned(options["preprocess"], repr(text))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qubastore.attachments.attached import AttachedDatabase
-from qubastore.ranking.answers import Answer
+from qubastore.ranking.dimension_runs import DimensionRun
 from qubastore.ranking.pareto import front_note, front_shares, pareto_front
 from qubastore.ranking.rank import rank_with_contributions
 from qubastore.ranking.request import RankRequest
@@ -102,7 +102,7 @@ def rank_intervals(
         scales.setdefault((each.model, each.source), {})[each.dimension] = each.value, each.mean, each.std or 0.0
     resampler = Resampler(store, request.suite, options)
     estimates: list[dict[str, Estimate]] = []
-    answers: list[Answer] = []
+    runs: list[DimensionRun] = []
     for model in models:
         if model.source != MEASURED:
             estimates.append({})
@@ -110,7 +110,7 @@ def rank_intervals(
         log(model.model)
         model_id = named_model(store, model.model)[1]
         estimates.append(resampler.dimensions(model_id))
-        answers += resampler.answers(model_id)
+        runs += resampler.runs_of(model_id)
     scored = [
         score(scales[model.model, model.source], found, ranking.weights, options.resamples)
         for model, found in zip(models, estimates, strict=True)
@@ -158,7 +158,7 @@ def rank_intervals(
             )
         )
     notes = _notes(ranking, estimates, undefined, options)
-    if unlike := _unlike(answers):
+    if unlike := _unlike(runs):
         notes.insert(1, f"models ran on different images under the same name, not paired there: {', '.join(unlike)}")
     if request.pareto:
         notes.insert(0, front_note(front, models, request.front))
@@ -168,10 +168,10 @@ def rank_intervals(
     return replace(ranking, notes=notes), placed[: request.top]
 
 
-def _unlike(answers: Sequence[Answer]) -> list[str]:
+def _unlike(runs: Sequence[DimensionRun]) -> list[str]:
     """Names of datasets that refer to different images for different models in the same role."""
     found: dict[tuple[str, str], set[str]] = {}
-    for one in answers:
+    for one in runs:
         found.setdefault((one.role, one.dataset), set()).add(one.dataset_id)
     return sorted({dataset for (_, dataset), ids in found.items() if len(ids) > 1})
 

@@ -43,7 +43,7 @@ class Pool:
 
     def __enter__(self) -> Pool:
         request, store = self.request, self.store
-        self._look()
+        self._copy_rankable()
         if request.where is not None:
             check_condition(store, request.where)
         condition = f"({request.where}\n)" if request.where else "true"
@@ -67,7 +67,7 @@ class Pool:
         for table in {self.table, self.with_faults}:
             self.store.execute(f"drop table if exists temp.{table}")
 
-    def _look(self) -> None:
+    def _copy_rankable(self) -> None:
         """Copy the view `rankable`, attachments included, and check that suite and source exist."""
         names = self.request.source.split(",")
         if len(names) > 1 and {"auto", "all"} & {*names}:

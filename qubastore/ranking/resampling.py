@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
-from qubastore.ranking.answers import Answer, Without, answers_of, kept, of_shares
+from qubastore.ranking.dimension_runs import DimensionRun, Without, dimension_runs_of, kept, of_shares
 from qubastore.ranking.image_sets import ImageSets
 from qubastore.runs.cue_decisions import CUE_DECISIONS
 from qubastore.runs.vectors import kept_logits
@@ -48,12 +48,12 @@ class Resampler:
 
     def __init__(self, store: Database, suite: str, options: BootstrapOptions) -> None:
         self._store, self._suite, self._resamples = store, suite, options.resamples
-        self._known: dict[str, tuple[dict[str, float], list[Answer]]] | None = None
+        self._known: dict[str, tuple[dict[str, float], list[DimensionRun]]] | None = None
         self._sets = ImageSets(store, options.resamples, options.seed)
         self._multipliers = Multipliers(options.resamples, options.seed)
         self.images = self._sets.images
 
-    def answers(self, model_id: str) -> list[Answer]:
+    def runs_of(self, model_id: str) -> list[DimensionRun]:
         """The runs that represent a model, by role, dataset and condition."""
         return self._model(model_id)[1]
 
@@ -69,25 +69,25 @@ class Resampler:
         """
         import numpy as np
 
-        values, played = self._model(model_id)
-        hits = {one.run_id: self._hits(one, without) for one in played}
+        values, chosen_runs = self._model(model_id)
+        hits = {one.run_id: self._hits(one, without) for one in chosen_runs}
         means = {run_id: np.array([hit.mean()]) for run_id, (_, hit) in hits.items()}
-        at_means = of_shares(played, means, values)
-        parts = [one for one in played if self._sets.is_crossed(one.dataset_id)]
-        drawn = self._drawn_shares([one for one in played if one not in parts], hits)
+        at_means = of_shares(chosen_runs, means, values)
+        parts = [one for one in chosen_runs if self._sets.is_crossed(one.dataset_id)]
+        drawn = self._drawn_shares([one for one in chosen_runs if one not in parts], hits)
         drawn |= {one.run_id: np.full(self._resamples, means[one.run_id][0]) for one in parts}
-        is_part = any((without or {}).get(one.run_id) for one in played)
+        is_part = any((without or {}).get(one.run_id) for one in chosen_runs)
         found = {}
-        for name, resamples in of_shares(played, drawn, values).items():
+        for name, resamples in of_shares(chosen_runs, drawn, values).items():
             value = float(at_means[name][0]) if is_part else values[name]
             mine = [one for one in parts if one.role in _ROLES[name]]
-            crossed = self._of_crossed_shares(name, mine, hits, played, means, values) if mine else None
+            crossed = self._of_crossed_shares(name, mine, hits, chosen_runs, means, values) if mine else None
             found[name] = Estimate.of(value, resamples, crossed)
-        clean = next((one for one in played if one.role == "clean"), None)
+        clean = next((one for one in chosen_runs if one.role == "clean"), None)
         if clean is not None and {"calibration_error", "class_balance"} & set(values):
             found |= self._of_confidence(clean, values, without)
         if "shape_bias" in values:
-            cues = next(one for one in played if one.role == "cue_conflict")
+            cues = next(one for one in chosen_runs if one.role == "cue_conflict")
             found["shape_bias"] = self._shape_bias(cues, values["shape_bias"], without)
         if "parameters" in values:
             found["parameters"] = self._still(values["parameters"])
@@ -100,7 +100,7 @@ class Resampler:
             for name, value in self._store.rows("select metric, value from run_metrics where run_id = ?", [run_id])
             if value is not None
         }
-        run = Answer("", run_id, dataset_id)
+        run = DimensionRun("", run_id, dataset_id)
         found = {}
         if "accuracy" in values:
             samples, hit = self._hits(run, without)
@@ -117,12 +117,12 @@ class Resampler:
             if name in found and name in values
         }
 
-    def _model(self, model_id: str) -> tuple[dict[str, float], list[Answer]]:
+    def _model(self, model_id: str) -> tuple[dict[str, float], list[DimensionRun]]:
         if self._known is None:
-            self._known = answers_of(self._store, self._suite)
+            self._known = dimension_runs_of(self._store, self._suite)
         return self._known.get(model_id, ({}, []))
 
-    def _outputs(self, run: Answer, expressions: str, without: Without | None) -> dict[str, NDArray[Any]]:
+    def _outputs(self, run: DimensionRun, expressions: str, without: Without | None) -> dict[str, NDArray[Any]]:
         """Columns of the outputs of a run, by sample, without those that are left out."""
         import numpy as np
 
@@ -130,14 +130,14 @@ class Resampler:
         columns = {name: np.asarray(of) for name, of in self._store.sql(query, [run.run_id]).fetchnumpy().items()}
         return kept(columns, run, without)
 
-    def _hits(self, run: Answer, without: Without | None) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    def _hits(self, run: DimensionRun, without: Without | None) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         import numpy as np
 
         columns = self._outputs(run, "prediction = label as hit", without)
         return columns["sample_id"], np.asarray(columns["hit"], bool)
 
     def _drawn_shares(
-        self, runs: Sequence[Answer], hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]]
+        self, runs: Sequence[DimensionRun], hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]]
     ) -> dict[str, NDArray[np.float64]]:
         """The accuracy of runs over images that are drawn one by one, in every resample."""
         import numpy as np
@@ -163,9 +163,9 @@ class Resampler:
     def _of_crossed_shares(
         self,
         name: str,
-        parts: Sequence[Answer],
+        parts: Sequence[DimensionRun],
         hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]],
-        played: Sequence[Answer],
+        chosen_runs: Sequence[DimensionRun],
         means: Mapping[str, NDArray[np.float64]],
         values: Mapping[str, float],
     ) -> Crossed:
@@ -181,7 +181,7 @@ class Resampler:
         contributions = []
         for one in parts:
             up, down = (
-                of_shares(played, {**means, one.run_id: means[one.run_id] + sign * step}, values)[name][0]
+                of_shares(chosen_runs, {**means, one.run_id: means[one.run_id] + sign * step}, values)[name][0]
                 for sign in (1, -1)
             )
             hit = hits[one.run_id][1]
@@ -204,7 +204,9 @@ class Resampler:
 
         return Estimate.of(value, np.full(self._resamples, value), crossed)
 
-    def _of_confidence(self, run: Answer, values: Mapping[str, float], without: Without | None) -> dict[str, Estimate]:
+    def _of_confidence(
+        self, run: DimensionRun, values: Mapping[str, float], without: Without | None
+    ) -> dict[str, Estimate]:
         """ECE, class balance and, if the model has a calibration error, ACE and the calibration error."""
         import numpy as np
 
@@ -223,7 +225,7 @@ class Resampler:
         }
 
     def _confidence_figures(
-        self, run: Answer, with_logits: bool, without: Without | None
+        self, run: DimensionRun, with_logits: bool, without: Without | None
     ) -> tuple[NDArray[np.int32], Callable[[Draws], dict[str, NDArray[np.float64]]]]:
         """The samples of a run, and a function from draws of them to figures."""
         import numpy as np
@@ -252,7 +254,7 @@ class Resampler:
 
         return columns["sample_id"], figures
 
-    def _shape_bias(self, run: Answer, value: float, without: Without | None) -> Estimate:
+    def _shape_bias(self, run: DimensionRun, value: float, without: Without | None) -> Estimate:
         """Shape bias: the share of shape decisions among the decisions for shape or texture."""
         import numpy as np
 

@@ -96,7 +96,8 @@ def flips(store: AttachedDatabase, a: str, b: str, request: RankRequest = _DEFAU
     """
     if request.partial:
         raise UsageError(
-            "--partial divides scores by different weights, so there is no single change", hint="leave it out"
+            "--flip cannot be used with --partial, which divides each model's score by its own total weight",
+            hint="leave --partial out",
         )
     ranking, scores = _scores(store, request)
     names = [model.model for model in ranking.models]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qubastore.statistics.crossed import Crossed, Spread
 
 
-def told_apart(
+def pairwise_p_values(
     scores: NDArray[np.float64], quba: NDArray[np.float64], crossed: Sequence[Mapping[str, Crossed]] = ()
 ) -> NDArray[np.float64]:
     """The p-value of the difference of every two models, Holm-corrected over all pairs.
@@ -61,7 +61,7 @@ def tie_groups(
     crossed: Sequence[Mapping[str, Crossed]] = (),
 ) -> list[int]:
     """The group of each of n models, best first: a group ends before the first model that differs from its first."""
-    p = told_apart(scores, quba, crossed)
+    p = pairwise_p_values(scores, quba, crossed)
     groups: list[int] = []
     leader = 0
     for number in range(len(scores)):

@@ -130,7 +130,9 @@ class Multipliers:
 
 @dataclass(frozen=True)
 class Crossed:
-    """How one figure varies with images that cross two kinds of parts.
+    """The sampling variation of a figure over images that each combine two reused parts, as a shape and a texture.
+
+    Such images are not independent of each other.
 
     Attributes:
         contributions: (n,) contributions of the images.

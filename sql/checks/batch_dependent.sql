@@ -1,7 +1,7 @@
--- Models that say different things of the same image under the same condition, as networks in train mode do, whose
--- answer depends on what else is in the batch. Compared are images with the same bytes, within a run and between runs.
+-- Models whose outputs for the same image under the same condition differ, as those of networks in train mode do, whose
+-- outputs depend on the rest of the batch. Images with the same bytes are compared, within a run and between runs.
 --
--- Mend: qubastore rm run {run}, then ingest the model in eval mode
+-- Repair: qubastore rm run {run}, then ingest the model in eval mode
 with answers as (
     select
         runs.run_id, runs.model_id, datasets.label_space, runs.framing, runs.condition, runs.precision,
@@ -31,7 +31,7 @@ select
     || ' apart in log-sum-exp' as found
 from spreads
 join models using (model_id)
--- Half precision rounds to 8 or 11 bits, and batches of another size round elsewhere.
+-- Half precision rounds to 8 or 11 bits, and other batch sizes round differently.
 where spread > if(starts_with(precision, 'fp32'), 1e-3, 0.05) * greatest(1, size)
 group by run_id
 order by run

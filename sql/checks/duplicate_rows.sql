@@ -1,6 +1,6 @@
--- Rows that must be there once and are there twice.
+-- Rows that exist twice, though their key must be unique.
 --
--- Mend: restore the store from a copy, or qubastore copy it to a new one, which takes each once
+-- Repair: restore the store from a copy, or qubastore copy it to a new one, which copies each row once
 with counted as (
     select null as run, 'model ' || model_id as what, count(*) as n from models group by model_id
     union all

@@ -1,6 +1,6 @@
 -- Samples that a run has more than once.
 --
--- Mend: qubastore doctor --deep --repair takes the shard back; then the same qubastore ingest again
+-- Repair: qubastore doctor --deep --repair removes the shard; then the same qubastore ingest again
 with doubled as (
     select outputs.run_id, outputs.sample_id, outputs.sample_id // any_value(runs.shard_size) as shard, count(*) as n
     from outputs

@@ -1,7 +1,7 @@
--- Kept features that are not as wide as what enters the model's classifier: every token of an image, say, in place of one
--- vector. Runs of releases that took the last linear layer for the classifier can have them.
+-- Kept features whose width differs from the input of the model's classifier: for example every token of an image
+-- instead of one vector. Releases that took the last linear layer for the classifier could store them.
 --
--- Mend: qubastore rm run {run}, then ingest again with --keep outputs,logits,features
+-- Repair: qubastore rm run {run}, then ingest again with --keep outputs,logits,features
 with widths as (
     select run_id, min(len(values)) as narrowest, max(len(values)) as widest
     from features

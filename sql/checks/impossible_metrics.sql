@@ -1,9 +1,10 @@
 -- Stored metrics outside the range of their unit.
 --
--- Mend: qubastore doctor --repair sums the run up anew; if it stays, qubastore rm run {run} and ingest it again
+-- Repair: qubastore doctor --repair recomputes the sums of the run; if the fault remains, qubastore rm run {run} and
+-- ingest it again
 select
     stored.run_id as run,
-    stored.metric || ' is ' || stored.value || ', where ' || metrics.unit || ' can be' as found
+    stored.metric || ' is ' || stored.value || ', outside its range: ' || metrics.unit as found
 from run_metrics as stored
 join metrics using (metric)
 where

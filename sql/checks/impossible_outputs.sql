@@ -1,7 +1,7 @@
--- Outputs that no classifier can give: probabilities outside 0 to 1, numbers that are none, a log-sum-exp below the
--- largest logit, classes that the dataset does not have.
+-- Outputs that no classifier can give: probabilities outside 0 to 1, NaN or infinity, a log-sum-exp below the
+-- largest logit, a class that the dataset does not have.
 --
--- Mend: qubastore doctor --deep --repair takes the shard back; then the same qubastore ingest again
+-- Repair: qubastore doctor --deep --repair removes the shard; then the same qubastore ingest again
 with wrong as (
     select
         outputs.run_id,

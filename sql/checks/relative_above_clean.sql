@@ -1,7 +1,7 @@
 -- Attacked or corrupted images that a model gets right more often than the clean ones, in the same label space: a hint
 -- that the clean run is wrong, or that the two runs are of different weights.
 --
--- Mend: look at both: qubastore sql "from relative_accuracy where run_id = '{run}'"; then qubastore rm run
+-- Repair: look at both: qubastore sql "from relative_accuracy where run_id = '{run}'"; then qubastore rm run
 select
     relative.run_id as run,
     'relative accuracy ' || round(relative.relative_accuracy, 3) || ' of ' || relative.model || ' on '

@@ -1,6 +1,6 @@
--- Shards with another number of rows than they were committed with.
+-- Shards whose number of rows differs from the number that was committed.
 --
--- Mend: qubastore doctor --deep --repair takes the shard back; then the same qubastore ingest again
+-- Repair: qubastore doctor --deep --repair removes the shard; then the same qubastore ingest again
 with rows_of as (
     select run_id, sample_id, 'outputs' as kind from outputs
     union all

@@ -1,6 +1,6 @@
--- Shards that do not cover the range of samples that their number says.
+-- Shards that do not cover the range of samples that belongs to their number.
 --
--- Mend: qubastore rm run {run}, then the same qubastore ingest again
+-- Repair: qubastore rm run {run}, then the same qubastore ingest again
 select
     shards.run_id as run,
     'shard ' || shards.shard || ' covers samples ' || shards.first_sample || ' to '

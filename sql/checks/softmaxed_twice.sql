@@ -1,7 +1,7 @@
--- Models said to return logits whose outputs are all probabilities already: their log-sum-exp lies between ln K and
+-- Models declared to return logits whose outputs are probabilities already: their log-sum-exp lies between ln K and
 -- ln(K - 1 + e), and no output outside 0 to 1, so that softmax was applied twice and every confidence is near 1/K.
 --
--- Mend: qubastore rm run {run}, then ingest the model with ,output_type=probabilities
+-- Repair: qubastore rm run {run}, then ingest the model with ,output_type=probabilities
 with extremes as (
     select
         outputs.run_id,

@@ -1,6 +1,6 @@
--- Complete runs whose sums no longer match their rows.
+-- Complete runs whose stored sums no longer match their rows.
 --
--- Mend: qubastore doctor --deep --repair sums them up anew
+-- Repair: qubastore doctor --deep --repair recomputes the sums
 with summed as (
     select
         run_id,
@@ -35,5 +35,8 @@ where
     or summary.n_correct <> summed.n_correct
     or summary.n_top5_correct <> summed.n_top5_correct
     or abs(summary.sum_confidence - summed.sum_confidence) > 1e-9 * greatest(summed.n_outputs, 1)
-    or (summary.n_correct is not null and (classes.n_correct <> summary.n_correct or bins.n_correct <> summary.n_correct))
+    or (
+        summary.n_correct is not null
+        and (classes.n_correct <> summary.n_correct or bins.n_correct <> summary.n_correct)
+    )
 order by run

@@ -1,6 +1,6 @@
--- Complete runs whose sums count other samples than their shards.
+-- Complete runs whose stored sums count a different number of samples than their shards.
 --
--- Mend: qubastore doctor --repair sums them up anew
+-- Repair: qubastore doctor --repair recomputes the sums
 with committed as (
     select run_id, sum(n_outputs)::bigint as n_outputs, sum(n_failed)::bigint as n_failed, count(*) as n_shards
     from shards

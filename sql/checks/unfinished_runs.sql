@@ -1,6 +1,6 @@
--- Runs that no ingest works on and that are not complete.
+-- Incomplete runs that no ingest is working on.
 --
--- Mend: the same qubastore ingest again: it does what is missing; or qubastore rm run {run}, if it is not wanted
+-- Repair: the same qubastore ingest again, which runs what is missing; or qubastore rm run {run}, if it is not wanted
 select
     run_id as run,
     n_done || ' of ' || n_samples || ' images of ' || model || ' on ' || dataset

@@ -20,15 +20,15 @@
 -- value: its value, in the dimension's unit
 -- direction: 1 where up is better, -1 where down is
 -- weight: default weight times the factors that mean the dimension
--- mean: what the value is compared with
--- std: what a step of 1 is
+-- mean: the value at which the standard score is 0
+-- std: the difference in value that is a standard score of 1
 -- standard_score: (value - mean) / std; 0 where the ranked models have no spread
 -- contribution: its part of the score, in standard deviations
 -- coverage: share of the total weight that the model has values for, 0 to 1
 --
 -- Source: Hesse et al., arXiv 2503.17110
 with
--- First the weights: the factors that were asked for, checked, times the default weights of what they name.
+-- First the weights: the requested factors, checked, times the default weights of the dimensions that they name.
 requested_factors as (
     select unnest(map_keys(weights))::varchar as name, unnest(map_values(weights))::double as factor
 ),

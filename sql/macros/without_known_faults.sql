@@ -1,5 +1,5 @@
--- What may be ranked, with every published figure that is known or likely to be wrong null: pool := of the macros that rank
--- takes a table made of it. Differences of protocol stay.
+-- The rows of a pool, with null in place of every published figure that is known or likely to be wrong. A table made of
+-- it can be the pool of the macros that rank. Differences of protocol stay.
 --
 -- Grain: One row per row of the pool.
 --

@@ -143,7 +143,7 @@ def test_factors_are_over_images_that_both_have(path, tmp_path):
     ("names", "says"),
     [(("a", "a"), "a is named twice"), (("a", "c"), "there is no measured model 'c'")],
 )
-def test_what_is_no_pair(store, names, says):
+def test_unpaired_models_are_refused(store, names, says):
     with pytest.raises(UsageError, match=says):
         pair(store, *names)
     with pytest.raises(UsageError, match="no complete runs in common on alone"):

@@ -194,7 +194,7 @@ def _add_as_measured(store, name, framings):
         add_run(store, logits, labels, name=name, data=dataset_of(labels, CLASSES, dataset, textures), framing=framing)
 
 
-def test_what_cannot_be(store):
+def test_invalid_comparisons_are_refused(store):
     for arguments, message in (
         (("compare", "good"), "give two models"),
         (("compare", "good", "good", "--suite", "tiny", "--show", "figures"), "named twice"),

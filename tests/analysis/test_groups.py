@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from importlib.resources import files
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-import qubastore
 from qubastore.analysis.correlations import correlations
 from qubastore.analysis.groups import _pairs, comparison, study_comparison
 from qubastore.cli.main import cli
@@ -23,19 +21,6 @@ from qubastore.ranking.explain import explain
 from qubastore.ranking.rank import rank
 from qubastore.ranking.request import PoolRequest, RankRequest
 from qubastore.statistics.tests import holm
-
-
-@pytest.fixture(scope="module")
-def published(empty_store):
-    with qubastore.open(empty_store) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def table():
-    """The published table, read without the store: name -> row."""
-    with files("qubastore.published").joinpath("hesse2025.csv").open(encoding="utf-8") as file:
-        return {row["model"]: row for row in csv.DictReader(file)}
 
 
 def column(table, dimension, keep=lambda row: True):
@@ -235,7 +220,7 @@ def test_the_studys_comparisons_against_scipy(published, table, comparison):
         assert named["p_value"] == pytest.approx(stats.wilcoxon(kept).pvalue if len(kept) else 1, rel=1e-9)
 
 
-def test_what_is_no_pair_is_none(published):
+def test_invalid_pairs_are_refused(published):
     """Labels agree by accident: a B-cos ViT was paired with ViT-b-16-21k, and VIT-b/16 with nobody."""
     pairs = {(p.model_a, p.model_b) for p in PAIRS}
     assert not any("bcos-simple-vit-b-patch16-224" in pair and "ViT-b-16-21k" in pair for pair in pairs)

@@ -6,7 +6,7 @@ from qubastore.attachments.attach import attach
 from tests.support.commands import command, run_cli
 
 
-def test_the_fence_stands_around_what_is_attached_too(tiny_suite, timm, store):
+def test_attached_databases_are_sandboxed_too(tiny_suite, timm, store):
     attach(store, str(tiny_suite.path), "lab")
     attach(store, str(timm / "results-imagenet.csv"), "one")
     assert "2" in run_cli(store, "sql", "select count(*) from one.results_imagenet")

@@ -173,7 +173,7 @@ def test_a_table_that_changes_is_read_anew(store, tmp_path):
         assert again.rows("select accuracy from rankable where source = 'figures' order by all") == [(0.6,), (0.7,)]
 
 
-def test_files_that_are_none_or_mean_others(store, tmp_path):
+def test_missing_files_and_files_that_name_others(store, tmp_path):
     folder = tmp_path / "lab"
     folder.mkdir()
     (folder / "._good.csv").write_bytes(b"\x00\x05\x16")

@@ -47,7 +47,7 @@ def test_auto_takes_attached_models_where_there_are_no_others(tiny_suite, store)
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
 
 
-def test_one_yardstick_for_what_was_measured_alike(tiny_suite, own_store):
+def test_figures_measured_alike_are_normalised_together(tiny_suite, own_store):
     """Trimmed mean and std over one's own and the attached models together, here by a plain loop."""
     attach(own_store, str(tiny_suite.path), "lab")
     ranking = rank(own_store, RankRequest(suite="tiny", source="measured,lab", normalize="store"))

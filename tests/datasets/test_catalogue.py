@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.datasets.label_spaces import imagenet_synsets, label_space
 from qubastore.datasets.locating import locate, locate_suite, own_datasets
 from qubastore.errors import DatasetError, DatasetNotFoundError
@@ -31,10 +31,10 @@ def test_every_dataset_of_the_suite_is_found(root):
     assert by_name["imagenet-val"].keep is None
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if not name.startswith("imagenet-c/")])
+@pytest.mark.parametrize("name", [name for name in KNOWN_DATASETS if not name.startswith("imagenet-c/")])
 def test_labels_are_those_of_the_label_space(root, name):
     data = locate(name, root)
-    layout = LAYOUTS[name]
+    layout = KNOWN_DATASETS[name]
     assert data.classes == label_space(layout.label_space).classes
     assert (data.framing, data.image_size, data.label_space) == (layout.framing, layout.image_size, layout.label_space)
     for sample in data.samples:

@@ -49,7 +49,7 @@ def test_synset_folders_are_imagenet_whatever_the_subset(tmp_path):
 
 
 @pytest.mark.parametrize("stranger", ["n00000001", "tench"])
-def test_a_folder_that_is_no_synset_is_named(tmp_path, stranger):
+def test_a_folder_that_is_not_a_synset_is_named(tmp_path, stranger):
     make(tmp_path, "n01440764/a.JPEG", f"{stranger}/b.JPEG")
     with pytest.raises(DatasetError, match=f"'{stranger}' is not in the label space"):
         image_folder("val", tmp_path)

@@ -13,7 +13,7 @@ from qubastore.datasets.locating import locate, own_datasets
 from qubastore.datasets.readers import PUG_FILE
 from qubastore.errors import DatasetError
 from qubastore.evaluators import ingest
-from qubastore.evaluators.planning.sources import find_datasets, find_suite
+from qubastore.evaluators.planning.find_datasets import find_datasets, find_suite
 from qubastore.metrics.suites import BEYOND_IMAGENET
 from qubastore.statistics.scores import output_columns
 from tests.support import data_root

@@ -63,7 +63,7 @@ def test_the_name_of_an_ensemble_is_the_one_it_was_given_first(store, two):
         (lambda s: calibrate(s, "bare", fit_on="pets"), "has no kept logits"),
     ],
 )
-def test_what_cannot_be_made(store, two, data, call, says):
+def test_invalid_ensembles_are_refused(store, two, data, call, says):
     (a, _), labels = data
     add_run(store, a, labels, name="bare", keep=("outputs",))
     add_run(store, np.ones((4, 7)), [0, 1, 2, 3], name="wide", dataset="wide")

@@ -172,7 +172,7 @@ def test_probes_go_with_the_features_that_they_were_fitted_on(store):
         ({"train": "digits/train", "test": "digits/test", "method": "svm"}, "unknown method 'svm'"),
     ],
 )
-def test_what_is_no_probe(store, splits, says):
+def test_invalid_probes_are_refused(store, splits, says):
     with pytest.raises(UsageError, match=says):
         probe(store, MODEL, **splits)
     assert store.rows("select count(*) from probes") == [(0,)]

@@ -53,7 +53,7 @@ def test_conditions_have_one_name(text, canonical):
         ("", "is not a valid condition"),
     ],
 )
-def test_conditions_that_are_none(text, message):
+def test_invalid_conditions_are_refused(text, message):
     with pytest.raises(UsageError, match=message):
         Condition.parse(text)
 

@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_others_alone(store, tiny_model
 
 def test_a_model_that_is_another_each_time(store, tiny_models, images):
     report = ingest(store, [f"python:{tiny_models}:{f}" for f in ("unseeded", "first")], {"noise": images}, limit=20)
-    assert "is a different model each time" in str(report.errors[0][2])
+    assert "is not the model that was planned" in str(report.errors[0][2])
     assert store.rows("select model from accuracy") == [("python:tiny_models.py:first",)]
 
 

@@ -43,7 +43,7 @@ def test_canonical_names(text, canonical):
         ("rotate(3)", "unknown condition"),
     ],
 )
-def test_what_is_no_condition(text, says):
+def test_unknown_conditions_are_refused(text, says):
     with pytest.raises(UsageError, match=says):
         Condition.parse_all(text)
 

@@ -68,7 +68,7 @@ def test_what_stands_before_a_name(connection, query, name):
     assert names_in_query(connection, query).tables == {name}
 
 
-def test_an_alias_is_no_database(connection):
+def test_an_alias_is_not_a_database(connection):
     assert names_in_query(connection, "select lab.x from a as lab").tables == {("a",)}
 
 
@@ -91,7 +91,7 @@ def test_calls(connection):
         ("select 'never closed", ("select",), ("from",)),
     ],
 )
-def test_words_where_there_is_no_tree(connection, query, present, absent):
+def test_words_without_a_tree(connection, query, present, absent):
     """A statement that is not a SELECT, or computes names: every word that could be one."""
     tables = names_in_query(connection, query).tables
     assert present in tables

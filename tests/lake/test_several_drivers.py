@@ -72,7 +72,7 @@ def test_who_comes_second_waits_until_the_first_has_committed(url):
         assert first.rows("select count(*) from outputs") == [(12,)]
 
 
-def test_a_turn_that_never_ends_is_told_with_its_holder(url, monkeypatch):
+def test_a_lock_that_is_never_released_is_told_with_its_holder(url, monkeypatch):
     from qubastore.lake import database
 
     with qubastore.init(url) as first, qubastore.open(url, read_only=False) as second:
@@ -82,7 +82,7 @@ def test_a_turn_that_never_ends_is_told_with_its_holder(url, monkeypatch):
         second.write(lambda c: None)
 
 
-def test_who_stands_still_inside_a_transaction_keeps_others_out_without_the_lock(url, postgres, monkeypatch):
+def test_a_stalled_transaction_keeps_others_out_without_the_lock(url, postgres, monkeypatch):
     """An operator ends the session with the first lock; the second lives in the transaction itself."""
     from qubastore.lake import database
 

@@ -11,14 +11,13 @@ from qubastore.metrics.suites import BUILT_IN
 from tests.attachments import test_attached_tables
 from tests.derived import test_derived, test_probes
 from tests.importers import (
-    test_effective_robustness,
     test_imagenet_x,
-    test_invariance,
     test_known_figures,
     test_label_sets,
     test_networks_decisions,
     test_people,
 )
+from tests.lake import test_effective_robustness, test_invariance
 from tests.lake.test_suite_views import WHOLE_CASES
 from tests.lake.test_views import CASES
 from tests.maintenance import test_progress

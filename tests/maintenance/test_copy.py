@@ -8,8 +8,10 @@ from click.testing import CliRunner
 import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import StoreError
-from qubastore.maintenance.copy import copy_store
+from qubastore.lake.snapshot import EMPTY, OF_RUNS, WHOLE
+from qubastore.maintenance.copy import KEYS, OF_DATASET, OF_MODEL, OF_RUN, OF_STORE, copy_store
 from qubastore.maintenance.doctor import examine
+from qubastore.runs import removal
 from tests.maintenance.small_run import LABELS, change, logits, tables
 from tests.support.runs import add_run
 
@@ -58,3 +60,29 @@ def test_a_run_that_differs_there_is_an_error(store, target):
     add_run(target, logits(1), LABELS)
     with pytest.raises(StoreError, match=r"outputs of run .* differ"):
         copy_store(store, target)
+
+
+def test_every_table_is_copied_or_left_behind_for_a_reason(store):
+    """A table that a later release adds must be put into one of the lists, or a copy would lose it silently."""
+    made_by_the_store = {"store_info", "drivers", "attachments"}  # of one place: who is at work there, what is attached
+    published_again = set(removal.SUMMARY_TABLES)
+    with_the_shards = {"outputs", "logits", "features", "failures", "shards"}
+    published_tables = {"published_models", "published_results"}  # the same in every store of a release
+    copied = {*OF_MODEL, *OF_DATASET, *OF_RUN, *OF_STORE, "probes"}
+    assert copied == set(KEYS)
+    left = made_by_the_store | published_again | with_the_shards | published_tables
+    assert sorted(copied | left) == sorted(stored_tables(store))
+
+
+def test_every_table_with_rows_of_a_run_is_emptied_with_it(store):
+    columns = {name: store.sql(f"from {name} limit 0").columns for name in stored_tables(store)}
+    assert {*removal.RUN_TABLES, "runs"} == {name for name in columns if "run_id" in columns[name]}
+
+
+def test_a_snapshot_lists_only_tables(store):
+    assert {*OF_RUNS, *WHOLE, *EMPTY} <= set(stored_tables(store))
+
+
+def stored_tables(store):
+    """The names of all tables of a store, its views not among them."""
+    return [row[0] for row in store.rows("select table_name from ducklake_table_info('store')")]

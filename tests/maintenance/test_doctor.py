@@ -20,7 +20,7 @@ def test_every_check_is_used_and_says_what_and_how():
     assert set(checks()) == {*QUICK, *DEEP}
     for check in checks().values():
         assert check.says.endswith(".")
-        assert "qubastore" in check.mend
+        assert "qubastore" in check.repair
 
 
 def test_nothing_is_wrong_with_a_sound_store(store, run):
@@ -102,7 +102,7 @@ def test_the_command_says_where_and_ends_with_1(store, run):
     change(store, "update run_metrics set value = 1.5 where metric = 'accuracy'")
     wrong = CliRunner().invoke(cli, ["doctor", "--store", str(store.path)])
     assert wrong.exit_code == 1
-    assert f"impossible_metrics run {run}: accuracy is 1.5, where 0 to 1 can be" in wrong.output
+    assert f"impossible_metrics run {run}: accuracy is 1.5, outside its range: 0 to 1" in wrong.output
     mended = CliRunner().invoke(cli, ["doctor", "--repair", "--store", str(store.path)])
     assert mended.exit_code == 0
     assert store.rows("select value <= 1 from run_metrics where metric = 'accuracy'") == [(True,)]

@@ -32,7 +32,7 @@ def test_a_file_that_is_gone_is_mended_by_running_its_shard_again(store, run):
     assert found(store) == []
 
 
-def test_a_folder_that_is_not_mounted_is_no_reason_to_take_anything_back(store, run):
+def test_a_folder_that_is_not_mounted_removes_nothing(store, run):
     away = store.data_path.with_name("elsewhere")
     store.data_path.rename(away)
     store.data_path.mkdir()

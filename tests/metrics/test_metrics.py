@@ -33,7 +33,7 @@ def stored(data, tmp_path_factory):
     with qubastore.init(tmp_path_factory.mktemp("metrics") / "store") as store:
         add_run(store, *data, shard_size=700)
         values = dict(store.rows("select metric, value from metric_values"))
-    assert len(values) == 15
+    assert len(values) >= 15
     assert all(value is not None for value in values.values())
     return values
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qubastore.conditions import FRAMINGS, SIGNIFICANT_BITS
-from qubastore.datasets.catalogue import LAYOUTS
+from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.datasets.label_spaces import LABEL_SPACES, imagenet_synsets, label_space
 from qubastore.metrics.catalogue import METRICS
 from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
@@ -129,20 +129,20 @@ def test_the_reference_suite_differs_in_framing_alone():
 def test_corruption_cells():
     """15 corruptions at 5 severities, by the names of the authors' folders; none of the extra four."""
     cells = {
-        (layout.factors["corruption"], layout.factors["severity"]) for layout in LAYOUTS.values() if layout.factors
+        (known.factors["corruption"], known.factors["severity"]) for known in KNOWN_DATASETS.values() if known.factors
     }
-    assert all(layout.parts for name, layout in LAYOUTS.items() if "/" in name)
+    assert all(known.parts for name, known in KNOWN_DATASETS.items() if "/" in name)
     assert len(cells) == 75
     assert not {c for c, _ in cells} & {"gaussian_blur", "saturate", "spatter", "speckle_noise"}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", KNOWN_DATASETS)
 def test_layout(name):
-    layout = LAYOUTS[name]
-    assert layout.label_space in LABEL_SPACES
-    assert layout.framing in FRAMINGS
-    assert layout.places
-    assert all([layout.about, layout.get, layout.size, layout.licence])
+    known = KNOWN_DATASETS[name]
+    assert known.label_space in LABEL_SPACES
+    assert known.framing in FRAMINGS
+    assert known.folders
+    assert all([known.about, known.get, known.size, known.licence])
 
 
 @pytest.mark.parametrize("space", LABEL_SPACES.values(), ids=lambda s: s.name)

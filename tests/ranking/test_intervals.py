@@ -15,7 +15,7 @@ from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Resampler
-from qubastore.ranking.ties import tie_groups, told_apart
+from qubastore.ranking.ties import pairwise_p_values, tie_groups
 from qubastore.statistics.bootstrap import Draws, resample
 from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.options import BootstrapOptions
@@ -135,7 +135,7 @@ def test_who_cannot_be_told_apart():
     generator = np.random.default_rng(0)
     quba = generator.normal(size=(2000, 4)) * 0.1 + [1.0, 0.95, 0.2, 0.2]
     scores = np.array([1.0, 0.95, 0.2, 0.2])
-    p = told_apart(scores, quba)
+    p = pairwise_p_values(scores, quba)
     raw = []
     for one, other in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3)):
         z = (scores[one] - scores[other]) / np.std(quba[:, one] - quba[:, other], ddof=1)

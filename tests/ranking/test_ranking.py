@@ -240,7 +240,7 @@ def test_wrong_requests(published, asked, message):
 
 
 @pytest.mark.parametrize("where", ["1=1) or (1=1", "true; drop table runs", "accuracy >", "(select 1", ""])
-def test_conditions_that_are_none(published, where):
+def test_invalid_conditions_are_refused(published, where):
     with pytest.raises((QueryError, UsageError)):
         rank(published, RankRequest(where=where))
     assert published.rows("select count(*) from published_models") == [(326,)]

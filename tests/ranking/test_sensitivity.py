@@ -9,18 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.ranking.rank import rank
 from qubastore.ranking.request import RankRequest
 from qubastore.ranking.sensitivity import flips, ranks, sensitivity
-
-
-@pytest.fixture(scope="module")
-def published(empty_store):
-    with qubastore.open(empty_store) as store:
-        yield store
 
 
 def places(store, weights):

@@ -91,7 +91,7 @@ def test_vectors_come_back_from_parquet(tmp_path_factory, vectors):
         ([[0.0, 1.0]], r"shape \(1, 2\)"),
     ],
 )
-def test_what_is_no_classifiers_output(logits, message):
+def test_impossible_outputs_are_refused(logits, message):
     with pytest.raises(OutputError, match=message):
         check_logits(np.array(logits, np.float32), classes=3, model="net")
 

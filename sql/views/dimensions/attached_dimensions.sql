@@ -1,6 +1,6 @@
--- The quality dimensions of models in attached stores, exports and tables. Where something is attached, every connection
--- that asks for them has a temporary table in this view's place, filled from what is attached (qubastore/attachments/attach.py);
--- without attachments it is empty.
+-- The quality dimensions of models in attached stores, exports and tables. If something is attached, every connection
+-- that queries them has a temporary table in place of this view, filled from the attachments
+-- (qubastore/attachments/gather.py); without attachments it is empty.
 --
 -- Grain: One row per suite, source and model.
 --

@@ -1,7 +1,7 @@
 -- The quality dimensions of every measured model, from full runs in the roles of a suite. A dimension is null unless
--- every run that it needs is there: never a mean over what happens to be. qubastore show dimensions --model NAME says
--- what lacks. Relative means divided by the same model's clean accuracy; where that is 0, relative figures are null. A
--- geometric mean with a zero in it is zero.
+-- every run that it needs is there: there is no mean over a part of them. qubastore show dimensions --model NAME lists
+-- what is missing. Relative means divided by the same model's clean accuracy; where that is 0, relative figures are
+-- null. A geometric mean with a zero in it is zero.
 --
 -- Grain: One row per suite and model with at least one full run in it.
 --

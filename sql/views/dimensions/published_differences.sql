@@ -1,5 +1,6 @@
--- What is known to be wrong in the published table, or measured by another procedure than here. The rules that mark rows
--- are in docs/published.md, with what they mark wrongly. A figure may have several rows; one without has none that is known.
+-- Figures of the published table that are known to be wrong, or were measured by another procedure than here. The rules
+-- that mark them, and the errors of these rules, are in docs/published.md. A figure can have several rows; a figure
+-- without rows has no known difference.
 --
 -- Grain: One row per model, dimension and difference.
 --
@@ -9,11 +10,11 @@
 -- what: short name of the difference, as in train-mode
 -- kind: fault (a wrong number) or protocol (another procedure)
 -- certainty: shown (code and figure agree) or likely
--- says: what it is, in a line
--- detail: how large it is, or which of several; empty where that is not known
--- divisor: whether the clean accuracy that the figure is divided by is off too
--- reproduced_in: suites here that do as the study did, with a space between them; empty where none does
--- evidence: where it is seen in the study's released code and its figures
+-- says: description in one line
+-- detail: its size, or which of several differences it is; empty if unknown
+-- divisor: whether it also affects the clean accuracy by which relative figures are divided
+-- reproduced_in: suites that follow the study's procedure, separated by spaces; empty if none does
+-- evidence: the evidence in the study's released code and its figures
 --
 -- Source: Hesse et al., arXiv 2503.17110, and its code, github.com/visinf/beyond-accuracy
 select

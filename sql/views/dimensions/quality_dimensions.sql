@@ -1,6 +1,6 @@
--- The QUBA quality dimensions: measured ones from full runs in the roles of a suite, published ones as they were
--- printed (docs/published.md names their known faults), attached ones as other stores and tables have them. Never mix
--- them without saying so.
+-- The QUBA quality dimensions: measured ones from full runs in the roles of a suite, published ones as printed
+-- (docs/published.md lists their known faults), attached ones as other stores and tables have them. If you mix sources,
+-- say so.
 --
 -- Grain: One row per suite, model, source and dimension that has a value.
 --
@@ -22,7 +22,7 @@ side_by_side as (
     from attached_dimensions
 ),
 
--- What is no key is a dimension.
+-- Every column that is not a key is a dimension.
 one_below_another as (
     unpivot side_by_side
     on columns(* exclude (suite, model, source))

@@ -1,5 +1,5 @@
--- Two of the models and people, image by image: how often both are right, one alone, or none. Models meet over one
--- dataset, framing, condition and precision; people and models over the images of an experiment that bears the
+-- Pairs of models and people, image by image: how often both are right, one alone, or none. Two models are compared on
+-- the same dataset, framing, condition and precision; people and models on the images of the experiment that has the
 -- dataset's name, level by level.
 --
 -- Grain: One row per dataset, framing, condition, precision, level and unordered pair with images in common.
@@ -34,7 +34,7 @@ model_answers as (
         and outputs.prediction is not null
 ),
 
--- What model-vs-human calls an image for a network and in the log of a person differs but for the last part.
+-- model-vs-human names an image differently for a network and in the log of a person; only the last part is the same.
 seen as (
     select
         answers.*,

@@ -20,7 +20,8 @@
 -- underconfidence: the part of ECE from bins whose confidence is below their accuracy, 0 to 1
 -- calibration_error: geometric mean of ece and ace, 0 to 1; null without logits
 --
--- Source: ECE and MCE: Guo et al., ICML 2017; ACE: Nixon et al., Measuring calibration in deep learning, 2019; both: Hesse et al., arXiv 2503.17110
+-- Source: ECE and MCE: Guo et al., ICML 2017; ACE: Nixon et al., Measuring calibration in deep learning, 2019; both:
+-- Hesse et al., arXiv 2503.17110
 with
 expected_error as (
     select

@@ -12,7 +12,7 @@
 -- n_failed: samples left out because their image could not be decoded
 -- subset: true where the dataset is only part of the official one
 -- class_accuracy_std: sample standard deviation of the accuracy over the classes, 0 to 1; null with one class
--- class_probability_std: mean over classes of the population standard deviation of the true class's probability, 0 to 0.5
+-- class_probability_std: mean over classes of the population std of the true class's probability, 0 to 0.5
 -- class_balance: sqrt((1 - class_accuracy_std) * (1 - class_probability_std)), 0 to 1, up is better
 --
 -- Source: Hesse et al., arXiv 2503.17110

@@ -1,4 +1,5 @@
--- What people, and networks whose decisions were imported, decide for where an image has the shape of one class and the texture of another: counts.
+-- Decisions of people, and of networks whose decisions were imported, on images with the shape of one class and the
+-- texture of another: counts.
 --
 -- Grain: One row per experiment, observer and category of the shape.
 --

@@ -1,6 +1,6 @@
 -- How a model classifies images that are resized by a factor, shifted under the crop, or given at another resolution,
--- compared with the same images unaltered. A factor of 1 and a shift of 0 are the clean run itself, except in a variant, where they
--- are runs of their own. Networks that cannot take a resolution are in the table unsupported.
+-- compared with the same images unaltered. A factor of 1 and a shift of 0 are the clean run itself, except in a
+-- variant, where they are runs of their own. Networks that cannot take a resolution are in the table unsupported.
 --
 -- Grain: One row per run under scale, shift or resolution, and per clean run that one of them is compared with.
 --

@@ -1,5 +1,5 @@
--- The trials that were imported from model-vs-human's files, of people and of networks: the table human_trials, with who
--- answered.
+-- The trials that were imported from model-vs-human's files, of people and of networks: the table human_trials, with
+-- who answered.
 --
 -- Grain: One row per trial.
 --

@@ -1,6 +1,6 @@
 -- How well a classifier on a model's kept features does on another task: transfer. Fitted on the training split, its
--- regularisation or number of neighbours chosen on the validation split, tested once. On VTAB's tasks too this is a probe
--- of frozen features: VTAB's own protocol and the second study (arXiv 2311.09215) fine-tune the whole network.
+-- regularisation or number of neighbours chosen on the validation split, tested once. On VTAB's tasks too this is a
+-- probe of frozen features: VTAB's own protocol and the second study (arXiv 2311.09215) fine-tune the whole network.
 --
 -- Grain: One row per probe.
 --

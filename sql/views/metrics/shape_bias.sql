@@ -1,15 +1,15 @@
 -- How a model or a person decides where an image has the shape of one class and the texture of another. Images whose
 -- shape and texture are of the same class are left out; decisions for a third class count for neither.
 --
--- Grain: One row per run over such images, per person or imported network in the experiment cue-conflict, and one for all
--- people.
+-- Grain: One row per run over such images, per person or imported network in the experiment cue-conflict, and one for
+-- all people.
 --
 -- run_id: the run
 -- model: name of the model, person or imported network
 -- dataset: name of the dataset
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
--- precision: fp32, bf16 or fp16; -compiled after it: by torch.compile; null, as the columns of a run before it, without a run
+-- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code; null without a run
 -- n_outputs: samples of the run, or trials of an observer
 -- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one

@@ -1,5 +1,5 @@
--- Runs that were made from kept outputs of others, without images. One whose source changed is unfinished until it is
--- made anew.
+-- Runs that were computed from kept outputs of other runs, without images. If a source changes, the derived run is
+-- unfinished until it is computed again.
 --
 -- Grain: One row per derived run.
 --
@@ -8,10 +8,10 @@
 -- dataset: name of the dataset
 -- condition: how the inputs were altered
 -- kind: rescore, temperature or ensemble
--- sources: the runs that it came from
--- complete: true where it holds what its sources hold now
--- command: what makes it, and makes it anew
--- created_at: when it was made
+-- sources: the runs that it was computed from
+-- complete: true if it is up to date with its sources
+-- command: the command that computes it (again)
+-- created_at: when it was created
 with
 made as (
     select

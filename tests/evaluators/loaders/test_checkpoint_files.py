@@ -111,7 +111,7 @@ def test_a_checkpoint_by_address(cached, tmp_path):
 def test_an_address_whose_file_is_another(cached):
     cached.write_bytes(b"another")
     spec = ModelSpec.parse("timm:resnet10t,num_classes=3,checkpoint=https://example.org/net-0123abcd.pth")
-    with pytest.raises(ModelError, match="could not be downloaded") as error:
+    with pytest.raises(ModelError, match="could not be built") as error:
         ModelSource.of(spec).load()
     assert "invalid hash" in str(error.value)
 

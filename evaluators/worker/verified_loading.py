@@ -22,7 +22,7 @@ def check_same(planned: Model, found: Model) -> None:
     else:
         return
     raise ModelError(
-        f"{found.name} is a different model each time it is loaded",
+        f"{found.name} is not the model that was planned when it is loaded again",
         expected=f"model {planned.model_id}, as planned",
         found=difference,
         hint="load a checkpoint, or seed the random weights: torch.manual_seed(0); on a cluster, all that the file"

@@ -20,7 +20,7 @@ Without = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class DimensionRun:
     """A run that represents a model in a role of a suite."""
 
     role: str
@@ -30,7 +30,7 @@ class Answer:
     condition: str = "clean"
 
 
-def answers_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float], list[Answer]]]:
+def dimension_runs_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float], list[DimensionRun]]]:
     """Every model of a suite: its dimensions and the runs that represent it, ordered by role, dataset and condition.
 
     Runs one query for all models, on an in-memory snapshot.
@@ -38,7 +38,7 @@ def answers_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float],
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
     with Snapshot(store, ["measured_dimensions", "dimension_runs"]) as copy:
         rows = copy.rows(f"select model_id, {columns} from measured_dimensions where suite = ?", [suite])
-        answers = copy.rows(
+        chosen = copy.rows(
             """
             select answer.model_id, role, answer.run_id, dataset_id, dataset, answer.condition
             from dimension_runs as answer join runs on runs.run_id = answer.run_id
@@ -46,22 +46,22 @@ def answers_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float],
             """,
             [suite],
         )
-    known: dict[str, tuple[dict[str, float], list[Answer]]] = {}
+    known: dict[str, tuple[dict[str, float], list[DimensionRun]]] = {}
     for model_id, *values in rows:
         named = zip((d.name for d in DIMENSIONS), values, strict=True)
         known[model_id] = {name: value for name, value in named if value is not None}, []
-    for model_id, *answer in answers:
-        known.setdefault(model_id, ({}, []))[1].append(Answer(*answer))
+    for model_id, *run in chosen:
+        known.setdefault(model_id, ({}, []))[1].append(DimensionRun(*run))
     return known
 
 
 def of_shares(
-    played: Sequence[Answer], accuracies: Mapping[str, NDArray[np.float64]], values: Mapping[str, float]
+    chosen_runs: Sequence[DimensionRun], accuracies: Mapping[str, NDArray[np.float64]], values: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
-    """Those of a model's dimensions that are computed from accuracies.
+    """The dimensions of a model that depend on accuracies alone, for k sets of accuracies.
 
     Args:
-        played: The runs that represent the model.
+        chosen_runs: The runs that represent the model.
         accuracies: Run -> (k,) accuracies.
         values: The model's dimensions.
 
@@ -70,7 +70,7 @@ def of_shares(
     """
     import numpy as np
 
-    by_role = {role: [one for one in played if one.role == role] for role in {one.role for one in played}}
+    by_role = {role: [one for one in chosen_runs if one.role == role] for role in {one.role for one in chosen_runs}}
     found: dict[str, NDArray[np.float64]] = {}
     if "clean" not in by_role:
         return found
@@ -94,7 +94,7 @@ def of_shares(
     return found
 
 
-def kept(columns: Mapping[str, Any], run: Answer, without: Without | None) -> dict[str, NDArray[Any]]:
+def kept(columns: Mapping[str, Any], run: DimensionRun, without: Without | None) -> dict[str, NDArray[Any]]:
     """The columns of a run without the samples to leave out."""
     import numpy as np
 
