@@ -25,6 +25,7 @@ QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "commits": stores.commits,
     "calibration": calibration.calibration,
     "bootstrap": resampling.bootstrap,
+    "resampled-ace": resampling.resampled_ace,
     "report": pages.report,
 }
 PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {

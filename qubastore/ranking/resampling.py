@@ -230,7 +230,7 @@ class Resampler:
         """The samples of a run, and a function from draws of them to figures."""
         import numpy as np
 
-        from qubastore.metrics.transforms import adaptive_calibration
+        from qubastore.metrics import resampled_ace
 
         columns = self._outputs(run, "prediction = label as hit, confidence, label, label_probability", without)
         own: NDArray[np.float32] | None = None
@@ -248,7 +248,7 @@ class Resampler:
             found = resample(columns["hit"], columns["confidence"], columns["label"], truth, draws)
             answer = {"ece": found.ece, "class_balance": found.class_balance}
             if own is not None:
-                answer["ace"] = adaptive_calibration.resampled(own, columns["label"], draws)
+                answer["ace"] = resampled_ace.resampled(own, columns["label"], draws)
                 answer["calibration_error"] = np.sqrt(found.ece * answer["ace"])
             return answer
 

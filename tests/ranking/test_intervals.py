@@ -11,6 +11,7 @@ from scipy import stats
 
 from qubastore.cli.main import cli
 from qubastore.errors import UsageError
+from qubastore.metrics import resampled_ace
 from qubastore.metrics.transforms import adaptive_calibration
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
@@ -188,7 +189,7 @@ def test_intervals_cover(metric):
         if metric == "ace":
             value, found = (
                 adaptive_calibration.compute(logits, labels),
-                adaptive_calibration.resampled(logits, labels, draws),
+                resampled_ace.resampled(logits, labels, draws),
             )
         else:
             outputs = p.argmax(axis=1) == labels, p.max(axis=1), labels, p[np.arange(n), labels]

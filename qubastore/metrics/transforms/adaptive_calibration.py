@@ -9,14 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from qubastore.statistics.bootstrap import Draws
-
 
 BINS = 15
 
@@ -25,10 +20,6 @@ _ROWS = 4096
 
 
 _CLASSES = 64
-
-
-_RESAMPLED = 1 << 18
-"""Number of counts that the bootstrap processes at once, so that they fit the processor's cache."""
 
 
 def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
@@ -51,39 +42,16 @@ def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
         return float("nan")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         # NumPy releases the GIL while it sorts; errors are averaged in the order of the classes in any case.
-        parts = threads.map(lambda block: [_class_error(*each) for each in block], _blocks(logits, labels))
+        parts = threads.map(
+            lambda block: [_class_error(*each) for each in zip(*block, strict=True)], class_blocks(logits, labels)
+        )
         return float(np.mean([error for part in parts for error in part]))
 
 
-def resampled(logits: NDArray[np.float32], labels: NDArray[np.int32], draws: Draws) -> NDArray[np.float64]:
-    """Compute the ACE of every resample: that of `compute` on the samples drawn, with bins of their own.
-
-    Takes about a minute on two cores for a thousand resamples of 50,000 samples and 1,000 classes.
-
-    Args:
-        logits: (n, n_classes) float32.
-        labels: (n,) int32.
-        draws: Draws of these n samples, at least one.
-
-    Returns:
-        (n_resamples,) float64, 0 to 1.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        parts = threads.map(
-            lambda block: [_class_errors(row, members, draws) for row, members in block], _blocks(logits, labels)
-        )
-        total = np.zeros(draws.n)
-        for part in parts:
-            for errors in part:
-                total += errors
-    total /= logits.shape[1]
-    return total
-
-
-def _blocks(
+def class_blocks(
     logits: NDArray[np.float32], labels: NDArray[np.int32]
-) -> Iterator[list[tuple[NDArray[np.float64], NDArray[np.intp]]]]:
-    """Yield blocks of classes: for each class, all samples' probabilities of it, and the samples that belong to it."""
+) -> Iterator[tuple[NDArray[np.float64], list[NDArray[np.intp]]]]:
+    """Yield blocks of classes: (n_classes, n) probabilities of all samples, and for each class its own samples."""
     highest, total = _normalisers(logits)
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(logits.shape[1] + 1))
@@ -93,7 +61,8 @@ def _blocks(
         columns -= highest
         np.exp(columns, out=columns)
         columns /= total
-        yield [(row, order[bounds[label] : bounds[label + 1]]) for label, row in enumerate(columns, start=first)]
+        classes = range(first, first + len(columns))
+        yield columns, [order[bounds[label] : bounds[label + 1]] for label in classes]
 
 
 def _normalisers(logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -123,45 +92,3 @@ def _class_error(probability: NDArray[np.float64], members: NDArray[np.intp]) ->
     mass = np.concatenate([[0.0], np.cumsum(ascending)])
     # share * |accuracy - confidence| = |hits - mass| / n
     return float(np.abs(np.diff(hits) - np.diff(mass[starts])).sum() / n)
-
-
-def _class_errors(probability: NDArray[np.float64], members: NDArray[np.intp], draws: Draws) -> NDArray[np.float64]:
-    """The error of one class in every resample: (n_resamples,).
-
-    The samples are sorted once. In a resample each sample is repeated as often as it was drawn, so the value at a
-    position of the sorted resample is found with the cumulative sum of the counts.
-    """
-    order = np.argsort(probability, kind="stable")
-    order = order[np.searchsorted(probability[order], 0, side="right") :]
-    ascending = probability[order]
-    errors = np.zeros(draws.n)
-    if not len(order):
-        return errors
-    # Ties to the upper bin: a bin begins at the first value that equals its edge.
-    first_equal = np.searchsorted(ascending, ascending, side="left")
-    is_own = np.zeros(len(probability), bool)
-    is_own[members] = True
-    own = np.flatnonzero(is_own[order])
-    step = max(1, _RESAMPLED // len(order))
-    for first in range(0, draws.n, step):
-        counts = np.take(draws.counts[first : first + step], order, axis=1)
-        rows = np.arange(len(counts))[:, None]
-        seen = np.cumsum(counts, axis=1, dtype=np.int32)
-        n = seen[:, -1:].astype(np.int64)
-        positions = np.minimum(np.round(np.arange(BINS) * (n / BINS)).astype(np.int64), np.maximum(n - 1, 0))
-        # Concatenate the cumulative sums of all resamples, so that one search finds all positions.
-        seen += (rows * (draws.counts.shape[1] + 1)).astype(np.int32)
-        at = np.searchsorted(seen.ravel(), (positions + rows * (draws.counts.shape[1] + 1)).ravel(), side="right")
-        starts = first_equal[np.minimum(at.reshape(positions.shape) - rows * len(order), len(order) - 1)]
-        starts[:, 0] = 0
-        ends = np.concatenate([starts[:, 1:], 0 * n + len(order)], axis=1)
-        mass = np.add.reduceat(np.multiply(counts, ascending).ravel(), (starts + rows * len(order)).ravel()).reshape(
-            starts.shape
-        )
-        drawn_own = np.zeros((len(counts), len(own) + 1))
-        np.cumsum(counts[:, own], axis=1, out=drawn_own[:, 1:])
-        hits = drawn_own[rows, np.searchsorted(own, ends)] - drawn_own[rows, np.searchsorted(own, starts)]
-        # For an empty bin, reduceat returns the value at its start.
-        gaps = np.where(starts < ends, hits - mass, 0)
-        errors[first : first + step] = np.abs(gaps).sum(axis=1) / np.maximum(n[:, 0], 1)
-    return errors
