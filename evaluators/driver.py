@@ -133,6 +133,7 @@ def ingest(
             tasks_of([dataset.limited(limit) for dataset in datasets], suite, altered, framing),
             precision=precision,
             keep=kinds,
+            batch_size=batch_size if isinstance(batch_size, int) else None,
             force=force,
             register=not dry_run,
             log=display.log,

@@ -20,7 +20,7 @@ from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 from qubastore.runs import records
 from qubastore.runs.outputs import DEFAULT_KEEP, KINDS
-from qubastore.runs.run import Run, default_shard_size, place
+from qubastore.runs.run import Run, new_shard_size, place
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def plan(
     *,
     precision: str,
     keep: tuple[str, ...] | None,
+    batch_size: int | None = None,
     force: bool,
     register: bool,
     log: Callable[[str], None],
@@ -126,6 +127,7 @@ def plan(
         tasks: What to run each model on.
         precision: Precision of the forward passes.
         keep: Kinds of output; None means each dataset's own choice.
+        batch_size: The number of images per forward pass, if it is fixed; the shards of new runs are multiples of it.
         force: Run complete shards again, and retry input sizes that a network did not support.
         register: Whether to store models, datasets and runs.
         log: Called with lines for the user.
@@ -180,7 +182,7 @@ def plan(
             model.model_id,
             dataset.dataset_id,
             size,
-            default_shard_size(size),
+            new_shard_size(size, batch_size),
             framing=task.framing,
             condition=str(task.condition),
             precision=precision,

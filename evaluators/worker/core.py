@@ -6,6 +6,7 @@ It does not depend on Ray: the input is an iterator of chunks, the output a fini
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +199,11 @@ class ShardEvaluator:
     def _batches(
         self, chunks: Iterable[Decoded], size: int, failures: list[Failure], result: ShardResult
     ) -> Iterator[tuple[list[int], Any]]:
-        """Batches of `size` consecutive decodable samples: the batch of an image depends only on its shard."""
+        """Batches of the decodable samples of the dataset's places 0 to size - 1, size to 2 size - 1, and so on.
+
+        The other images in a batch can change the last digits of an image's outputs, so they depend on its place in the
+        dataset and the batch size alone: not on the shard size, nor on images before it that cannot be decoded.
+        """
         ids: list[int] = []
         parts: list[Any] = []
         for decoded in chunks:
@@ -207,9 +212,10 @@ class ShardEvaluator:
             result.decode_seconds += decoded.seconds
             ids += decoded.sample_ids
             parts += list(decoded.pixels) if decoded.pixels is not None else decoded.images
-            while len(ids) >= size:
-                yield ids[:size], parts[:size]
-                ids, parts = ids[size:], parts[size:]
+            while ids and ids[-1] // size > ids[0] // size:
+                n = bisect_left(ids, (ids[0] // size + 1) * size)
+                yield ids[:n], parts[:n]
+                ids, parts = ids[n:], parts[n:]
         if ids:
             yield ids, parts
 
@@ -249,7 +255,9 @@ class ShardEvaluator:
                 held.capturing = "features" in request.keep[model_id]
                 if held.capturing:
                     held.watch_features()
-                logits, features = self._passes.forward(held, inputs, request.condition, first_labels, seeds)
+                logits, features = self._passes.forward(
+                    held, inputs, request.condition, sample_ids, first_labels, seeds
+                )
                 scores.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
                 seconds = time.perf_counter() - started
                 columns = scores.output_columns(logits, labels, label_space(request.label_space))

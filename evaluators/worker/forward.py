@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,14 @@ class ForwardPasses:
         held: HeldModel,
         inputs: torch.Tensor,
         condition: Condition,
+        sample_ids: Sequence[int],
         labels: NDArray[np.int32],
         seeds: Sequence[int],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """The logits and features of a batch; the model's batch size is halved when memory runs out.
 
-        Inputs are normalised, except for attacks, which alter pixels.
+        A batch that is larger than the model's batch size is cut by the samples' places in the dataset. Inputs are
+        normalised, except for attacks, which alter pixels.
         """
         import torch
 
@@ -60,7 +63,7 @@ class ForwardPasses:
         work = work_of(condition)
         while first < len(inputs):
             size = held.batch_sizes[work]
-            chosen = slice(first, first + size)
+            chosen = slice(first, bisect_left(sample_ids, (sample_ids[first] // size + 1) * size))
             part = inputs[chosen]
             try:
                 if condition.is_attack:

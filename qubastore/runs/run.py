@@ -78,6 +78,13 @@ class Run:
         return first, min(first + self.shard_size, self.n_samples)
 
 
-def default_shard_size(n_samples: int) -> int:
-    """Number of samples per shard: small enough to lose little when killed, large enough for few files per run."""
-    return 128 if n_samples <= 4096 else 1024
+def new_shard_size(n_samples: int, batch_size: int | None = None) -> int:
+    """Number of samples per shard of a new run: small enough to lose little when killed, large enough for few files.
+
+    It is a multiple of the batch size, so that no batch is cut at the end of a shard.
+
+    >>> new_shard_size(1000), new_shard_size(50_000), new_shard_size(50_000, 48)
+    (128, 1024, 1056)
+    """
+    size = 128 if n_samples <= 4096 else 1024
+    return -(-size // batch_size) * batch_size if batch_size else size
