@@ -25,7 +25,7 @@ from qubastore.attachments.attached import (
     table_stem,
 )
 from qubastore.errors import StoreError, UsageError, check_name
-from qubastore.lake import sandbox
+from qubastore.lake import ducklake, sandbox
 from qubastore.lake.location import locate
 from qubastore.lake.object_storage import DataFiles
 
@@ -197,10 +197,11 @@ def _checked_name(store: AttachedDatabase, name: str, *, given: bool) -> str:
             expected="lower-case letters, digits and _, beginning with a letter",
             hint="--as NAME",
         )
+    # DuckLake's own tables have the names: duckdb_tables() also reads the statistics of every table, which takes long.
     taken = store.rows(
         "select distinct source from published_models"
-        " union select table_name from duckdb_tables() where database_name = 'store'"
-        " union select view_name from duckdb_views() where database_name = 'store'"
+        f" union select table_name from {ducklake.METADATA}.ducklake_table where end_snapshot is null"
+        f" union select view_name from {ducklake.METADATA}.ducklake_view where end_snapshot is null"
         " union select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
     )
     if sandbox.is_outside(f"{name}.x"):
