@@ -1,5 +1,7 @@
 """`python -m benchmarks [NAME ...]`: measure and write RESULTS.md; with names, run only those and print the results.
 
+With --json, each row is one JSON object on a line of its own, with numbers as numbers; other lines go to stderr.
+
 With GPU=1 in the environment, the rows that need a GPU are added.
 """
 
@@ -14,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+
+import click
 
 from benchmarks import calibration, decoding, gpu, memory, pages, photographs, protocol, resampling, stores, throughput
 from benchmarks.measure import ROOT, Row
@@ -41,20 +45,26 @@ PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
 PACKAGES = ("qubastore", "torch", "torchvision", "ray", "duckdb", "polars", "numpy", "pillow")
 
 
-def main(names: list[str]) -> None:
+CHOSEN: dict[str, Callable[[Path], Iterator[Row]]] = {**QUESTIONS, **PASSES, **gpu.BENCHMARKS}
+
+
+@click.command("benchmarks", help=f"Measure. NAMES: {', '.join(CHOSEN)}; without any, all of them, into RESULTS.md.")
+@click.argument("names", nargs=-1, type=click.Choice(list(CHOSEN)), metavar="[NAMES]...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row.")
+def main(names: tuple[str, ...], as_json: bool) -> None:
     """Run the benchmarks and report the results."""
     started = time.monotonic()
     rows: list[Row] = []
-    chosen = {**QUESTIONS, **PASSES, **gpu.BENCHMARKS}
     default = [*QUESTIONS, *PASSES, *(gpu.BENCHMARKS if os.environ.get("GPU") == "1" else ())]
     for name in names or default:
         if name not in QUESTIONS and not photographs.PHOTOGRAPHS.is_dir():
-            print(f"{name}: skipped, it needs {photographs.PHOTOGRAPHS}")
+            print(f"{name}: skipped, it needs {photographs.PHOTOGRAPHS}", file=sys.stderr)
             continue
         with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name not in QUESTIONS):
-            for row in chosen[name](Path(folder)):
+            for row in CHOSEN[name](Path(folder)):
                 rows.append(row)
-                print(f"{row.what}\n  {row.ours} | {row.against} | {row.ratio} | {_met(row)} {row.note}", flush=True)
+                text = f"{row.what}\n  {row.ours} | {row.against} | {row.ratio} | {_met(row)} {row.note}"
+                print(row.as_json() if as_json else text, flush=True)
     if not names:
         page = _page(rows, time.monotonic() - started)
         (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
@@ -121,4 +131,4 @@ def _page(rows: list[Row], seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Row, alternate, in_process
+from benchmarks.measure import Figures, Row, alternate, in_process
 
 MAKE_LOGITS = """
 import numpy as np
@@ -115,6 +115,7 @@ def calibration(folder: Path) -> Iterator[Row]:
         ">= 10 x, under 1.5 GiB",
         ratio >= 10 and peak < 1.5,
         f"{ours.spread}; ACE differs by {abs(found['ours']['ace'] - found['reference']['ace']):.1e} (16-bit logits)",
+        Figures("s", ours.median, reference.median, ratio),
     )
     yield _storage(folder, logits, kept)
     shutil.rmtree(folder / "logits")
@@ -146,4 +147,5 @@ def _storage(folder: Path, logits: np.ndarray, kept: int) -> Row:
         "<= 2.4 at a probability error under 1e-4",
         bool(each <= 2.4 and error < 1e-4),
         f"largest error of a probability {error:.1e}",
+        Figures("bytes", float(each), float(plain), float(plain / each)),
     )

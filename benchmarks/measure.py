@@ -9,12 +9,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The numbers of a row, for programs.
+
+    Attributes:
+        unit: Unit of the next two, as in `s` or `images/s`.
+        ours: qubastore's figure.
+        against: The alternative's figure; None without one.
+        ratio: The ratio that the aim is about, or else how many times better ours is; None without an alternative.
+    """
+
+    unit: str
+    ours: float
+    against: float | None = None
+    ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,7 @@ class Row:
         aim: The target.
         met: Whether the target was reached; None without a target or a measurement.
         note: Spread, and remarks.
+        figures: The same as numbers.
     """
 
     what: str
@@ -37,7 +55,14 @@ class Row:
     ratio: str
     aim: str
     met: bool | None
-    note: str = ""
+    note: str
+    figures: Figures
+
+    def as_json(self) -> str:
+        """The row as one JSON object: numbers as numbers, and the sentences of RESULTS.md under `text`."""
+        met = None if self.met is None else bool(self.met)
+        text = {"ours": self.ours, "against": self.against, "ratio": self.ratio, "note": self.note}
+        return json.dumps({"what": self.what, **asdict(self.figures), "aim": self.aim, "met": met, "text": text})
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import Row, in_process
+from benchmarks.measure import Figures, Row, in_process
 from benchmarks.photographs import SMALL, photographs
 
 N_MEMORY = 50_000
@@ -87,4 +87,5 @@ def memory(folder: Path) -> Iterator[Row]:
         "driver under 1.5 GiB, evaluator flat",
         found["driver"] / 1024 < 1.5 and flat,
         f"one pass, {found['seconds']:.0f} s; anonymous resident memory, five times a second",
+        Figures("GiB", found["driver"] / 1024, ratio=parts[-1] / parts[0]),
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import SHARED, Row, alternate, in_process
+from benchmarks.measure import SHARED, Figures, Row, alternate, in_process
 from benchmarks.photographs import LITE, Clock, repeated
 
 N_PROTOCOL = 48
@@ -98,4 +98,5 @@ def protocol(folder: Path) -> Iterator[Row]:
         ">= 5 x fewer image passes, >= 3 x wall",
         found["theirs"]["passes"] / found["ours"]["passes"] >= 5 and ratio >= 3,
         f"{times['ours'].spread}; PGD's ten gradients are the same work on both sides",
+        Figures("s", times["ours"].median, times["theirs"].median, ratio),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Row, alternate, timed
+from benchmarks.measure import Figures, Row, alternate, timed
 
 
 def bootstrap(folder: Path) -> Iterator[Row]:
@@ -73,6 +73,7 @@ def bootstrap(folder: Path) -> Iterator[Row]:
         ">= 10 x",
         times["plain"].median / ours.median >= 10,
         ours.spread,
+        Figures("s", ours.median, times["plain"].median, times["plain"].median / ours.median),
     )
 
 
@@ -108,4 +109,5 @@ def resampled_ace(folder: Path) -> Iterator[Row]:
         ours < 20,
         f"accuracy {(logits.argmax(axis=1) == labels).mean():.2f};"
         f" the first two resamples differ by {np.abs(found[:plainly] - plain).max():.1e}",
+        Figures("s", ours, against, against / ours),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Row, alternate, command_seconds, qubastore, timed
+from benchmarks.measure import Figures, Row, alternate, command_seconds, qubastore, timed
 from benchmarks.synthetic import N_MODELS, store_of_shards, store_of_summaries
 
 GROWTH = (10, 100, 1000)
@@ -41,6 +41,7 @@ def start_up(folder: Path) -> Iterator[Row]:
         "under 0.5 s",
         rank.median < 0.5,
         f"{rank.spread}; `sql` {times['sql'].median:.3f} s, `--help` {times['help'].median:.3f} s",
+        Figures("s", rank.median, least.median, rank.median / least.median),
     )
 
 
@@ -74,6 +75,7 @@ def large_stores(folder: Path) -> Iterator[Row]:
             "under 1 s, growth linear at most",
             middle.median < 1 and factor <= 10,
             middle.spread,
+            Figures("s", middle.median, ratio=factor),
         )
     for runs in GROWTH:
         shutil.rmtree(folder / f"runs{runs}")
@@ -95,6 +97,7 @@ def planning(folder: Path) -> Iterator[Row]:
         "under 2 s",
         times.median < 2,
         times.spread,
+        Figures("s", times.median),
     )
     shutil.rmtree(folder / "shards")
 
@@ -128,4 +131,5 @@ def commits(folder: Path) -> Iterator[Row]:
         "under 50 ms",
         median < 0.05,
         f"{n} commits, {1000 * min(seconds):.0f} to {1000 * max(seconds):.0f} ms",
+        Figures("ms", 1000 * median),
     )

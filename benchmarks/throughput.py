@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import SHARED, Row, alternate, in_process
+from benchmarks.measure import SHARED, Figures, Row, alternate, in_process
 from benchmarks.photographs import LITE, SMALL, ingested, repeated
 
 N_IMAGES, N_EIGHT = 2_000, 1_000
@@ -84,6 +84,7 @@ def one_model(folder: Path) -> Iterator[Row]:
         ">= 0.9",
         mine / tuned >= 0.9,
         f"{times['ours'].spread} ours, {times['tuned'].spread} tuned; with model loading {min(whole):.1f} s",
+        Figures("images/s", mine, tuned, mine / tuned),
     )
 
 
@@ -121,6 +122,7 @@ def eight_models(folder: Path) -> Iterator[Row]:
         ">= 3 x where decoding dominates",
         ratio >= 3,
         f"{times['ours'].spread}; {100 * float(np.median(shares)):.0f} % of our time is not forward passes",
+        Figures("s", times["ours"].median, times["bare"].median, ratio),
     )
 
 
@@ -167,4 +169,5 @@ def precisions(folder: Path) -> Iterator[Row]:
         "used where it helps",
         None,
         "medians of seven; every precision is a run of its own",
+        Figures("images/s", base, found["bf16_compiled"], base / found["bf16_compiled"]),
     )
