@@ -24,9 +24,21 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def commit_shard(store: Database, shard: Shard, *, run: Run | None = None, **options: Any) -> bool:
+def commit_shard(
+    store: Database,
+    shard: Shard,
+    *,
+    dataset_id: str,
+    contents: Mapping[int, str] | None = None,
+    replace: bool = False,
+    run: Run | None = None,
+    check: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+) -> bool:
     """Commit one shard as in `commit_shards`; return whether this commit was the first."""
-    return commit_shards(store, [shard], runs={run.run_id: run} if run else {}, **options)[0]
+    runs = {run.run_id: run} if run else {}
+    return commit_shards(
+        store, [shard], dataset_id=dataset_id, contents=contents, replace=replace, runs=runs, check=check
+    )[0]
 
 
 def commit_shards(
