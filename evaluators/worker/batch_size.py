@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from qubastore.conditions import Condition
@@ -37,6 +38,15 @@ def work_of(condition: Condition) -> str:
     if condition.is_attack:
         return "gradients"
     return str(condition) if condition.resolution else "forward"
+
+
+def batch_end(sample_ids: Sequence[int], size: int, first: int = 0) -> int:
+    """Where the batch ends that begins with the sample at `first`: batches are cut by the samples' places.
+
+    >>> batch_end([30, 31, 33, 34], 32), batch_end([30, 31, 33, 34], 32, first=2)
+    (2, 4)
+    """
+    return bisect_left(sample_ids, (sample_ids[first] // size + 1) * size)
 
 
 def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:

@@ -6,7 +6,6 @@ It does not depend on Ray: the input is an iterator of chunks, the output a fini
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from qubastore.errors import IngestError, OutputError, QubastoreError, in_one_li
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.loaded import Head
 from qubastore.evaluators.loaders.source import ModelSource
-from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, largest_that_fits, work_of
+from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, batch_end, largest_that_fits, work_of
 from qubastore.evaluators.worker.collected import Collected
 from qubastore.evaluators.worker.environment import once_per_node
 from qubastore.evaluators.worker.forward import ForwardPasses, attacked
@@ -212,8 +211,7 @@ class ShardEvaluator:
             result.decode_seconds += decoded.seconds
             ids += decoded.sample_ids
             parts += list(decoded.pixels) if decoded.pixels is not None else decoded.images
-            while ids and ids[-1] // size > ids[0] // size:
-                n = bisect_left(ids, (ids[0] // size + 1) * size)
+            while ids and (n := batch_end(ids, size)) < len(ids):
                 yield ids[:n], parts[:n]
                 ids, parts = ids[n:], parts[n:]
         if ids:

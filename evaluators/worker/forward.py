@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from qubastore.conditions import COMPILED, Condition
 from qubastore.errors import IngestError, OutputError
 from qubastore.evaluators.loaders.fixed_images import not_repeatable
 from qubastore.evaluators.worker.attacks import fgsm, pgd
-from qubastore.evaluators.worker.batch_size import work_of
+from qubastore.evaluators.worker.batch_size import batch_end, work_of
 from qubastore.evaluators.worker.held_model import HeldModel
 from qubastore.evaluators.worker.images import open_image
 from qubastore.models.fingerprints import same_answers
@@ -63,7 +62,7 @@ class ForwardPasses:
         work = work_of(condition)
         while first < len(inputs):
             size = held.batch_sizes[work]
-            chosen = slice(first, bisect_left(sample_ids, (sample_ids[first] // size + 1) * size))
+            chosen = slice(first, batch_end(sample_ids, size, first))
             part = inputs[chosen]
             try:
                 if condition.is_attack:

@@ -41,7 +41,7 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
 
     # What follows from the counts is the view's own formula: in its SQL, `agreement` is then this one pair.
     query = f"""
-        with agreement as ({_AGREEMENT})
+        with agreement as materialized ({_AGREEMENT})
         select agreement.n, accuracy_a, accuracy_b, same_answer / agreement.n, only_a, only_b, error_consistency
         from agreement, ({all_views()["error_consistency"].select}) as consistency
     """

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.metrics.transforms.adaptive_calibration import BINS, class_blocks
+from qubastore.metrics.transforms.adaptive_calibration import BINS, bin_positions, class_blocks
 from qubastore.statistics.bootstrap import Draws
 
 T = TypeVar("T", np.int64, np.float64)
@@ -169,11 +169,10 @@ def _error_from(
 
     # Where the bins begin: first the block, then the sample in it.
     bins = np.arange(max(lowest_bin, 1), BINS)
-    n = each.n_drawn[:, None]
-    positions = np.minimum(np.round(bins * (n / BINS)).astype(np.int64), np.maximum(n - 1, 0))
+    positions = bin_positions(each.n_drawn[:, None], bins)
     if (positions < seen[:, :1]).any():
         return None
-    stride = int(n.max()) + 1
+    stride = int(each.n_drawn.max()) + 1
     ends = (seen[:, 1:] + resamples * stride).ravel()
     block = np.searchsorted(ends, (positions + resamples * stride).ravel(), side="right").reshape(positions.shape)
     block = np.minimum(block - resamples * n_blocks, n_blocks - 1)

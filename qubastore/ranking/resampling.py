@@ -258,7 +258,7 @@ class Resampler:
         """Shape bias: the share of shape decisions among the decisions for shape or texture."""
         import numpy as np
 
-        columns = kept(self._store.sql(CUE_DECISIONS, [run.run_id]).fetchnumpy(), run, without)
+        columns = kept(self._store.sql(f"{CUE_DECISIONS} order by sample_id", [run.run_id]).fetchnumpy(), run, without)
         samples = columns["sample_id"]
         shape, texture = (np.asarray(columns[name], bool) for name in ("shape", "texture"))
         if (without or {}).get(run.run_id):

@@ -11,9 +11,8 @@ CUE_DECISIONS = """
     join datasets using (dataset_id)
     join samples on samples.dataset_id = runs.dataset_id and samples.sample_id = outputs.sample_id
     where outputs.run_id = ? and samples.factors['shape'] <> samples.factors['texture']
-    order by outputs.sample_id
 """
-"""The images of a run whose shape and texture are of different classes, in order.
+"""The images of a run whose shape and texture are of different classes.
 
 `category` is the class of the shape; `shape` and `texture` say whether the prediction is that of the shape or of the
 texture: never both, and neither where another class or nothing is predicted (Geirhos et al., arXiv 1811.12231).

@@ -48,6 +48,11 @@ def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
         return float(np.mean([error for part in parts for error in part]))
 
 
+def bin_positions(n: int | NDArray[np.int64], bins: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Where bins begin among n sorted samples: at round(bin * n / 15), halves to even; for several n, shaped (k, 1)."""
+    return np.minimum(np.round(bins * (n / BINS)).astype(np.int64), np.maximum(n - 1, 0))
+
+
 def class_blocks(
     logits: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> Iterator[tuple[NDArray[np.float64], list[NDArray[np.intp]]]]:
@@ -84,8 +89,7 @@ def _class_error(probability: NDArray[np.float64], members: NDArray[np.intp]) ->
     n = len(ascending)
     if n == 0:
         return 0.0
-    positions = np.minimum(np.round(np.linspace(0, n, BINS, endpoint=False)).astype(np.int64), n - 1)
-    edges = ascending[positions[1:]]
+    edges = ascending[bin_positions(n, np.arange(1, BINS))]
     # Ties to the upper bin: a bin begins at the first value that equals its edge.
     starts = np.concatenate([[0], np.searchsorted(ascending, edges, side="left"), [n]])
     hits = np.concatenate([[0], np.searchsorted(own, edges, side="left"), [len(own)]])
