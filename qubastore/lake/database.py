@@ -235,7 +235,7 @@ class Database:
         try:
             return query()
         except duckdb.Error as error:
-            if not (self.location.is_postgres and ducklake.is_lost(error)):
+            if not (self.location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))):
                 raise
         self._reconnect(time.monotonic() + PATIENCE)
         return query()

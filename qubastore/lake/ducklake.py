@@ -159,7 +159,18 @@ def may_be_lost(error: Exception) -> bool:
     import duckdb
 
     kinds = (duckdb.IOException, duckdb.TransactionException, duckdb.InvalidInputException)
-    return isinstance(error, kinds) and not _REFUSED.search(str(error))
+    return (isinstance(error, kinds) or is_broken(error)) and not _REFUSED.search(str(error))
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether DuckDB has broken down: it rejects every further statement of the connection.
+
+    DuckLake reads the first row of each answer of its server without looking whether there is one, so a server that
+    stops at the wrong moment ends in an internal error ("attempted to access index 0 within vector of size 0").
+    """
+    import duckdb
+
+    return isinstance(error, duckdb.InternalException | duckdb.FatalException)
 
 
 def close(connection: duckdb.DuckDBPyConnection, location: Location) -> None:

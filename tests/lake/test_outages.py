@@ -79,6 +79,45 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres
         assert list(examine(remote, deep=True)) == []
 
 
+def test_an_internal_error_of_a_lost_connection_is_not_the_end(url, postgres):
+    """DuckDB breaks down when its server stops in the middle of an answer, as the next test once saw."""
+    with qubastore.init(url) as remote:
+        run = planned_run(remote)
+        shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+        real = remote._connection
+        broken: list[str] = []
+
+        class BreaksDown:
+            """Passes everything on; the first query for a shard fails, and so does everything after it."""
+
+            def __getattr__(self, name):
+                return getattr(real, name)
+
+            def execute(self, query, *rest):
+                import duckdb
+
+                if broken or "from shards" in query:
+                    if not broken:
+                        postgres.kill()
+                        postgres.start()
+                    broken.append(query)
+                    raise (duckdb.InternalException if len(broken) == 1 else duckdb.FatalException)(
+                        "INTERNAL Error: Attempted to access index 0 within vector of size 0"
+                    )
+                return real.execute(query, *rest)
+
+        breaks: Any = BreaksDown()
+        remote._connection = breaks
+        assert commit_shard(remote, shard, dataset_id="pets")
+        assert broken
+        broken.clear()
+        remote._connection = breaks
+        assert remote.rows("select count(*) from shards") == [(1,)]
+        assert broken
+        complete_runs(remote)
+        assert list(examine(remote, deep=True)) == []
+
+
 def test_postgres_is_killed_again_and_again(url, postgres):
     """30 shards while the server dies every second: each is there once."""
     n = 30
