@@ -19,14 +19,28 @@ from pathlib import Path
 
 import click
 
-from benchmarks import calibration, decoding, gpu, memory, pages, photographs, protocol, resampling, stores, throughput
+from benchmarks import (
+    calibration,
+    commits,
+    decoding,
+    gpu,
+    lake,
+    memory,
+    pages,
+    photographs,
+    protocol,
+    resampling,
+    stores,
+    throughput,
+)
 from benchmarks.measure import ROOT, Row
 
 QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "start-up": stores.start_up,
     "large-stores": stores.large_stores,
     "planning": stores.planning,
-    "commits": stores.commits,
+    "commits": commits.commits,
+    "lake": lake.lake,
     "calibration": calibration.calibration,
     "bootstrap": resampling.bootstrap,
     "resampled-ace": resampling.resampled_ace,

@@ -41,7 +41,7 @@ class Line:
 def summarising(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: int) -> Line:
     """Time summarising a run and computing its metrics from stored logits; sizes are (samples, classes)."""
     import qubastore as package
-    from qubastore.runs.publish import complete_runs
+    from qubastore.runs.publish import publish_runs
     from qubastore.runs.removal import SUMMARY_TABLES
     from tests.support.runs import add_run
 
@@ -53,7 +53,7 @@ def summarising(folder: Path, what: str, sizes: list[tuple[int, int]], *, over: 
             add_run(store, logits, generator.integers(0, classes, samples), shard_size=1024, bits=16, complete=False)
 
             def work(store: package.Store = store) -> None:
-                complete_runs(store)
+                publish_runs(store)
 
             def forget(store: package.Store = store) -> None:
                 for table in SUMMARY_TABLES:

@@ -1,14 +1,11 @@
-"""Benchmarks of stores: start-up, rankings over large stores, planning, commits."""
+"""Benchmarks of stores: start-up, rankings over large stores, planning."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from benchmarks.measure import Figures, Row, alternate, command_seconds, qubastore, timed
 from benchmarks.synthetic import N_MODELS, store_of_shards, store_of_summaries
@@ -100,36 +97,3 @@ def planning(folder: Path) -> Iterator[Row]:
         Figures("s", times.median),
     )
     shutil.rmtree(folder / "shards")
-
-
-def commits(folder: Path) -> Iterator[Row]:
-    """The commit of a shard of 1,024 samples: the transaction only, after its files are written."""
-    import qubastore as package
-    from qubastore.runs.commit import commit_shard
-    from tests.support.runs import add_run, write_shard
-
-    generator = np.random.default_rng(0)
-    logits, labels = generator.normal(size=(1024, 100)).astype(np.float32), generator.integers(0, 100, 1024)
-    with package.init(folder / "commits") as store:
-        n = 40
-        run = add_run(store, np.tile(logits, (n, 1)), np.tile(labels, n), shard_size=1024, complete=False)
-        dataset = store.rows("select dataset_id from runs")[0][0]
-        for table in ("shards", "outputs", "logits"):
-            store.write(lambda c, table=table: c.execute(f"delete from {table}"))
-        seconds = []
-        for number in range(n):
-            shard = write_shard(store, run, number, 1024 * number, logits, labels)
-            started = time.perf_counter()
-            assert commit_shard(store, shard, dataset_id=dataset)
-            seconds.append(time.perf_counter() - started)
-    median = float(np.median(seconds))
-    yield Row(
-        "commit of a shard (outputs and logits of 1,024 samples, files written before)",
-        f"{1000 * median:.0f} ms",
-        "-",
-        "-",
-        "under 50 ms",
-        median < 0.05,
-        f"{n} commits, {1000 * min(seconds):.0f} to {1000 * max(seconds):.0f} ms",
-        Figures("ms", 1000 * median),
-    )

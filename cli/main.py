@@ -52,6 +52,7 @@ HEADINGS = {
     },
     "Maintain": {
         "doctor": "Check the store for faults and repair them.",
+        "compact": "Merge files, so that questions stay fast.",
         "gc": "Remove files that nothing refers to.",
         "rm": "Remove a model or a run.",
         "migrate": "Upgrade a store's schema to this release.",

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import left_out, own_datasets
 from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
+from qubastore.evaluators.cluster.publisher import Publisher
 from qubastore.evaluators.cluster.resources import cluster, describe
 from qubastore.evaluators.cluster.scheduler import Scheduler
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.find_datasets import find_suite
-from qubastore.evaluators.planning.plan import plan
+from qubastore.evaluators.planning.plan import Plan, plan
 from qubastore.evaluators.planning.tasks import tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.worker.batch_size import AUTO, CPU_DEFAULT
@@ -26,7 +28,7 @@ from qubastore.metrics.suites import Role, Suite
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models
 from qubastore.runs.outputs import KINDS
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publication import Damage
 from qubastore.runs.sessions import active_session
 from qubastore.store import Store
 
@@ -119,7 +121,7 @@ def ingest(
     with display:
         if not dry_run:
             # First finish what a kill interrupted: a run may have all shards but no summaries yet.
-            complete_runs(store)
+            Publisher(store, display).publish_rest()
         for entry in not_loadable:
             display.log(f"left out: zoo:{entry.name} {entry.status}")
         missing: list[tuple[str, QubastoreError]] = []
@@ -127,37 +129,64 @@ def ingest(
             located, missing = find_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
             datasets = [*datasets, *located]
             _report_missing(missing, suite, display, strict=strict, found=len(datasets))
-        planned = plan(
-            store,
-            specs,
-            tasks_of([dataset.limited(limit) for dataset in datasets], suite, altered, framing),
-            precision=precision,
-            keep=kinds,
-            batch_size=batch_size if isinstance(batch_size, int) else None,
-            force=force,
-            register=not dry_run,
-            log=display.log,
-        )
+        tasks = tasks_of([dataset.limited(limit) for dataset in datasets], suite, altered, framing)
+        settings = _Settings(batch_size, precision, strict, num_gpus, num_cpus, address, evaluators_per_gpu)
+
+        def planned_now(*, force: bool) -> Plan:
+            return plan(
+                store,
+                specs,
+                tasks,
+                precision=precision,
+                keep=kinds,
+                batch_size=batch_size if isinstance(batch_size, int) else None,
+                force=force,
+                register=not dry_run,
+                log=display.log,
+            )
+
+        planned = planned_now(force=force)
         report = IngestReport(planned, errors=list(planned.errors), missing=missing)
         report.skipped = sum(p.run.n_shards - len(p.missing) for p in planned.runs)
-        if dry_run or not planned.todo:
-            report.seconds = time.monotonic() - started
-            return report
-        todo = planned.todo
-        note = active_session(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), address)
-        with note as driver:
-            with cluster(address, num_gpus, num_cpus, evaluators_per_gpu) as resources:
-                display.log(f"evaluating on {describe(resources)}")
-                size = _batch_size(batch_size, on_gpu=resources.gpus > 0)
-                with Scheduler(
-                    store, planned, resources, size, precision, strict, display, report, driver
-                ) as scheduler:
-                    for group in planned.groups():
-                        scheduler.work_on(group)
-            display.log("computing metrics")
-            report.completed = complete_runs(store)
+        if not dry_run and planned.todo and _evaluate(store, planned, settings, display, report):
+            # Shards whose files were damaged before they were merged; once more, then it is left to the next ingest.
+            _evaluate(store, planned_now(force=False), settings, display, report)
     report.seconds = time.monotonic() - started
     return report
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How an ingest evaluates; see `ingest` for the meaning."""
+
+    batch_size: int | str | None
+    precision: str
+    strict: bool
+    num_gpus: int | None
+    num_cpus: int | None
+    address: str | None
+    evaluators_per_gpu: int
+
+
+def _evaluate(store: Store, planned: Plan, settings: _Settings, display: Display, report: IngestReport) -> list[Damage]:
+    """Evaluate what a plan lacks, and publish it; return the shards that were damaged before they were published."""
+    todo = planned.todo
+    note = active_session(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), settings.address)
+    publisher = Publisher(store, display)
+    with note as driver:
+        with cluster(settings.address, settings.num_gpus, settings.num_cpus, settings.evaluators_per_gpu) as resources:
+            display.log(f"evaluating on {describe(resources)}")
+            size = _batch_size(settings.batch_size, on_gpu=resources.gpus > 0)
+            with Scheduler(
+                store, planned, resources, size, settings.precision, settings.strict, display, report, publisher, driver
+            ) as scheduler:
+                for group in planned.groups():
+                    scheduler.work_on(group)
+            publisher.finish()
+        display.log("computing metrics")
+        publisher.publish_rest()
+    report.completed += publisher.published
+    return publisher.damaged
 
 
 def _batch_size(requested: int | str | None, *, on_gpu: bool) -> int | None:

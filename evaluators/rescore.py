@@ -27,7 +27,7 @@ from qubastore.models.model import Model
 from qubastore.models.recognition import recognise
 from qubastore.models.spec import ModelSpec
 from qubastore.runs import records
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.store import Store
 
 
@@ -109,7 +109,7 @@ def rescore(
         if has_features:
             log(f"{new.model.name} on {dataset}: from kept features")
             rescored.append((dataset, condition, _rescore_run(store, run_id, new.model, head, command)))
-    complete_runs(store)
+    publish_runs(store)
     return Rescored(new.model.name, rescored, [(run[1], run[2]) for run in runs if not run[3]])
 
 

@@ -62,12 +62,12 @@ def run_key(planned: PlannedRun) -> str:
 
 def jobs_of(group: list[PlannedRun]) -> list[Job]:
     """One job per dataset, framing, condition and range of samples, for all runs of the group that miss it."""
-    jobs: dict[tuple[str, str, str, int, int], Job] = {}
+    jobs: dict[tuple[str, str, str, int, int, int], Job] = {}
     for planned in group:
         condition = planned.condition
         for shard in planned.missing:
             first, end = planned.run.shard_range(shard)
-            key = (planned.dataset.dataset_id, planned.run.framing, planned.run.condition, first, end)
+            key = (planned.dataset.dataset_id, planned.run.framing, planned.run.condition, shard, first, end)
             job = jobs.setdefault(key, Job(planned.dataset, [], condition, shard, first, end))
             job.runs.append(planned)
     return list(jobs.values())

@@ -92,6 +92,12 @@ class Nodes:
                 self._log(f"the node {place.node} is not used: {'; '.join(found)}")
         return self._checked[place.node_id]
 
+    def usable(self) -> list[str]:
+        """The ids of the nodes of a joined cluster that passed the checks; empty if Ray runs on this machine alone."""
+        if not self._resources.joined:
+            return []
+        return [node_id for node_id, is_good in self._checked.items() if is_good and is_alive(node_id)]
+
     def check_all(self, token: str) -> None:
         """Check every current node before any work starts.
 

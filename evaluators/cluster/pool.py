@@ -11,6 +11,7 @@ from typing import Any
 
 from qubastore.conditions import Condition
 from qubastore.errors import IngestError, QubastoreError
+from qubastore.evaluators.cluster.causes import cause_of
 from qubastore.evaluators.cluster.nodes import Nodes
 from qubastore.evaluators.cluster.resources import Place, Resources
 from qubastore.evaluators.planning.heads import read_head, store_head
@@ -111,6 +112,10 @@ class EvaluatorPool:
     def check_nodes(self, token: str) -> None:
         """Check every current node before any work starts; see `Nodes.check_all`."""
         self._nodes.check_all(token)
+
+    def usable_nodes(self) -> list[str]:
+        """The ids of the nodes that have access to the store; see `Nodes.usable`."""
+        return self._nodes.usable()
 
     def wait_for_room(self) -> None:
         """Wait until a usable node joins, when no evaluator is active; see `Nodes.wait`."""
@@ -226,20 +231,3 @@ class EvaluatorPool:
         precision = self._settings.precision
         self._store.write(lambda c: remember_sizes(c, model_id, device, precision, sizes.items()), repeatable=True)
         self._sizes.update({(model_id, device, work): size for work, size in sizes.items()})
-
-
-def cause_of(error: Any) -> QubastoreError:
-    """The `QubastoreError` inside an error of Ray, or another cause as one."""
-    cause = error.cause
-    if isinstance(cause, QubastoreError):
-        return cause
-    if isinstance(cause, OSError):
-        disk = "No space left" in str(cause)
-        return IngestError(
-            f"an evaluator could not write: {cause}",
-            hint="free some space, then run the same command again: committed work is kept" if disk else None,
-        )
-    text = str(cause).strip().splitlines()
-    return IngestError(
-        f"a worker failed: {type(cause).__name__}: {text[-1] if text else ''}", hint="qubastore ingest --limit 8 ..."
-    )

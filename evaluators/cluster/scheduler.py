@@ -1,4 +1,4 @@
-"""Distribute shards over evaluators and commit the results.
+"""Distribute shards over evaluators and have the results committed.
 
 One process commits. An evaluator or decode worker may die at any time: its shard is retried until `MAX_ATTEMPTS`.
 """
@@ -8,22 +8,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from functools import partial
 from typing import Any
 
-from qubastore.errors import DatasetError, QubastoreError, ResolutionError
+from qubastore.errors import QubastoreError, ResolutionError
+from qubastore.evaluators.cluster.causes import cause_of
+from qubastore.evaluators.cluster.commits import Commits
 from qubastore.evaluators.cluster.jobs import Job, jobs_of, run_key
 from qubastore.evaluators.cluster.nodes import POLL_SECONDS
-from qubastore.evaluators.cluster.pool import EvaluatorPool, Worker, cause_of
+from qubastore.evaluators.cluster.pool import EvaluatorPool, Worker
 from qubastore.evaluators.cluster.preflight import token
+from qubastore.evaluators.cluster.publisher import Publisher
 from qubastore.evaluators.cluster.resources import Resources
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
 from qubastore.evaluators.worker.images import SampleFile, image_bytes
-from qubastore.evaluators.worker.messages import Settings, ShardResult
-from qubastore.runs.commit import check_contents, commit_shards, known_contents
-from qubastore.runs.records import forget_unsupported, note_unsupported
+from qubastore.evaluators.worker.messages import Settings
+from qubastore.runs.records import note_unsupported
 from qubastore.store import Store
 
 DECODE_CHUNK = 32
@@ -32,10 +33,6 @@ DECODE_CHUNK = 32
 
 MAX_ATTEMPTS = 2
 """Attempts at a shard whose evaluators die, before it is set aside."""
-
-
-SHOWN_FAILURES = 3
-"""Images per shard that are logged if they cannot be decoded; the table `failures` has all."""
 
 
 IN_FLIGHT_BYTES = 400 << 20
@@ -58,10 +55,10 @@ class Scheduler:
         strict: bool,
         display: Display,
         report: IngestReport,
+        publisher: Publisher,
         driver: str | None = None,
     ) -> None:
-        self._store, self._plan = store, planned
-        self._strict, self._display, self._report, self._driver = strict, display, report, driver
+        self._store, self._display, self._report, self._publisher = store, display, report, publisher
         settings = Settings(
             data_path=store.files.root,
             precision=precision,
@@ -71,7 +68,7 @@ class Scheduler:
         )
         self._failed: set[str] = set()
         self._shown: set[str] = set()
-        self._contents: dict[str, dict[int, str]] = {}
+        self._commits = Commits(store, planned, strict, driver, publisher, display, report, self._record_failure)
         self._submissions = itertools.count()
         self._group: list[PlannedRun] = []
         self._stack = contextlib.ExitStack()
@@ -83,18 +80,21 @@ class Scheduler:
             stack.callback(self._pool.shut_down)
             self._store.files.check()
             self._pool.check_nodes(stack.enter_context(token(self._store)))
+            self._publisher.nodes = self._pool.usable_nodes
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        try:
+            # What evaluators returned is kept even if the ingest ends with an error.
+            self._commits.commit()
+        finally:
+            self._stack.close()
 
     def work_on(self, group: list[PlannedRun]) -> None:
         """Run every missing shard of a group through its models, and commit the results."""
         import ray
 
-        for dataset in {p.dataset.dataset_id: p.dataset for p in group}.values():
-            self._contents.setdefault(dataset.dataset_id, known_contents(self._store, dataset.dataset_id))
         self._group = group
         jobs = deque(jobs_of(group))
         busy: dict[Any, tuple[Worker, Job]] = {}
@@ -112,7 +112,7 @@ class Scheduler:
                     self._show(job)
                     busy[worker.actor.evaluate.remote(request, self._decode(job, group, worker))] = (worker, job)
             if waiting := [*busy, *pool.starting]:
-                done, _ = ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
+                done, _ = ray.wait(waiting, num_returns=1, timeout=min(POLL_SECONDS, self._commits.seconds_left))
             elif jobs:
                 pool.wait_for_room()
                 continue
@@ -124,6 +124,8 @@ class Scheduler:
                         idle.extend([ready] * (self._depth(jobs[0], len(pool.ready)) if jobs else 1))
                 else:
                     self._finish(ref, busy, jobs, idle)
+            self._commits.commit_if_due()
+        self._commits.commit()
 
     def _finish(self, ref: Any, busy: dict[Any, tuple[Worker, Job]], jobs: deque[Job], idle: deque[Worker]) -> None:
         """Commit the result of an evaluator, or retry its shard if it died."""
@@ -153,7 +155,10 @@ class Scheduler:
                 self._retry(job, jobs, "an evaluator died")
         else:
             idle.append(worker)
-            self._commit(job, result)
+            models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
+            for shard in result.shards:
+                self._pool.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
+            self._commits.add(job, result)
 
     def _model_failed(self, model_id: str, error: QubastoreError) -> None:
         for planned in self._group:
@@ -208,65 +213,6 @@ class Scheduler:
             return
         self._display.log(f"{images} killed {job.attempts} evaluators: set aside")
         self._report.set_aside.append((job.dataset.name, job.first, job.end))
-
-    def _commit(self, job: Job, result: ShardResult) -> None:
-        identity = job.dataset.dataset_id
-        known = self._contents[identity]
-        keys = {index: job.dataset.samples[index].key for index in result.contents}
-        new = {sample: value for sample, value in result.contents.items() if sample not in known}
-        runs = {planned.run.run_id: planned.run for planned in job.runs}
-        try:
-            check_contents(known, result.contents, keys)
-            self._check_strict(result)
-        except BaseException:
-            for shard in result.shards:
-                shard.drop_files(self._store.files)
-            raise
-        won = commit_shards(
-            self._store,
-            result.shards,
-            dataset_id=identity,
-            contents=new,
-            replace=self._plan.replace,
-            runs=runs,
-            driver=self._driver,
-        )
-        for shard, is_won in zip(result.shards, won, strict=True):
-            if is_won:
-                self._report.images += shard.n_samples
-                self._report.failures += len(shard.failures)
-            self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
-        for failure in result.shards[0].failures[:SHOWN_FAILURES] if result.shards else ():
-            self._display.log(f"cannot decode {job.dataset.name}/{failure.key}: {failure.error}")
-        if result.shards:
-            known.update(new)
-        if job.condition.resolution is not None:
-            self._forget_unsupported(job, result)
-        models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
-        for shard in result.shards:
-            self._pool.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
-        for planned in job.runs:
-            if planned.model.model_id in result.errors:
-                self._record_failure(planned, result.errors[planned.model.model_id])
-
-    def _forget_unsupported(self, job: Job, result: ShardResult) -> None:
-        """Delete records that models do not support a size, for those that have just taken it."""
-        done = [p.model.model_id for p in job.runs if p.run.run_id in {shard.run_id for shard in result.shards}]
-        recorded = self._store.rows(
-            "select model_id, condition from unsupported where condition = ? and list_contains(?, model_id)",
-            [str(job.condition), done],
-        )
-        for model_id, condition in recorded:
-            self._store.write(partial(forget_unsupported, model_id=model_id, condition=condition))
-
-    def _check_strict(self, result: ShardResult) -> None:
-        failures: list[Any] = [failure for shard in result.shards[:1] for failure in shard.failures]
-        if self._strict and failures:
-            raise DatasetError(
-                f"{failures[0].key} cannot be decoded, and --strict makes that an error",
-                found=failures[0].error,
-                hint="repair or remove the image, or leave out --strict to record and skip it",
-            )
 
     def _record_failure(self, planned: PlannedRun, error: QubastoreError) -> None:
         if run_key(planned) not in self._failed:

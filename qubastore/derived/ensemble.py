@@ -14,7 +14,7 @@ from qubastore.errors import UsageError, check_name
 from qubastore.lake.database import Database
 from qubastore.models.model import Model
 from qubastore.runs.lookup import complete_runs_of, named_model
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 
 MEANS = ("probabilities", "logits")
 """What an ensemble averages: softmax probabilities (Lakshminarayanan et al., arXiv 1612.01474) or logits."""
@@ -98,7 +98,7 @@ def ensemble(
             lambda _, vectors: average(vectors, mean),
         )
         made.append((run.place, derive(store, model, recipe)))
-    complete_runs(store)
+    publish_runs(store)
     # The members' ensemble keeps the first name that it was given.
     ((stored,),) = store.rows("select name from models where model_id = ?", [model.model_id])
     return Ensemble(stored, made, sorted({run.place for task, run in asked.items() if task not in common}))

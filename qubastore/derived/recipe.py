@@ -64,7 +64,7 @@ class Recipe:
 def derive(store: Database, model: Model, recipe: Recipe) -> str:
     """Compute a run of `model` from other runs, shard by shard; shards that are already committed are kept.
 
-    A sample that is missing from one of the runs becomes a failure. Complete the run with `complete_runs`.
+    A sample that is missing from one of the runs becomes a failure. Complete the run with `publish_runs`.
 
     Args:
         store: A store open for writing.
@@ -111,6 +111,10 @@ def derive(store: Database, model: Model, recipe: Recipe) -> str:
     return run.run_id
 
 
+UNPUBLISHED = "not published"
+"""The state of a run whose shards are newer than its rows, or that is not complete."""
+
+
 def states(store: Database, runs: Sequence[str]) -> dict[str, str]:
     """Run -> hash of its shards and their commit times: it changes whenever the run's outputs do."""
     return {run_id: _state(store.rows, run_id) for run_id in runs}
@@ -118,8 +122,12 @@ def states(store: Database, runs: Sequence[str]) -> dict[str, str]:
 
 def _state(rows: Callable[[str, list[Any]], list[tuple[Any, ...]]], run_id: str) -> str:
     # As an instant: independent of the reader's time zone.
-    read = rows("select shard, epoch_us(committed_at) from shards where run_id = ? order by shard", [run_id])
-    return identifier(run_id, [list(row) for row in read])
+    query = """
+        select shards.shard, epoch_us(shards.committed_at) from shards join run_summary using (run_id)
+        where shards.run_id = ? order by shards.shard
+    """
+    read = rows(query, [run_id])
+    return identifier(run_id, [list(row) for row in read]) if read else UNPUBLISHED
 
 
 def check_unchanged(connection: duckdb.DuckDBPyConnection, before: Mapping[str, str], what: str) -> None:
@@ -129,7 +137,8 @@ def check_unchanged(connection: duckdb.DuckDBPyConnection, before: Mapping[str, 
         StoreError: if one has changed, with its id.
     """
     for run_id, state in before.items():
-        if _state(lambda query, values: connection.execute(query, values).fetchall(), run_id) != state:
+        now = _state(lambda query, values: connection.execute(query, values).fetchall(), run_id)
+        if UNPUBLISHED in (state, now) or state != now:
             raise StoreError(
                 f"run {run_id}, a source of {what}, has changed in the meantime", hint="run the same command again"
             )

@@ -23,7 +23,7 @@ from qubastore.lake.rows import insert
 from qubastore.models.model import Model
 from qubastore.runs import records
 from qubastore.runs.lookup import RunName, complete_runs_of, named_model, named_run, run_text
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.statistics.scores import log_sum, project
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def calibrate(
         log(f"{calibrated.name} on {run.place}: from kept logits")
         recipe = Recipe("temperature", applied, "logits", [run.run_id], compute, [fitted.run_id], before)
         made.append((run.place, run.run_id, derive(store, calibrated, recipe)))
-    complete_runs(store)
+    publish_runs(store)
     return Calibrated(calibrated.name, temperatures[0], temperatures[1:], made, skipped)
 
 

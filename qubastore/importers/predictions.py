@@ -18,7 +18,7 @@ from qubastore.lake.database import Database
 from qubastore.models.model import Model
 from qubastore.runs import outputs, records
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.runs.run import Run
 from qubastore.runs.shard import Shard
 
@@ -216,5 +216,5 @@ def _store_run(
     shard = Shard(run.run_id, 0, 0, size, written.files, device="imported", checksums=written.checksums)
     store.write(register)
     commit_shard(store, shard, dataset_id=data.dataset_id)
-    complete_runs(store)
+    publish_runs(store)
     return run.run_id

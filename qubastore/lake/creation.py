@@ -19,6 +19,7 @@ from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.location import Location, locate
 from qubastore.lake.object_storage import DataFiles
 from qubastore.lake.rows import insert
+from qubastore.lake.tidy import SMALL_TABLES
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.published import SOURCE, read_table
 
@@ -115,6 +116,27 @@ def _fill(database: Database) -> None:
         option = f"call {ducklake.CATALOG}.set_option('data_inlining_row_limit', {ducklake.INLINE_ROWS})"
         database.ask(lambda connection: connection.execute(option))
     database.write(work)
+    _set_options(database)
+
+
+def _set_options(database: Database) -> None:
+    """Set the options of tables, which DuckLake allows only once the tables exist.
+
+    Runs are removed and replaced by whole files, however few rows these have. A deletion in the catalog would keep
+    them.
+    """
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        listed = connection.execute(f"select table_name from ducklake_table_info('{ducklake.CATALOG}')").fetchall()
+        there = {table for (table,) in listed}
+        limits = dict.fromkeys(ducklake.WHOLE_FILES, 0) | dict.fromkeys(SMALL_TABLES, ducklake.INLINE_ROWS_OF_RUNS)
+        for table, limit in limits.items():
+            if table not in there:
+                continue
+            option = f"'data_inlining_row_limit', {limit}, table_name => {ducklake.quote(table)}"
+            connection.execute(f"call {ducklake.CATALOG}.set_option({option})")
+
+    database.write(work, repeatable=True)
 
 
 def load_published(connection: duckdb.DuckDBPyConnection) -> None:
@@ -142,6 +164,7 @@ def migrate(path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
             return migrations.migrate(connection, steps, since=before)
 
         after = database.write(work) if before < max(steps) else before
+        _set_options(database)
         database.write(refresh_views)
         return before, after
 

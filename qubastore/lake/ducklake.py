@@ -32,6 +32,14 @@ METADATA = f"__ducklake_metadata_{CATALOG}"
 INLINE_ROWS = 256
 
 
+INLINE_ROWS_OF_RUNS = 16
+"""The same for the small tables with rows of runs: they are read with every question, and merged (`lake.tidy`)."""
+
+
+WHOLE_FILES = ("outputs", "logits", "features")
+"""The tables whose files are written, replaced and removed as a whole, one run at a time."""
+
+
 S3 = ("httpfs", "aws")
 """The extensions that files in S3 need."""
 

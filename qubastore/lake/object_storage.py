@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -60,6 +60,10 @@ class DataFiles:
         """The full name of a file below the root."""
         return "/".join((self.root, *parts))
 
+    def below(self, path: str) -> str:
+        """The name of a file below the root, without the root: it stays the same if the store is moved."""
+        return path.removeprefix(f"{self.root}/")
+
     def write(self, path: str, data: bytes) -> None:
         """Write a file and flush it to the disk, because it must survive a power failure; on error, leave no file.
 
@@ -98,10 +102,26 @@ class DataFiles:
         with contextlib.suppress(FileNotFoundError):
             self._patiently(lambda: self._system.delete_file(_key(path)))
 
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove files; in object storage several at a time, because each takes a round trip."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        if self.is_s3 and len(paths) > 1:
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(self.remove, paths))
+        else:
+            for path in paths:
+                self.remove(path)
+
     def sizes(self) -> dict[str, int]:
         """The size in bytes of every file below the root, by full name."""
         if not self.is_s3:
-            return {str(file): file.stat().st_size for file in Path(self.root).rglob("*") if file.is_file()}
+            found_here = {}
+            for file in Path(self.root).rglob("*"):
+                with contextlib.suppress(FileNotFoundError):  # an ingest removes staged files
+                    if file.is_file():
+                        found_here[str(file)] = file.stat().st_size
+            return found_here
         from pyarrow.fs import FileSelector, FileType
 
         selector = FileSelector(_key(self.root), recursive=True, allow_not_found=True)

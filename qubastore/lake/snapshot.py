@@ -11,12 +11,17 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qubastore.lake.database import Database
 from qubastore.lake.duckdb_errors import translate_errors
-from qubastore.lake.ducklake import CATALOG, quote
+from qubastore.lake.ducklake import CATALOG, quote, quote_name
+from qubastore.lake.rows import insert
 from qubastore.lake.views import needed_views, reads
+
+if TYPE_CHECKING:
+    import duckdb
+
 
 OF_RUNS = ("runs", "run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
 """Tables of which only the rows of the requested runs are copied."""
@@ -30,6 +35,14 @@ EMPTY = ("human_trials",)
 """Tables that per-run views name but whose rows are not copied; query the store for them."""
 
 
+ATTEMPTS = 5
+"""Copies that are made if another process commits at the same time.
+
+A transaction over a catalog in SQLite finds a table empty if `compact` moved its rows from the catalog to a file after
+the transaction began. So a copy counts only if nothing was committed meanwhile; commits of an ingest are seconds apart.
+"""
+
+
 class Snapshot:
     """A copy of the tables that some views read, and the views. Use it as a context manager."""
 
@@ -40,6 +53,7 @@ class Snapshot:
         runs: Sequence[str] | None = None,
         *,
         tables: Sequence[str] = (),
+        emptied: Sequence[str] = (),
         catalog: str = CATALOG,
         replaced: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -50,6 +64,7 @@ class Snapshot:
             views: Names of per-run views.
             runs: Ids of runs; None means all.
             tables: Tables to copy in addition to those that the views read.
+            emptied: Tables to copy without their rows, because `add` provides them.
             catalog: The database of the tables: the store, or a connected attachment.
             replaced: View -> the SELECT that replaces it in the copy.
         """
@@ -60,18 +75,29 @@ class Snapshot:
             self._cursor.execute("use memory")
             # The optimizer would read the statistics of every column from the catalog, one by one.
             self._cursor.execute("pragma disable_optimizer")
-            self._cursor.execute("begin transaction")
-            for table in (*OF_RUNS, *WHOLE, *EMPTY):
-                if table in named:
-                    query = f"create or replace table {table} as from {catalog}.main.{table}"
-                    if table in OF_RUNS and runs is not None:
-                        self._cursor.execute(f"{query} where list_contains(?, run_id)", [list(runs)])
-                    else:
-                        self._cursor.execute(query + (" limit 0" if table in EMPTY else ""))
+            self._tables = named.intersection((*OF_RUNS, *WHOLE, *EMPTY))
+            for _ in range(ATTEMPTS):
+                before = _newest(self._cursor, catalog)
+                self._copy(runs, emptied, catalog)
+                if _newest(self._cursor, catalog) == before:
+                    break
             for view in needed:
                 replace(view, select=replaced.get(view.name, view.select)).create(self._cursor)
-            self._cursor.execute("commit")
             self._cursor.execute("pragma enable_optimizer")
+
+    def _copy(self, runs: Sequence[str] | None, emptied: Sequence[str], catalog: str) -> None:
+        """Copy the tables in one transaction."""
+        self._cursor.execute("begin transaction")
+        for table in (*OF_RUNS, *WHOLE, *EMPTY):
+            if table in self._tables:
+                query = f"create or replace table {table} as from {catalog}.main.{table}"
+                if table in emptied or table in EMPTY:
+                    self._cursor.execute(f"{query} limit 0")
+                elif table in OF_RUNS and runs is not None:
+                    self._cursor.execute(f"{query} where list_contains(?, run_id)", [list(runs)])
+                else:
+                    self._cursor.execute(query)
+        self._cursor.execute("commit")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The result of a query over the copy."""
@@ -83,11 +109,14 @@ class Snapshot:
         with translate_errors(query):
             self._cursor.execute(f"create or replace table {name} as {query}")
 
-    def add_metrics(self, rows: Sequence[tuple[str, str, int, float | None]]) -> None:
-        """Insert rows into the copy of `run_metrics`: the results of transforms, for the views that read them."""
-        if rows:
+    def add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows into the copy of a table: what is not stored yet, for the views that read it.
+
+        A table that no view reads is not in the copy, and gets no rows.
+        """
+        if rows and table in self._tables:
             with translate_errors():
-                self._cursor.executemany("insert into run_metrics values (?, ?, ?, ?)", [list(row) for row in rows])
+                insert(self._cursor, table, rows)
 
     def forget_metrics(self, names: Sequence[str]) -> None:
         """Delete metrics from the copy of `run_metrics`."""
@@ -104,3 +133,16 @@ class Snapshot:
 
     def __exit__(self, *_: object) -> None:
         self._cursor.close()
+
+
+def _newest(cursor: duckdb.DuckDBPyConnection, catalog: str) -> int | None:
+    """The number of a DuckLake's newest snapshot, read outside any transaction; None for another database."""
+    import duckdb
+
+    try:
+        row = cursor.execute(
+            f"select max(snapshot_id) from {quote_name(f'__ducklake_metadata_{catalog}')}.ducklake_snapshot"
+        ).fetchone()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
+    return row[0] if row else None

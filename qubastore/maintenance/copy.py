@@ -1,15 +1,16 @@
 """Copy a store, or some of its models, into another: laptop to cluster and back. An interrupted copy can be resumed.
 
-Rows are read and rewritten shard by shard, through the same commit as an ingest's, so the copy is a store like any
-other; then both sides are compared, row for row.
+Rows are read and rewritten shard by shard, through the same commit and publication as an ingest's, so the copy is a
+store like any other; then both sides are compared, row for row.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
@@ -17,12 +18,15 @@ from qubastore.models.fingerprints import Fingerprint
 from qubastore.runs import outputs
 from qubastore.runs.commit import commit_shards
 from qubastore.runs.lookup import named_model
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.runs.shard import Failure, Shard
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+
+T = TypeVar("T")
 
 
 KEYS = {
@@ -119,9 +123,9 @@ def copy_store(
     parts += [(table, "", []) for table in OF_STORE if not chosen]
     for part in parts:
         _copy_rows(source, target, *part)
-    for run_id, _, dataset_id in runs:
-        done.shards += _copy_run(source, target, run_id, dataset_id, report)
-    complete_runs(target)
+    for run_id in run_ids:
+        done.shards += _copy_run(source, target, run_id, report)
+    publish_runs(target)
     # Probes go with the runs that they were fitted on.
     parts.append(("probes", "model_id", model_ids))
     _copy_rows(source, target, *parts[-1])
@@ -202,9 +206,7 @@ def _check_rows(source: Database, target: Database, table: str, column: str, ids
         )
 
 
-def _copy_run(
-    source: Database, target: Database, run_id: str, dataset_id: str, report: Callable[[str, int, int], None]
-) -> int:
+def _copy_run(source: Database, target: Database, run_id: str, report: Callable[[str, int, int], None]) -> int:
     have = dict(target.rows("select shard, kept from shards where run_id = ?", [run_id]))
     shards = source.rows(
         "select shard, first_sample, n_samples, kept, batch_size, device, seconds, committed_at from shards"
@@ -217,7 +219,8 @@ def _copy_run(
         report(name[0][0] if name else run_id, number, len(shards))
         if set(kept) <= set(have.get(shard, ())):
             continue
-        tables = {kind: table for kind, table in _rows(source, run_id, first, first + n_samples) if len(table)}
+        read = partial(_rows, source, run_id, shard, first, first + n_samples)
+        tables = {kind: table for kind, table in _twice(read, source).items() if len(table)}
         written = outputs.write_shard(target.files, run_id, shard, tables)
         failures = source.rows(
             "select sample_id, key, error from failures where run_id = ? and sample_id >= ? and sample_id < ?"
@@ -238,22 +241,62 @@ def _copy_run(
             written.checksums,
             at,
         )
-        commit_shards(target, [made], dataset_id=dataset_id)
+        commit_shards(target, [made])
         copied += 1
     report(name[0][0] if name else run_id, len(shards), len(shards))
     return copied
 
 
-def _rows(store: Database, run_id: str, first: int, end: int) -> Iterator[tuple[str, pa.Table]]:
-    """Pairs of an output kind and its rows for a range of samples, as an evaluator writes them."""
+def _rows(store: Database, run_id: str, shard: int, first: int, end: int) -> dict[str, pa.Table]:
+    """Kind of output -> its rows for a shard of samples `first` to `end` - 1, as an evaluator writes them."""
     import pyarrow as pa
 
+    staged = _staged(store, run_id, [shard])
+    found = {}
     for kind in outputs.KINDS:
-        table = store.sql(
-            f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id",
-            [run_id, first, end],
-        ).to_arrow_table()
-        yield kind, pa.table({name: table.column(name).combine_chunks() for name in table.column_names})
+        if (shard, kind) in staged:
+            table = _read(store, staged[shard, kind])
+        elif staged:
+            table = outputs.schema_of(kind).empty_table()
+        else:
+            table = store.sql(
+                f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id",
+                [run_id, first, end],
+            ).to_arrow_table()
+        found[kind] = pa.table({name: table.column(name).combine_chunks() for name in table.column_names})
+    return found
+
+
+def _staged(store: Database, run_id: str, shards: Sequence[int]) -> dict[tuple[int, str], str]:
+    """(Shard, kind) -> staged file, of the shards whose run is not published yet."""
+    query = "select shard, kind, file from staged_files where run_id = ? and list_contains(?, shard)"
+    return {(shard, kind): file for shard, kind, file in store.rows(query, [run_id, list(shards)])}
+
+
+def _read(store: Database, file: str) -> pa.Table:
+    """The rows of a staged file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_table(pa.BufferReader(store.files.read(store.files.path(file))))
+
+
+def _twice(read: Callable[[], T], store: Database) -> T:
+    """The result of a reader of staged files; once more if an ingest published their run in the meantime.
+
+    Raises:
+        StoreError: if a staged file is missing.
+    """
+    for _ in range(2):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            missing = error
+    raise StoreError(
+        f"a file of {store.location} is missing",
+        found=str(missing),
+        hint=f"qubastore doctor --store {shlex.quote(str(store.location))}",
+    )
 
 
 def _compare(source: Database, target: Database, run_id: str) -> int:
@@ -266,7 +309,7 @@ def _compare(source: Database, target: Database, run_id: str) -> int:
     # For a run with an active ingest, compare only what existed when the copy began.
     shards = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
     for table in (*outputs.KINDS, "failures", "class_summary", "bin_summary", "cue_summary"):
-        found = [_fingerprint(store, table, run_id, shards) for store in (source, target)]
+        found = [_twice(partial(_fingerprint, store, table, run_id, shards), store) for store in (source, target)]
         if table.endswith("summary") and not (found[0][0] and found[1][0]):
             # Not yet complete on one side, or summarised by an older release.
             continue
@@ -284,11 +327,28 @@ def _compare(source: Database, target: Database, run_id: str) -> int:
 
 def _fingerprint(store: Database, table: str, run_id: str, shards: Sequence[int]) -> tuple[int, Any]:
     """The number of rows of a run, and a hash of them that does not depend on their order."""
-    query = f"select count(*), bit_xor(hash(t)) from {table} as t where run_id = ?"
+    query = f"select count(*), coalesce(bit_xor(hash(t)), 0) from {table} as t where run_id = ?"
     values: list[Any] = [run_id]
+    staged: dict[tuple[int, str], str] = {}
     if not table.endswith("summary"):
         size = store.rows("select shard_size from runs where run_id = ?", [run_id])[0][0]
+        staged = {key: file for key, file in _staged(store, run_id, shards).items() if key[1] == table}
         query += f" and list_contains(?, sample_id // {int(size)})"
-        values.append(list(shards))
-    row = store.rows(query, values)[0]
-    return row[0], row[1]
+        # Rows of a shard that was staged again are replaced when its run is published.
+        values.append(sorted(set(shards) - {shard for shard, _ in staged}))
+    n, found = store.rows(query, values)[0]
+    for file in staged.values():
+        rows = _read(store, file)
+        more = store.ask(partial(_hashed, rows=rows))
+        n, found = n + more[0], found ^ more[1]
+    return n, found
+
+
+def _hashed(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> tuple[int, int]:
+    connection.register("staged_rows", rows)
+    try:
+        found = connection.execute("select count(*), coalesce(bit_xor(hash(t)), 0) from staged_rows as t").fetchone()
+    finally:
+        connection.unregister("staged_rows")
+    assert found is not None
+    return found[0], found[1]

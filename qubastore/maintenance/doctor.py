@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from qubastore.lake.database import Database
 from qubastore.lake.duckdb_errors import translate_errors
+from qubastore.lake.tidy import SMALL_TABLES
 from qubastore.maintenance.checks import DEEP, QUICK, UNREADABLE, Check, Fault, checks
 from qubastore.maintenance.files import files
 from qubastore.runs.sessions import is_alive
@@ -21,13 +22,15 @@ def examine(store: Database, *, deep: bool = False) -> Iterator[Fault]:
         store: An open store.
         deep: Also read every row and every file.
     """
-    unreadable = False
+    unreadable = small_unreadable = False
     for fault in files(store, deep=deep):
         unreadable |= fault.check in UNREADABLE
+        of_small = any(f"/main/{table}/" in fault.file for table in SMALL_TABLES)
+        small_unreadable |= fault.check == "files_gone" or (fault.check in UNREADABLE and of_small)
         yield fault
-    for name in QUICK:
+    for name in () if small_unreadable else QUICK:
         yield from _run_check(store, checks()[name])
-    if deep and unreadable:
+    if unreadable and (deep or small_unreadable):
         yield Fault(
             "not_examined",
             "rows were not examined, because files with rows cannot be read",

@@ -24,7 +24,7 @@ from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.dimension_runs import DimensionRun, Without, dimension_runs_of, kept, of_shares
 from qubastore.ranking.image_sets import ImageSets
-from qubastore.runs.cue_decisions import CUE_DECISIONS
+from qubastore.runs.cue_decisions import cue_decisions
 from qubastore.runs.vectors import kept_logits
 from qubastore.statistics.bootstrap import Draws, resample, shares
 from qubastore.statistics.class_logits import class_logits
@@ -258,7 +258,8 @@ class Resampler:
         """Shape bias: the share of shape decisions among the decisions for shape or texture."""
         import numpy as np
 
-        columns = kept(self._store.sql(f"{CUE_DECISIONS} order by sample_id", [run.run_id]).fetchnumpy(), run, without)
+        query = f"select * exclude (run_id) from ({cue_decisions()}) where run_id = ? order by sample_id"
+        columns = kept(self._store.sql(query, [run.run_id]).fetchnumpy(), run, without)
         samples = columns["sample_id"]
         shape, texture = (np.asarray(columns[name], bool) for name in ("shape", "texture"))
         if (without or {}).get(run.run_id):

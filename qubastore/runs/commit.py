@@ -1,19 +1,21 @@
-"""Committing a shard: its files, its row and its failures in one transaction, once.
+"""Committing shards: their rows, the names of their staged files, and their failures in one transaction, once.
 
 The first commit of a shard wins. A later commit that keeps no additional kinds of output is rejected, and its files are
-removed.
+removed. What is committed becomes visible in the tables of outputs when its run is published
+(`qubastore.runs.publish`).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace as changed
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import DatasetError, QubastoreError, StoreError
-from qubastore.lake import ducklake
 from qubastore.lake.database import Database
 from qubastore.lake.rows import insert
 from qubastore.runs import records, removal
@@ -36,31 +38,28 @@ def commit_shard(
 ) -> bool:
     """Commit one shard as in `commit_shards`; return whether this commit was the first."""
     runs = {run.run_id: run} if run else {}
-    return commit_shards(
-        store, [shard], dataset_id=dataset_id, contents=contents, replace=replace, runs=runs, check=check
-    )[0]
+    found = {dataset_id: contents} if contents else {}
+    return commit_shards(store, [shard], contents=found, replace=replace, runs=runs, check=check)[0]
 
 
 def commit_shards(
     store: Database,
     shards: Sequence[Shard],
     *,
-    dataset_id: str,
-    contents: Mapping[int, str] | None = None,
+    contents: Mapping[str, Mapping[int, str]] = MappingProxyType({}),
     replace: bool = False,
-    runs: Mapping[str, Run] | None = None,
+    runs: Mapping[str, Run] = MappingProxyType({}),
     driver: str | None = None,
     check: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> list[bool]:
-    """Commit the shards of several runs over the same range of samples in one transaction: all or none, and only once.
+    """Commit shards in one transaction: all or none, and each only once.
 
-    One transaction for all models of a group takes a third of the time of one transaction per model.
+    A transaction has a fixed cost, so many shards at once take little longer than one.
 
     Args:
         store: A store open for writing.
-        shards: The shards that the evaluator wrote.
-        dataset_id: Dataset of the runs, for `contents`.
-        contents: Sample id -> content hash of samples that were decoded for the first time.
+        shards: The shards that evaluators wrote, each once.
+        contents: Dataset id -> sample id -> content hash of samples that were decoded for the first time.
         replace: Replace committed shards even if they keep as many kinds of output.
         runs: With `replace`, the current runs by id; their versions replace the stored ones.
         driver: Id of the ingest that commits.
@@ -75,65 +74,84 @@ def commit_shards(
     """
     if not shards:
         return []
-
+    now = datetime.now(UTC)
+    # The time tells this commit from others, should its answer be lost.
+    shards = [changed(shard, committed_at=shard.committed_at or now) for shard in shards]
+    ids = sorted({shard.run_id for shard in shards})
     attempts = 0
 
     def work(connection: duckdb.DuckDBPyConnection) -> list[bool]:
         nonlocal attempts
         attempts += 1
-        # If the connection was lost after the server had committed, there is nothing left to do. Only registered files
-        # show this; for shards without files, a second attempt writes the same as the first.
-        if attempts > 1:
-            ours = [_is_registered(connection, shard) for shard in shards if shard.files]
-            if ours and all(ours):
-                return [True] * len(shards)
         check(connection)
-        ids = [shard.run_id for shard in shards]
-        query = "select run_id, shard, kept from shards where list_contains(?, run_id) and list_contains(?, shard)"
-        committed = connection.execute(query, [ids, [shard.shard for shard in shards]]).fetchall()
-        kept = {(run_id, number): set(kinds) for run_id, number, kinds in committed}
+        query = "select run_id, shard, kept, committed_at, driver_id from shards where list_contains(?, run_id)"
+        committed = {(row[0], row[1]): row[2:] for row in connection.execute(query, [ids]).fetchall()}
+        if attempts > 1 and all(_is_ours(committed.get((s.run_id, s.shard)), s, driver) for s in shards):
+            # The connection was lost after the server had committed: there is nothing left to do.
+            return [True] * len(shards)
         known = connection.execute("select run_id from runs where list_contains(?, run_id)", [ids]).fetchall()
         if removed := set(ids) - {row[0] for row in known}:
             raise StoreError(f"run {min(removed)} was removed during the ingest", hint="run the same command again")
         # A committed shard is replaced only by one that keeps all its kinds of output and more.
         won = [
-            replace or (there := kept.get((shard.run_id, shard.shard))) is None or there < set(shard.kept)
-            for shard in shards
+            replace or (there := committed.get((s.run_id, s.shard))) is None or set(there[0]) < set(s.kept)
+            for s in shards
         ]
         taken = [shard for shard, is_won in zip(shards, won, strict=True) if is_won]
+        for run_id in sorted({shard.run_id for shard in taken} & runs.keys()) if replace else ():
+            records.replace_run(connection, runs[run_id])
         for shard in taken:
-            if replace and runs and shard.run_id in runs:
-                records.replace_run(connection, runs[shard.run_id])
-            if (shard.run_id, shard.shard) in kept:
-                end = shard.first_sample + shard.n_samples
-                removal.invalidate_shard(connection, shard.run_id, shard.shard, shard.first_sample, end)
-            for kind, file in shard.files.items():
-                connection.execute(
-                    "call ducklake_add_data_files(?, ?, ?, hive_partitioning => true)", [ducklake.CATALOG, kind, file]
-                )
+            if (shard.run_id, shard.shard) in committed:
+                # Published rows are replaced when the run is published again, if there is anything to replace them.
+                forget = removal.forget_shard if shard.files else removal.invalidate_shard
+                forget(connection, shard.run_id, shard.shard, *_range(shard))
         failures = [(s.run_id, f.sample_id, f.key, f.error) for s in taken for f in s.failures]
         insert(connection, "failures", failures)
-        if contents and taken:
-            _record_contents(connection, dataset_id, contents)
+        if taken:
+            for dataset_id, found in contents.items():
+                _record_contents(connection, dataset_id, found)
         insert(connection, "shards", [_row(shard, driver) for shard in taken])
+        insert(connection, "staged_files", [row for shard in taken for row in _staged(store, shard)])
         return won
 
     try:
         won = store.write(work, repeatable=True)
     except BaseException:
-        # The commit may have taken effect despite the error: files that the catalog refers to are never removed.
+        # The commit may have taken effect despite the error.
         for shard in shards:
             with contextlib.suppress(QubastoreError, OSError):
-                if not store.ask(partial(_is_registered, shard=shard)):
-                    shard.drop_files(store.files)
+                _drop_unless_staged(store, shard)
         raise
-    for number, (shard, is_won) in enumerate(zip(shards, won, strict=True)):
+    for shard, is_won in zip(shards, won, strict=True):
         if not is_won:
-            # Or this commit was first: the connection was lost after it, and the second attempt found its shard.
-            won[number] = store.ask(partial(_is_registered, shard=shard))
-            if not won[number]:
-                shard.drop_files(store.files)
+            _drop_unless_staged(store, shard)
     return won
+
+
+def _is_ours(row: tuple[Any, ...] | None, shard: Shard, driver: str | None) -> bool:
+    """Whether the committed row of a shard (kept, committed_at, driver_id) is that of this very commit."""
+    return row is not None and row[1:] == (shard.committed_at, driver) and set(row[0]) == set(shard.kept)
+
+
+def _range(shard: Shard) -> tuple[int, int]:
+    return shard.first_sample, shard.first_sample + shard.n_samples
+
+
+def _staged(store: Database, shard: Shard) -> list[tuple[Any, ...]]:
+    return [(shard.run_id, shard.shard, kind, store.files.below(file)) for kind, file in shard.files.items()]
+
+
+def _drop_unless_staged(store: Database, shard: Shard) -> None:
+    """Remove a shard's files, unless the store refers to them."""
+    names = [store.files.below(file) for file in shard.files.values()]
+    query = "select count(*) from staged_files where run_id = ? and list_contains(?, file)"
+    if not store.ask(partial(_count, query=query, values=[shard.run_id, names])):
+        shard.drop_files(store.files)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> int:
+    row = connection.execute(query, values).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:
@@ -148,7 +166,7 @@ def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:
         shard.batch_size,
         shard.device,
         shard.seconds,
-        shard.committed_at or datetime.now(UTC),
+        shard.committed_at,
         driver,
         dict(shard.checksums),
     )
@@ -158,17 +176,6 @@ def known_contents(store: Database, dataset_id: str) -> dict[int, str]:
     """The content hashes, by sample id, of a dataset's samples that were decoded before."""
     query = "select sample_id, content_hash from sample_contents where dataset_id = ?"
     return dict(store.rows(query, [dataset_id]))
-
-
-def _is_registered(connection: duckdb.DuckDBPyConnection, shard: Shard) -> bool:
-    """Whether the catalog refers to any of a shard's files."""
-    names = [file.rpartition("/")[2] for file in shard.files.values()]
-    query = (
-        f"select count(*) from {ducklake.METADATA}.ducklake_data_file"
-        " where end_snapshot is null and list_contains(?, parse_filename(path))"
-    )
-    row = connection.execute(query, [names]).fetchone()
-    return bool(names) and row is not None and row[0] > 0
 
 
 def _record_contents(connection: duckdb.DuckDBPyConnection, dataset_id: str, contents: Mapping[int, str]) -> None:

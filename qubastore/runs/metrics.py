@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from qubastore.datasets.label_spaces import IMAGENET_1K, label_space
 from qubastore.lake.database import Database
 from qubastore.lake.rows import insert
 from qubastore.lake.snapshot import Snapshot
 from qubastore.metrics.catalogue import METRICS, Metric
-from qubastore.runs.summaries import RUNS_AT_ONCE
+from qubastore.runs.summaries import RUNS_AT_ONCE, SUMMARIES, Summary
+from qubastore.runs.transforms import MetricRow, no_transforms, transformed
 from qubastore.runs.vectors import kept_logits, with_logits
-from qubastore.statistics.class_logits import class_logits
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,10 +48,6 @@ def store_metrics(store: Database) -> None:
         _replace(store, _metrics(store, todo), {run_id: computed_at for run_id, computed_at, _ in part})
 
 
-MetricRow = tuple[str, str, int, float | None]
-"""Run, metric, version, value."""
-
-
 def _metrics(store: Database, todo: Mapping[str, Sequence[Metric]]) -> list[MetricRow]:
     """Compute metrics of runs; `todo` maps each run to its missing metrics."""
     able = set(with_logits(store, [run for run, metrics in todo.items() if any(m.transform for m in metrics)]))
@@ -62,14 +55,36 @@ def _metrics(store: Database, todo: Mapping[str, Sequence[Metric]]) -> list[Metr
     for run_id, metrics in todo.items():
         transforms = [metric for metric in metrics if metric.transform]
         if run_id in able:
-            rows += _transformed(store, transforms, run_id)
+            rows += transformed(run_id, *kept_logits(store, run_id), transforms)
         else:
-            rows += [(run_id, metric.name, metric.version, None) for metric in transforms]
+            rows += no_transforms(run_id, transforms)
+    return rows + view_metrics(store, todo, rows)
+
+
+def view_metrics(
+    store: Database,
+    todo: Mapping[str, Sequence[Metric]],
+    transforms: Sequence[MetricRow],
+    summaries: Sequence[Summary] = (),
+) -> list[MetricRow]:
+    """Compute the metrics of runs that views define.
+
+    Args:
+        store: An open store.
+        todo: Run -> its metrics; those that views do not define are left out.
+        transforms: Metrics from logits that are not stored yet, which views may read.
+        summaries: Summaries of these runs, if they are not stored yet.
+    """
     by_view: dict[str, list[Metric]] = defaultdict(list)
     for metric in {metric.name: metric for metrics in todo.values() for metric in metrics if metric.view}.values():
         by_view[metric.view].append(metric)
-    with Snapshot(store, list(by_view), list(todo)) as copy:
-        copy.add_metrics(rows)
+    rows: list[MetricRow] = []
+    # Runs whose summaries are not stored have no rows in these tables, which are large.
+    emptied = (*SUMMARIES, "run_metrics") if summaries else ()
+    with Snapshot(store, list(by_view), list(todo), emptied=emptied) as copy:
+        for table in SUMMARIES:
+            copy.add(table, [row for summary in summaries for row in summary.rows(table)])
+        copy.add("run_metrics", transforms)
         for view, metrics in by_view.items():
             names = ", ".join(metric.name for metric in metrics)
             values = {row[0]: row[1:] for row in copy.rows(f"select run_id, {names} from {view}")}
@@ -80,22 +95,6 @@ def _metrics(store: Database, todo: Mapping[str, Sequence[Metric]]) -> list[Metr
                 for metric, value in zip(metrics, values.get(run_id, nothing), strict=True)
                 if metric in wanted
             ]
-    return rows
-
-
-def _transformed(store: Database, metrics: Sequence[Metric], run_id: str) -> list[MetricRow]:
-    """Compute the transform metrics of a run from its kept logits, which are read once."""
-    matrix, labels, space = kept_logits(store, run_id)
-    rows = []
-    for metric in metrics:
-        compute = importlib.import_module(f"qubastore.metrics.transforms.{metric.transform}").compute
-        value = math.nan
-        if metric.label_space:
-            if space.name == IMAGENET_1K and len(labels):
-                value = float(compute(matrix, labels, label_space(metric.label_space)))
-        elif (own := class_logits(matrix, space)) is not None:
-            value = float(compute(own, labels))
-        rows.append((run_id, metric.name, metric.version, value if math.isfinite(value) else None))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Writing outputs: the tables `outputs`, `logits` and `features` as Arrow tables and Parquet files."""
+"""Outputs of models: the tables `outputs`, `logits` and `features` as Arrow tables, and the staged files of shards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +75,18 @@ class Written:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
+STAGED = "staged"
+"""The folder below the data path with the files of shards until their run is published."""
+
+
 def write_shard(data: DataFiles, run_id: str, number: int, tables: Mapping[str, pa.Table]) -> Written:
-    """Write the files of a shard, one per kind of output, under unique names: either all of them or none."""
-    name = f"shard-{number:05d}-{uuid.uuid4().hex[:12]}.parquet"
+    """Write the staged files of a shard, one per kind of output, under unique names: either all of them or none."""
+    unique = uuid.uuid4().hex[:12]
     files: dict[str, str] = {}
     checksums: dict[str, str] = {}
     try:
         for kind, table in tables.items():
-            files[kind] = data.path(*partition(kind, run_id), name)
+            files[kind] = data.path(STAGED, f"{run_id}-{number:05d}-{kind}-{unique}.parquet")
             content = parquet_bytes(table)
             checksums[kind] = checksum(content)
             data.write(files[kind], content)
@@ -100,17 +104,33 @@ def parquet_bytes(table: pa.Table) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    vectors = "values" in table.column_names
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        # zstd compresses runs of equal bytes (exponents, zeroed ends of mantissas) best.
-        use_dictionary=["run_id"],
-        use_byte_stream_split=["values.list.element"] if vectors else False,
-    )
+    pq.write_table(table, sink, **parquet_options(vectors="values" in table.column_names))
     return bytes(sink.getvalue())
+
+
+def parquet_options(*, vectors: bool) -> dict[str, Any]:
+    """Options of pyarrow's Parquet writers for a table of outputs, or of vectors."""
+    return {
+        "compression": "zstd",
+        # zstd compresses runs of equal bytes (exponents, zeroed ends of mantissas) best.
+        "use_dictionary": ["run_id"],
+        "use_byte_stream_split": ["values.list.element"] if vectors else False,
+    }
+
+
+def schema_of(kind: str) -> pa.Schema:
+    """The Arrow schema of a kind of output."""
+    import pyarrow as pa
+
+    columns = {"run_id": pa.string(), "sample_id": pa.int32()}
+    if kind == "outputs":
+        for name, alias in _OUTPUT_COLUMNS.items():
+            type_ = pa.type_for_alias(alias)
+            columns[name] = pa.list_(type_) if name.startswith("top5") else type_
+    else:
+        columns["values"] = pa.list_(pa.float32())
+    return pa.schema(list(columns.items()))
 
 
 def _constant(value: str, length: int) -> pa.Array:

@@ -1,30 +1,289 @@
-"""Publishing runs: once all shards of a run are committed, store its summaries and metrics.
+"""Publishing runs: once all shards of a run are committed, it becomes visible as a whole, with its sums and metrics.
 
-This is an idempotent, separate step: it runs at every start of an ingest, so that it completes what a killed ingest
-left undone, and computes a metric that is new in this release for every old run.
+The staged files of its shards are merged into one file per table. One transaction registers the new files, stores the
+sums and metrics, and forgets the staged files, which are removed afterwards. A kill before it loses only the merged
+files, a kill after it leaves only staged files: both are orphans for `qubastore gc`. Several processes may publish the
+same run: the first one wins.
+
+It is an idempotent, separate step that runs at every start of an ingest, so that it completes what a killed ingest left
+undone, and computes a metric that is new in this release for every old run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from qubastore.errors import StoreError
+from qubastore.hashing import checksum
+from qubastore.lake import ducklake
 from qubastore.lake.database import Database
-from qubastore.runs.metrics import store_metrics
-from qubastore.runs.summaries import RUNS_AT_ONCE, summarise
+from qubastore.lake.rows import insert
+from qubastore.lake.tidy import SMALL_TABLES, tidy
+from qubastore.metrics.catalogue import METRICS
+from qubastore.runs import removal
+from qubastore.runs.metrics import store_metrics, view_metrics
+from qubastore.runs.outputs import KINDS
+from qubastore.runs.publication import Damage, Publication, ReadRows, prepare
+from qubastore.runs.summaries import RUNS_AT_ONCE, SUMMARIES, with_cues
+from qubastore.runs.unpublished import CommittedShard, UnpublishedRun, committed_shards, unpublished_runs
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
 
 
-def complete_runs(store: Database) -> list[str]:
-    """Summarise every run whose shards are all committed, and store missing metrics; return the summarised runs."""
-    complete = store.rows(
-        """
-        select runs.run_id
-        from runs
-        join (select run_id, count(*) as n from shards group by run_id) as done using (run_id)
-        left join run_summary using (run_id)
-        where done.n = runs.n_shards and run_summary.run_id is null
-        order by runs.created_at, runs.run_id
-        """
+SECONDS_AT_ONCE = 5.0
+"""Seconds after which prepared runs are stored, though there could be more of them in a transaction."""
+
+
+def publish_runs(
+    store: Database, runs: Sequence[str] | None = None, *, damaged: Callable[[Damage], None] | None = None
+) -> list[str]:
+    """Publish every run whose shards are all committed, and store missing metrics; return the published runs.
+
+    Args:
+        store: A store open for writing.
+        runs: Consider only these, and no metrics of other runs.
+        damaged: Called for each shard whose staged files cannot be read; it is invalidated, and its run stays
+            unfinished.
+
+    Raises:
+        StoreError: If such a shard is found and there is no `damaged`.
+    """
+    prepared = (prepare(run, store.files, reader(store)) for run in unpublished_runs(store, runs))
+    done = store_publications(store, prepared, damaged=damaged)
+    if runs is None:
+        store_metrics(store)
+    return done
+
+
+def store_publications(
+    store: Database, prepared: Iterable[Publication], *, damaged: Callable[[Damage], None] | None = None
+) -> list[str]:
+    """Store publications as they are prepared, many in a transaction; return the runs that were published by it.
+
+    Args:
+        store: A store open for writing.
+        prepared: The publications.
+        damaged: Called for each damaged shard, as in `publish_runs`.
+    """
+    done: list[str] = []
+    waiting: list[Publication] = []
+    since = time.monotonic()
+    for publication in prepared:
+        if publication.damaged:
+            if not _invalidate(store, publication.damaged, publication.run):
+                continue
+            for damage in publication.damaged:
+                if damaged is None:
+                    raise damage_error(damage)
+                damaged(damage)
+            continue
+        waiting.append(publication)
+        if len(waiting) >= RUNS_AT_ONCE or time.monotonic() - since > SECONDS_AT_ONCE:
+            done += _store(store, waiting)
+            waiting, since = [], time.monotonic()
+    done += _store(store, waiting)
+    if done:
+        # What was published is stored. Small tables that cannot be merged now are merged the next time.
+        with contextlib.suppress(StoreError):
+            tidy(store, SMALL_TABLES)
+    return done
+
+
+def reader(store: Database) -> ReadRows:
+    """A function that reads published rows of a run, for `prepare`."""
+
+    def read(run_id: str, kind: str, first: int, end: int) -> pa.Table:
+        query = f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id"
+        return store.sql(query, [run_id, first, end]).to_arrow_table()
+
+    return read
+
+
+def damage_error(damage: Damage) -> StoreError:
+    """The error for a shard whose staged files cannot be read."""
+    return StoreError(
+        f"shard {damage.shard} of run {damage.run_id} cannot be published",
+        found=f"{damage.file}: {damage.found}" if damage.file else damage.found,
+        hint="run the same command again: the shard is made anew",
     )
-    runs = [row[0] for row in complete]
-    for first in range(0, len(runs), RUNS_AT_ONCE):
-        summarise(store, runs[first : first + RUNS_AT_ONCE])
-    store_metrics(store)
-    return runs
+
+
+def _store(store: Database, publications: Sequence[Publication]) -> list[str]:
+    """Store publications in one transaction; return the runs that it published."""
+    if not publications:
+        return []
+    summaries = with_cues(
+        store,
+        [each.summary for each in publications if each.summary is not None],
+        [each.predictions for each in publications if each.predictions is not None],
+    )
+    metrics = [row for each in publications for row in each.metrics]
+    if summaries:
+        of_views = [metric for metric in METRICS if metric.over == "run" and metric.view]
+        metrics += view_metrics(store, {summary.run[0]: of_views for summary in summaries}, metrics, summaries)
+    runs = [each.run.run_id for each in publications]
+    attempts = 0
+
+    def work(connection: duckdb.DuckDBPyConnection) -> list[str]:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 1 and (ours := _stored(connection, publications)):
+            # The connection was lost after the server had committed: there is nothing left to do.
+            return ours
+        now = committed_shards(connection, runs)
+        query = "select run_id from run_summary where list_contains(?, run_id)"
+        summarised = {row[0] for row in connection.execute(query, [runs]).fetchall()}
+        # Skip runs that were removed, whose shards changed, or that another process has published.
+        won = [
+            each
+            for each in publications
+            if each.run.is_same(now[each.run.run_id]) and (each.summary is None) == (each.run.run_id in summarised)
+        ]
+        ids = {each.run.run_id for each in won}
+        _replace_files(connection, store, [each for each in won if each.files or each.run.staged_files])
+        for table in SUMMARIES:
+            insert(connection, table, [row for each in summaries if each.run[0] in ids for row in each.rows(table)])
+        insert(connection, "run_metrics", [row for row in metrics if row[0] in ids])
+        return [each.run.run_id for each in won]
+
+    # If this fails, it may have taken effect, or do so yet: the new files stay, and are orphans for gc if it does not.
+    published = store.write(work, repeatable=True)
+    with contextlib.suppress(OSError):  # what cannot be removed now is an orphan, too
+        _remove_files(store, publications, published)
+    return published
+
+
+def _replace_files(connection: duckdb.DuckDBPyConnection, store: Database, publications: Sequence[Publication]) -> None:
+    """Register the files of publications in place of those that their runs have, and forget the staged files."""
+    runs = [each.run.run_id for each in publications]
+    if not runs:
+        return
+    for kind, run_id in runs_with_files(connection, runs):
+        connection.execute(f"delete from {kind} where run_id = ?", [run_id])
+    for kind in KINDS:
+        if paths := [file.path for each in publications for file in each.files if file.kind == kind]:
+            connection.execute(
+                "call ducklake_add_data_files(?, ?, ?, hive_partitioning => true)", [ducklake.CATALOG, kind, paths]
+            )
+    for table in ("staged_files", "run_files"):
+        connection.execute(f"delete from {table} where list_contains(?, run_id)", [runs])
+    insert(
+        connection,
+        "run_files",
+        [
+            (each.run.run_id, file.kind, file.part, store.files.below(file.path), file.n_rows, file.checksum)
+            for each in publications
+            for file in each.files
+        ],
+    )
+
+
+def runs_with_files(
+    connection: duckdb.DuckDBPyConnection, runs: Sequence[str] | None = None
+) -> dict[tuple[str, str], int]:
+    """(Kind of output, run) -> number of files in the latest snapshot, of all runs or of some."""
+    rows = connection.execute(
+        f"""
+        select tables.table_name, partitions.partition_value, count(*)
+        from {ducklake.METADATA}.ducklake_file_partition_value as partitions
+        join {ducklake.METADATA}.ducklake_data_file as files using (data_file_id)
+        join {ducklake.METADATA}.ducklake_table as tables on tables.table_id = files.table_id
+        where files.end_snapshot is null and tables.end_snapshot is null and list_contains(?, tables.table_name)
+            and (? or list_contains(?, partitions.partition_value))
+        group by all
+        """,
+        [list(KINDS), runs is None, list(runs or ())],
+    ).fetchall()
+    return {(kind, run_id): n for kind, run_id, n in rows}
+
+
+def _stored(connection: duckdb.DuckDBPyConnection, publications: Sequence[Publication]) -> list[str]:
+    """The runs whose publication, and not another one, is stored."""
+    runs = [each.run.run_id for each in publications]
+    query = "select file from run_files where list_contains(?, run_id)"
+    files = {row[0] for row in connection.execute(query, [runs]).fetchall()}
+    query = "select run_id, computed_at from run_summary where list_contains(?, run_id)"
+    computed = dict(connection.execute(query, [runs]).fetchall())
+    return [
+        each.run.run_id
+        for each in publications
+        if (any(each.files[0].path.endswith(f"/{file}") for file in files) if each.files else False)
+        or (each.summary is not None and computed.get(each.run.run_id) == each.summary.run[-1])
+    ]
+
+
+def _remove_files(store: Database, publications: Sequence[Publication], published: Sequence[str]) -> None:
+    """Remove the staged files of runs that were published, and the new files of those that were not."""
+    for each in publications:
+        if each.run.run_id in published:
+            store.files.remove_all([store.files.path(file) for file in each.run.staged_files])
+        else:
+            store.files.remove_all([file.path for file in each.files])
+
+
+def _invalidate(store: Database, damaged: Sequence[Damage], run: UnpublishedRun) -> bool:
+    """Invalidate the damaged shards of a run; return False if they have changed since they were read.
+
+    Raises:
+        StoreError: If the store's other files cannot be read either, or if a file can be read here.
+    """
+    shards = {shard.shard: shard for shard in run.shards if shard.shard in {damage.shard for damage in damaged}}
+
+    def work(connection: duckdb.DuckDBPyConnection) -> bool:
+        # A publication by another process, which removes the files, is not damage.
+        if not run.is_same(committed_shards(connection, [run.run_id])[run.run_id]):
+            return False
+        for number, shard in shards.items():
+            removal.invalidate_shard(connection, run.run_id, number, shard.first, shard.end)
+        return True
+
+    if not run.is_same(store.ask(lambda connection: committed_shards(connection, [run.run_id]))[run.run_id]):
+        return False
+    _check_files(store, damaged, shards)
+    done = store.write(work, repeatable=True)
+    if done:
+        with contextlib.suppress(OSError):
+            store.files.remove_all(
+                [store.files.path(file) for each in shards.values() for file in each.staged.values()]
+            )
+    return done
+
+
+def _is_damaged(store: Database, shard: CommittedShard) -> bool:
+    """Whether this process cannot read the staged files of a shard, or finds other bytes."""
+    try:
+        return any(
+            checksum(store.files.read(store.files.path(file))) != shard.checksums[kind]
+            for kind, file in shard.staged.items()
+        )
+    except FileNotFoundError:
+        return True
+
+
+def _check_files(store: Database, damaged: Sequence[Damage], shards: Mapping[int, CommittedShard]) -> None:
+    """Check that damage is damage: that this process has access to the store's files, and finds it too.
+
+    Raises:
+        StoreError: If the folder is not mounted here, or only where the damage was found.
+    """
+    listed = f"ducklake_list_files({ducklake.quote(ducklake.CATALOG)}, 'published_results')"
+    for (path,) in store.rows(f"select data_file from {listed} limit 1"):
+        try:
+            store.files.read(path)
+        except OSError as error:
+            raise StoreError(
+                f"the files of {store.location} cannot be read",
+                found=f"{path}: {error.strerror or error}",
+                hint="is the folder mounted, is it the right bucket?",
+            ) from None
+    if any(damage.file for damage in damaged) and not any(_is_damaged(store, shard) for shard in shards.values()):
+        raise StoreError(
+            f"{damaged[0].file} can be read here, but not where it was to be merged",
+            found=damaged[0].found,
+            hint="do all nodes have access to the store's files? Run the same command again",
+        )

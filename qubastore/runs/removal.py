@@ -17,6 +17,8 @@ RUN_TABLES = (
     "features",
     "failures",
     "shards",
+    "staged_files",
+    "run_files",
     "run_summary",
     "class_summary",
     "bin_summary",
@@ -43,10 +45,7 @@ def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     connection.execute(f"delete from temperatures where model_id in ({fitted})", [f'"fit_on":"{run_id}"'])
     query = "select distinct run_id from derivations where source_run_id = ?"
     for (derived,) in connection.execute(query, [run_id]).fetchall():
-        for table in RUN_TABLES:
-            if table != "derivations":
-                connection.execute(f"delete from {table} where run_id = ?", [derived])
-        empty_derived(connection, derived)
+        empty_run(connection, derived)
 
 
 def delete_summaries(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
@@ -55,21 +54,41 @@ def delete_summaries(connection: duckdb.DuckDBPyConnection, runs: Sequence[str])
         connection.execute(f"delete from {table} where list_contains(?, run_id)", [list(runs)])
 
 
-def invalidate_shard(connection: duckdb.DuckDBPyConnection, run_id: str, shard: int, first: int, end: int) -> None:
-    """Remove a shard, its rows (samples `first` to `end` - 1) and everything that was computed from them."""
+def forget_shard(connection: duckdb.DuckDBPyConnection, run_id: str, shard: int, first: int, end: int) -> None:
+    """Remove a shard of samples `first` to `end` - 1, and everything that was computed from its run.
+
+    Rows of it that were published stay where they are until the run is published again, which replaces them.
+    """
     empty_derived(connection, run_id)
     delete_summaries(connection, [run_id])
-    connection.execute("delete from shards where run_id = ? and shard = ?", [run_id, shard])
-    for table in (*KINDS, "failures"):
+    for table in ("shards", "staged_files"):
+        connection.execute(f"delete from {table} where run_id = ? and shard = ?", [run_id, shard])
+    connection.execute(
+        "delete from failures where run_id = ? and sample_id >= ? and sample_id < ?", [run_id, first, end]
+    )
+
+
+def invalidate_shard(connection: duckdb.DuckDBPyConnection, run_id: str, shard: int, first: int, end: int) -> None:
+    """Remove a shard as `forget_shard` does, and its published rows."""
+    forget_shard(connection, run_id, shard, first, end)
+    for kind in KINDS:
         connection.execute(
-            f"delete from {table} where run_id = ? and sample_id >= ? and sample_id < ?", [run_id, first, end]
+            f"delete from {kind} where run_id = ? and sample_id >= ? and sample_id < ?", [run_id, first, end]
         )
+
+
+def empty_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Remove everything that a run keeps, and what was computed from it: it is planned, but nothing of it is done."""
+    empty_derived(connection, run_id)
+    for table in RUN_TABLES:
+        if table != "derivations":
+            connection.execute(f"delete from {table} where run_id = ?", [run_id])
 
 
 def remove_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """Remove a run with everything that was computed from it."""
-    empty_derived(connection, run_id)
-    for table in (*RUN_TABLES, "runs"):
+    empty_run(connection, run_id)
+    for table in ("derivations", "runs"):
         connection.execute(f"delete from {table} where run_id = ?", [run_id])
 
 

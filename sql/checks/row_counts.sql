@@ -1,4 +1,5 @@
--- Shards whose number of rows differs from the number that was committed.
+-- Shards whose number of rows differs from the number that was committed. Rows of shards whose run is not published yet
+-- are in staged files.
 --
 -- Repair: qubastore doctor --deep --repair removes the shard; then the same qubastore ingest again
 with rows_of as (
@@ -7,6 +8,10 @@ with rows_of as (
     select run_id, sample_id, 'logits' from logits
     union all
     select run_id, sample_id, 'features' from features
+),
+
+staged as (
+    select distinct run_id, shard from staged_files
 ),
 
 counted as (
@@ -27,5 +32,7 @@ select
     || coalesce(expected.shard, counted.shard) || ', where ' || coalesce(expected.n, 0) || ' were committed' as found
 from expected
 full join counted using (run_id, shard, kind)
-where coalesce(expected.n, 0) <> coalesce(counted.n, 0)
+where
+    coalesce(expected.n, 0) <> coalesce(counted.n, 0)
+    and (coalesce(expected.run_id, counted.run_id), coalesce(expected.shard, counted.shard)) not in (from staged)
 order by run, shard

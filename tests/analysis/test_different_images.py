@@ -13,7 +13,7 @@ from qubastore.lake.rows import insert
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.runs.shard import Failure
 from qubastore.statistics.options import BootstrapOptions
 from tests.support.runs import add_run, both_runs, write_shard
@@ -35,7 +35,7 @@ def test_models_over_different_images_are_not_paired(store):
                 dataset=dataset,
                 complete=False,
             )
-    complete_runs(store)
+    publish_runs(store)
     table = of_models(store, "a", "b", suite="mine", options=BootstrapOptions(resamples=20))
     found = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert found["accuracy"]["difference"] is not None
@@ -76,5 +76,5 @@ def _run_with_a_failure(store, logits, labels):
     shard = write_shard(store, run_id, 0, 0, logits[:29], labels[:29])
     failed = (Failure(29, "class2/00029.png", "truncated"),)
     assert commit_shard(store, replace(shard, n_samples=30, failures=failed), dataset_id=dataset_id)
-    complete_runs(store)
+    publish_runs(store)
     return run_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.ranking.rank import rank
 from qubastore.ranking.request import RankRequest
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from tests.support.runs import CLASSES, SETS, add_run, dataset_of, made
 
 NAMES = [d.name for d in DIMENSIONS]
@@ -35,4 +35,4 @@ def own_models(store, skills=("good", "poor")):
             textures = [int(label + 1) % len(CLASSES) for label in labels] if role == "cue_conflict" else None
             data = dataset_of(labels, CLASSES, dataset, textures)
             add_run(store, logits * 1.5, labels, data=data, name=f"my_{skill}", condition=condition, complete=False)
-    complete_runs(store)
+    publish_runs(store)

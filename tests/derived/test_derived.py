@@ -14,7 +14,7 @@ from qubastore.errors import StoreError, UsageError
 from qubastore.lake.rows import insert
 from qubastore.runs import removal
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from tests.derived.plain import N, softmax
 from tests.support.runs import write_shard
 
@@ -37,7 +37,7 @@ def test_a_changed_source_empties_what_came_from_it(store, two, data):
     assert states(store) == {"a,calibrated=pets pets": True, "a,calibrated=pets others": True, "both pets": True}
     old = store.rows("select value from metric_values where model = 'both' and metric = 'accuracy'")
     replace_shard(store, two[0], 1, b[100:200], labels[100:200])
-    complete_runs(store)
+    publish_runs(store)
     assert not any(states(store).values())
     assert store.rows("select count(*) from accuracy where model = 'both'") == [(0,)]
     derived = [row[0] for row in store.rows("select run_id from derived_runs")]
@@ -81,7 +81,7 @@ def test_a_source_that_changes_meanwhile_is_noticed(store, two, data, monkeypatc
     with pytest.raises(StoreError, match="changed in the meantime"):
         ensemble(store, ["a", "b"], name="both")
     monkeypatch.undo()
-    complete_runs(store)
+    publish_runs(store)
     ((_, run),) = ensemble(store, ["a", "b"], name="both").runs
     changed = np.concatenate([b[:100], data[0][0][100:]])
     want = (softmax(changed) + softmax(b)) / 2

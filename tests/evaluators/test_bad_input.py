@@ -25,7 +25,7 @@ def test_strict_makes_them_errors(store, tiny_models, images):
     with pytest.raises(DatasetError, match=r"ant/001.png cannot be decoded"):
         ingest(store, [f"python:{tiny_models}:first"], {"noise": images}, strict=True)
     assert store.rows("select count(*) from run_summary") == [(0,)]
-    assert list((store.data_path / "main" / "outputs").rglob("shard-00000*.parquet")) == []
+    assert list((store.data_path / "staged").glob("*-00000-*.parquet")) == []
 
 
 def test_a_shard_without_any_good_image(store, tiny_models, tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 from qubastore.datasets.dataset import images_in_memory
 from qubastore.datasets.image_folder import image_folder
 from qubastore.evaluators import InMemoryModel, ingest
+from qubastore.runs.removal import delete_summaries
 from qubastore.statistics.scores import output_columns
 from tests.support.ingests import everything, plain_loop
 
@@ -68,7 +69,7 @@ def test_only_what_is_missing_is_run(store, tiny_models, images):
         for table in ("outputs", "logits"):
             connection.execute(f"delete from {table} where run_id = ? and sample_id >= 128", [run_id])
         connection.execute("delete from shards where shard = 1")
-        connection.execute("delete from run_summary")
+        delete_summaries(connection, [run_id])
 
     store.write(lose)
     report = ingest(store, specs, {"noise": images})

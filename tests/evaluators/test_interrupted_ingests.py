@@ -98,8 +98,8 @@ def test_kill_9_of_the_driver_then_a_rerun(store, tmp_path, slow_model):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         done = store.rows("select count(*) from shards")[0][0]
-        rows, distinct = store.rows("select count(*), count(distinct sample_id) from outputs")[0]
-        assert rows == distinct == store.rows("select coalesce(sum(n_outputs), 0) from shards")[0][0]
+        assert store.rows("select count(distinct shard) from shards") == [(done,)]
+        assert store.rows("select count(*) from outputs") == [(0,)], "nothing of a run is visible before all of it"
         assert done < 8
     report = ingest(store, [slow_model], {"noise": images})
     assert report.skipped == done
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(store, tmp_path, slow_model):
     assert process.returncode == 130
     assert "the same command resumes from there" in output
     assert "Traceback" not in output
-    assert store.rows("select count(*) = count(distinct sample_id) from outputs") == [(True,)]
+    assert store.rows("select count(*) = count(distinct shard) from shards") == [(True,)]
 
 
 def test_two_ingests_at_once(store, tmp_path, slow_model):
@@ -184,3 +184,36 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(store, tmp_path, tiny_model
     finally:
         subprocess.run(["umount", str(store.data_path)], check=True)
     assert ingest(store, [f"python:{tiny_models}:first"], {"noise": images}).images == 150
+
+
+def test_a_staged_shard_that_is_lost_is_evaluated_again_by_the_same_ingest(store, tiny_models, images, monkeypatch):
+    """Its file goes between the commit and the publication; the ingest says so and does it again."""
+    from qubastore.evaluators.cluster.publisher import Publisher
+    from qubastore.evaluators.progress import Silent
+
+    class Heard(Silent):
+        def __init__(self):
+            self.lines: list[str] = []
+
+        def log(self, line):
+            self.lines.append(line)
+
+    real = Publisher.submit
+    lost: list[Path] = []
+
+    def submit(self, runs):
+        if runs and not lost:
+            lost.append(next((store.data_path / "staged").glob("*-00001-outputs-*")))
+            lost[0].unlink()
+        real(self, runs)
+
+    monkeypatch.setattr(Publisher, "submit", submit)
+    heard = Heard()
+    report = ingest(store, [f"python:{tiny_models}:first"], {"noise": images}, display=heard)
+    assert lost
+    assert report.images == 150 + 22
+    assert len(report.completed) == 1
+    assert any("shard 1 of run" in line and "it is missing" in line for line in heard.lines)
+    assert store.rows("select count(*), count(distinct sample_id) from outputs") == [(150, 150)]
+    assert store.rows("select n_outputs from accuracy") == [(150,)]
+    assert list((store.data_path / "staged").glob("*")) == []

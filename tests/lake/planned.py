@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from qubastore.runs.commit import commit_shard
+from qubastore.runs.removal import SUMMARY_TABLES
 from tests.maintenance.small_run import LABELS, logits
 from tests.support.runs import add_run
 
@@ -17,8 +18,10 @@ def planned_run(store, values=None, labels=LABELS, **options):
 
 
 def forget_shards(store):
-    """Delete all shards and their rows; their files stay."""
-    store.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+    """Delete all shards with their rows, sums and staged files."""
+    store.files.remove_all([store.files.path(file) for (file,) in store.rows("select file from staged_files")])
+    tables = ("shards", "staged_files", "run_files", "outputs", "logits", *SUMMARY_TABLES)
+    store.write(lambda c: [c.execute(f"delete from {table}") for table in tables])
 
 
 def stand_still(store, shard, won):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from qubastore.derived.temperature import calibrate
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from tests.support.runs import add_run
 
 
@@ -26,7 +26,7 @@ def test_effective_robustness_is_scipys_line(store):
         for dataset, n in zip(("pets", "art"), counts, strict=True):
             logits = [[1, 0] if i < n else [0, 1] for i in range(100)]
             add_run(store, logits, [0] * 100, name=name, dataset=dataset, classes=["cat", "dog"], complete=False)
-    complete_runs(store)
+    publish_runs(store)
 
     def logit(share):
         return math.log(share / (1 - share))
@@ -73,6 +73,6 @@ def test_models_on_a_line_have_no_effective_robustness(store):
         for dataset in ("pets", "art"):
             logits = [[1, 0] if i < n else [0, 1] for i in range(4)]
             add_run(store, logits, [0] * 4, name=f"net{n}", dataset=dataset, classes=["cat", "dog"], complete=False)
-    complete_runs(store)
+    publish_runs(store)
     rows = store.rows("select model, predicted_accuracy, effective_robustness from effective_robustness order by model")
     assert rows == [(f"net{n}", pytest.approx(n / 4, abs=1e-12), pytest.approx(0, abs=1e-12)) for n in (1, 2, 3)]

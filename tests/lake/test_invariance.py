@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from tests.support.runs import add_run
 
 
@@ -36,7 +36,7 @@ def test_a_variant_stands_beside_what_is_usual(store):
     }
     for condition, logits in names.items():
         add_run(store, logits, [0, 1], classes=["cat", "dog"], condition=condition, complete=False)
-    complete_runs(store)
+    publish_runs(store)
     query = (
         "select condition, amount, direction, variant, accuracy, consistency from invariance order by variant, amount"
     )

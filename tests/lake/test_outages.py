@@ -12,7 +12,7 @@ import qubastore
 from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.gc import collect
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from tests.lake.planned import forget_shards, planned_run
 from tests.maintenance.small_run import LABELS, logits
 from tests.support.runs import write_shard
@@ -34,7 +34,7 @@ def test_postgres_is_killed_in_the_middle_of_a_commit(url, postgres):
         for number in range(3):
             shard = write_shard(remote, run, number, number * 4, logits()[number * 4 :][:4], LABELS[number * 4 :][:4])
             assert commit_shard(remote, shard, dataset_id="pets", check=kill_once)
-        complete_runs(remote)
+        publish_runs(remote)
         assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
         assert list(examine(remote, deep=True)) == []
 
@@ -70,12 +70,11 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(url, postgres
         remote._connection = loses
         assert commit_shard(remote, shard, dataset_id="pets", replace=replace)
         assert LosesAnswer.lost
-        registered = "select count(*) from __ducklake_metadata_store.ducklake_data_file where path like ?"
-        # Of outputs and of logits, which share the name.
-        assert remote.rows(registered, ["%" + shard.files["outputs"].rpartition("/")[2]]) == [(2,)]
+        staged = sorted(remote.files.below(file) for file in shard.files.values())
+        assert [row[0] for row in remote.rows("select file from staged_files order by file")] == staged
         collect(remote, keep_days=0, older_than=0)
+        publish_runs(remote)
         assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
-        complete_runs(remote)
         assert list(examine(remote, deep=True)) == []
 
 
@@ -114,7 +113,7 @@ def test_an_internal_error_of_a_lost_connection_is_not_the_end(url, postgres):
         remote._connection = breaks
         assert remote.rows("select count(*) from shards") == [(1,)]
         assert broken
-        complete_runs(remote)
+        publish_runs(remote)
         assert list(examine(remote, deep=True)) == []
 
 
@@ -143,7 +142,7 @@ def test_postgres_is_killed_again_and_again(url, postgres):
             over.set()
             murderer.join()
         assert kills
-        complete_runs(remote)
+        publish_runs(remote)
         assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(4 * n, 4 * n)]
         assert list(examine(remote, deep=True)) == []
 
@@ -159,5 +158,8 @@ def test_an_object_store_out_of_reach_for_a_while(url, s3):
             threading.Timer(3.0, s3.proxy.mend).start()
             shard = shard or write_shard(remote, run, 0, 0, logits(), LABELS)
             assert commit_shard(remote, shard, dataset_id="pets")
+            s3.proxy.cut()
+            threading.Timer(3.0, s3.proxy.mend).start()
+            publish_runs(remote)
             assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
             forget_shards(remote)

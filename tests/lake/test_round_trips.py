@@ -16,7 +16,7 @@ from qubastore.errors import (
 from qubastore.lake.ducklake import connect, quote
 from qubastore.lake.location import locate
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.runs.records import register_dataset
 from qubastore.runs.shard import Failure
 from tests.support.runs import add_run, write_shard
@@ -28,7 +28,7 @@ def test_failures_round_trip(store):
     shard = write_shard(store, run_id, 0, 0, np.eye(1, 2), [0])
     shard = type(shard)(run_id, 0, 0, 2, shard.files, (Failure(1, "class1/ü'\"\n.png", "no image"),), kept=shard.kept)
     commit_shard(store, shard, dataset_id=dataset_id, replace=True)
-    complete_runs(store)
+    publish_runs(store)
     assert store.rows("from failures") == [(run_id, 1, "class1/ü'\"\n.png", "no image")]
     assert store.rows("select n_outputs, n_failed from accuracy") == [(1, 1)]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from qubastore.maintenance.doctor import examine
+from qubastore.runs.commit import commit_shard
+from tests.support.runs import write_shard
 
 LABELS = np.arange(12) % 4
 
@@ -17,8 +19,15 @@ def found(store, *, deep=True):
     return [(fault.check, fault.run_id, fault.shard) for fault in examine(store, deep=deep)]
 
 
-def file_of(store, run_id, kind="outputs", shard=1):
-    return next((store.data_path / "main" / kind / f"run_id={run_id}").glob(f"shard-{shard:05d}-*.parquet"))
+def file_of(store, run_id, kind="outputs"):
+    return next((store.data_path / "main" / kind / f"run_id={run_id}").glob("run-*.parquet"))
+
+
+def commit_again(store, run_id, shards=(0, 1, 2)):
+    for number in shards:
+        part = slice(4 * number, 4 * number + 4)
+        shard = write_shard(store, run_id, number, 4 * number, logits()[part], LABELS[part])
+        assert commit_shard(store, shard, dataset_id="x")
 
 
 def change(store, statement):

@@ -9,9 +9,11 @@ import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import StoreError
 from qubastore.lake.snapshot import EMPTY, OF_RUNS, WHOLE
+from qubastore.lake.tidy import SMALL_TABLES
 from qubastore.maintenance.copy import KEYS, OF_DATASET, OF_MODEL, OF_RUN, OF_STORE, copy_store
 from qubastore.maintenance.doctor import examine
 from qubastore.runs import removal
+from qubastore.runs.outputs import KINDS
 from tests.maintenance.small_run import LABELS, change, logits, tables
 from tests.support.runs import add_run
 
@@ -66,7 +68,7 @@ def test_every_table_is_copied_or_left_behind_for_a_reason(store):
     """A table that a later release adds must be put into one of the lists, or a copy would lose it silently."""
     made_by_the_store = {"store_info", "drivers", "attachments"}  # of one place: who is at work there, what is attached
     published_again = set(removal.SUMMARY_TABLES)
-    with_the_shards = {"outputs", "logits", "features", "failures", "shards"}
+    with_the_shards = {"outputs", "logits", "features", "failures", "shards", "staged_files", "run_files"}
     published_tables = {"published_models", "published_results"}  # the same in every store of a release
     copied = {*OF_MODEL, *OF_DATASET, *OF_RUN, *OF_STORE, "probes"}
     assert copied == set(KEYS)
@@ -77,6 +79,10 @@ def test_every_table_is_copied_or_left_behind_for_a_reason(store):
 def test_every_table_with_rows_of_a_run_is_emptied_with_it(store):
     columns = {name: store.sql(f"from {name} limit 0").columns for name in stored_tables(store)}
     assert {*removal.RUN_TABLES, "runs"} == {name for name in columns if "run_id" in columns[name]}
+
+
+def test_every_small_table_with_rows_of_a_run_is_merged(store):
+    assert {*SMALL_TABLES} == {*removal.RUN_TABLES} - {*KINDS} | {"sample_contents"}
 
 
 def test_a_snapshot_lists_only_tables(store):

@@ -205,6 +205,6 @@ def test_a_metric_of_a_new_version_is_computed_anew(store, data, monkeypatch):
     raised = tuple(dataclasses.replace(m, version=2) if m.name == "ece" else m for m in METRICS)
     monkeypatch.setattr(metrics, "METRICS", raised)
     store.write(lambda c: c.execute("update run_metrics set value = 99 where metric = 'ece'"))
-    assert publish.complete_runs(store) == []
+    assert publish.publish_runs(store) == []
     assert store.rows("select metric_version, round(value) from run_metrics where metric = 'ece'") == [(2, 0.0)]
     assert store.rows("select count(*) from run_metrics") == [(sum(m.over == "run" for m in raised),)]

@@ -16,7 +16,7 @@ from qubastore.lake.rows import insert
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Resampler
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.statistics.bootstrap import Draws, shares
 from qubastore.statistics.crossed import wilson
 from qubastore.statistics.options import BootstrapOptions
@@ -68,7 +68,7 @@ def store(tmp_path_factory):
                 logits = generator.normal(size=(len(labels), 3))
                 logits[np.arange(len(labels)), labels] += skill
                 add_run(made, logits, labels, name=name, data=data, classes=CLASSES, complete=False)
-        complete_runs(made)
+        publish_runs(made)
         yield made
 
 

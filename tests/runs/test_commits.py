@@ -17,7 +17,7 @@ from qubastore.errors import (
 )
 from qubastore.runs import summaries
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.runs.removal import remove_model, remove_run
 from qubastore.runs.shard import Failure, Shard
 from tests.support.runs import add_run, write_shard
@@ -41,8 +41,10 @@ def test_a_shard_is_committed_once(store):
     again = write_shard(store, run_id, 0, 0, np.eye(4), [0, 1, 2, 3])
     assert commit_shard(store, again, dataset_id=dataset_id) is False
     assert not any(Path(file).exists() for file in again.files.values())
-    assert store.rows("select count(*), count(distinct sample_id) from outputs") == [(4, 4)]
     assert store.rows("select count(*) from shards") == [(1,)]
+    assert store.rows("select count(*) from outputs") == [(0,)], "nothing is visible before its run is published"
+    publish_runs(store)
+    assert store.rows("select count(*), count(distinct sample_id) from outputs") == [(4, 4)]
 
 
 def test_a_shard_that_keeps_more_takes_the_place(store):
@@ -52,7 +54,7 @@ def test_a_shard_that_keeps_more_takes_the_place(store):
     more = write_shard(store, run_id, 0, 0, np.eye(4), [0, 1, 2, 3])
     assert commit_shard(store, more, dataset_id=dataset_id) is True
     assert store.rows("select count(*) from run_summary") == [(0,)], "the old sums went with the old rows"
-    complete_runs(store)
+    publish_runs(store)
     assert store.rows("select count(*) from outputs") == [(4,)]
     assert store.rows("select count(*) from logits") == [(4,)]
     assert store.rows("select value is not null from run_metrics where metric = 'ace'") == [(True,)]
@@ -66,8 +68,9 @@ def test_a_changed_image_is_an_error(store):
     second = write_shard(store, run_id, 0, 0, np.eye(2), [0, 1])
     with pytest.raises(DatasetError, match="sample 1 has changed"):
         commit_shard(store, second, dataset_id=dataset_id, contents={0: "aa", 1: "cc"}, replace=True)
-    assert store.rows("select count(*) from outputs") == [(2,)]
     assert not any(Path(file).exists() for file in second.files.values())
+    publish_runs(store)
+    assert store.rows("select count(*) from outputs") == [(2,)]
 
 
 def test_removing(store):
@@ -93,7 +96,7 @@ def test_run_ids_by_their_start(store):
 def test_a_shard_without_files_is_committed_by_a_second_try(store):
     """No image of it could be decoded, and the catalog was locked at the first try."""
     run_id = add_run(store, np.eye(2), [0, 1], complete=False)
-    store.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "outputs", "logits")])
+    store.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "staged_files")])
     real, tries = store._connection, []
 
     class LockedOnce:
@@ -136,6 +139,7 @@ def test_ctrl_c_in_the_middle_of_a_commit_loses_nothing(store):
         commit_shard(store, shard, dataset_id=dataset_id, replace=True)
     store._connection = real
     assert all(Path(file).exists() for file in shard.files.values())
+    publish_runs(store)
     assert store.rows("select max(top5_logit[1]), count(*) from outputs") == [(2.0, 4)]
 
 
@@ -175,7 +179,7 @@ def test_sums_over_rows_that_changed_meanwhile_are_not_stored(store, monkeypatch
         return real(*arguments)
 
     monkeypatch.setattr(summaries, "class_rows", change)
-    complete_runs(store)
+    publish_runs(store)
     assert store.rows("select count(*) from run_summary") == [(0,)]
-    complete_runs(store)
+    publish_runs(store)
     assert store.rows("select accuracy from accuracy") == ([] if meanwhile == "remove" else [(0.0,)])

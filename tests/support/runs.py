@@ -13,7 +13,7 @@ from qubastore.lake.rows import insert
 from qubastore.models.model import Model
 from qubastore.runs import outputs, records
 from qubastore.runs.commit import commit_shard
-from qubastore.runs.publish import complete_runs
+from qubastore.runs.publish import publish_runs
 from qubastore.runs.run import Run
 from qubastore.runs.shard import Shard
 from qubastore.statistics import scores
@@ -96,7 +96,7 @@ def add_run(
         shard = write_shard(store, run.run_id, number, first, logits[first:end], labels[first:end], keep, bits)
         assert commit_shard(store, shard, dataset_id=data.dataset_id)
     if complete:
-        complete_runs(store)
+        publish_runs(store)
     return run.run_id
 
 
@@ -182,4 +182,4 @@ def add_tiny_suite(store, names=None) -> None:
             name = names[number] if names else skill
             options = {"name": name, "condition": condition, "parameters": (number + 1) * 1_000_000}
             add_run(store, logits, labels, data=data, complete=False, **options)
-    complete_runs(store)
+    publish_runs(store)

@@ -1,0 +1,269 @@
+"""A lake of the size of the zoo: 326 models x 86 runs, made by the project's own commit and publication.
+
+Each run has 1,000 rows of outputs, one per class, and summaries of real shape. Runs are published 64 to a transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Figures, Row, alternate, in_process, timed
+
+N_MODELS, N_RUNS = 326, 86
+N_SAMPLES = 1000
+FEW = 100
+"""Runs of the small lake that the large one is compared with."""
+
+
+ONE_RUN = "select avg((prediction = label)::int) from outputs where run_id = '{run}'"
+ONE_MODEL = """
+    select dataset, condition, avg((prediction = label)::int)
+    from outputs join run_details using (run_id) where model_id = '{model}' group by all
+"""
+ALL_RUNS = "select run_id, avg((prediction = label)::int) from outputs group by run_id"
+CLASSES = """
+    select class, sum(n_correct) / sum(n)
+    from class_summary join runs using (run_id) where model_id = '{model}' group by class
+"""
+
+
+def lake(folder: Path) -> Iterator[Row]:
+    """Build the lake and ask it; LAKE_RUNS in the environment makes a smaller one."""
+    n_runs = int(os.environ.get("LAKE_RUNS", N_MODELS * N_RUNS))
+    small, large = folder / "small", folder / "large"
+    make_lake(small, FEW)
+    started = time.perf_counter()
+    figures = make_lake(large, n_runs)
+    built = time.perf_counter() - started
+    size = sum(file.stat().st_size for file in large.rglob("*") if file.is_file())
+    catalog = (large / "catalog.sqlite").stat().st_size
+    yield Row(
+        f"building a lake of {n_runs:,} runs of {N_SAMPLES:,} samples and 1,000 classes",
+        f"{built / 60:.1f} min",
+        "-",
+        "-",
+        "under 20 min and 10 GB",
+        built < 1200 and size < 10e9,
+        f"{size / 1e9:.2f} GB, catalog {catalog / 1e6:.0f} MB, {figures['snapshots']:,} snapshots,"
+        f" {figures['files']:,} files of outputs, {figures['small_files']:,} of all other tables",
+        Figures("min", built / 60),
+    )
+    yield _simple("publishing a run of the lake, in transactions of 64", 1000 * figures["publish"] / n_runs, "ms")
+    yield from _questions(small, large, n_runs)
+    yield _everything(large, n_runs)
+
+
+def _simple(what: str, value: float, unit: str, note: str = "") -> Row:
+    return Row(what, f"{value:.3g} {unit}", "-", "-", "-", None, note, Figures(unit, value))
+
+
+def make_lake(path: Path, n_runs: int) -> dict[str, float]:
+    """Make a store of published runs; return the seconds of publishing, and counts of files and snapshots."""
+    import qubastore
+    from qubastore.runs.commit import commit_shards
+    from qubastore.runs.publish import publish_runs
+
+    publishing, last = 0.0, time.monotonic()
+    with qubastore.init(path) as store:
+        runs = list(_register(store, n_runs))
+        for first in range(0, n_runs, 64):
+            part = runs[first : first + 64]
+            commit_shards(store, [_shard(store, run, first + number) for number, run in enumerate(part)])
+            publishing += timed(lambda part=part: publish_runs(store, part))
+            if time.monotonic() - last > 10:
+                last = time.monotonic()
+                print(f"lake: {first + len(part):,} of {n_runs:,} runs", file=sys.stderr, flush=True)
+        count = "select count(*) from __ducklake_metadata_store.ducklake_data_file where end_snapshot is null"
+        ((files,),) = store.rows("select count(*) from ducklake_list_files('store', 'outputs')")
+        ((total,),) = store.rows(count)
+        ((snapshots,),) = store.rows("select count(*) from ducklake_snapshots('store')")
+    return {"publish": publishing, "files": files, "small_files": total - files, "snapshots": snapshots}
+
+
+def _register(store: object, n_runs: int) -> Iterator[str]:
+    """Register models, datasets and runs, as plain rows; yield the ids of the runs."""
+    from qubastore.hashing import identifier
+    from qubastore.lake.rows import insert
+    from qubastore.runs.run import Run
+
+    n_datasets = min(N_RUNS, n_runs)
+    models = [identifier("model", number) for number in range(-(-n_runs // n_datasets))]
+    datasets = [identifier("dataset", number) for number in range(n_datasets)]
+    runs = [Run(model, dataset, N_SAMPLES, N_SAMPLES) for model in models for dataset in datasets][:n_runs]
+
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+
+    def work(connection: object) -> None:
+        insert(
+            connection,  # type: ignore[arg-type]
+            "models",
+            [
+                (model, f"model-{i}", "timm", "{}", "", "{}", 224, 224, 1000, 10**6, 512, "logits", now, 1000, 1000)
+                for i, model in enumerate(models)
+            ],
+        )
+        insert(
+            connection,  # type: ignore[arg-type]
+            "datasets",
+            [
+                (dataset, f"set-{i}", N_SAMPLES, "imagenet-1k", [], "/data", now, [])
+                for i, dataset in enumerate(datasets)
+            ],
+        )
+        insert(
+            connection,  # type: ignore[arg-type]
+            "runs",
+            [
+                (r.run_id, r.model_id, r.dataset_id, "model", "clean", "fp32", 1, "measured", N_SAMPLES, 1, [], now)
+                for r in runs
+            ],
+        )
+
+    store.write(work)  # type: ignore[attr-defined]
+    return iter([run.run_id for run in runs])
+
+
+def _shard(store: object, run_id: str, seed: int) -> object:
+    """A run's one shard: 1,000 samples, each of another class, with outputs of random values."""
+    from qubastore.runs import outputs
+    from qubastore.runs.shard import Shard
+
+    generator = np.random.default_rng(seed)
+    labels = np.arange(N_SAMPLES, dtype=np.int32)
+    confidence = generator.random(N_SAMPLES)
+    columns: dict[str, np.ndarray] = {
+        "label": labels,
+        "prediction": np.where(generator.random(N_SAMPLES) < 0.7, labels, 0).astype(np.int32),
+        "confidence": confidence,
+        "label_probability": confidence / 2,
+        "label_logit": generator.random(N_SAMPLES).astype(np.float32),
+        "logsumexp": 7 + generator.random(N_SAMPLES),
+        "sum_squared_probability": confidence / 3,
+        "top5_class": generator.integers(0, 1000, (N_SAMPLES, 5), dtype=np.int32),
+        "top5_logit": generator.random((N_SAMPLES, 5)).astype(np.float32),
+    }
+    ids = np.arange(N_SAMPLES, dtype=np.int32)
+    files = store.files  # type: ignore[attr-defined]
+    written = outputs.write_shard(files, run_id, 0, {"outputs": outputs.outputs_table(run_id, ids, columns)})
+    return Shard(run_id, 0, 0, N_SAMPLES, written.files, checksums=written.checksums, batch_size=32, device="none")
+
+
+def _questions(small: Path, large: Path, n_runs: int) -> Iterator[Row]:
+    """Time questions that read a part of the lake, against a lake of a hundred runs."""
+    import qubastore
+
+    stores = {"large": qubastore.open(large), "small": qubastore.open(small)}
+    try:
+        ((run, model),) = stores["small"].rows("select run_id, model_id from runs order by run_id limit 1")
+        for what, query, most in (
+            ("accuracy of one run from outputs", ONE_RUN, 0.1),
+            ("accuracy of one model over its 86 runs from outputs", ONE_MODEL, None),
+            ("accuracy per class of one model over its 86 runs", CLASSES, None),
+        ):
+            text = query.format(run=run, model=model)
+            asked: dict[str, Callable[[], float | None]] = {
+                name: lambda store=store, text=text: timed(lambda: store.rows(text))  # type: ignore[misc]
+                for name, store in stores.items()
+            }
+            times = alternate(asked)
+            more = times["large"].median - times["small"].median
+            yield Row(
+                f"{what}, {n_runs:,} runs in the store",
+                f"{1000 * times['large'].median:.0f} ms",
+                f"{FEW} runs in the store: {1000 * times['small'].median:.0f} ms",
+                f"{1000 * more:.0f} ms more",
+                "at most 100 ms more" if most else "-",
+                more < most if most else None,
+                times["large"].spread,
+                Figures("ms", 1000 * times["large"].median, 1000 * times["small"].median, more * 1000),
+            )
+    finally:
+        for store in stores.values():
+            store.close()
+    times = alternate(
+        {
+            name: lambda path=path: timed(lambda: qubastore.open(path).close())
+            for name, path in (("large", large), ("small", small))
+        }  # type: ignore[misc]
+    )
+    yield Row(
+        f"opening the store, {n_runs:,} runs",
+        f"{1000 * times['large'].median:.0f} ms",
+        f"{FEW} runs: {1000 * times['small'].median:.0f} ms",
+        f"{times['large'].median / times['small'].median:.1f}x",
+        "-",
+        None,
+        times["large"].spread,
+        Figures("ms", 1000 * times["large"].median, 1000 * times["small"].median),
+    )
+    from qubastore.evaluators.planning.plan import _committed
+
+    with qubastore.open(large) as store:
+        planned = alternate({"plan": lambda: timed(lambda: _committed(store))})["plan"]
+    yield _simple(f"planning a resume, {n_runs:,} runs", planned.median, "s", planned.spread)
+
+
+LAKE = """
+import sys, time, qubastore
+with qubastore.open(sys.argv[1]) as store:
+    started = time.perf_counter()
+    n = len(store.rows(sys.argv[2]))
+    RESULT = {"seconds": time.perf_counter() - started, "rows": n}
+"""
+
+
+FILES = """
+import sys, time, glob, duckdb
+files = sorted(glob.glob(sys.argv[1] + "/data/main/outputs/*/*.parquet"))
+started = time.perf_counter()
+n = len(duckdb.execute(sys.argv[2].replace("from outputs", "from read_parquet(?)"), [files]).fetchall())
+RESULT = {"seconds": time.perf_counter() - started, "rows": n}
+"""
+
+
+def _everything(large: Path, n_runs: int) -> Row:
+    """Time the accuracy of all runs from outputs, against the same files read by name; each in a fresh process."""
+    peaks: list[float] = []
+
+    def ask(code: str) -> float:
+        answer = in_process(code, str(large), ALL_RUNS)
+        assert answer["rows"] == n_runs
+        if code == LAKE:
+            peaks.append(answer["peak_mib"])
+        return answer["seconds"]
+
+    times = alternate({"lake": lambda: ask(LAKE), "files": lambda: ask(FILES)}, repeats=3)
+    ratio = times["lake"].median / times["files"].median
+    return Row(
+        f"accuracy of all {n_runs:,} runs from outputs",
+        f"{times['lake'].median:.1f} s, peak {max(peaks) / 1024:.2f} GiB",
+        f"read_parquet of the same files: {times['files'].median:.1f} s",
+        f"{ratio:.2f}x the time",
+        "at most 3x, under 4 GiB",
+        ratio < 3 and max(peaks) < 4096,
+        times["lake"].spread,
+        Figures("s", times["lake"].median, times["files"].median, ratio),
+    )
+
+
+def main() -> None:
+    """Make a lake in a folder, to look at it: `python -m benchmarks.lake FOLDER RUNS`."""
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    print(make_lake(Path(sys.argv[1]), int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()
+
+
+__all__ = ["lake", "make_lake", "tempfile"]

@@ -1,0 +1,106 @@
+"""Publishing complete runs while others are still evaluated: Ray tasks prepare them, and the driver stores them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from qubastore.evaluators.cluster.causes import cause_of
+from qubastore.evaluators.progress import Display
+from qubastore.runs.publication import Damage, Publication, prepare
+from qubastore.runs.publish import publish_runs, store_publications
+from qubastore.runs.unpublished import UnpublishedRun, unpublished_runs
+from qubastore.store import Store
+
+AT_ONCE = 8
+"""Number of runs that are prepared at the same time."""
+
+
+class Publisher:
+    """Publishes runs. Use it while Ray is running.
+
+    Args:
+        store: A store open for writing.
+        display: Where to report to.
+
+    Attributes:
+        nodes: Gives the ids of the nodes that have access to the store; empty means any.
+        published: Ids of the runs published so far.
+        damaged: Shards whose files could not be read; they are invalidated, and have to be evaluated again.
+    """
+
+    def __init__(self, store: Store, display: Display) -> None:
+        self._store, self._display = store, display
+        self._pending: dict[Any, str] = {}
+        self._waiting: deque[UnpublishedRun] = deque()
+        self.nodes: Callable[[], list[str]] = list
+        self.published: list[str] = []
+        self.damaged: list[Damage] = []
+
+    def submit(self, runs: Sequence[str]) -> None:
+        """Have runs prepared whose shards are all committed.
+
+        A run that is partly published already is read through the catalog, so `finish` does it here.
+        """
+        if runs:
+            self._waiting.extend(run for run in unpublished_runs(self._store, runs) if run.is_staged)
+            self._start()
+
+    def _start(self) -> None:
+        """Start tasks, a few at a time: each holds the logits of a run in memory."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        task = ray.remote(prepare).options(num_cpus=1, max_retries=3)
+        while self._waiting and len(self._pending) < AT_ONCE:
+            run = self._waiting.popleft()
+            if nodes := self.nodes():
+                node = NodeAffinitySchedulingStrategy(nodes[len(self._pending) % len(nodes)], soft=False)
+                task = task.options(scheduling_strategy=node)
+            self._pending[task.remote(run, self._store.files)] = run.run_id
+
+    def store_ready(self) -> None:
+        """Store the runs that have been prepared by now, in one transaction."""
+        import ray
+
+        if self._pending:
+            ready, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
+            self._store_all(ready)
+            self._start()
+
+    def finish(self) -> None:
+        """Wait for the submitted runs."""
+        import ray
+
+        if n := len(self._pending) + len(self._waiting):
+            self._display.log(f"publishing {n} {'run' if n == 1 else 'runs'}")
+        while self._pending:
+            ready, _ = ray.wait(list(self._pending), num_returns=1)
+            self._store_all(ready)
+            self._start()
+
+    def _store_all(self, refs: Sequence[Any]) -> None:
+        self.published += store_publications(self._store, self._prepared(refs), damaged=self._note)
+
+    def _prepared(self, refs: Sequence[Any]) -> Iterator[Publication]:
+        import ray
+
+        for ref in refs:
+            run_id = self._pending.pop(ref)
+            try:
+                yield ray.get(ref)
+            except ray.exceptions.RayTaskError as error:
+                raise cause_of(error) from error
+            except ray.exceptions.RayError as error:
+                # Its worker was killed again and again; what was written is an orphan, and its shards are still there.
+                self._display.log(f"run {run_id} could not be merged on a worker ({type(error).__name__}); later")
+
+    def publish_rest(self) -> None:
+        """Publish in this process what is complete and was not submitted, and compute missing metrics."""
+        self.published += publish_runs(self._store, damaged=self._note)
+
+    def _note(self, damage: Damage) -> None:
+        self.damaged.append(damage)
+        where = f" ({damage.file}: {damage.found})" if damage.file else f" ({damage.found})"
+        self._display.log(f"shard {damage.shard} of run {damage.run_id} was damaged{where}: it is evaluated again")
