@@ -46,9 +46,9 @@ COMMITS = {
     3: "7e2a60e040509dd7d6fb22c2e1ee1314c9fb313d",
     4: "afd944b828987592f3a3380f07c57a81af38a353",
     5: "1f2d5c7ca13553f6775408eb9da31976f2944eb6",
-    6: "16efb22559b58896eed8b51c789afe78ae51ff40",
+    6: "4ae78ade455e01e76895fdd7805cd2c7f6f010b6",
 }
-"""Schema -> the last commit of the main line at which it was the newest; for 6, the last before modules moved."""
+"""Schema -> the last commit of the main line at which it was the newest; for 6, the last before runs were published."""
 
 STEPS: tuple[tuple[int, str], ...] = (
     (1, "init"),
