@@ -93,10 +93,14 @@ class Nodes:
         return self._checked[place.node_id]
 
     def usable(self) -> list[str]:
-        """The ids of the nodes of a joined cluster that passed the checks; empty if Ray runs on this machine alone."""
+        """The ids of the nodes of a joined cluster that passed the checks and have CPUs for tasks.
+
+        Empty if Ray runs on this machine alone, or if no such node has CPUs.
+        """
         if not self._resources.joined:
             return []
-        return [node_id for node_id, is_good in self._checked.items() if is_good and is_alive(node_id)]
+        with_cpus = dict.fromkeys(place.node_id for place in self.places if place.decodes)
+        return [node_id for node_id in with_cpus if self._checked.get(node_id) and is_alive(node_id)]
 
     def check_all(self, token: str) -> None:
         """Check every current node before any work starts.

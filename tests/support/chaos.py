@@ -2,9 +2,10 @@
 undisturbed one.
 
 Two nodes, four evaluators, PostgreSQL and S3; three real networks over imagenet-500, clean and under FGSM. Every few
-seconds something dies: an evaluator, a decode worker, a node (another comes), the driver (started again), PostgreSQL,
-the way to S3 (once for 30 seconds). Afterwards the same command runs until nothing is missing, and every table of both
-stores is compared, to the last bit. It needs what `make test-cluster` installs, and ../shared.
+seconds something dies: an evaluator, a decode worker, a task that merges a run, a node (another comes), the driver
+(started again; also while it publishes), PostgreSQL, the way to S3 (once for 30 seconds). Afterwards the same command
+runs until nothing is missing, and every table of both stores is compared, to the last bit. It needs what `make
+test-cluster` installs, and ../shared.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ TABLES = ("outputs", "logits", "features", "shards", "sums", "metrics")
 
 
 CONDITIONS = ("--condition", "clean", "--condition", "fgsm", "--keep", "outputs,logits,features")
+
+
+PROCESSES = {"evaluator": "ray::Evaluator", "decode worker": "ray::decode", "publishing worker": "ray::prepare"}
+"""What may be killed on a node -> the title of its process."""
 
 
 class Chaos:
@@ -78,10 +83,11 @@ class Chaos:
         """One fault; its name."""
         if not self.deck:
             self.deck = ["evaluator", "evaluator", "decode worker", "node", "driver", "postgres", "s3 for 2 s"]
+            self.deck += ["publishing worker", "driver while it publishes"]
             self.random.shuffle(self.deck)
         kind = "s3 for 30 s" if long_cut else self.deck.pop()
-        if kind in ("evaluator", "decode worker"):
-            there = of_cluster(self.nodes, "ray::Evaluator" if kind == "evaluator" else "ray::decode")
+        if kind in PROCESSES:
+            there = of_cluster(self.nodes, PROCESSES[kind])
             if not there:
                 return "nobody there"
             os.kill(self.random.choice(there), signal.SIGKILL)
@@ -89,7 +95,9 @@ class Chaos:
             self.nodes.kill(self.random.choice(self.nodes.nodes))
             time.sleep(self.random.uniform(0, 2))
             self.nodes.nodes.append(self.nodes.add())
-        elif kind == "driver":
+        elif kind == "driver while it publishes" and not self.wait_for_publishing():
+            return "nothing to publish"
+        elif kind.startswith("driver"):
             self.driver.kill()
             self.driver.wait()
         elif kind == "postgres":
@@ -101,6 +109,20 @@ class Chaos:
             time.sleep(30 if long_cut else 2)
             self.s3.proxy.mend()
         return kind
+
+    def wait_for_publishing(self) -> bool:
+        """Wait until a run's shards are all committed and it is not published yet; False if none is for 20 seconds."""
+        ready = """
+            select 1 from runs join (select run_id, count(*) as n from shards group by run_id) as done using (run_id)
+            where done.n = runs.n_shards and run_id not in (select run_id from run_summary)
+        """
+        deadline = time.monotonic() + 20
+        with qubastore.open(self.url) as store:
+            while time.monotonic() < deadline and self.driver.poll() is None:
+                if store.rows(ready):
+                    return True
+                time.sleep(0.05)
+        return False
 
     def stop(self) -> None:
         self.driver.kill()
