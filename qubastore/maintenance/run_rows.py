@@ -1,0 +1,100 @@
+"""The rows of runs that are published or still staged: reading them shard by shard, and comparing two stores."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qubastore.errors import StoreError
+from qubastore.lake.database import Database
+from qubastore.runs import outputs
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+T = TypeVar("T")
+
+
+def rows_of_shard(store: Database, run_id: str, shard: int, first: int, end: int) -> dict[str, pa.Table]:
+    """Kind of output -> its rows for a shard of samples `first` to `end` - 1, as an evaluator writes them."""
+    import pyarrow as pa
+
+    staged = _staged(store, run_id, [shard])
+    found = {}
+    for kind in outputs.KINDS:
+        if (shard, kind) in staged:
+            table = _read(store, staged[shard, kind])
+        elif staged:
+            table = outputs.schema_of(kind).empty_table()
+        else:
+            table = store.sql(
+                f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id",
+                [run_id, first, end],
+            ).to_arrow_table()
+        found[kind] = pa.table({name: table.column(name).combine_chunks() for name in table.column_names})
+    return found
+
+
+def _staged(store: Database, run_id: str, shards: Sequence[int]) -> dict[tuple[int, str], str]:
+    """(Shard, kind) -> staged file, of the shards whose run is not published yet."""
+    query = "select shard, kind, file from staged_files where run_id = ? and list_contains(?, shard)"
+    return {(shard, kind): file for shard, kind, file in store.rows(query, [run_id, list(shards)])}
+
+
+def _read(store: Database, file: str) -> pa.Table:
+    """The rows of a staged file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_table(pa.BufferReader(store.files.read(store.files.path(file))))
+
+
+def twice(read: Callable[[], T], store: Database) -> T:
+    """The result of a reader of staged files; once more if an ingest published their run in the meantime.
+
+    Raises:
+        StoreError: if a staged file is missing.
+    """
+    for _ in range(2):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            missing = error
+    raise StoreError(
+        f"a file of {store.location} is missing",
+        found=str(missing),
+        hint=f"qubastore doctor --store {shlex.quote(str(store.location))}",
+    )
+
+
+def fingerprint(store: Database, table: str, run_id: str, shards: Sequence[int]) -> tuple[int, Any]:
+    """The number of rows of a run, and a hash of them that does not depend on their order."""
+    query = f"select count(*), coalesce(bit_xor(hash(t)), 0) from {table} as t where run_id = ?"
+    values: list[Any] = [run_id]
+    staged: dict[tuple[int, str], str] = {}
+    if not table.endswith("summary"):
+        size = store.rows("select shard_size from runs where run_id = ?", [run_id])[0][0]
+        staged = {key: file for key, file in _staged(store, run_id, shards).items() if key[1] == table}
+        query += f" and list_contains(?, sample_id // {int(size)})"
+        # Rows of a shard that was staged again are replaced when its run is published.
+        values.append(sorted(set(shards) - {shard for shard, _ in staged}))
+    n, found = store.rows(query, values)[0]
+    for file in staged.values():
+        rows = _read(store, file)
+        more = store.ask(partial(_hashed, rows=rows))
+        n, found = n + more[0], found ^ more[1]
+    return n, found
+
+
+def _hashed(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> tuple[int, int]:
+    connection.register("staged_rows", rows)
+    try:
+        found = connection.execute("select count(*), coalesce(bit_xor(hash(t)), 0) from staged_rows as t").fetchone()
+    finally:
+        connection.unregister("staged_rows")
+    assert found is not None
+    return found[0], found[1]
