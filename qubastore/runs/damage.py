@@ -59,7 +59,7 @@ def _is_damaged(store: Database, shard: CommittedShard) -> bool:
     """Whether this process cannot read the staged files of a shard, or finds other bytes."""
     try:
         return any(
-            checksum(store.files.read(store.files.path(file))) != shard.checksums[kind]
+            checksum(store.files.read(store.files.path(file))) != shard.checksums.get(kind)
             for kind, file in shard.staged.items()
         )
     except FileNotFoundError:

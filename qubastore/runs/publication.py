@@ -202,7 +202,7 @@ class _Merger:
         except FileNotFoundError:
             self._damage(shard, file, "it is missing")
             return None
-        if checksum(content) != shard.checksums[kind]:
+        if checksum(content) != shard.checksums.get(kind):
             self._damage(shard, file, "it does not have the bytes that it was committed with")
             return None
         return pq.read_table(pa.BufferReader(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from qubastore.errors import (
 )
 from qubastore.lake.ducklake import connect, quote
 from qubastore.lake.location import locate
+from qubastore.runs import outputs
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import publish_runs
 from qubastore.runs.records import register_dataset
+from qubastore.runs.run_files import RunFileWriter
 from qubastore.runs.shard import Failure
 from tests.support.runs import add_run, write_shard
 
@@ -26,7 +29,7 @@ def test_failures_round_trip(store):
     run_id = add_run(store, np.eye(2), [0, 1], complete=False)
     dataset_id = store.rows("select dataset_id from datasets")[0][0]
     shard = write_shard(store, run_id, 0, 0, np.eye(1, 2), [0])
-    shard = type(shard)(run_id, 0, 0, 2, shard.files, (Failure(1, "class1/ü'\"\n.png", "no image"),), kept=shard.kept)
+    shard = replace(shard, n_samples=2, failures=(Failure(1, "class1/ü'\"\n.png", "no image"),))
     commit_shard(store, shard, dataset_id=dataset_id, replace=True)
     publish_runs(store)
     assert store.rows("from failures") == [(run_id, 1, "class1/ü'\"\n.png", "no image")]
@@ -61,13 +64,12 @@ CONNECTION = connect(locate("store"))
 def test_vectors_of_any_value_come_back_through_the_store(store):
     values = np.array([[np.inf, -np.inf, np.nan], [0.0, -0.0, 1e-45], [3.4e38, -3.4e38, 1.0]], np.float32)
     run_id = add_run(store, np.eye(3), [0, 1, 2], keep=("outputs",))
-    from qubastore.runs import outputs
-
     table = outputs.vectors_table(run_id, np.arange(3, dtype=np.int32), values)
-    path = outputs.write_shard(store.files, run_id, 0, {"features": table}).files["features"]
-    store.write(
-        lambda c: c.execute("call ducklake_add_data_files('store', 'features', ?, hive_partitioning => true)", [path])
-    )
+    writer = RunFileWriter(store.files, run_id, "features")
+    writer.add(table)
+    (file,) = writer.finish()
+    call = "call ducklake_add_data_files('store', 'features', ?, hive_partitioning => true)"
+    store.write(lambda c: c.execute(call, [file.path]))
     back = np.concatenate([b.column("values").flatten().to_numpy(zero_copy_only=False) for b in store.features(run_id)])
     np.testing.assert_array_equal(back.view(np.uint32), values.reshape(-1).view(np.uint32))
 
