@@ -52,13 +52,14 @@ class Publisher:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        task = ray.remote(prepare).options(num_cpus=1, max_retries=3)
+        task = ray.remote(num_cpus=1, max_retries=3)(prepare)
         while self._waiting and len(self._pending) < AT_ONCE:
             run = self._waiting.popleft()
+            where: Any = "SPREAD"
             if nodes := self.nodes():
-                node = NodeAffinitySchedulingStrategy(nodes[len(self._pending) % len(nodes)], soft=False)
-                task = task.options(scheduling_strategy=node)
-            self._pending[task.remote(run, self._store.files)] = run.run_id
+                where = NodeAffinitySchedulingStrategy(nodes[len(self._pending) % len(nodes)], soft=False)
+            ref = task.options(scheduling_strategy=where).remote(run, self._store.files)
+            self._pending[ref] = run.run_id
 
     def store_ready(self) -> None:
         """Store the runs that have been prepared by now, in one transaction."""

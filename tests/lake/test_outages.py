@@ -13,7 +13,7 @@ from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.gc import collect
 from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import publish_runs
-from tests.lake.planned import forget_shards, planned_run
+from tests.lake.planned import planned_run
 from tests.maintenance.small_run import LABELS, logits
 from tests.support.runs import write_shard
 
@@ -148,18 +148,22 @@ def test_postgres_is_killed_again_and_again(url, postgres):
 
 
 def test_an_object_store_out_of_reach_for_a_while(url, s3):
+    """While a shard's files are written, and while the run is merged."""
+
+    def cut_for_a_while():
+        s3.proxy.cut()
+        timer = threading.Timer(3.0, s3.proxy.mend)
+        timer.start()
+        return timer
+
     with qubastore.init(url) as remote:
         run = planned_run(remote)
-        for moment in ("before the files are written", "before they are registered"):
-            shard = None
-            if moment == "before they are registered":
-                shard = write_shard(remote, run, 0, 0, logits(), LABELS)
-            s3.proxy.cut()
-            threading.Timer(3.0, s3.proxy.mend).start()
-            shard = shard or write_shard(remote, run, 0, 0, logits(), LABELS)
-            assert commit_shard(remote, shard, dataset_id="pets")
-            s3.proxy.cut()
-            threading.Timer(3.0, s3.proxy.mend).start()
-            publish_runs(remote)
-            assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
-            forget_shards(remote)
+        mended = cut_for_a_while()
+        shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+        mended.join()
+        assert commit_shard(remote, shard, dataset_id="pets")
+        mended = cut_for_a_while()
+        assert publish_runs(remote) == [run]
+        mended.join()
+        assert remote.rows("select count(*), count(distinct sample_id) from outputs") == [(12, 12)]
+        assert list(examine(remote, deep=True)) == []
