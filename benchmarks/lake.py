@@ -8,14 +8,20 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.measure import Figures, Row, alternate, in_process, timed
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from qubastore.runs.shard import Shard
+    from qubastore.store import Store
 
 N_MODELS, N_RUNS = 326, 86
 N_SAMPLES = 1000
@@ -68,6 +74,7 @@ def _simple(what: str, value: float, unit: str, note: str = "") -> Row:
 def make_lake(path: Path, n_runs: int) -> dict[str, float]:
     """Make a store of published runs; return the seconds of publishing, and counts of files and snapshots."""
     import qubastore
+    from qubastore.lake.ducklake import METADATA
     from qubastore.runs.commit import commit_shards
     from qubastore.runs.publish import publish_runs
 
@@ -81,15 +88,17 @@ def make_lake(path: Path, n_runs: int) -> dict[str, float]:
             if time.monotonic() - last > 10:
                 last = time.monotonic()
                 print(f"lake: {first + len(part):,} of {n_runs:,} runs", file=sys.stderr, flush=True)
-        count = "select count(*) from __ducklake_metadata_store.ducklake_data_file where end_snapshot is null"
+        count = f"select count(*) from {METADATA}.ducklake_data_file where end_snapshot is null"
         ((files,),) = store.rows("select count(*) from ducklake_list_files('store', 'outputs')")
         ((total,),) = store.rows(count)
         ((snapshots,),) = store.rows("select count(*) from ducklake_snapshots('store')")
     return {"publish": publishing, "files": files, "small_files": total - files, "snapshots": snapshots}
 
 
-def _register(store: object, n_runs: int) -> Iterator[str]:
+def _register(store: Store, n_runs: int) -> Iterator[str]:
     """Register models, datasets and runs, as plain rows; yield the ids of the runs."""
+    from datetime import UTC, datetime
+
     from qubastore.hashing import identifier
     from qubastore.lake.rows import insert
     from qubastore.runs.run import Run
@@ -98,14 +107,11 @@ def _register(store: object, n_runs: int) -> Iterator[str]:
     models = [identifier("model", number) for number in range(-(-n_runs // n_datasets))]
     datasets = [identifier("dataset", number) for number in range(n_datasets)]
     runs = [Run(model, dataset, N_SAMPLES, N_SAMPLES) for model in models for dataset in datasets][:n_runs]
-
-    from datetime import UTC, datetime
-
     now = datetime.now(UTC)
 
-    def work(connection: object) -> None:
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
         insert(
-            connection,  # type: ignore[arg-type]
+            connection,
             "models",
             [
                 (model, f"model-{i}", "timm", "{}", "", "{}", 224, 224, 1000, 10**6, 512, "logits", now, 1000, 1000)
@@ -113,7 +119,7 @@ def _register(store: object, n_runs: int) -> Iterator[str]:
             ],
         )
         insert(
-            connection,  # type: ignore[arg-type]
+            connection,
             "datasets",
             [
                 (dataset, f"set-{i}", N_SAMPLES, "imagenet-1k", [], "/data", now, [])
@@ -121,7 +127,7 @@ def _register(store: object, n_runs: int) -> Iterator[str]:
             ],
         )
         insert(
-            connection,  # type: ignore[arg-type]
+            connection,
             "runs",
             [
                 (r.run_id, r.model_id, r.dataset_id, "model", "clean", "fp32", 1, "measured", N_SAMPLES, 1, [], now)
@@ -129,11 +135,11 @@ def _register(store: object, n_runs: int) -> Iterator[str]:
             ],
         )
 
-    store.write(work)  # type: ignore[attr-defined]
+    store.write(work)
     return iter([run.run_id for run in runs])
 
 
-def _shard(store: object, run_id: str, seed: int) -> object:
+def _shard(store: Store, run_id: str, seed: int) -> Shard:
     """A run's one shard: 1,000 samples, each of another class, with outputs of random values."""
     from qubastore.runs import outputs
     from qubastore.runs.shard import Shard
@@ -153,8 +159,7 @@ def _shard(store: object, run_id: str, seed: int) -> object:
         "top5_logit": generator.random((N_SAMPLES, 5)).astype(np.float32),
     }
     ids = np.arange(N_SAMPLES, dtype=np.int32)
-    files = store.files  # type: ignore[attr-defined]
-    written = outputs.write_shard(files, run_id, 0, {"outputs": outputs.outputs_table(run_id, ids, columns)})
+    written = outputs.write_shard(store.files, run_id, 0, {"outputs": outputs.outputs_table(run_id, ids, columns)})
     return Shard(run_id, 0, 0, N_SAMPLES, written.files, checksums=written.checksums, batch_size=32, device="none")
 
 
@@ -264,6 +269,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-__all__ = ["lake", "make_lake", "tempfile"]

@@ -41,7 +41,7 @@ class Publisher:
     def submit(self, runs: Sequence[str]) -> None:
         """Have runs prepared whose shards are all committed.
 
-        A run that is partly published already is read through the catalog, so `finish` does it here.
+        A run that is partly published already is read through the catalog, so `publish_rest` does it here.
         """
         if runs:
             self._waiting.extend(run for run in unpublished_runs(self._store, runs) if run.is_staged)

@@ -24,8 +24,12 @@ CATALOG = "store"
 """The name under which a store is attached; `from store.main.outputs` and `from outputs` mean the same."""
 
 
-METADATA = f"__ducklake_metadata_{CATALOG}"
-"""The name under which DuckLake attaches the catalog's own tables."""
+METADATA_PREFIX = "__ducklake_metadata_"
+"""Before the name of an attached store: the name under which DuckLake attaches its catalog's own tables."""
+
+
+METADATA = f"{METADATA_PREFIX}{CATALOG}"
+"""That name for the store."""
 
 
 # Small transactions (a shard's row, a run's summary) are stored in the catalog instead of in tiny Parquet files.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.lake.database import Database
 from qubastore.lake.duckdb_errors import translate_errors
-from qubastore.lake.ducklake import CATALOG, quote, quote_name
+from qubastore.lake.ducklake import CATALOG, METADATA_PREFIX, quote, quote_name
 from qubastore.lake.rows import insert
 from qubastore.lake.views import needed_views, reads
 
@@ -141,7 +141,7 @@ def _newest(cursor: duckdb.DuckDBPyConnection, catalog: str) -> int | None:
 
     try:
         row = cursor.execute(
-            f"select max(snapshot_id) from {quote_name(f'__ducklake_metadata_{catalog}')}.ducklake_snapshot"
+            f"select max(snapshot_id) from {quote_name(METADATA_PREFIX + catalog)}.ducklake_snapshot"
         ).fetchone()
     except (duckdb.CatalogException, duckdb.BinderException):
         return None

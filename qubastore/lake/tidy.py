@@ -38,7 +38,7 @@ SIZES = (1 << 20, 32 << 20)
 """Limits in bytes: files below the first are merged, and so are those between the two. A row is rewritten twice."""
 
 
-def tidy(store: Database, tables: Iterable[str], *, fully: bool = False) -> bool:
+def tidy(store: Database, tables: Iterable[str], *, fully: bool = False) -> None:
     """Merge the files of tables, and move their rows from the catalog to files, where there are many.
 
     Args:
@@ -46,17 +46,14 @@ def tidy(store: Database, tables: Iterable[str], *, fully: bool = False) -> bool
         tables: Names of tables.
         fully: Leave one file per table and no rows in the catalog, however few there are. In SQLite, DuckLake moves
             rows in a way that a transaction of another process notices, if it began before.
-
-    Returns:
-        Whether anything was done.
     """
     wanted = sorted(tables)
     files = store.ask(lambda connection: _small_files(connection, wanted))
-    rows = store.ask(lambda connection: _rows_in_catalog(connection, wanted))
-    todo: list[str] = []
-    # A transaction that reads a store in SQLite would find the table empty after this, so it is left to `fully`.
+    # A transaction that reads a store in SQLite would find the table empty after a flush, so it is left to `fully`.
     may_flush = fully or store.location.is_postgres
-    flushed = [table for table in wanted if may_flush and rows.get(table, 0) > (0 if fully else ROWS)]
+    rows = store.ask(lambda connection: _rows_in_catalog(connection, wanted)) if may_flush else {}
+    todo: list[str] = []
+    flushed = [table for table in wanted if rows.get(table, 0) > (0 if fully else ROWS)]
     for table in flushed:
         todo.append(f"call ducklake_flush_inlined_data({_CATALOG}, table_name => {ducklake.quote(table)})")
         # Rows that were deleted while they were in the catalog leave it as rows of a file with deletions.
@@ -74,7 +71,6 @@ def tidy(store: Database, tables: Iterable[str], *, fully: bool = False) -> bool
     for statement in todo:
         # Each in a transaction of its own: they only rearrange rows, and other writers need not wait for all of them.
         store.write(partial(_run, statement=statement), repeatable=True)
-    return bool(todo)
 
 
 def drop_deleted_files(store: Database, tables: Iterable[str]) -> None:

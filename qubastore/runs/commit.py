@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from datetime import UTC, datetime
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -145,13 +144,8 @@ def _drop_unless_staged(store: Database, shard: Shard) -> None:
     """Remove a shard's files, unless the store refers to them."""
     names = [store.files.below(file) for file in shard.files.values()]
     query = "select count(*) from staged_files where run_id = ? and list_contains(?, file)"
-    if not store.ask(partial(_count, query=query, values=[shard.run_id, names])):
+    if store.rows(query, [shard.run_id, names]) == [(0,)]:
         shard.drop_files(store.files)
-
-
-def _count(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> int:
-    row = connection.execute(query, values).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:

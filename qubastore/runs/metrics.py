@@ -11,6 +11,7 @@ from qubastore.lake.database import Database
 from qubastore.lake.rows import insert
 from qubastore.lake.snapshot import Snapshot
 from qubastore.metrics.catalogue import METRICS, Metric
+from qubastore.runs.removal import SUMMARY_TABLES
 from qubastore.runs.summaries import RUNS_AT_ONCE, SUMMARIES, Summary
 from qubastore.runs.transforms import MetricRow, no_transforms, transformed
 from qubastore.runs.vectors import kept_logits, with_logits
@@ -80,7 +81,7 @@ def view_metrics(
         by_view[metric.view].append(metric)
     rows: list[MetricRow] = []
     # Runs whose summaries are not stored have no rows in these tables, which are large.
-    emptied = (*SUMMARIES, "run_metrics") if summaries else ()
+    emptied = SUMMARY_TABLES if summaries else ()
     with Snapshot(store, list(by_view), list(todo), emptied=emptied) as copy:
         for table in SUMMARIES:
             copy.add(table, [row for summary in summaries for row in summary.rows(table)])

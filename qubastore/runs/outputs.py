@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.hashing import checksum
+from qubastore.lake.ducklake import WHOLE_FILES
 from qubastore.lake.object_storage import DataFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-KINDS = ("outputs", "logits", "features")
+KINDS = WHOLE_FILES
 """The kinds of output that a run can keep; `outputs` is always kept."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qubastore.datasets.label_spaces import label_space
@@ -60,7 +60,7 @@ class Publication:
     summary: Summary | None = None
     metrics: tuple[MetricRow, ...] = ()
     predictions: pa.Table | None = None
-    damaged: tuple[Damage, ...] = field(default=())
+    damaged: tuple[Damage, ...] = ()
 
 
 def prepare(

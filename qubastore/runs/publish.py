@@ -122,7 +122,7 @@ def _store(store: Database, publications: Sequence[Publication]) -> list[str]:
     def work(connection: duckdb.DuckDBPyConnection) -> list[str]:
         nonlocal attempts
         attempts += 1
-        if attempts > 1 and (ours := _stored(connection, publications)):
+        if attempts > 1 and (ours := _stored(connection, store, publications)):
             # The connection was lost after the server had committed: there is nothing left to do.
             return ours
         now = committed_shards(connection, runs)
@@ -192,7 +192,7 @@ def runs_with_files(
     return {(kind, run_id): n for kind, run_id, n in rows}
 
 
-def _stored(connection: duckdb.DuckDBPyConnection, publications: Sequence[Publication]) -> list[str]:
+def _stored(connection: duckdb.DuckDBPyConnection, store: Database, publications: Sequence[Publication]) -> list[str]:
     """The runs whose publication, and not another one, is stored."""
     runs = [each.run.run_id for each in publications]
     query = "select file from run_files where list_contains(?, run_id)"
@@ -202,7 +202,7 @@ def _stored(connection: duckdb.DuckDBPyConnection, publications: Sequence[Public
     return [
         each.run.run_id
         for each in publications
-        if (any(each.files[0].path.endswith(f"/{file}") for file in files) if each.files else False)
+        if (each.files and store.files.below(each.files[0].path) in files)
         or (each.summary is not None and computed.get(each.run.run_id) == each.summary.run[-1])
     ]
 

@@ -6,31 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qubastore.runs.outputs import KINDS
+from qubastore.runs.summaries import SUMMARIES
 
 if TYPE_CHECKING:
     import duckdb
 
 
-RUN_TABLES = (
-    "outputs",
-    "logits",
-    "features",
-    "failures",
-    "shards",
-    "staged_files",
-    "run_files",
-    "run_summary",
-    "class_summary",
-    "bin_summary",
-    "cue_summary",
-    "run_metrics",
-    "derivations",
-)
-"""Every table with rows of a run, except `runs` itself."""
-
-
-SUMMARY_TABLES = ("run_summary", "class_summary", "bin_summary", "cue_summary", "run_metrics")
+SUMMARY_TABLES = (*SUMMARIES, "run_metrics")
 """The tables that publishing a run fills."""
+
+
+RUN_TABLES = (*KINDS, "failures", "shards", "staged_files", "run_files", *SUMMARY_TABLES, "derivations")
+"""Every table with rows of a run, except `runs` itself."""
 
 
 def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
