@@ -24,6 +24,7 @@ from benchmarks import (
     commits,
     decoding,
     gpu,
+    intervals,
     lake,
     memory,
     pages,
@@ -44,6 +45,7 @@ QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "calibration": calibration.calibration,
     "bootstrap": resampling.bootstrap,
     "resampled-ace": resampling.resampled_ace,
+    "intervals": intervals.intervals,
     "report": pages.report,
 }
 PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -51,6 +51,7 @@ def ingest(
     evaluators_per_gpu: int = 1,
     limit: int | None = None,
     strict: bool = False,
+    intervals: bool = False,
     force: bool = False,
     dry_run: bool = False,
     display: Display | None = None,
@@ -80,6 +81,8 @@ def ingest(
         evaluators_per_gpu: Evaluators that share a GPU, or a node where there are no GPUs.
         limit: Use only this many images of each dataset, evenly spaced; stored as a separate dataset.
         strict: Raise an error if an image cannot be decoded or a dataset is missing.
+        intervals: Resample the images of each run when it is published, on a worker, so that the first ranking with
+            intervals has nothing to compute (`qubastore.runs.replicates`).
         force: Run everything again and replace existing results.
         dry_run: Only plan; nothing is stored.
         display: Where to report to.
@@ -130,7 +133,7 @@ def ingest(
             datasets = [*datasets, *located]
             _report_missing(missing, suite, display, strict=strict, found=len(datasets))
         tasks = tasks_of([dataset.limited(limit) for dataset in datasets], suite, altered, framing)
-        settings = _Settings(batch_size, precision, strict, num_gpus, num_cpus, address, evaluators_per_gpu)
+        settings = _Settings(batch_size, precision, strict, num_gpus, num_cpus, address, evaluators_per_gpu, intervals)
 
         def planned_now(*, force: bool) -> Plan:
             return plan(
@@ -166,13 +169,14 @@ class _Settings:
     num_cpus: int | None
     address: str | None
     evaluators_per_gpu: int
+    intervals: bool
 
 
 def _evaluate(store: Store, planned: Plan, settings: _Settings, display: Display, report: IngestReport) -> list[Damage]:
     """Evaluate what a plan lacks, and publish it; return the shards that were damaged before they were published."""
     todo = planned.todo
     note = active_session(store, [p.run.run_id for p in todo], sum(p.n_images for p in todo), settings.address)
-    publisher = Publisher(store, display)
+    publisher = Publisher(store, display, intervals=settings.intervals)
     with note as driver:
         with cluster(settings.address, settings.num_gpus, settings.num_cpus, settings.evaluators_per_gpu) as resources:
             display.log(f"evaluating on {describe(resources)}")

@@ -78,6 +78,11 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Only N images of each dataset, evenly spaced; stored as a separate dataset.",
 )
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="Also compute what rank --intervals, report and compare need of each new run: its bootstrap replicates.",
+)
 @click.option("--force", is_flag=True, help="Run everything again and replace existing results.")
 @click.option("--strict", is_flag=True, help="Make an image that cannot be decoded an error.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be run.")

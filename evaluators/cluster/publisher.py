@@ -8,6 +8,7 @@ from typing import Any
 
 from qubastore.evaluators.cluster.causes import cause_of
 from qubastore.evaluators.progress import Display
+from qubastore.runs.image_sets import image_set
 from qubastore.runs.publication import Damage, Publication, prepare
 from qubastore.runs.publish import publish_runs, store_publications
 from qubastore.runs.unpublished import UnpublishedRun, unpublished_runs
@@ -23,6 +24,7 @@ class Publisher:
     Args:
         store: A store open for writing.
         display: Where to report to.
+        intervals: Compute the bootstrap replicates of runs, too.
 
     Attributes:
         nodes: Gives the ids of the nodes that have access to the store; empty means any.
@@ -30,8 +32,9 @@ class Publisher:
         damaged: Shards whose files could not be read; they are invalidated, and have to be evaluated again.
     """
 
-    def __init__(self, store: Store, display: Display) -> None:
-        self._store, self._display = store, display
+    def __init__(self, store: Store, display: Display, *, intervals: bool = False) -> None:
+        self._store, self._display, self._intervals = store, display, intervals
+        self._images: dict[str, Any] = {}
         self._pending: dict[Any, str] = {}
         self._waiting: deque[UnpublishedRun] = deque()
         self.nodes: Callable[[], list[str]] = list
@@ -58,8 +61,17 @@ class Publisher:
             where: Any = "SPREAD"
             if nodes := self.nodes():
                 where = NodeAffinitySchedulingStrategy(nodes[len(self._pending) % len(nodes)], soft=False)
-            ref = task.options(scheduling_strategy=where).remote(run, self._store.files)
+            images = self._images_of(run.dataset_id) if self._intervals else None
+            ref = task.options(scheduling_strategy=where).remote(run, self._store.files, images=images)
             self._pending[ref] = run.run_id
+
+    def _images_of(self, dataset_id: str) -> Any:
+        """A reference to the images of a dataset, which are sent to the workers once."""
+        import ray
+
+        if dataset_id not in self._images:
+            self._images[dataset_id] = ray.put(image_set(self._store, dataset_id))
+        return self._images[dataset_id]
 
     def store_ready(self) -> None:
         """Store the runs that have been prepared by now, in one transaction."""
@@ -99,7 +111,7 @@ class Publisher:
 
     def publish_rest(self) -> None:
         """Publish in this process what is complete and was not submitted, and compute missing metrics."""
-        self.published += publish_runs(self._store, damaged=self._note)
+        self.published += publish_runs(self._store, damaged=self._note, replicates=self._intervals)
 
     def _note(self, damage: Damage) -> None:
         self.damaged.append(damage)

@@ -30,6 +30,7 @@ _OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "address": (str, "the address of a Ray cluster"),
     "limit": (int, "a whole number"),
     "strict": (bool, "true or false"),
+    "intervals": (bool, "true or false"),
 }
 
 

@@ -24,7 +24,7 @@ from qubastore.metrics.known_differences import (
 from qubastore.metrics.suites import QUBA, QUBA_REFERENCE
 from qubastore.published import SOURCE
 from qubastore.ranking.resampling import Resampler
-from qubastore.runs.lookup import named_model
+from qubastore.runs.lookup import model_ids, named_model
 from qubastore.statistics.options import BootstrapOptions
 
 ROUNDING = {"parameters": 0.05}
@@ -60,7 +60,7 @@ def against_published(
         suite: A suite of the study's dimensions. None: `quba-reference`, in which every image is framed as in the
             study, falling back to `quba` for figures that a model does not have there.
         options: Resamples, level and seed.
-        log: Called with a message before each model is resampled.
+        log: Called with the name of each model before it is resampled; models whose replicates are kept are not.
 
     Returns:
         Rows (model, published_as, dimension, suite, measured, low, high, published, contradicts, known_fault,
@@ -81,9 +81,11 @@ def against_published(
         )
     resamplers = {name: Resampler(store, name, options) for name in asked}
     rows: list[tuple[Any, ...]] = []
+    ids = model_ids(store)
     for each in found:
-        log(each.model)
-        model_id = named_model(store, each.model)[1]
+        model_id = ids[each.model]
+        if not all(resamplers[name].is_kept(model_id) for name in asked if name in each.suites):
+            log(each.model)
         estimates = {name: resamplers[name].dimensions(model_id) for name in asked if name in each.suites}
         for name, figure in each.published.items():
             used = next((suite for suite in estimates if name in estimates[suite]), None)
@@ -104,6 +106,7 @@ def against_published(
         f"{n} of {len(rows)} published figures lie outside the interval of the measured one",
         *_suite_notes(rows, suite),
         of_resamples(options),
+        *dict.fromkeys(note for resampler in resamplers.values() for note in resampler.notes),
     ]
     return Table((*columns, "known_fault", "other_protocol"), rows, notes)
 

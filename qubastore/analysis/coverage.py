@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.errors import UsageError
 from qubastore.lake.database import Database
-from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.lake.snapshot import Snapshot
+from qubastore.metrics.dimensions import DIMENSIONS, Dimension
 from qubastore.runs.lookup import named_model
 from qubastore.runs.run import place
 
@@ -57,40 +58,71 @@ def dimension_states(store: Database, model: str, suite: str = "quba") -> list[D
         UsageError: on an unknown model or suite.
     """
     model, model_id = named_model(store, model, suite)
-    tasks = store.rows(
-        "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
-    )
-    if not tasks:
-        known = [row[0] for row in store.rows("select distinct suite from suites order by suite")]
-        raise UsageError(f"unknown suite {suite!r}", expected=f"one of {', '.join(known)}")
+    return states_of_models(store, {model: model_id}, suite)[model]
+
+
+def states_of_models(store: Database, models: Mapping[str, str], suite: str) -> dict[str, list[DimensionState]]:
+    """The dimensions of several measured models, as `dimension_states` gives them for one, with the same few queries.
+
+    Args:
+        store: An open store.
+        models: Name -> id.
+        suite: Name of the suite.
+
+    Raises:
+        UsageError: on an unknown suite.
+    """
+    ids = list(models.values())
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
-    found = store.rows(f"select {columns} from measured_dimensions where suite = ? and model_id = ?", [suite, model_id])
-    values = dict(zip((d.name for d in DIMENSIONS), found[0] if found else [None] * len(DIMENSIONS), strict=True))
-    if values["parameters"] is None:
-        rows = store.rows("select parameters / 1e6 from models where model_id = ?", [model_id])
-        values["parameters"] = rows[0][0]
-    answering = {
-        row[:3]: row[3]
-        for row in store.rows(
-            "select dataset, condition, framing, run_id from dimension_runs where suite = ? and model_id = ?",
-            [suite, model_id],
+    with Snapshot(store, ["suites", "measured_dimensions", "dimension_runs"], tables=["models"]) as copy:
+        tasks: list[Task] = copy.rows(
+            "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
         )
+        if not tasks:
+            known = [row[0] for row in copy.rows("select distinct suite from suites order by suite")]
+            raise UsageError(f"unknown suite {suite!r}", expected=f"one of {', '.join(known)}")
+        of_models = "where suite = ? and list_contains(?, model_id)"
+        found = copy.rows(f"select model_id, {columns} from measured_dimensions {of_models}", [suite, ids])
+        parameters = dict(copy.rows("select model_id, parameters / 1e6 from models"))
+        answering = {
+            row[:4]
+            for row in copy.rows(
+                f"select model_id, dataset, condition, framing from dimension_runs {of_models} and run_id is not null",
+                [suite, ids],
+            )
+        }
+    figures = {model_id: values for model_id, *values in found}
+    unanswered = {
+        model: [task for task in tasks if (model_id, *task[1:4]) not in answering] for model, model_id in models.items()
     }
-    unanswered = [task for task in tasks if not answering.get(task[1:4])]
-    lacking = _missing_runs(store, model_id, model, unanswered)
-    states = []
-    for dimension in DIMENSIONS:
-        value = values[dimension.name]
-        lacks: list[MissingRun] = []
-        if value is None:
-            for role in dimension.roles:
-                played = [task for task in tasks if task[0] == role]
-                if not played:
-                    lacks.append(MissingRun(f"the role {role}", f"suite {suite} has no dataset in it", ""))
-                lacks += [lacking[task[1:4]] for task in played if task[1:4] in lacking]
-            lacks = lacks or [_other_reason(dimension.name, values)]
-        states.append(DimensionState(dimension.name, value, lacks))
+    lacking = _missing_runs(store, models, unanswered)
+    states = {}
+    for model, model_id in models.items():
+        of_model = figures.get(model_id, [None] * len(DIMENSIONS))
+        values = dict(zip((d.name for d in DIMENSIONS), of_model, strict=True))
+        if values["parameters"] is None:
+            values["parameters"] = parameters[model_id]
+        states[model] = [_state(d, values, tasks, lacking[model], suite) for d in DIMENSIONS]
     return states
+
+
+def _state(
+    dimension: Dimension,
+    values: Mapping[str, float | None],
+    tasks: Sequence[Task],
+    lacking: Mapping[tuple[str, ...], MissingRun],
+    suite: str,
+) -> DimensionState:
+    value = values[dimension.name]
+    lacks: list[MissingRun] = []
+    if value is None:
+        for role in dimension.roles:
+            played = [task for task in tasks if task[0] == role]
+            if not played:
+                lacks.append(MissingRun(f"the role {role}", f"suite {suite} has no dataset in it", ""))
+            lacks += [lacking[task[1:4]] for task in played if task[1:4] in lacking]
+        lacks = lacks or [_other_reason(dimension.name, values)]
+    return DimensionState(dimension.name, value, lacks)
 
 
 Task = tuple[str, str, str, str, int | None]
@@ -98,24 +130,33 @@ Task = tuple[str, str, str, str, int | None]
 
 
 def _missing_runs(
-    store: Database, model_id: str, model: str, tasks: Sequence[Task]
-) -> dict[tuple[str, ...], MissingRun]:
-    """Dataset, condition and framing -> the missing run, with the reason."""
+    store: Database, models: Mapping[str, str], tasks: Mapping[str, Sequence[Task]]
+) -> dict[str, dict[tuple[str, ...], MissingRun]]:
+    """Model -> dataset, condition and framing -> the missing run, with the reason."""
+    if not any(tasks.values()):
+        return {model: {} for model in models}
     runs: dict[tuple[str, ...], list[_Run]] = {}
     for *task, run_id, n_samples, complete, done in store.rows(
         """
         with done as (select run_id, sum(n_samples)::bigint as n from shards group by run_id)
-        select run.dataset, run.condition, run.framing, run.run_id, run.n_samples, run.complete, coalesce(done.n, 0)
+        select
+            run.model_id, run.dataset, run.condition, run.framing, run.run_id, run.n_samples, run.complete,
+            coalesce(done.n, 0)
         from run_details as run left join done using (run_id)
-        where run.model_id = ? order by run.n_samples desc, run.run_id
+        where list_contains(?, run.model_id) order by run.n_samples desc, run.run_id
         """,
-        [model_id],
+        [list(models.values())],
     ):
         runs.setdefault(tuple(task), []).append(_Run(run_id, n_samples, complete, done))
     paths = _dataset_paths(store)
     return {
-        task[1:4]: _missing_run(runs.get(task[1:4], []), task, command(model, task, paths.get(task[1], "PATH")))
-        for task in tasks
+        model: {
+            task[1:4]: _missing_run(
+                runs.get((model_id, *task[1:4]), []), task, command(model, task, paths.get(task[1], "PATH"))
+            )
+            for task in tasks[model]
+        }
+        for model, model_id in models.items()
     }
 
 
@@ -145,7 +186,10 @@ def _dataset_paths(store: Database) -> dict[str, str]:
     """Dataset -> the path that it was last read from, with its layout if that is not class folders."""
     rows = store.rows(
         """
-        with cues as (select distinct dataset_id from samples where factors['texture'] is not null)
+        with cues as (
+            -- Either all images of a dataset have a texture, or none.
+            select dataset_id from samples where sample_id = 0 and factors['texture'] is not null
+        )
         select datasets.name, datasets.root || if(cues.dataset_id is null, '', ',layout=shape-texture')
         from datasets left join cues using (dataset_id)
         where datasets.root is not null
@@ -155,7 +199,7 @@ def _dataset_paths(store: Database) -> dict[str, str]:
     return dict(rows)
 
 
-def _other_reason(dimension: str, values: dict[str, float | None]) -> MissingRun:
+def _other_reason(dimension: str, values: Mapping[str, float | None]) -> MissingRun:
     """Why there is no value although no run is missing."""
     if dimension == "parameters":
         return MissingRun("the model", "imported predictions do not give its number of parameters", "")

@@ -47,7 +47,7 @@ def of_models(
         b: Name of the second model.
         suite: The suite whose roles give the dimensions.
         options: Resamples, level and seed.
-        log: Called with a message before each model is resampled.
+        log: Called with the name of each model before it is resampled; models whose replicates are kept are not.
 
     Returns:
         Rows of `COLUMNS`, one per dimension that at least one of the two has; difference is a - b. Parameters are
@@ -65,7 +65,8 @@ def of_models(
     without = left_out(store, both)
     sides = []
     for name, model_id in ((name_a, id_a), (name_b, id_b)):
-        log(name)
+        if without or not resampler.is_kept(model_id):
+            log(name)
         sides.append(resampler.dimensions(model_id, without))
     names = [d.name for d in DIMENSIONS if d.name in sides[0] or d.name in sides[1]]
     if not names:
@@ -85,6 +86,7 @@ def of_models(
     if others:
         where = ", ".join(dict.fromkeys(others.values()))
         table.notes.append(f"no difference where the two ran over different images: {where}")
+    table.notes.extend(resampler.notes)
     return table
 
 
@@ -96,9 +98,11 @@ def of_runs(store: Database, a: RunName, b: RunName, *, options: BootstrapOption
     """
     without = left_out(store, [(run_pair(a, b).a, b.run_id)])
     resampler = Resampler(store, QUBA.name, options)
-    sides = [resampler.run_figures(run.run_id, run.dataset_id, without) for run in (a, b)]
+    sides = [resampler.run_figures(run.run_id, without.get(run.run_id, ())) for run in (a, b)]
     names = [name for name in sides[0] if name in sides[1]]
-    return _table(names, sides[0], sides[1], options, left_out_of=without)
+    table = _table(names, sides[0], sides[1], options, left_out_of=without)
+    table.notes.extend(resampler.notes)
+    return table
 
 
 def _common(a: Sequence[DimensionRun], b: Sequence[DimensionRun]) -> tuple[list[tuple[str, str]], dict[str, str]]:

@@ -130,11 +130,14 @@ def _set_options(database: Database) -> None:
         listed = connection.execute(f"select table_name from ducklake_table_info('{ducklake.CATALOG}')").fetchall()
         there = {table for (table,) in listed}
         limits = dict.fromkeys(ducklake.WHOLE_FILES, 0) | dict.fromkeys(SMALL_TABLES, ducklake.INLINE_ROWS_OF_RUNS)
-        for table, limit in limits.items():
-            if table not in there:
-                continue
-            option = f"'data_inlining_row_limit', {limit}, table_name => {ducklake.quote(table)}"
-            connection.execute(f"call {ducklake.CATALOG}.set_option({option})")
+        # A row of replicates has 8 KB: none of them belongs into the catalog, and few at once into memory.
+        limits["replicates"] = 0
+        options = [("data_inlining_row_limit", limit, table) for table, limit in limits.items()]
+        options.append(("parquet_row_group_size", ducklake.REPLICATES_PER_GROUP, "replicates"))
+        for option, value, table in options:
+            if table in there:
+                where = f"{ducklake.quote(option)}, {value}, table_name => {ducklake.quote(table)}"
+                connection.execute(f"call {ducklake.CATALOG}.set_option({where})")
 
     database.write(work, repeatable=True)
 

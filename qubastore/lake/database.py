@@ -111,6 +111,11 @@ class Database:
         with translate_errors(query):
             return self._with_reconnect(lambda: self._connection.execute(query, list(parameters)).fetchall())
 
+    def records(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The result of a query as a list of mappings from column to value."""
+        answer = self.sql(query, list(parameters))
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
     def prepare(self, query: str) -> None:
         """Prepare the tables outside the store that a query refers to; a subclass that has such tables overrides it."""
 

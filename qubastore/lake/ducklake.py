@@ -40,6 +40,10 @@ INLINE_ROWS_OF_RUNS = 16
 """The same for the small tables with rows of runs: they are read with every question, and merged (`lake.tidy`)."""
 
 
+REPLICATES_PER_GROUP = 2048
+"""Rows of a row group of the table `replicates`: 16 MB in memory."""
+
+
 WHOLE_FILES = ("outputs", "logits", "features")
 """The tables whose files are written, replaced and removed as a whole, one run at a time."""
 

@@ -104,6 +104,13 @@ class Snapshot:
         with translate_errors(query):
             return self._cursor.execute(query, list(parameters)).fetchall()
 
+    def records(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The result of a query over the copy, as a list of mappings from column to value."""
+        with translate_errors(query):
+            answer = self._cursor.execute(query, list(parameters))
+            columns = [name for name, *_ in answer.description or ()]
+            return [dict(zip(columns, row, strict=True)) for row in answer.fetchall()]
+
     def keep(self, name: str, query: str) -> None:
         """Store the result of a query over the copy as a table; other connections read it as `memory.main.NAME`."""
         with translate_errors(query):

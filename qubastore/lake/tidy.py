@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SMALL_TABLES = (
     *("shards", "staged_files", "run_files", "failures", "run_summary", "class_summary", "bin_summary", "cue_summary"),
-    *("run_metrics", "derivations", "sample_contents"),
+    *("run_metrics", "replicates", "derivations", "sample_contents"),
 )
 """The tables with some rows for each run, to which every ingest adds."""
 

@@ -27,6 +27,7 @@ DEEP = (
     "duplicate_samples",
     "impossible_outputs",
     "stale_sums",
+    "stale_replicates",
     "softmaxed_twice",
     "batch_dependent",
     "feature_width",
@@ -34,7 +35,7 @@ DEEP = (
 """Checks that read every row."""
 
 
-SUMS = ("summary_counts", "impossible_metrics", "stale_sums")
+SUMS = ("summary_counts", "impossible_metrics", "stale_sums", "stale_replicates")
 """Checks whose faults are repaired by recomputing the run's summaries."""
 
 

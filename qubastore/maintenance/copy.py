@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
-from qubastore.maintenance.run_rows import fingerprint, rows_of_shard, twice
+from qubastore.maintenance.run_rows import copy_replicates, fingerprint, rows_of_shard, twice
 from qubastore.models.fingerprints import Fingerprint
 from qubastore.runs import outputs
 from qubastore.runs.commit import commit_shards
@@ -131,6 +131,7 @@ def copy_store(
         _check_rows(source, target, *part)
     for run_id in run_ids:
         done.rows += _compare(source, target, run_id)
+    copy_replicates(source, target, run_ids)
     return done
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
+from qubastore.lake.ducklake import quote
+from qubastore.lake.rows import insert
 from qubastore.runs import outputs
 
 if TYPE_CHECKING:
@@ -98,3 +100,28 @@ def _hashed(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> tuple[int,
         connection.unregister("staged_rows")
     assert found is not None
     return found[0], found[1]
+
+
+def copy_replicates(source: Database, target: Database, runs: Sequence[str]) -> None:
+    """Copy the bootstrap replicates of runs whose outputs are the same on both sides, where the target has none."""
+    for first in range(0, len(runs), _RUNS_AT_ONCE):
+        named = ", ".join(map(quote, runs[first : first + _RUNS_AT_ONCE]))
+        kept = source.rows(f"from replicates where run_id in ({named}) order by run_id, metric")
+
+        def work(connection: duckdb.DuckDBPyConnection, named: str = named, kept: Sequence[Any] = kept) -> None:
+            complete = {
+                run_id
+                for (run_id,) in connection.execute(
+                    f"select run_id from run_summary where run_id in ({named})"
+                ).fetchall()
+            }
+            query = f"select run_id, metric from replicates where run_id in ({named})"
+            there = set(connection.execute(query).fetchall())
+            insert(connection, "replicates", [row for row in kept if row[0] in complete and row[:2] not in there])
+
+        if kept:
+            target.write(work, repeatable=True)
+
+
+_RUNS_AT_ONCE = 256
+"""Number of runs whose replicates are in memory at a time."""

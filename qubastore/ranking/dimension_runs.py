@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qubastore.lake.database import Database
 from qubastore.lake.snapshot import Snapshot
 from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.runs.replicates import SummarisedRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,14 +21,12 @@ Without = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class DimensionRun:
+class DimensionRun(SummarisedRun):
     """A run that represents a model in a role of a suite."""
 
     role: str
-    run_id: str
-    dataset_id: str
-    dataset: str = ""
-    condition: str = "clean"
+    dataset: str
+    condition: str
 
 
 def dimension_runs_of(store: Database, suite: str) -> dict[str, tuple[dict[str, float], list[DimensionRun]]]:
@@ -36,12 +35,16 @@ def dimension_runs_of(store: Database, suite: str) -> dict[str, tuple[dict[str, 
     Runs one query for all models, on an in-memory snapshot.
     """
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
-    with Snapshot(store, ["measured_dimensions", "dimension_runs"]) as copy:
+    with Snapshot(store, ["measured_dimensions", "dimension_runs"], tables=["run_summary"]) as copy:
         rows = copy.rows(f"select model_id, {columns} from measured_dimensions where suite = ?", [suite])
         chosen = copy.rows(
             """
-            select answer.model_id, role, answer.run_id, dataset_id, dataset, answer.condition
-            from dimension_runs as answer join runs on runs.run_id = answer.run_id
+            select
+                answer.model_id, answer.run_id, dataset_id, n_outputs, n_correct, computed_at, role, dataset,
+                answer.condition
+            from dimension_runs as answer
+            join runs on runs.run_id = answer.run_id
+            join run_summary on run_summary.run_id = answer.run_id
             where suite = ? order by role, dataset, answer.condition
             """,
             [suite],
@@ -92,15 +95,3 @@ def of_shares(
     if "object_focus" in values:
         found["object_focus"] = 1 - (relative("same_background") - relative("random_background"))[0]
     return found
-
-
-def kept(columns: Mapping[str, Any], run: DimensionRun, without: Without | None) -> dict[str, NDArray[Any]]:
-    """The columns of a run without the samples to leave out."""
-    import numpy as np
-
-    found = {name: np.asarray(of) for name, of in columns.items()}
-    left_out = (without or {}).get(run.run_id)
-    if not left_out:
-        return found
-    there = ~np.isin(found["sample_id"], np.array(sorted(left_out)))
-    return {name: of[there] for name, of in found.items()}

@@ -27,7 +27,7 @@ from qubastore.ranking.result import Ranking
 from qubastore.ranking.scores import score
 from qubastore.ranking.sensitivity import ranks
 from qubastore.ranking.ties import tie_groups
-from qubastore.runs.lookup import named_model
+from qubastore.runs.lookup import model_ids
 from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.options import BootstrapOptions
 
@@ -84,7 +84,7 @@ def rank_intervals(
         request: The ranking. With `pareto`, only models that are on the Pareto front, or are on it in more than 1 -
             level of the resamples.
         options: Resamples, level and seed.
-        log: Called with a message before each model is resampled.
+        log: Called with the name of each model before it is resampled; models whose replicates are kept are not.
 
     Returns:
         The ranking, and one row per model in its order.
@@ -101,16 +101,18 @@ def rank_intervals(
     for each in contributions:
         scales.setdefault((each.model, each.source), {})[each.dimension] = each.value, each.mean, each.std or 0.0
     resampler = Resampler(store, request.suite, options)
+    names = model_ids(store)
+    ids = {model.model: names[model.model] for model in models if model.source == MEASURED}
+    resampler.read(list(ids.values()))
     estimates: list[dict[str, Estimate]] = []
-    runs: list[DimensionRun] = []
     for model in models:
         if model.source != MEASURED:
             estimates.append({})
             continue
-        log(model.model)
-        model_id = named_model(store, model.model)[1]
-        estimates.append(resampler.dimensions(model_id))
-        runs += resampler.runs_of(model_id)
+        if not resampler.is_kept(ids[model.model]):
+            log(model.model)
+        estimates.append(resampler.dimensions(ids[model.model]))
+    runs = [run for model_id in ids.values() for run in resampler.runs_of(model_id)]
     scored = [
         score(scales[model.model, model.source], found, ranking.weights, options.resamples)
         for model, found in zip(models, estimates, strict=True)
@@ -157,7 +159,7 @@ def rank_intervals(
                 {name: estimate.interval(level) for name, estimate in found.items()},
             )
         )
-    notes = _notes(ranking, estimates, undefined, options)
+    notes = _notes(ranking, estimates, undefined, options) + resampler.notes
     if unlike := _unlike(runs):
         notes.insert(1, f"models ran on different images under the same name, not paired there: {', '.join(unlike)}")
     if request.pareto:

@@ -91,8 +91,7 @@ class Pool:
 
     def records(self, query: str) -> list[dict[str, Any]]:
         """The rows of a query over the pool, each as a mapping from column to value."""
-        answer = self.store.sql(f"with pool as (from temp.{self.table}) {query}")
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+        return self.store.records(f"with pool as (from temp.{self.table}) {query}")
 
 
 def of_source(source: str) -> str:

@@ -17,17 +17,16 @@ Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapters 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from qubastore.lake.database import Database
 from qubastore.metrics.dimensions import DIMENSIONS
-from qubastore.ranking.dimension_runs import DimensionRun, Without, dimension_runs_of, kept, of_shares
-from qubastore.ranking.image_sets import ImageSets
-from qubastore.runs.cue_decisions import cue_decisions
-from qubastore.runs.vectors import kept_logits
-from qubastore.statistics.bootstrap import Draws, resample, shares
-from qubastore.statistics.class_logits import class_logits
+from qubastore.ranking.dimension_runs import DimensionRun, Without, dimension_runs_of, of_shares
+from qubastore.runs.image_sets import ImageSets
+from qubastore.runs.replicates import Replicates, SummarisedRun
+from qubastore.runs.resampled import Confidences, Hits, decisions_of, hits_of, kept
+from qubastore.statistics.bootstrap import Draws, shares
 from qubastore.statistics.crossed import Crossed, Multipliers, jackknife
 from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.options import BootstrapOptions
@@ -49,13 +48,41 @@ class Resampler:
     def __init__(self, store: Database, suite: str, options: BootstrapOptions) -> None:
         self._store, self._suite, self._resamples = store, suite, options.resamples
         self._known: dict[str, tuple[dict[str, float], list[DimensionRun]]] | None = None
-        self._sets = ImageSets(store, options.resamples, options.seed)
+        self._sets = ImageSets(store, options.seed)
+        self._replicates = Replicates(store, options, self._sets)
+        self._hits: dict[str, Hits] = {}
+        self._decisions: dict[str, tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]] = {}
         self._multipliers = Multipliers(options.resamples, options.seed)
-        self.images = self._sets.images
+
+    @property
+    def notes(self) -> list[str]:
+        """A note if replicates could not be kept, so that they will be computed again."""
+        refused = self._replicates.not_kept
+        return [] if refused is None else [f"these resamples are computed each time: {refused.what}"]
 
     def runs_of(self, model_id: str) -> list[DimensionRun]:
         """The runs that represent a model, by role, dataset and condition."""
         return self._model(model_id)[1]
+
+    def read(self, model_ids: Sequence[str]) -> None:
+        """Read what the store has of several models at once, which is faster than one after another."""
+        runs = [run for model_id in model_ids for run in self.runs_of(model_id)]
+        self._replicates.read(runs)
+        composed = [run.run_id for run in runs if run.role != _CUES and self._is_composed(run)]
+        self._hits |= hits_of(self._store, [run_id for run_id in composed if run_id not in self._hits])
+        cues = [run.run_id for run in runs if run.role == _CUES and run.run_id not in self._decisions]
+        self._decisions |= decisions_of(self._store, cues)
+
+    def is_kept(self, model_id: str) -> bool:
+        """Whether all replicates of a model are kept that can be, so that its dimensions need no resampling."""
+        values, chosen_runs = self._model(model_id)
+        of_clean = _confidence_metrics(values)
+        return all(
+            run.role == _CUES
+            or self._replicates.has(run, ["accuracy", *(of_clean if run.role == "clean" else ())])
+            or self._is_crossed(run.dataset_id)
+            for run in chosen_runs
+        )
 
     def dimensions(self, model_id: str, without: Without | None = None) -> dict[str, Estimate]:
         """The estimate of every dimension that a model has in the suite.
@@ -69,102 +96,109 @@ class Resampler:
         """
         import numpy as np
 
-        values, chosen_runs = self._model(model_id)
-        hits = {one.run_id: self._hits(one, without) for one in chosen_runs}
-        means = {run_id: np.array([hit.mean()]) for run_id, (_, hit) in hits.items()}
-        at_means = of_shares(chosen_runs, means, values)
-        parts = [one for one in chosen_runs if self._sets.is_crossed(one.dataset_id)]
-        drawn = self._drawn_shares([one for one in chosen_runs if one not in parts], hits)
-        drawn |= {one.run_id: np.full(self._resamples, means[one.run_id][0]) for one in parts}
-        is_part = any((without or {}).get(one.run_id) for one in chosen_runs)
+        self.read([model_id])
+        values, all_runs = self._model(model_id)
+        left_out = {one.run_id: samples for one in all_runs if (samples := (without or {}).get(one.run_id))}
+        chosen_runs = [one for one in all_runs if one.role != _CUES]
+        drawn = self._replicates.accuracies([one for one in chosen_runs if one.run_id not in left_out])
+        rest = {one.run_id: one.dataset_id for one in chosen_runs if one.run_id not in drawn}
+        hits = {run_id: self._hits_of(run_id, left_out.get(run_id, ())) for run_id in rest}
+        means = {one.run_id: one.accuracy for one in chosen_runs} | {
+            run_id: float(hit.mean()) for run_id, (_, hit) in hits.items()
+        }
+        drawn |= self._shares({run: dataset for run, dataset in rest.items() if not self._is_crossed(dataset)}, hits)
+        parts = [one for one in chosen_runs if one.run_id not in drawn]
+        drawn |= {one.run_id: np.full(self._resamples, means[one.run_id]) for one in parts}
+        of_means = {run_id: np.array([mean]) for run_id, mean in means.items()}
+        at_means = of_shares(chosen_runs, of_means, values)
         found = {}
         for name, resamples in of_shares(chosen_runs, drawn, values).items():
-            value = float(at_means[name][0]) if is_part else values[name]
+            value = float(at_means[name][0]) if left_out else values[name]
             mine = [one for one in parts if one.role in _ROLES[name]]
-            crossed = self._of_crossed_shares(name, mine, hits, chosen_runs, means, values) if mine else None
+            crossed = self._of_crossed_shares(name, mine, hits, chosen_runs, of_means, values) if mine else None
             found[name] = Estimate.of(value, resamples, crossed)
         clean = next((one for one in chosen_runs if one.role == "clean"), None)
         if clean is not None and {"calibration_error", "class_balance"} & set(values):
-            found |= self._of_confidence(clean, values, without)
+            found |= self._of_confidence(clean, values, left_out.get(clean.run_id, ()))
         if "shape_bias" in values:
-            cues = next(one for one in chosen_runs if one.role == "cue_conflict")
-            found["shape_bias"] = self._shape_bias(cues, values["shape_bias"], without)
+            cues = next(one for one in all_runs if one.role == _CUES)
+            found["shape_bias"] = self._shape_bias(cues, values["shape_bias"], left_out.get(cues.run_id, ()))
         if "parameters" in values:
             found["parameters"] = self._still(values["parameters"])
+        self._replicates.keep()
         return {d.name: found[d.name] for d in DIMENSIONS if d.name in values}
 
-    def run_figures(self, run_id: str, dataset_id: str, without: Without | None = None) -> dict[str, Estimate]:
-        """Those of accuracy, ece, class_balance and, with logits, ace and calibration_error that a complete run has."""
+    def run_figures(self, run_id: str, left_out: Sequence[int] = ()) -> dict[str, Estimate]:
+        """Those of accuracy, ece, class_balance and, with logits, ace and calibration_error that a complete run has.
+
+        Args:
+            run_id: The run.
+            left_out: Its samples to leave out.
+        """
         values = {
             name: value
             for name, value in self._store.rows("select metric, value from run_metrics where run_id = ?", [run_id])
             if value is not None
         }
-        run = DimensionRun("", run_id, dataset_id)
+        ((dataset_id, *summary),) = self._store.rows(
+            "select dataset_id, n_outputs, n_correct, computed_at from run_summary join runs using (run_id)"
+            " where run_id = ?",
+            [run_id],
+        )
+        run = SummarisedRun(run_id, dataset_id, *summary)
         found = {}
         if "accuracy" in values:
-            samples, hit = self._hits(run, without)
-            value = float(hit.mean()) if (without or {}).get(run_id) else values["accuracy"]
-            if self._sets.is_crossed(dataset_id):
-                found["accuracy"] = self._still(value, self._share(hit, None, [(dataset_id, samples)]))
-            else:
-                found["accuracy"] = Estimate.of(value, self._drawn_shares([run], {run_id: (samples, hit)})[run_id])
+            found["accuracy"] = self._accuracy(run, values["accuracy"], left_out)
         if {"ece", "class_balance"} & set(values):
-            found |= self._of_confidence(run, values, without)
+            found |= self._of_confidence(run, values, left_out)
+        self._replicates.keep()
         return {
             name: found[name]
             for name in ("accuracy", "ece", "class_balance", "ace", "calibration_error")
             if name in found and name in values
         }
 
+    def _accuracy(self, run: SummarisedRun, value: float, left_out: Sequence[int]) -> Estimate:
+        if not left_out and (drawn := self._replicates.accuracies([run])):
+            return Estimate.of(value, drawn[run.run_id])
+        samples, hit = self._hits_of(run.run_id, left_out)
+        value = float(hit.mean()) if left_out else value
+        if self._is_crossed(run.dataset_id):
+            return self._still(value, self._share(hit, None, [(run.dataset_id, samples)]))
+        return Estimate.of(value, self._shares({run.run_id: run.dataset_id}, {run.run_id: (samples, hit)})[run.run_id])
+
     def _model(self, model_id: str) -> tuple[dict[str, float], list[DimensionRun]]:
         if self._known is None:
             self._known = dimension_runs_of(self._store, self._suite)
         return self._known.get(model_id, ({}, []))
 
-    def _outputs(self, run: DimensionRun, expressions: str, without: Without | None) -> dict[str, NDArray[Any]]:
-        """Columns of the outputs of a run, by sample, without those that are left out."""
-        import numpy as np
+    def _hits_of(self, run_id: str, left_out: Sequence[int]) -> Hits:
+        """The hits of a run without the samples to leave out."""
+        if run_id not in self._hits:
+            self._hits |= hits_of(self._store, [run_id])
+        samples, hit = self._hits[run_id]
+        if not left_out:
+            return samples, hit
+        there = kept(samples, left_out)
+        return samples[there], hit[there]
 
-        query = f"select sample_id, {expressions} from outputs where run_id = ? order by sample_id"
-        columns = {name: np.asarray(of) for name, of in self._store.sql(query, [run.run_id]).fetchnumpy().items()}
-        return kept(columns, run, without)
+    def _is_composed(self, run: DimensionRun) -> bool:
+        """Whether a run's images are composed of parts; whether they are is looked up only if it has no replicates."""
+        return not self._replicates.has(run, ["accuracy"]) and self._is_crossed(run.dataset_id)
 
-    def _hits(self, run: DimensionRun, without: Without | None) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        import numpy as np
+    def _is_crossed(self, dataset_id: str) -> bool:
+        return self._sets.of(dataset_id).is_crossed
 
-        columns = self._outputs(run, "prediction = label as hit", without)
-        return columns["sample_id"], np.asarray(columns["hit"], bool)
-
-    def _drawn_shares(
-        self, runs: Sequence[DimensionRun], hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]]
-    ) -> dict[str, NDArray[np.float64]]:
-        """The accuracy of runs over images that are drawn one by one, in every resample."""
-        import numpy as np
-
-        whole: dict[tuple[int, int], list[tuple[str, NDArray[np.bool_]]]] = {}
-        found = {}
-        for run in {run.run_id: run for run in runs}.values():
-            samples, hit = hits[run.run_id]
-            stratum, position = self.images(run.dataset_id)
-            if len(samples) == len(position):
-                # Runs over the same images become one matrix, which is multiplied once.
-                placed = np.empty(len(samples), bool)
-                placed[position[samples]] = hit
-                whole.setdefault((stratum, len(position)), []).append((run.run_id, placed))
-            else:
-                draws = self._sets.draws(stratum, len(position)).at(position[samples])
-                found[run.run_id] = shares(hit[None], draws)[0]
-        for key, members in whole.items():
-            of_all = shares(np.array([hit for _, hit in members]), self._sets.draws(*key))
-            found.update({run_id: share for (run_id, _), share in zip(members, of_all, strict=True)})
-        return found
+    def _shares(self, datasets: Mapping[str, str], hits: Mapping[str, Hits]) -> dict[str, NDArray[np.float64]]:
+        """Run -> (n_resamples,) accuracies of runs over images that are drawn one by one, which are not kept."""
+        found = self._replicates.shares(datasets, hits)
+        return {run_id: share[: self._resamples] for run_id, share in found.items()}
 
     def _of_crossed_shares(
         self,
         name: str,
         parts: Sequence[DimensionRun],
-        hits: Mapping[str, tuple[NDArray[np.int32], NDArray[np.bool_]]],
+        hits: Mapping[str, Hits],
         chosen_runs: Sequence[DimensionRun],
         means: Mapping[str, NDArray[np.float64]],
         values: Mapping[str, float],
@@ -205,70 +239,64 @@ class Resampler:
         return Estimate.of(value, np.full(self._resamples, value), crossed)
 
     def _of_confidence(
-        self, run: DimensionRun, values: Mapping[str, float], without: Without | None
+        self, run: SummarisedRun, values: Mapping[str, float], left_out: Sequence[int]
     ) -> dict[str, Estimate]:
         """ECE, class balance and, if the model has a calibration error, ACE and the calibration error."""
         import numpy as np
 
-        samples, figures = self._confidence_figures(run, "calibration_error" in values, without)
-        if (without or {}).get(run.run_id):
-            whole = figures(Draws(np.ones((1, len(samples)), np.uint8)))
+        wanted = _confidence_metrics(values)
+        if not left_out and (known := self._replicates.confidence(run, wanted)) is not None:
+            return {name: Estimate.of(values[name], of) for name, of in _complete(known).items() if name in values}
+        outputs = Confidences.of(self._store, run.run_id, with_logits="ace" in wanted, left_out=left_out)
+
+        def figures(draws: Draws) -> dict[str, NDArray[np.float64]]:
+            return _complete(outputs.figures(draws))
+
+        if left_out:
+            whole = figures(Draws(np.ones((1, len(outputs.samples)), np.uint8)))
             values = {name: float(value[0]) for name, value in whole.items()}
-        if not self._sets.is_crossed(run.dataset_id):
-            drawn = figures(self._sets.draws_of(run.dataset_id, samples))
+        if not self._is_crossed(run.dataset_id):
+            drawn = figures(self._sets.draws_of(run.dataset_id, outputs.samples, self._resamples))
             return {name: Estimate.of(values[name], of) for name, of in drawn.items() if name in values}
-        units = self._sets.units([(run.dataset_id, samples)])
+        units = self._sets.units([(run.dataset_id, outputs.samples)])
         return {
             name: self._still(values[name], Crossed(contributions, units, self._multipliers))
-            for name, contributions in jackknife(figures, len(samples)).items()
+            for name, contributions in jackknife(figures, len(outputs.samples)).items()
             if name in values
         }
 
-    def _confidence_figures(
-        self, run: DimensionRun, with_logits: bool, without: Without | None
-    ) -> tuple[NDArray[np.int32], Callable[[Draws], dict[str, NDArray[np.float64]]]]:
-        """The samples of a run, and a function from draws of them to figures."""
-        import numpy as np
-
-        from qubastore.metrics import resampled_ace
-
-        columns = self._outputs(run, "prediction = label as hit, confidence, label, label_probability", without)
-        own: NDArray[np.float32] | None = None
-        if with_logits:
-            logits, labels, space = kept_logits(self._store, run.run_id)
-            vectors = class_logits(logits, space)
-            assert vectors is not None, "a run without logits has no calibration error"
-            if len(columns["label"]) < len(labels):
-                everything = self._outputs(run, "label", None)
-                vectors = vectors[np.isin(everything["sample_id"], columns["sample_id"])]
-            own = vectors
-
-        def figures(draws: Draws) -> dict[str, NDArray[np.float64]]:
-            truth = columns["label_probability"]
-            found = resample(columns["hit"], columns["confidence"], columns["label"], truth, draws)
-            answer = {"ece": found.ece, "class_balance": found.class_balance}
-            if own is not None:
-                answer["ace"] = resampled_ace.resampled(own, columns["label"], draws)
-                answer["calibration_error"] = np.sqrt(found.ece * answer["ace"])
-            return answer
-
-        return columns["sample_id"], figures
-
-    def _shape_bias(self, run: DimensionRun, value: float, without: Without | None) -> Estimate:
+    def _shape_bias(self, run: DimensionRun, value: float, left_out: Sequence[int]) -> Estimate:
         """Shape bias: the share of shape decisions among the decisions for shape or texture."""
         import numpy as np
 
-        query = f"select * exclude (run_id) from ({cue_decisions()}) where run_id = ? order by sample_id"
-        columns = kept(self._store.sql(query, [run.run_id]).fetchnumpy(), run, without)
-        samples = columns["sample_id"]
-        shape, texture = (np.asarray(columns[name], bool) for name in ("shape", "texture"))
-        if (without or {}).get(run.run_id):
+        samples, shape, texture = self._decisions[run.run_id]
+        if left_out:
+            there = kept(samples, left_out)
+            samples, shape, texture = samples[there], shape[there], texture[there]
             value = float(shape.sum() / (shape | texture).sum())
-        if self._sets.is_crossed(run.dataset_id):
+        if self._is_crossed(run.dataset_id):
             return self._still(value, self._share(shape, shape | texture, [(run.dataset_id, samples)]))
-        drawn = shares(np.array([shape, texture]), self._sets.draws_of(run.dataset_id, samples))
+        drawn = shares(np.array([shape, texture]), self._sets.draws_of(run.dataset_id, samples, self._resamples))
         with np.errstate(invalid="ignore"):
             return Estimate.of(value, drawn[0] / (drawn[0] + drawn[1]))
+
+
+def _confidence_metrics(values: Mapping[str, float]) -> list[str]:
+    """The metrics of a model's clean run from which its calibration error and class balance are computed."""
+    return ["ece", "class_balance"] + (["ace"] if "calibration_error" in values else [])
+
+
+def _complete(figures: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Figures of a run, with the calibration error if there is ACE."""
+    import numpy as np
+
+    if "ace" not in figures:
+        return dict(figures)
+    return {**figures, "calibration_error": np.sqrt(figures["ece"] * figures["ace"])}
+
+
+_CUES = "cue_conflict"
+"""The role whose runs count by their decisions for shape or texture, not by their accuracy."""
 
 
 _ROLES = {dimension.name: dimension.roles for dimension in DIMENSIONS}

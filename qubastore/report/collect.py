@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from qubastore.analysis.coverage import collapsed, dimension_states
+from qubastore.analysis.coverage import collapsed, states_of_models
 from qubastore.errors import UsageError, did_you_mean
-from qubastore.lake.database import Database
 from qubastore.lake.ducklake import quote
+from qubastore.lake.snapshot import Snapshot
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import PROTOCOL, difference_causes, differences_of, known_faults
 from qubastore.metrics.suites import BUILT_IN, QUBA, has_study_constants
@@ -19,7 +19,7 @@ from qubastore.published import SOURCE
 from qubastore.ranking.pool import Pool
 from qubastore.ranking.request import PoolRequest
 from qubastore.ranking.resampling import Resampler
-from qubastore.runs.lookup import named_model
+from qubastore.runs.lookup import model_ids
 from qubastore.statistics.options import BootstrapOptions
 from qubastore.store import Store
 from qubastore.version import __version__
@@ -27,7 +27,8 @@ from qubastore.version import __version__
 WORST = 10
 """Number of classes that a model's page lists."""
 RESAMPLES = 400
-"""Number of resamples of the images of measured models: enough for intervals, and 14 kB per model."""
+"""Number of resamples of the images of measured models: the first of those that a store keeps. They are enough for
+intervals, and 14 kB per model."""
 
 Json = dict[str, Any]
 
@@ -71,6 +72,14 @@ _PARTS = {
     ),
 }
 """Part of a model's page -> the role whose runs it shows, and the query."""
+_PER_RUN = {
+    "reliability": "reliability_bins",
+    "confidence": "confidence_histogram",
+    "classes": "class_accuracy",
+    "corruptions": "corruption_accuracy",
+    "shape": "shape_bias_by_category",
+}
+"""The parts whose view reads only per-run tables, and the view: they are queried in memory, which is faster."""
 _PEOPLE = """
     select category, sum(n_shape) / nullif(sum(n_shape + n_texture), 0) as shape_bias
     from human_cues group by category order by category
@@ -107,7 +116,7 @@ def collect(
         seed: Seed of the resamples.
         without_known_faults: Whether the page opens without published figures that are known or likely to be wrong;
             it contains them in any case, so that the reader can switch.
-        log: Called with a message before each model is resampled.
+        log: Called with the name of each model before it is resampled; models whose replicates are kept are not.
 
     Raises:
         UsageError: on an unknown suite or model, or if no model is left.
@@ -123,12 +132,15 @@ def collect(
     if not rows:
         raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
     measured = [row["model"] for row in rows if row["source"] == "measured"]
+    ids = model_ids(store) if measured else {}
     if measured and resamples:
         resampler = Resampler(store, suite, BootstrapOptions(resamples, seed=seed))
+        resampler.read([ids[model] for model in measured])
         for row in rows:
             if row["source"] == "measured":
-                log(row["model"])
-                row["resamples"] = _packed(resampler, named_model(store, row["model"])[1])
+                if not resampler.is_kept(ids[row["model"]]):
+                    log(row["model"])
+                row["resamples"] = _packed(resampler, ids[row["model"]])
     return {
         "version": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -153,8 +165,8 @@ def collect(
             for d in DIMENSIONS
         ],
         "rows": rows,
-        "details": _details(store, suite, measured),
-        "people": _records(store, _PEOPLE, []),
+        "details": _details(store, suite, {model: ids[model] for model in measured}),
+        "people": store.records(_PEOPLE),
         "make": MAKE if suite in BUILT_IN else {},
     }
 
@@ -194,8 +206,7 @@ def only_models(where: str | None, models: Sequence[str]) -> str:
 
 def _rows(pool: Pool) -> list[Json]:
     columns = ", ".join(f"pool.{d.column}::double as {d.name}" for d in DIMENSIONS)
-    found = _records(
-        pool.store,
+    found = pool.store.records(
         f"""
         select pool.model, pool.source, pool.origin, pool.label, pool.architecture, pool.pretraining, pool.paradigm,
             studied.paper, {columns}
@@ -234,8 +245,8 @@ def _packed(resampler: Resampler, model_id: str) -> list[str | None]:
     return [base64.b64encode(packed[d.name]).decode() if d.name in packed else None for d in DIMENSIONS]
 
 
-def _details(store: Store, suite: str, measured: Sequence[str]) -> dict[str, Json]:
-    """Model -> part of its page -> rows, including the runs that are missing."""
+def _details(store: Store, suite: str, measured: Mapping[str, str]) -> dict[str, Json]:
+    """Model -> part of its page -> rows, including the runs that are missing, for models given as name -> id."""
     details: dict[str, Json] = {model: {} for model in measured}
     if not measured:
         return details
@@ -245,18 +256,16 @@ def _details(store: Store, suite: str, measured: Sequence[str]) -> dict[str, Jso
         [suite, list(measured)],
     ):
         runs.setdefault(role, []).append(run_id)
-    for part, (role, query) in _PARTS.items():
-        for row in _records(store, query, [runs.get(role, [])]):
-            details[row.pop("model")].setdefault(part, []).append(row)
-    for model in measured:
+    chosen = [run_id for of_role in runs.values() for run_id in of_role]
+    with Snapshot(store, list(_PER_RUN.values()), chosen) as copy:
+        for part, (role, query) in _PARTS.items():
+            records = copy.records if part in _PER_RUN else store.records
+            for row in records(query, [runs.get(role, [])]):
+                details[row.pop("model")].setdefault(part, []).append(row)
+    for model, states in states_of_models(store, measured, suite).items():
         lacks = []
-        for state in dimension_states(store, model, suite):
+        for state in states:
             for lack in collapsed(state.lacks):
                 lacks.append({"dimension": state.dimension, "run": lack.run, "why": lack.reason, "make": lack.command})
         details[model]["lacks"] = lacks
     return details
-
-
-def _records(store: Database, query: str, parameters: list[Any]) -> list[Json]:
-    answer = store.sql(query, parameters)
-    return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from qubastore.errors import UsageError
@@ -46,10 +50,32 @@ def vega() -> str:
         UsageError: if vl-convert is not installed.
     """
     try:
-        import vl_convert
-    except ImportError:
+        release = version("vl-convert-python")
+    except PackageNotFoundError:
         raise UsageError("the report needs Vega for its charts", hint="pip install 'qubastore[report]'") from None
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    folder = _cache()
+    cached = None if folder is None else folder / f"vega-{release}.js"
+    if cached is not None:
+        with contextlib.suppress(OSError):
+            return cached.read_text("utf-8")
+    import vl_convert
+
+    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    if cached is not None:
+        with contextlib.suppress(OSError):  # bundling takes a second or two; without a cache it does so each time
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            new = cached.with_name(f"{cached.name}.{os.getpid()}")
+            new.write_text(script, "utf-8")
+            new.replace(cached)
+    return script
+
+
+def _cache() -> Path | None:
+    """The user's folder for what can be made again; None if the environment names neither it nor a home."""
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "qubastore"
+    home = os.environ.get("HOME")
+    return Path(home) / ".cache" / "qubastore" if home else None
 
 
 def _embedded(data: Mapping[str, Any]) -> str:

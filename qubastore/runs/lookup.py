@@ -52,6 +52,11 @@ class RunName:
         return self.dataset_id, self.framing, self.condition, self.precision
 
 
+def model_ids(store: Database) -> dict[str, str]:
+    """Name -> id of every model in the store, by the names that `qubastore show models` shows."""
+    return dict(store.rows("select model, model_id from model_names"))
+
+
 def named_model(store: Database, text: str, suite: str | None = None) -> tuple[str, str]:
     """The name and id of a model in the store; `zoo:NAME` means the study's model as it was measured here.
 
@@ -65,7 +70,7 @@ def named_model(store: Database, text: str, suite: str | None = None) -> tuple[s
     Raises:
         UsageError: If there is no such model (the error suggests similar names), or `zoo:NAME` is ambiguous.
     """
-    names = dict(store.rows("select model, model_id from model_names"))
+    names = model_ids(store)
     if text not in names and text.startswith(PREFIX):
         found = _of_zoo(text, names, suite)
         if len(found) == 1:

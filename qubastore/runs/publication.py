@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from qubastore.datasets.label_spaces import label_space
 from qubastore.hashing import checksum
 from qubastore.lake.object_storage import DataFiles
+from qubastore.runs.image_sets import ImageSet
 from qubastore.runs.outputs import schema_of
+from qubastore.runs.replicates import ReplicateRow, standard_rows
 from qubastore.runs.run_files import RunFile, RunFileWriter
 from qubastore.runs.summaries import Summary, summarise
 from qubastore.runs.transforms import MetricRow, no_transforms, transformed
 from qubastore.runs.unpublished import CommittedShard, UnpublishedRun
+from qubastore.statistics.class_logits import class_logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +54,7 @@ class Publication:
         files: Its new files; none if its published files stay.
         summary: Its counts and sums; None if shards are damaged, or if only its files are written anew.
         metrics: Its metrics from kept logits.
+        replicates: Its bootstrap replicates, if they were asked for.
         predictions: For a run with shapes and textures, its labels and predictions.
         damaged: Shards whose rows cannot be read.
     """
@@ -59,12 +63,18 @@ class Publication:
     files: tuple[RunFile, ...] = ()
     summary: Summary | None = None
     metrics: tuple[MetricRow, ...] = ()
+    replicates: tuple[ReplicateRow, ...] = ()
     predictions: pa.Table | None = None
     damaged: tuple[Damage, ...] = ()
 
 
 def prepare(
-    run: UnpublishedRun, data: DataFiles, read: ReadRows | None = None, *, only_files: bool = False
+    run: UnpublishedRun,
+    data: DataFiles,
+    read: ReadRows | None = None,
+    *,
+    only_files: bool = False,
+    images: ImageSet | None = None,
 ) -> Publication:
     """Merge a run's shards into its files, and compute its sums and metrics.
 
@@ -75,11 +85,13 @@ def prepare(
         data: The store's files.
         read: Reads published rows; needed if some rows are not staged.
         only_files: Write the files of a published run anew; its sums and metrics stay as they are.
+        images: The images of its dataset, to compute its bootstrap replicates, too.
 
     Raises:
         OSError: On a full disk, or if an object store cannot be reached.
     """
     merger = _Merger(run, data, read, rewrite=only_files or bool(run.staged_files))
+    logits: NDArray[np.float32] | None = None
     try:
         rows = merger.rows("outputs")
         metrics = no_transforms(run.run_id)
@@ -87,7 +99,8 @@ def prepare(
             if merger.damaged or only_files:
                 merger.copy(kind)
             elif kind == "logits" and all(kind in shard.kept for shard in run.shards):
-                metrics = transformed(run.run_id, merger.matrix(kind), _labels(rows), label_space(run.label_space))
+                logits = merger.matrix(kind)
+                metrics = transformed(run.run_id, logits, _labels(rows), label_space(run.label_space))
             else:
                 merger.copy(kind)
         if merger.damaged:
@@ -98,9 +111,13 @@ def prepare(
         raise
     if only_files:
         return Publication(run, tuple(merger.files))
+    replicates: list[ReplicateRow] = []
+    if images is not None:
+        own = None if logits is None else class_logits(logits, label_space(run.label_space))
+        replicates = standard_rows(run.run_id, images, rows, own)
     predictions = rows.select(["run_id", "sample_id", "label", "prediction"]) if run.has_cues else None
     summary = summarise(run.run_id, rows, run.n_failed)
-    return Publication(run, tuple(merger.files), summary, tuple(metrics), predictions)
+    return Publication(run, tuple(merger.files), summary, tuple(metrics), tuple(replicates), predictions)
 
 
 def _labels(rows: pa.Table) -> NDArray[np.int32]:

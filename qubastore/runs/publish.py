@@ -23,6 +23,7 @@ from qubastore.lake.rows import insert
 from qubastore.lake.tidy import SMALL_TABLES, tidy
 from qubastore.metrics.catalogue import METRICS
 from qubastore.runs.damage import damage_error, invalidate_damaged
+from qubastore.runs.image_sets import image_set
 from qubastore.runs.metrics import store_metrics, view_metrics
 from qubastore.runs.outputs import KINDS
 from qubastore.runs.publication import Damage, Publication, ReadRows, prepare
@@ -39,7 +40,11 @@ SECONDS_AT_ONCE = 5.0
 
 
 def publish_runs(
-    store: Database, runs: Sequence[str] | None = None, *, damaged: Callable[[Damage], None] | None = None
+    store: Database,
+    runs: Sequence[str] | None = None,
+    *,
+    damaged: Callable[[Damage], None] | None = None,
+    replicates: bool = False,
 ) -> list[str]:
     """Publish every run whose shards are all committed, and store missing metrics; return the published runs.
 
@@ -48,11 +53,15 @@ def publish_runs(
         runs: Consider only these, and no metrics of other runs.
         damaged: Called for each shard whose staged files cannot be read; it is invalidated, and its run stays
             unfinished.
+        replicates: Compute and store the bootstrap replicates of these runs, too.
 
     Raises:
         StoreError: If such a shard is found and there is no `damaged`.
     """
-    prepared = (prepare(run, store.files, reader(store)) for run in unpublished_runs(store, runs))
+    prepared = (
+        prepare(run, store.files, reader(store), images=image_set(store, run.dataset_id) if replicates else None)
+        for run in unpublished_runs(store, runs)
+    )
     done = store_publications(store, prepared, damaged=damaged)
     if runs is None:
         store_metrics(store)
@@ -139,6 +148,7 @@ def _store(store: Database, publications: Sequence[Publication]) -> list[str]:
         for table in SUMMARIES:
             insert(connection, table, [row for each in summaries if each.run[0] in ids for row in each.rows(table)])
         insert(connection, "run_metrics", [row for row in metrics if row[0] in ids])
+        insert(connection, "replicates", [row for each in won for row in each.replicates])
         return [each.run.run_id for each in won]
 
     # If this fails, it may have taken effect, or do so yet: the new files stay, and are orphans for gc if it does not.

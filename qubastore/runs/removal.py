@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import duckdb
 
 
-SUMMARY_TABLES = (*SUMMARIES, "run_metrics")
-"""The tables that publishing a run fills."""
+SUMMARY_TABLES = (*SUMMARIES, "run_metrics", "replicates")
+"""The tables of what is computed from a run's outputs when it is published, or later."""
 
 
 RUN_TABLES = (*KINDS, "failures", "shards", "staged_files", "run_files", *SUMMARY_TABLES, "derivations")

@@ -51,6 +51,7 @@ class UnpublishedRun:
 
     Attributes:
         run_id: The run.
+        dataset_id: Its dataset.
         label_space: The label space of its dataset.
         n_failed: Number of images that could not be decoded.
         has_cues: Whether its images have a shape and a texture.
@@ -58,6 +59,7 @@ class UnpublishedRun:
     """
 
     run_id: str
+    dataset_id: str
     label_space: str
     n_failed: int
     has_cues: bool
@@ -124,7 +126,7 @@ def unpublished_runs(
         )
     }
     return [
-        UnpublishedRun(run_id, space, failed.get(run_id, 0), dataset_id in with_cues, shards[run_id])
+        UnpublishedRun(run_id, dataset_id, space, failed.get(run_id, 0), dataset_id in with_cues, shards[run_id])
         for run_id, space, dataset_id, n_shards in found
         # A shard may have been invalidated, or the run removed, since the first query.
         if len(shards[run_id]) == n_shards

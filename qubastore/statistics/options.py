@@ -8,6 +8,7 @@ from qubastore.errors import UsageError
 
 RESAMPLES = 1000
 LEVEL = 0.95
+SEED = 0
 """Defaults."""
 
 
@@ -26,7 +27,7 @@ class BootstrapOptions:
 
     resamples: int = RESAMPLES
     level: float = LEVEL
-    seed: int = 0
+    seed: int = SEED
 
     def __post_init__(self) -> None:
         if self.resamples < 2 or self.seed < 0:

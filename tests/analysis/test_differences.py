@@ -16,6 +16,7 @@ from qubastore.cli.main import cli
 from qubastore.errors import UsageError
 from qubastore.lake.rows import insert
 from qubastore.ranking.resampling import Resampler
+from qubastore.runs.image_sets import image_set
 from qubastore.statistics.bootstrap import Draws
 from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.tests import holm
@@ -63,15 +64,15 @@ def test_the_difference_of_accuracies_is_that_of_a_plain_loop(store):
         "accuracy"
     ]
     (dataset_id,) = store.rows("select dataset_id from datasets where name = 'pets'")[0]
-    stratum, position = Resampler(store, "tiny", BootstrapOptions(30, seed=5)).images(dataset_id)
+    images = image_set(store, dataset_id)
     n = SETS["pets", "clean"][1]
     hits = []
     for name in ("good", "fair"):
         logits, labels = made(name, "pets", "clean", n)
         hits.append(logits.argmax(axis=1) == labels)
     gaps = []
-    for counts in Draws.of(n, 30, 5, stratum).counts:
-        drawn = np.repeat(np.arange(n), counts[position])
+    for counts in Draws.of(n, 30, 5, images.number).counts:
+        drawn = np.repeat(np.arange(n), counts[images.position])
         gaps.append(hits[0][drawn].mean() - hits[1][drawn].mean())
     gaps = np.array(gaps) - np.mean(gaps) + hits[0].mean() - hits[1].mean()
     assert found["difference_low"] == pytest.approx(np.quantile(gaps, 0.025), abs=1e-12)

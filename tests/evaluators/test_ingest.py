@@ -13,7 +13,9 @@ from PIL import Image
 from qubastore.datasets.dataset import images_in_memory
 from qubastore.datasets.image_folder import image_folder
 from qubastore.evaluators import InMemoryModel, ingest
+from qubastore.ranking.resampling import Resampler
 from qubastore.runs.removal import delete_summaries
+from qubastore.statistics.options import BootstrapOptions
 from qubastore.statistics.scores import output_columns
 from tests.support.ingests import everything, plain_loop
 
@@ -48,6 +50,19 @@ def test_two_models_decode_once_and_equal_a_plain_loop(store, tiny_models, image
     ) == [(8 * 27 + 8 + 16 + 32 * 3 + 3, 32, 32, 3)]
     versions = store.rows("select versions from runs limit 1")[0][0]
     assert {"torch", "ray", "qubastore"} <= set(versions)
+
+
+def test_intervals_are_computed_on_the_workers(store, tiny_models, images):
+    """The resamples are those of the first ranking that wants them, to the bit."""
+    specs = [f"python:{tiny_models}:first", f"python:{tiny_models}:second"]
+    ingest(store, specs, {"noise": images}, intervals=True)
+    query = "from replicates order by run_id, metric"
+    kept = store.rows(query)
+    assert [row[1] for row in kept] == 2 * ["accuracy", "ace", "class_balance", "ece"]
+    store.write(lambda c: c.execute("delete from replicates"))
+    for run_id in sorted({row[0] for row in kept}):
+        Resampler(store, "quba", BootstrapOptions()).run_figures(run_id)
+    assert store.rows(query) == kept
 
 
 def test_a_second_ingest_does_nothing(store, tiny_models, images):

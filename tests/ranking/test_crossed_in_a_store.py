@@ -16,6 +16,7 @@ from qubastore.lake.rows import insert
 from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Resampler
+from qubastore.runs.image_sets import image_set
 from qubastore.runs.publish import publish_runs
 from qubastore.statistics.bootstrap import Draws, shares
 from qubastore.statistics.crossed import wilson
@@ -159,10 +160,10 @@ def test_images_of_no_parts_are_drawn_as_ever(store):
     ids = dict(store.rows("select name, model_id from models"))
     resampler = Resampler(store, "parts", BootstrapOptions(200, seed=7))
     (dataset_id,) = store.rows("select dataset_id from datasets where name = 'pets'")[0]
-    stratum, position = resampler.images(dataset_id)
+    images = image_set(store, dataset_id)
     hit = np.empty(60, bool)
-    hit[position] = hits_of(store, "good", "pets")[1]
-    drawn = shares(hit[None], Draws.of(60, 200, 7, stratum))[0]
+    hit[images.position] = hits_of(store, "good", "pets")[1]
+    drawn = shares(hit[None], Draws.of(60, 200, 7, images.number))[0]
     found = resampler.dimensions(ids["good"])["accuracy"]
     np.testing.assert_array_equal(found.resamples, drawn - (drawn.mean() - found.value))
     assert found.crossed is None

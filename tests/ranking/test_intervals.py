@@ -17,6 +17,7 @@ from qubastore.ranking.intervals import rank_intervals
 from qubastore.ranking.request import RankRequest
 from qubastore.ranking.resampling import Resampler
 from qubastore.ranking.ties import pairwise_p_values, tie_groups
+from qubastore.runs.image_sets import image_set
 from qubastore.statistics.bootstrap import Draws, resample
 from qubastore.statistics.estimates import Estimate
 from qubastore.statistics.options import BootstrapOptions
@@ -79,9 +80,9 @@ def test_every_dimension_of_every_resample_is_that_of_a_plain_loop(store):
         for number in range(RESAMPLES):
             drawn = {}
             for (dataset, _), (_, n) in SETS.items():
-                stratum, position = resampler.images(ids[dataset])
-                counts = Draws.of(n, RESAMPLES, 3, stratum).counts[number]
-                drawn[dataset] = np.repeat(np.arange(n), counts[position])
+                images = image_set(store, ids[dataset])
+                counts = Draws.of(n, RESAMPLES, 3, images.number).counts[number]
+                drawn[dataset] = np.repeat(np.arange(n), counts[images.position])
             loops.append(plain_dimensions(name, drawn))
         for dimension, value in whole.items():
             assert found[dimension].value == pytest.approx(value, abs=1e-12)
@@ -90,8 +91,8 @@ def test_every_dimension_of_every_resample_is_that_of_a_plain_loop(store):
 
 
 def test_images_with_the_same_names_are_drawn_together(store):
-    resampler = Resampler(store, "tiny", BootstrapOptions(2))
-    numbers = {name: resampler.images(id_)[0] for name, id_ in store.rows("select name, dataset_id from datasets")}
+    datasets = store.rows("select name, dataset_id from datasets")
+    numbers = {name: image_set(store, dataset_id).number for name, dataset_id in datasets}
     assert numbers["pets"] == numbers["fog"] == numbers["snow"]
     # Names are numbers here, so that sets of one size are one set of images.
     assert len(set(numbers.values())) == 5

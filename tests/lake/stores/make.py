@@ -47,6 +47,7 @@ COMMITS = {
     4: "afd944b828987592f3a3380f07c57a81af38a353",
     5: "1f2d5c7ca13553f6775408eb9da31976f2944eb6",
     6: "4ae78ade455e01e76895fdd7805cd2c7f6f010b6",
+    7: "354b2177bff593acf117b997ee95f4cede81ced0",
 }
 """Schema -> the last commit of the main line at which it was the newest; for 6, the last before runs were published."""
 
