@@ -5,6 +5,7 @@ It may be killed at any time: committed shards are kept, and the same command re
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +14,19 @@ from pathlib import Path
 from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import left_out, own_datasets
-from qubastore.errors import DatasetNotFoundError, QubastoreError, UsageError, check_name
+from qubastore.errors import DatasetNotFoundError, QubastoreError, StoreError, UsageError, check_name
 from qubastore.evaluators.cluster.publisher import Publisher
-from qubastore.evaluators.cluster.resources import cluster, describe
+from qubastore.evaluators.cluster.resources import cluster, describe, places
 from qubastore.evaluators.cluster.scheduler import Scheduler
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.find_datasets import find_suite
 from qubastore.evaluators.planning.plan import Plan, plan
+from qubastore.evaluators.planning.shard_sizes import with_shard_sizes
 from qubastore.evaluators.planning.tasks import tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.worker.batch_size import AUTO, CPU_DEFAULT
+from qubastore.maintenance.gc import KEEP_DAYS, expire_many
 from qubastore.metrics.suites import Role, Suite
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models
@@ -154,6 +157,10 @@ def ingest(
         if not dry_run and planned.todo and _evaluate(store, planned, settings, display, report):
             # Shards whose files were damaged before they were merged; once more, then it is left to the next ingest.
             _evaluate(store, planned_now(force=False), settings, display, report)
+        if report.completed:
+            with contextlib.suppress(StoreError):  # what was published is stored; the next ingest tries again
+                if n := expire_many(store):
+                    display.log(f"{n:,} snapshots older than {KEEP_DAYS:g} days expired")
     report.seconds = time.monotonic() - started
     return report
 
@@ -180,7 +187,16 @@ def _evaluate(store: Store, planned: Plan, settings: _Settings, display: Display
     with note as driver:
         with cluster(settings.address, settings.num_gpus, settings.num_cpus, settings.evaluators_per_gpu) as resources:
             display.log(f"evaluating on {describe(resources)}")
-            size = _batch_size(settings.batch_size, on_gpu=resources.gpus > 0)
+            on_gpu = resources.gpus > 0
+            size = _batch_size(settings.batch_size, on_gpu=on_gpu)
+            planned = with_shard_sizes(
+                store,
+                planned,
+                on_gpu=on_gpu,
+                evaluators=len(places(resources)),
+                batch_size=settings.batch_size if isinstance(settings.batch_size, int) else None,
+                driver=driver,
+            )
             with Scheduler(
                 store, planned, resources, size, settings.precision, settings.strict, display, report, publisher, driver
             ) as scheduler:

@@ -24,7 +24,8 @@ from qubastore.cli.options import store_option
 def command(store_path: str | None, keep_days: float, older_than: float, dry_run: bool) -> None:
     """Remove files that nothing refers to: those of killed work and of expired snapshots.
 
-    A file that a kept snapshot refers to is never removed; the latest snapshot is always kept.
+    A file that a kept snapshot refers to is never removed; the latest snapshot is always kept. An ingest expires
+    snapshots older than seven days by itself once there are a thousand.
 
     \b
     Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from qubastore.lake import ducklake
 from qubastore.lake.database import Database
@@ -23,6 +24,33 @@ class Collected:
     files: list[str]
 
 
+KEEP_DAYS = 7.0
+"""Days of time travel: an ingest expires older snapshots once there are `MANY`."""
+
+
+MANY = 1000
+"""Number of snapshots that may be older. Each transaction makes one: an ingest on a cluster makes thousands."""
+
+
+def expire_many(store: Database) -> int:
+    """Expire snapshots older than `KEEP_DAYS` if there are `MANY`, and remove the files of those expired before.
+
+    Files that no snapshot ever referred to are left to `collect`, which lists all files of the store.
+
+    Args:
+        store: A store open for writing.
+
+    Returns:
+        The number of expired snapshots.
+    """
+    catalog = ducklake.quote(ducklake.CATALOG)
+    old = f"snapshot_time < now() - to_microseconds({round(KEEP_DAYS * 86_400e6)})"
+    ((n,),) = store.rows(f"select count(*) from ducklake_snapshots({catalog}) where {old}")
+    if n < MANY:
+        return 0
+    return len(_expire(store, KEEP_DAYS, older_than=86_400)[0])
+
+
 def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bool = False) -> Collected:
     """Expire old snapshots and remove the files that nothing refers to.
 
@@ -36,6 +64,18 @@ def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bo
             still have a recently expired snapshot open.
         dry_run: Only report what would be removed.
     """
+    expired, removed = _expire(store, keep_days, older_than, dry_run=dry_run)
+    lost = orphans(store, older_than, time.time())
+    if not dry_run:
+        for path in lost:
+            store.files.remove(path)
+    return Collected(len(expired), removed + lost)
+
+
+def _expire(
+    store: Database, keep_days: float, older_than: float, *, dry_run: bool = False
+) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Expire snapshots, and remove files that were expired earlier; return the snapshots and the files."""
     catalog = ducklake.quote(ducklake.CATALOG)
     old = f"(now() - to_microseconds({round(keep_days * 86_400e6)}))"
     dry = f", dry_run => {str(dry_run).lower()}"
@@ -46,8 +86,4 @@ def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bo
     cleaned = store.write(
         lambda c: c.execute(f"from ducklake_cleanup_old_files({catalog}, older_than => {idle}{dry})").fetchall()
     )
-    lost = orphans(store, older_than, time.time())
-    if not dry_run:
-        for path in lost:
-            store.files.remove(path)
-    return Collected(len(expired), [row[0] for row in cleaned] + lost)
+    return expired, [row[0] for row in cleaned]

@@ -68,7 +68,7 @@ def commit_shards(
         For each shard, False if another commit was first; its files are removed in that case.
 
     Raises:
-        StoreError: If a run was removed in the meantime.
+        StoreError: If a run was removed in the meantime, or a shard is not one of its run's.
         DatasetError: If an image has changed since it was first read.
     """
     if not shards:
@@ -88,9 +88,12 @@ def commit_shards(
         if attempts > 1 and all(_is_ours(committed.get((s.run_id, s.shard)), s, driver) for s in shards):
             # The connection was lost after the server had committed: there is nothing left to do.
             return [True] * len(shards)
-        known = connection.execute("select run_id from runs where list_contains(?, run_id)", [ids]).fetchall()
-        if removed := set(ids) - {row[0] for row in known}:
+        query = "select run_id, shard_size, n_shards from runs where list_contains(?, run_id)"
+        sizes = {run_id: sizes for run_id, *sizes in connection.execute(query, [ids]).fetchall()}
+        if removed := set(ids) - sizes.keys():
             raise StoreError(f"run {min(removed)} was removed during the ingest", hint="run the same command again")
+        for shard in shards:
+            _check_range(shard, *sizes[shard.run_id])
         # A committed shard is replaced only by one that keeps all its kinds of output and more.
         won = [
             replace or (there := committed.get((s.run_id, s.shard))) is None or set(there[0]) < set(s.kept)
@@ -130,6 +133,17 @@ def commit_shards(
 def _is_ours(row: tuple[Any, ...] | None, shard: Shard, driver: str | None) -> bool:
     """Whether the committed row of a shard (kept, committed_at, driver_id) is that of this very commit."""
     return row is not None and row[1:] == (shard.committed_at, driver) and set(row[0]) == set(shard.kept)
+
+
+def _check_range(shard: Shard, shard_size: int, n_shards: int) -> None:
+    """Reject a shard with a range of samples that is not that of the run's shard of this number."""
+    first, end = _range(shard)
+    if first != shard.shard * shard_size or end > first + shard_size or shard.shard >= n_shards:
+        raise StoreError(
+            f"shard {shard.shard} of run {shard.run_id} has samples {first} to {end - 1}",
+            expected=f"one of {n_shards} shards of {shard_size} samples: another process changed the run",
+            hint="run the same command again",
+        )
 
 
 def _range(shard: Shard) -> tuple[int, int]:

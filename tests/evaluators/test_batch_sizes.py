@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qubastore.evaluators import ingest
-from qubastore.evaluators.planning import plan
+from qubastore.evaluators.planning import shard_sizes
 from qubastore.runs.removal import remove_run
 from qubastore.runs.run import new_shard_size
 
@@ -49,7 +49,7 @@ def test_outputs_do_not_depend_on_the_shard_size(store, tiny_models, images, mon
         path.write_bytes(b"broken")
     found = []
     for n_batches in (1, 2, 3, 8):
-        monkeypatch.setattr(plan, "new_shard_size", lambda n, size, times=n_batches: size * times)
+        monkeypatch.setattr(shard_sizes, "shard_size", lambda *_, times=n_batches, **__: times * batch_size)
         ingest(store, [f"python:{tiny_models}:sociable"], {"noise": images}, batch_size=batch_size)
         ((run, shard_size),) = store.rows("select run_id, shard_size from runs")
         assert shard_size == n_batches * batch_size

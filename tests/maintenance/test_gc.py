@@ -6,6 +6,8 @@ import time
 
 import numpy as np
 
+from qubastore.maintenance import gc
+from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.files import known_files, orphans
 from qubastore.maintenance.gc import collect
 from qubastore.runs.commit import commit_shard
@@ -37,6 +39,21 @@ def test_orphans_are_found_and_collected_and_nothing_else(store, run):
     assert len(collect(store, keep_days=7, older_than=0).files) == 2
     assert sorted(store.files.sizes()) == kept
     assert found(store) == []
+
+
+def test_an_ingest_expires_old_snapshots_once_there_are_many(store, monkeypatch):
+    add_run(store, logits(), LABELS)
+    query = "select count(*) from ducklake_snapshots('store')"
+    assert gc.expire_many(store) == 0, "they are young"
+    monkeypatch.setattr(gc, "KEEP_DAYS", 0.0)
+    ((n,),) = store.rows(query)
+    monkeypatch.setattr(gc, "MANY", n + 1)
+    assert gc.expire_many(store) == 0
+    monkeypatch.setattr(gc, "MANY", n)
+    assert gc.expire_many(store) == n - 1
+    assert store.rows(query) == [(1,)]
+    assert store.rows("select count(*) from outputs") == [(12,)]
+    assert list(examine(store, deep=True)) == []
 
 
 def test_what_a_kept_snapshot_refers_to_stays(store):
