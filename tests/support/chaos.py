@@ -4,12 +4,14 @@ undisturbed one.
 Two nodes, four evaluators, PostgreSQL and S3; three real networks over imagenet-500, clean and under FGSM. Every few
 seconds something dies: an evaluator, a decode worker, a task that merges a run, a node (another comes), the driver
 (started again; also while it publishes), PostgreSQL, the way to S3 (once for 30 seconds). Afterwards the same command
-runs until nothing is missing, and every table of both stores is compared, to the last bit. It needs what `make
-test-cluster` installs, and ../shared.
+runs until nothing is missing, `compact` is killed again and again, and every table of both stores is compared, to the
+last bit. Last, a store of schema 6 is migrated and compacted under kills. It needs what `make test-cluster` installs,
+and ../shared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import qubastore
 from qubastore.maintenance.doctor import examine
+from tests.lake.test_old_stores import unpack
 from tests.support.nodes import Nodes, numbers, of_cluster, start
 from tests.support.services import S3, Postgres
 
@@ -124,6 +127,18 @@ class Chaos:
                 time.sleep(0.05)
         return False
 
+    def kill_again_and_again(self, store: object, *words: str, kills: int = 5) -> None:
+        """Run a command on a store, kill it after a random time, several times, and then let it finish."""
+        argv = [sys.executable, "-m", "qubastore.cli.main", *words, "--store", str(store)]
+        for _ in range(kills):
+            started = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.wait(self.random.uniform(0.3, 3))
+            self.faults[f"{words[0]} {'killed' if started.poll() is None else 'done before'}"] += 1
+            started.kill()
+            started.wait()
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
     def stop(self) -> None:
         self.driver.kill()
         self.nodes.stop()
@@ -155,6 +170,7 @@ def main(seconds: float, seed: int) -> int:
                     chaos.driver = chaos.begin()
             while not chaos.ended():
                 time.sleep(0.5)
+            chaos.kill_again_and_again(chaos.url, "compact", "--keep-days", "0")
             with qubastore.open(Path(folder) / "laptop") as calm, qubastore.open(chaos.url) as stormy:
                 for name, want, got in zip(
                     ("outputs", "logits", "features", "shards", "sums", "metrics"),
@@ -169,6 +185,13 @@ def main(seconds: float, seed: int) -> int:
                 ]
                 assert faults == [], faults
                 orphans = [fault.found for fault in examine(stormy) if fault.check == "orphans"]
+            old = unpack(6, Path(folder))
+            for words in (("migrate",), ("compact", "--keep-days", "0")):
+                chaos.kill_again_and_again(old, *words)
+            with qubastore.open(old) as store:
+                faults = [fault for fault in examine(store, deep=True) if fault.check != "orphans"]
+                assert faults == [], faults
+                print("an old store: migrated and compacted, nothing wrong", flush=True)
             print(f"faults: {dict(chaos.faults)}; ingests: {dict(chaos.runs)}; {time.monotonic() - began:.0f} s")
             print(f"doctor --deep finds nothing wrong; {orphans or 'no orphans'}")
         finally:
