@@ -1,4 +1,4 @@
-"""`python -m benchmarks.growth`: how cost grows with samples, classes, models, runs and shards, as docs/growth.svg."""
+"""`python -m benchmarks.growth`: how cost grows with samples, classes, models, runs, shards, files: docs/growth.svg."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.lake import make_lake
+from benchmarks.lake_questions import ALL_RUNS, ONE_RUN
 from benchmarks.measure import ROOT, command_seconds, qubastore
 from benchmarks.synthetic import store_of_shards, store_of_summaries
 
@@ -102,6 +104,22 @@ def planning(folder: Path) -> Line:
     return line
 
 
+def questions(folder: Path) -> list[Line]:
+    """Time questions to outputs over the number of runs, each with a file of 1,000 rows."""
+    import qubastore as package
+
+    lines = [Line("accuracy of one run: files of outputs"), Line("accuracy of every run: files of outputs")]
+    for n_runs in (100, 1_000, 10_000):
+        make_lake(folder / "lake", n_runs)
+        with package.open(folder / "lake") as store:
+            ((run,),) = store.rows("select min(run_id) from runs")
+            for line, query in zip(lines, (ONE_RUN.format(run=run), ALL_RUNS), strict=True):
+                store.rows(query)
+                line.measure(n_runs, lambda store=store, query=query: store.rows(query))
+        shutil.rmtree(folder / "lake")
+    return lines
+
+
 def draw(lines: list[Line], path: Path) -> None:
     """Draw a log-log plot; dotted lines show proportional growth."""
     import matplotlib
@@ -110,15 +128,15 @@ def draw(lines: list[Line], path: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "qubastore", "svg.fonttype": "none", "font.family": "sans-serif"})
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4.5))
-    colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
-    for line, colour, marker in zip(lines, colours, "osD^v", strict=False):
+    figure, axes = plt.subplots(figsize=(10, 4.5))
+    colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+    for line, colour, marker in zip(lines, colours, "osD^vP*", strict=True):
         axes.loglog(line.sizes, line.seconds, marker=marker, color=colour, label=line.what)
         proportional = [line.seconds[0] * size / line.sizes[0] for size in line.sizes]
         axes.loglog(line.sizes, proportional, linestyle=":", color=colour, linewidth=0.8)
-    axes.set(xlabel="size", ylabel="seconds (median of 3)", ylim=(0.01, 30))
+    axes.set(xlabel="size", ylabel="seconds (median of 3)", ylim=(0.005, 30))
     axes.grid(visible=True, which="major", linewidth=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("How cost grows on two cores; dotted: in proportion to the size", fontsize=10, loc="left")
     figure.tight_layout()
@@ -144,6 +162,7 @@ def main() -> None:
             ),
             *ranking(folder),
             planning(folder),
+            *questions(folder),
         ]
     draw(lines, ROOT / "docs" / "growth.svg")
 

@@ -104,10 +104,14 @@ def alternate(
 
 
 def in_process(code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, float]:
-    """Run Python code in a separate process and return its `RESULT` with `peak_mib`, the largest resident size."""
+    """Run Python code in a separate process and return its `RESULT` with `peak_mib`, the largest resident size.
+
+    Linux's `ru_maxrss` would include the size of this process at the time of the fork.
+    """
     tail = (
-        "\nimport json as _j, resource as _r\n"
-        "print(_j.dumps({**RESULT, 'peak_mib': _r.getrusage(_r.RUSAGE_SELF).ru_maxrss / 1024}))\n"
+        "\nimport json as _j, re as _re\n"
+        "_peak = int(_re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]) / 1024\n"
+        "print(_j.dumps({**RESULT, 'peak_mib': _peak}))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code + tail, *arguments],

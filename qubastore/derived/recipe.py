@@ -201,11 +201,11 @@ def read_vectors(
     """The sample ids in a range that all runs have, ascending, and each run's vectors for them: (n, width) float32."""
     found = []
     for run_id in runs:
-        answer = store.sql(
+        answer = store.arrow(
             f"select sample_id, values from {table}"
             " where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id",
             [run_id, first, end],
-        ).to_arrow_table()
+        )
         ids = answer.column("sample_id").to_numpy().astype(np.int32)
         flat = answer.column("values").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         width = len(flat) // len(ids) if len(ids) else 0

@@ -219,7 +219,7 @@ def _read(store: Database, run: RunName) -> tuple[NDArray[np.float64], NDArray[n
     ids, (logits,) = read_vectors(store, "logits", [run.run_id], 0, n)
     if not len(ids):
         raise UsageError(f"the run on {run.place} has no samples: no image could be decoded")
-    labels = store.sql("select label from outputs where run_id = ? order by sample_id", [run.run_id]).fetchnumpy()
+    labels = store.arrays("select label from outputs where run_id = ? order by sample_id", [run.run_id])
     folds = np.array(_folds(store, run.dataset_id))[ids]
     return project(logits, label_space(run.label_space)), np.asarray(labels["label"], np.int32), folds
 

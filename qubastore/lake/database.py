@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import duckdb
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -98,6 +100,9 @@ class Database:
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation:
         """The result of a query as a lazy DuckDB relation: `.pl()`, `.df()`, `.arrow()`, `.fetchall()`.
 
+        For lists, such as kept logits, `arrays` and `arrow` are many times faster: with parameters, DuckDB first copies
+        the rows into a collection from which it reads lists slowly.
+
         Raises:
             QueryError: If DuckDB rejects the query.
         """
@@ -110,6 +115,21 @@ class Database:
         self.prepare(query)
         with translate_errors(query):
             return self._with_reconnect(lambda: self._connection.execute(query, list(parameters)).fetchall())
+
+    def arrays(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, NDArray[Any]]:
+        """The result of a query as NumPy arrays: column -> (n_rows,); masked where a value is missing."""
+        self.prepare(query)
+        with translate_errors(query):
+            found: dict[str, NDArray[Any]] = self._with_reconnect(
+                lambda: self._connection.execute(query, list(parameters)).fetchnumpy()
+            )
+        return found
+
+    def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        self.prepare(query)
+        with translate_errors(query):
+            return self._with_reconnect(lambda: self._connection.execute(query, list(parameters)).to_arrow_table())
 
     def records(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The result of a query as a list of mappings from column to value."""

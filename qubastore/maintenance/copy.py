@@ -159,7 +159,7 @@ def _check_models(source: Database, target: Database, model_ids: Sequence[str]) 
 
 def _rows_of(store: Database, table: str, column: str, ids: Sequence[str]) -> pa.Table:
     where = f" where list_contains(?, {column})" if column else ""
-    return store.sql(f"from {table}{where}", [list(ids)] if column else []).to_arrow_table()
+    return store.arrow(f"from {table}{where}", [list(ids)] if column else [])
 
 
 def _copy_rows(source: Database, target: Database, table: str, column: str, ids: Sequence[str]) -> None:

@@ -33,10 +33,10 @@ def rows_of_shard(store: Database, run_id: str, shard: int, first: int, end: int
         elif staged:
             table = outputs.schema_of(kind).empty_table()
         else:
-            table = store.sql(
+            table = store.arrow(
                 f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id",
                 [run_id, first, end],
-            ).to_arrow_table()
+            )
         found[kind] = pa.table({name: table.column(name).combine_chunks() for name in table.column_names})
     return found
 

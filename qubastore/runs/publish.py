@@ -107,7 +107,7 @@ def reader(store: Database) -> ReadRows:
 
     def read(run_id: str, kind: str, first: int, end: int) -> pa.Table:
         query = f"from {kind} where run_id = ? and sample_id >= ? and sample_id < ? order by sample_id"
-        return store.sql(query, [run_id, first, end]).to_arrow_table()
+        return store.arrow(query, [run_id, first, end])
 
     return read
 

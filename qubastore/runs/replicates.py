@@ -159,13 +159,13 @@ class Replicates:
         import numpy as np
 
         # Literals: for a join, DuckDB reads the lists of all runs first.
-        answer = self._store.sql(
+        answer = self._store.arrays(
             f"""
             select run_id, metric, metric_version, n_samples, values
             from replicates
             where design = {DESIGN} and seed = {SEED} and run_id in ({", ".join(map(quote, runs))})
             """
-        ).fetchnumpy()
+        )
         for run_id, metric, version, n_samples, values in zip(*answer.values(), strict=True):
             if version == _VERSIONS.get(metric) and len(values) == RESAMPLES:
                 yield run_id, metric, int(n_samples), np.asarray(values)[: self._wanted]

@@ -58,7 +58,7 @@ def _by_run(
         # Literals, because DuckLake leaves out files of other runs only for constants.
         named = ", ".join(map(quote, runs[first : first + RUNS_AT_ONCE]))
         query = f"select run_id, {lists} {source} where run_id in ({named}) group by run_id"
-        for run_id, *values in zip(*store.sql(query).fetchnumpy().values(), strict=True):
+        for run_id, *values in zip(*store.arrays(query).values(), strict=True):
             found[run_id] = [np.asarray(each, of) for each, of in zip(values, types, strict=True)]
     return found
 
@@ -108,7 +108,7 @@ class Confidences:
             "select sample_id, prediction = label as hit, confidence, label, label_probability"
             " from outputs where run_id = ? order by sample_id"
         )
-        read = store.sql(query, [run_id]).fetchnumpy()
+        read = store.arrays(query, [run_id])
         columns = [np.asarray(read[name]) for name in names]
         vectors: NDArray[np.float32] | None = None
         if with_logits:

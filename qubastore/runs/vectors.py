@@ -61,13 +61,13 @@ def kept_logits(store: Database, run_id: str) -> tuple[NDArray[np.float32], NDAr
 
     ((space,),) = store.rows("select label_space from runs join datasets using (dataset_id) where run_id = ?", [run_id])
     query = "select sample_id, label from outputs where run_id = ? order by sample_id"
-    columns = store.sql(query, [run_id]).fetchnumpy()
+    columns = store.arrays(query, [run_id])
     samples, labels = np.asarray(columns["sample_id"]), np.asarray(columns["label"])
     matrix = np.empty((len(samples), 0), np.float32)
     row = 0
     for first in range(0, int(samples[-1]) + 1 if len(samples) else 0, _SAMPLES_AT_ONCE):
         # DuckDB returns each list as a NumPy array; Arrow would not be faster, and is an additional package.
-        vectors = store.sql(_VECTORS, [run_id, first, first + _SAMPLES_AT_ONCE]).fetchnumpy()["values"]
+        vectors = store.arrays(_VECTORS, [run_id, first, first + _SAMPLES_AT_ONCE])["values"]
         if not len(vectors):
             continue
         if not matrix.shape[1]:
