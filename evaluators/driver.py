@@ -16,7 +16,7 @@ from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import left_out, own_datasets
 from qubastore.errors import DatasetNotFoundError, QubastoreError, StoreError, UsageError, check_name
 from qubastore.evaluators.cluster.publisher import Publisher
-from qubastore.evaluators.cluster.resources import cluster, describe, places
+from qubastore.evaluators.cluster.resources import cluster, describe, in_flight_bytes, places
 from qubastore.evaluators.cluster.scheduler import Scheduler
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.loaders.source import InMemoryModel
@@ -85,7 +85,8 @@ def ingest(
         limit: Use only this many images of each dataset, evenly spaced; stored as a separate dataset.
         strict: Raise an error if an image cannot be decoded or a dataset is missing.
         intervals: Resample the images of each run when it is published, on a worker, so that the first ranking with
-            intervals has nothing to compute (`qubastore.runs.replicates`).
+            intervals has nothing to compute (`qubastore.runs.replicates`). Runs that were published before are
+            resampled when they are ranked.
         force: Run everything again and replace existing results.
         dry_run: Only plan; nothing is stored.
         display: Where to report to.
@@ -127,7 +128,7 @@ def ingest(
     with display:
         if not dry_run:
             # First finish what a kill interrupted: a run may have all shards but no summaries yet.
-            Publisher(store, display).publish_rest()
+            Publisher(store, display, intervals=intervals).publish_rest()
         for entry in not_loadable:
             display.log(f"left out: zoo:{entry.name} {entry.status}")
         missing: list[tuple[str, QubastoreError]] = []
@@ -160,7 +161,8 @@ def ingest(
         if report.completed:
             with contextlib.suppress(StoreError):  # what was published is stored; the next ingest tries again
                 if n := expire_many(store):
-                    display.log(f"{n:,} snapshots older than {KEEP_DAYS:g} days expired")
+                    age = f"older than {KEEP_DAYS:g} days"
+                    display.log(f"{n:,} snapshots {age} expired; qubastore gc removes their files")
     report.seconds = time.monotonic() - started
     return report
 
@@ -194,6 +196,7 @@ def _evaluate(store: Store, planned: Plan, settings: _Settings, display: Display
                 planned,
                 on_gpu=on_gpu,
                 evaluators=len(places(resources)),
+                room=in_flight_bytes(),
                 batch_size=settings.batch_size if isinstance(settings.batch_size, int) else None,
                 driver=driver,
             )

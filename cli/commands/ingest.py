@@ -81,7 +81,8 @@ if TYPE_CHECKING:
 @click.option(
     "--intervals",
     is_flag=True,
-    help="Also compute what rank --intervals, report and compare need of each new run: its bootstrap replicates.",
+    help="Also resample each new run, for rank --intervals, report and compare: its accuracy; if it is a suite's clean"
+    " run, its calibration and class balance, too.",
 )
 @click.option("--force", is_flag=True, help="Run everything again and replace existing results.")
 @click.option("--strict", is_flag=True, help="Make an image that cannot be decoded an error.")

@@ -10,7 +10,7 @@ from qubastore.evaluators.cluster.causes import cause_of
 from qubastore.evaluators.progress import Display
 from qubastore.runs.image_sets import image_set
 from qubastore.runs.publication import Damage, Publication, prepare
-from qubastore.runs.publish import publish_runs, store_publications
+from qubastore.runs.publish import clean_runs, publish_runs, store_publications
 from qubastore.runs.unpublished import UnpublishedRun, unpublished_runs
 from qubastore.store import Store
 
@@ -35,6 +35,7 @@ class Publisher:
     def __init__(self, store: Store, display: Display, *, intervals: bool = False) -> None:
         self._store, self._display, self._intervals = store, display, intervals
         self._images: dict[str, Any] = {}
+        self._clean: set[str] = set()
         self._pending: dict[Any, str] = {}
         self._waiting: deque[UnpublishedRun] = deque()
         self.nodes: Callable[[], list[str]] = list
@@ -48,6 +49,8 @@ class Publisher:
         """
         if runs:
             self._waiting.extend(run for run in unpublished_runs(self._store, runs) if run.is_staged)
+            if self._intervals:
+                self._clean |= clean_runs(self._store, [run.run_id for run in self._waiting])
             self._start()
 
     def _start(self) -> None:
@@ -56,13 +59,19 @@ class Publisher:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         task = ray.remote(num_cpus=1, max_retries=3)(prepare)
-        while self._waiting and len(self._pending) < AT_ONCE:
+        at_once = AT_ONCE
+        if self._intervals:
+            # Resampling takes a minute or so of a core, and little memory beside a run's logits.
+            at_once = max(AT_ONCE, int(ray.cluster_resources().get("CPU", 0)) // 4)
+        while self._waiting and len(self._pending) < at_once:
             run = self._waiting.popleft()
             where: Any = "SPREAD"
             if nodes := self.nodes():
                 where = NodeAffinitySchedulingStrategy(nodes[len(self._pending) % len(nodes)], soft=False)
             images = self._images_of(run.dataset_id) if self._intervals else None
-            ref = task.options(scheduling_strategy=where).remote(run, self._store.files, images=images)
+            ref = task.options(scheduling_strategy=where).remote(
+                run, self._store.files, images=images, confidences=run.run_id in self._clean
+            )
             self._pending[ref] = run.run_id
 
     def _images_of(self, dataset_id: str) -> Any:

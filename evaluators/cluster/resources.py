@@ -85,6 +85,11 @@ def nodes() -> list[dict[str, Any]]:
     return sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
 
 
+def in_flight_bytes() -> int:
+    """Maximum size of decoded images in flight on all nodes: well within the memory of Ray's object stores."""
+    return int(0.4 * sum(node["Resources"].get("object_store_memory", 0) for node in nodes()))
+
+
 def is_alive(node_id: str) -> bool:
     """Whether a node is alive: Ray lists it, and it answers.
 

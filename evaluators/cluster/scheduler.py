@@ -18,7 +18,7 @@ from qubastore.evaluators.cluster.nodes import POLL_SECONDS
 from qubastore.evaluators.cluster.pool import EvaluatorPool, Worker
 from qubastore.evaluators.cluster.preflight import token
 from qubastore.evaluators.cluster.publisher import Publisher
-from qubastore.evaluators.cluster.resources import Resources
+from qubastore.evaluators.cluster.resources import Resources, in_flight_bytes
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
@@ -33,10 +33,6 @@ DECODE_CHUNK = 32
 
 MAX_ATTEMPTS = 2
 """Attempts at a shard whose evaluators die, before it is set aside."""
-
-
-IN_FLIGHT_BYTES = 400 << 20
-"""Maximum size of decoded images in flight: well within Ray's object store."""
 
 
 class Scheduler:
@@ -177,7 +173,7 @@ class Scheduler:
     def _depth(self, job: Job, evaluators: int) -> int:
         """Shards per evaluator at a time: one in progress and, if memory allows, one being decoded."""
         shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
-        return 2 if 2 * shard * evaluators <= IN_FLIGHT_BYTES else 1
+        return 2 if 2 * shard * evaluators <= in_flight_bytes() else 1
 
     def _decode(self, job: Job, group: list[PlannedRun], worker: Worker) -> list[Any]:
         import ray

@@ -34,10 +34,6 @@ LARGEST = 8192
 """Maximum number of samples in a shard, whose decoded images wait in memory."""
 
 
-SHARD_BYTES = 1280 << 20
-"""Maximum size of a shard's decoded images, for large inputs: 8,192 images of 224 pixels fit."""
-
-
 SMALLEST_ON_GPU = 1024
 """The largest batch that is tried (`worker.batch_size`), so that no shard cuts a batch."""
 
@@ -85,6 +81,7 @@ def with_shard_sizes(
     *,
     on_gpu: bool,
     evaluators: int,
+    room: int | None = None,
     batch_size: int | None = None,
     driver: str | None = None,
 ) -> Plan:
@@ -98,6 +95,7 @@ def with_shard_sizes(
         planned: The plan.
         on_gpu: Whether the evaluators have GPUs.
         evaluators: Number of evaluators.
+        room: Bytes for decoded images: two shards of each evaluator fit, so that one is decoded while another is run.
         batch_size: Number of images per forward pass, if it is fixed.
         driver: Id of this ingest among the active ones.
 
@@ -117,7 +115,8 @@ def with_shard_sizes(
             "select distinct unnest(run_ids) from drivers where driver_id is distinct from ?", [driver]
         ).fetchall()
         fixed = {run_id for (run_id,) in begun + others} & stored.keys()
-        sizes = _sizes(todo, speeds, {run_id: stored[run_id] for run_id in fixed}, on_gpu, evaluators, batch_size)
+        kept = {run_id: stored[run_id] for run_id in fixed}
+        sizes = _sizes(todo, speeds, kept, on_gpu, max(1, evaluators), room, batch_size)
         return {run_id: (size, stored[run_id]) for run_id, size in sizes.items() if run_id in stored}
 
     def work(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:
@@ -154,6 +153,7 @@ def _sizes(
     fixed: Mapping[str, int],
     on_gpu: bool,
     evaluators: int,
+    room: int | None,
     batch_size: int | None,
 ) -> dict[str, int]:
     """Run -> shard size."""
@@ -166,10 +166,9 @@ def _sizes(
     for of_group in groups.values():
         images = sum(members[0].run.n_samples for members in of_group.values())
         for members in of_group.values():
-            at_most = min(
-                images // (SHARDS_PER_EVALUATOR * max(1, evaluators)),
-                SHARD_BYTES // image_bytes(members[0].preprocessing),
-            )
+            at_most = images // (SHARDS_PER_EVALUATOR * evaluators)
+            if room is not None:
+                at_most = min(at_most, room // (2 * evaluators * image_bytes(members[0].preprocessing)))
             times = [_seconds_per_image(speeds, p) for p in members]
             known = [time for time in times if time is not None]
             # The driver's work per model should not take longer than the models'. Attacks take many passes.

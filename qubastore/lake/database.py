@@ -52,8 +52,13 @@ class Database:
         self._restricted = False
 
     @classmethod
-    def open(cls, location: Location, *, read_only: bool = True) -> Self:
+    def open(cls, location: Location, *, read_only: bool = True, refresh: bool = True) -> Self:
         """Open a store.
+
+        Args:
+            location: The store's location.
+            read_only: Whether to open it for reading only.
+            refresh: If it is opened for writing, replace another release's views by this one's.
 
         Raises:
             StoreNotFoundError: If there is no store at the location.
@@ -61,7 +66,7 @@ class Database:
         """
         opened = open_connection(location, read_only=read_only)
         database = cls(opened.location, opened.connection, read_only=read_only)
-        if opened.has_old_views and not read_only:
+        if opened.has_old_views and refresh and not read_only:
             try:
                 database.write(refresh_views)
             except BaseException:
@@ -181,7 +186,13 @@ class Database:
         with translate_errors(query):
             self._connection.execute(query)
 
-    def write(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, repeatable: bool = False) -> T:
+    def write(
+        self,
+        work: Callable[[duckdb.DuckDBPyConnection], T],
+        *,
+        repeatable: bool = False,
+        patience: float = LOCK_TIMEOUT,
+    ) -> T:
         """Run `work` in one transaction, so that all of it is stored or nothing.
 
         DuckLake lets two transactions that only append both succeed, so only one writer of a store commits at a time:
@@ -194,6 +205,7 @@ class Database:
         Args:
             work: Called with a connection in a transaction.
             repeatable: Whether `work` may run again after it took effect, because it checks what is stored.
+            patience: Seconds to wait for other writers, and for a server.
 
         Raises:
             StoreError: In a read-only store, on a full disk, or if the store stays locked or unreachable.
@@ -202,7 +214,7 @@ class Database:
 
         if self.read_only:
             raise StoreError(f"the store {self.location} is open for reading only", hint="open it with read_only=False")
-        deadline, pause, doubts = time.monotonic() + LOCK_TIMEOUT, 0.01, 0
+        deadline, pause, doubts = time.monotonic() + patience, 0.01, 0
         with translate_errors():
             while True:
                 sent = False

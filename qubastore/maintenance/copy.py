@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
-from qubastore.maintenance.run_rows import copy_replicates, fingerprint, rows_of_shard, twice
+from qubastore.maintenance.run_rows import copy_replicates, fingerprint, rows_of_shard, shards_fit, summarised_at, twice
 from qubastore.models.fingerprints import Fingerprint
 from qubastore.runs import outputs
 from qubastore.runs.commit import commit_shards
@@ -129,9 +129,10 @@ def copy_store(
     _copy_rows(source, target, *parts[-1])
     for part in parts:
         _check_rows(source, target, *part)
+    summarised = summarised_at(source)
     for run_id in run_ids:
         done.rows += _compare(source, target, run_id)
-    copy_replicates(source, target, run_ids)
+    copy_replicates(source, target, {run_id: at for run_id, at in summarised.items() if run_id in set(run_ids)})
     return done
 
 
@@ -214,6 +215,8 @@ def _copy_run(source: Database, target: Database, run_id: str, report: Callable[
     )
     name = source.rows("select model || ' on ' || dataset from run_details where run_id = ?", [run_id])
     copied = 0
+    if shards and not shards_fit(source, target, run_id, {kind for shard in shards for kind in shard[3]}, have):
+        return 0
     for number, (shard, first, n_samples, kept, batch_size, device, seconds, at) in enumerate(shards):
         report(name[0][0] if name else run_id, number, len(shards))
         if set(kept) <= set(have.get(shard, ())):
@@ -254,7 +257,13 @@ def _compare(source: Database, target: Database, run_id: str) -> int:
     """
     total = 0
     # For a run with an active ingest, compare only what existed when the copy began.
-    shards = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
+    shards: list[int] | None = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
+    query = "select shard_size from runs where run_id = ?"
+    if shards and source.rows(query, [run_id]) != target.rows(query, [run_id]):
+        # The target had the whole run, in other shards.
+        shards = None
+        if not source.rows("select 1 from run_summary where run_id = ?", [run_id]):
+            return 0
     for table in (*outputs.KINDS, "failures", "class_summary", "bin_summary", "cue_summary"):
         found = [twice(partial(fingerprint, store, table, run_id, shards), store) for store in (source, target)]
         if table.endswith("summary") and not (found[0][0] and found[1][0]):

@@ -11,7 +11,7 @@ from qubastore.lake.database import Database
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.tidy import SMALL_TABLES
 from qubastore.maintenance.checks import DEEP, QUICK, UNREADABLE, Check, Fault, checks
-from qubastore.maintenance.files import files
+from qubastore.maintenance.files import COMPUTED_AGAIN, files
 from qubastore.runs.sessions import is_alive
 
 
@@ -25,7 +25,7 @@ def examine(store: Database, *, deep: bool = False) -> Iterator[Fault]:
     unreadable = small_unreadable = False
     for fault in files(store, deep=deep):
         unreadable |= fault.check in UNREADABLE
-        of_small = any(f"/main/{table}/" in fault.file for table in SMALL_TABLES)
+        of_small = any(f"/main/{table}/" in fault.file for table in SMALL_TABLES if table != COMPUTED_AGAIN)
         small_unreadable |= fault.check == "files_gone" or (fault.check in UNREADABLE and of_small)
         yield fault
     for name in () if small_unreadable else QUICK:

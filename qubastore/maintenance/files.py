@@ -111,7 +111,13 @@ def _fault(store: Database, file: _Kept, there: Mapping[str, int], *, deep: bool
         return None
     again = "qubastore doctor --repair invalidates what it held; then run the same qubastore ingest again"
     repair = again if file.run_id and file.kind in KINDS else "restore it from a copy"
+    if file.kind == COMPUTED_AGAIN:
+        repair = "qubastore doctor --repair forgets it: replicates are computed again when they are wanted"
     return Fault(check, found, repair, run_id=file.run_id, shard=file.shard, file=file.path)
+
+
+COMPUTED_AGAIN = "replicates"
+"""The table whose lost files are no loss."""
 
 
 def still_kept(store: Database, paths: Iterable[str]) -> set[str]:

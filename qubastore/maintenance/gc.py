@@ -33,9 +33,9 @@ MANY = 1000
 
 
 def expire_many(store: Database) -> int:
-    """Expire snapshots older than `KEEP_DAYS` if there are `MANY`, and remove the files of those expired before.
+    """Expire snapshots older than `KEEP_DAYS` if there are `MANY`.
 
-    Files that no snapshot ever referred to are left to `collect`, which lists all files of the store.
+    Their files are left to `collect`: removing many takes long, and others would wait for it.
 
     Args:
         store: A store open for writing.
@@ -46,9 +46,7 @@ def expire_many(store: Database) -> int:
     catalog = ducklake.quote(ducklake.CATALOG)
     old = f"snapshot_time < now() - to_microseconds({round(KEEP_DAYS * 86_400e6)})"
     ((n,),) = store.rows(f"select count(*) from ducklake_snapshots({catalog}) where {old}")
-    if n < MANY:
-        return 0
-    return len(_expire(store, KEEP_DAYS, older_than=86_400)[0])
+    return 0 if n < MANY else len(_expire(store, KEEP_DAYS))
 
 
 def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bool = False) -> Collected:
@@ -64,26 +62,25 @@ def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bo
             still have a recently expired snapshot open.
         dry_run: Only report what would be removed.
     """
-    expired, removed = _expire(store, keep_days, older_than, dry_run=dry_run)
+    catalog = ducklake.quote(ducklake.CATALOG)
+    expired = _expire(store, keep_days, dry_run=dry_run)
+    idle = f"(now() - to_microseconds({round(older_than * 1e6)}))"
+    dry = f", dry_run => {str(dry_run).lower()}"
+    cleaned = store.write(
+        lambda c: c.execute(f"from ducklake_cleanup_old_files({catalog}, older_than => {idle}{dry})").fetchall()
+    )
     lost = orphans(store, older_than, time.time())
     if not dry_run:
         for path in lost:
             store.files.remove(path)
-    return Collected(len(expired), removed + lost)
+    return Collected(len(expired), [row[0] for row in cleaned] + lost)
 
 
-def _expire(
-    store: Database, keep_days: float, older_than: float, *, dry_run: bool = False
-) -> tuple[list[tuple[Any, ...]], list[str]]:
-    """Expire snapshots, and remove files that were expired earlier; return the snapshots and the files."""
+def _expire(store: Database, keep_days: float, *, dry_run: bool = False) -> list[tuple[Any, ...]]:
+    """Expire snapshots and return them; the files that only they referred to are listed for removal."""
     catalog = ducklake.quote(ducklake.CATALOG)
     old = f"(now() - to_microseconds({round(keep_days * 86_400e6)}))"
     dry = f", dry_run => {str(dry_run).lower()}"
-    expired = store.write(
+    return store.write(
         lambda c: c.execute(f"from ducklake_expire_snapshots({catalog}, older_than => {old}{dry})").fetchall()
     )
-    idle = f"(now() - to_microseconds({round(older_than * 1e6)}))"
-    cleaned = store.write(
-        lambda c: c.execute(f"from ducklake_cleanup_old_files({catalog}, older_than => {idle}{dry})").fetchall()
-    )
-    return expired, [row[0] for row in cleaned]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qubastore.lake import ducklake
 from qubastore.lake.database import Database
-from qubastore.maintenance.checks import SHARDS, SUMS, Fault
-from qubastore.maintenance.files import still_kept
+from qubastore.maintenance.checks import SHARDS, SUMS, UNREADABLE, Fault
+from qubastore.maintenance.files import COMPUTED_AGAIN, still_kept
 from qubastore.runs import removal
 from qubastore.runs.publication import Damage
 from qubastore.runs.publish import publish_runs
@@ -27,6 +28,10 @@ def repair(store: Database, faults: Sequence[Fault]) -> list[str]:
     if any(fault.check == "files_gone" for fault in faults):
         return []
     done = []
+    again = [f.file for f in faults if f.check in UNREADABLE and f"/main/{COMPUTED_AGAIN}/" in f.file]
+    if again:
+        store.write(partial(_drop_files, paths=again), repeatable=True)
+        done.append(f"forgot {len(again)} files of {COMPUTED_AGAIN}, which are computed again when they are wanted")
     faulty = [fault for fault in faults if fault.check in SHARDS and fault.run_id is not None]
     # An ingest may have published a run since its files were examined.
     still = still_kept(store, [fault.file for fault in faulty]) if any(fault.file for fault in faulty) else set()
@@ -52,6 +57,16 @@ def repair(store: Database, faults: Sequence[Fault]) -> list[str]:
     return done
 
 
+def _drop_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    """Remove files from the latest snapshot, with their rows, without reading them."""
+    connection.execute(
+        f"update {ducklake.METADATA}.ducklake_data_file"
+        f" set end_snapshot = (select max(snapshot_id) from {ducklake.METADATA}.ducklake_snapshot)"
+        " where end_snapshot is null and list_contains(?, parse_filename(path))",
+        [[path.rpartition("/")[2] for path in paths]],
+    )
+
+
 def invalidate(
     store: Database, runs: Sequence[str], shards: Sequence[tuple[str, int]], lost: Sequence[str] = ()
 ) -> None:
@@ -66,15 +81,6 @@ def invalidate(
             and no ingest commits anything in addition to them.
     """
 
-    def drop_files(connection: duckdb.DuckDBPyConnection) -> None:
-        names = [path.rpartition("/")[2] for path in lost]
-        connection.execute(
-            f"update {ducklake.METADATA}.ducklake_data_file"
-            f" set end_snapshot = (select max(snapshot_id) from {ducklake.METADATA}.ducklake_snapshot)"
-            " where end_snapshot is null and list_contains(?, parse_filename(path))",
-            [names],
-        )
-
     def drop_rows(connection: duckdb.DuckDBPyConnection) -> None:
         for run_id in runs:
             removal.empty_run(connection, run_id)
@@ -84,5 +90,5 @@ def invalidate(
             removal.invalidate_shard(connection, run_id, shard, first, first + sizes[run_id])
 
     if lost:
-        store.write(drop_files, repeatable=True)
+        store.write(partial(_drop_files, paths=lost), repeatable=True)
     store.write(drop_rows, repeatable=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,11 +74,13 @@ def twice(read: Callable[[], T], store: Database) -> T:
     )
 
 
-def fingerprint(store: Database, table: str, run_id: str, shards: Sequence[int]) -> tuple[int, Any]:
-    """The number of rows of a run, and a hash of them that does not depend on their order."""
+def fingerprint(store: Database, table: str, run_id: str, shards: Sequence[int] | None) -> tuple[int, Any]:
+    """The number of rows of some shards of a run, or of all if None, and a hash of them whatever their order."""
     query = f"select count(*), coalesce(bit_xor(hash(t)), 0) from {table} as t where run_id = ?"
     values: list[Any] = [run_id]
     staged: dict[tuple[int, str], str] = {}
+    if shards is None:
+        shards = [row[0] for row in store.rows("select shard from shards where run_id = ?", [run_id])]
     if not table.endswith("summary"):
         size = store.rows("select shard_size from runs where run_id = ?", [run_id])[0][0]
         staged = {key: file for key, file in _staged(store, run_id, shards).items() if key[1] == table}
@@ -102,11 +105,63 @@ def _hashed(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> tuple[int,
     return found[0], found[1]
 
 
-def copy_replicates(source: Database, target: Database, runs: Sequence[str]) -> None:
-    """Copy the bootstrap replicates of runs whose outputs are the same on both sides, where the target has none."""
+def shards_fit(
+    source: Database, target: Database, run_id: str, kinds: set[str], have: Mapping[int, Sequence[str]]
+) -> bool:
+    """Whether shards can be copied; if not, the target has the whole run, in shards of another size.
+
+    Args:
+        source: The store to read.
+        target: A store open for writing.
+        run_id: The run.
+        kinds: Kinds of output in the source.
+        have: Shard -> kinds of output in the target.
+
+    Raises:
+        StoreError: If the target has a part of the run in shards of another size.
+    """
+    query = "select shard_size, n_shards from runs where run_id = ?"
+    (size, n_shards), (there, n_there) = source.rows(query, [run_id])[0], target.rows(query, [run_id])[0]
+    if size == there:
+        return True
+    if not have:
+        # It is planned there, and nothing of it is done.
+        change = "update runs set shard_size = ?, n_shards = ? where run_id = ?"
+        target.write(lambda c: c.execute(change, [size, n_shards, run_id]), repeatable=True)
+        return True
+    if len(have) == n_there and all(kinds <= set(kept) for kept in have.values()):
+        return False
+    raise StoreError(
+        f"run {run_id} is begun in {target.location} with shards of {there} samples",
+        expected=f"shards of {size} samples, as in {source.location}, or the whole run",
+        hint=f"finish it there, or qubastore rm run {run_id} --store {shlex.quote(str(target.location))};"
+        " then copy again",
+    )
+
+
+def summarised_at(store: Database) -> dict[str, datetime]:
+    """Run -> when its summary was computed, which identifies what was published."""
+    return dict(store.rows("select run_id, computed_at from run_summary"))
+
+
+def copy_replicates(source: Database, target: Database, compared: Mapping[str, datetime]) -> None:
+    """Copy the bootstrap replicates of runs, where the target has none.
+
+    Args:
+        source: The store to read.
+        target: A store open for writing.
+        compared: Run -> when its summary was computed that was there before its rows were compared.
+    """
+    runs = sorted(compared)
     for first in range(0, len(runs), _RUNS_AT_ONCE):
         named = ", ".join(map(quote, runs[first : first + _RUNS_AT_ONCE]))
-        kept = source.rows(f"from replicates where run_id in ({named}) order by run_id, metric")
+        found = source.rows(
+            f"""
+            select computed_at, replicates.* from replicates join run_summary using (run_id)
+            where run_id in ({named}) order by run_id, metric
+            """
+        )
+        kept = [row for at, *row in found if compared[row[0]] == at]
 
         def work(connection: duckdb.DuckDBPyConnection, named: str = named, kept: Sequence[Any] = kept) -> None:
             complete = {
@@ -117,7 +172,9 @@ def copy_replicates(source: Database, target: Database, runs: Sequence[str]) -> 
             }
             query = f"select run_id, metric from replicates where run_id in ({named})"
             there = set(connection.execute(query).fetchall())
-            insert(connection, "replicates", [row for row in kept if row[0] in complete and row[:2] not in there])
+            insert(
+                connection, "replicates", [row for row in kept if row[0] in complete and (row[0], row[1]) not in there]
+            )
 
         if kept:
             target.write(work, repeatable=True)

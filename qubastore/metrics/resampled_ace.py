@@ -13,7 +13,6 @@ searched from its lowest probability on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from qubastore.metrics.transforms.adaptive_calibration import BINS, bin_positions, class_blocks
 from qubastore.statistics.bootstrap import Draws
+from qubastore.statistics.threads import n_threads
 
 T = TypeVar("T", np.int64, np.float64)
 
@@ -71,13 +71,13 @@ def resampled(logits: NDArray[np.float32], labels: NDArray[np.int32], draws: Dra
         draws: Draws of these n samples, at least one.
 
     Returns:
-        (n_resamples,) float64, 0 to 1.
+        (n_resamples,) float64, 0 to 1; NaN where no sample was drawn.
     """
     # Sample by sample, so that the draws of one sample lie together; the last row has no draws.
     drawn = np.zeros((draws.counts.shape[1] + 1, draws.n), draws.counts.dtype)
     drawn[:-1] = draws.counts.T
     n_drawn = draws.counts.sum(axis=1, dtype=np.int64)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(n_threads()) as threads:
         parts = threads.map(
             lambda block: _block_errors(block[0], block[1], drawn, n_drawn), class_blocks(logits, labels)
         )
@@ -86,6 +86,7 @@ def resampled(logits: NDArray[np.float32], labels: NDArray[np.int32], draws: Dra
             for errors in part:
                 total += errors
     total /= logits.shape[1]
+    total[n_drawn == 0] = np.nan
     return total
 
 

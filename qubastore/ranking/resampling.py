@@ -282,8 +282,13 @@ class Resampler:
 
 
 def _confidence_metrics(values: Mapping[str, float]) -> list[str]:
-    """The metrics of a model's clean run from which its calibration error and class balance are computed."""
-    return ["ece", "class_balance"] + (["ace"] if "calibration_error" in values else [])
+    """The metrics of a model's clean run from which those of its figures are computed that depend on confidences."""
+    needed = {
+        "ece": {"ece", "calibration_error"},
+        "class_balance": {"class_balance"},
+        "ace": {"ace", "calibration_error"},
+    }
+    return [metric for metric, figures in needed.items() if figures & set(values)]
 
 
 def _complete(figures: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:

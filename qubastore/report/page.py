@@ -58,8 +58,13 @@ def vega() -> str:
     if cached is not None:
         with contextlib.suppress(OSError):
             return cached.read_text("utf-8")
-    import vl_convert
-
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise UsageError(
+            f"vl-convert-python {release} cannot be imported: {error}",
+            hint="pip install --force-reinstall 'qubastore[report]'",
+        ) from None
     script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
     if cached is not None:
         with contextlib.suppress(OSError):  # bundling takes a second or two; without a cache it does so each time

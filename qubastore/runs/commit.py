@@ -88,7 +88,11 @@ def commit_shards(
         if attempts > 1 and all(_is_ours(committed.get((s.run_id, s.shard)), s, driver) for s in shards):
             # The connection was lost after the server had committed: there is nothing left to do.
             return [True] * len(shards)
-        query = "select run_id, shard_size, n_shards from runs where list_contains(?, run_id)"
+        query = """
+            select run_id, shard_size, n_shards, datasets.n_samples
+            from runs left join datasets using (dataset_id)
+            where list_contains(?, run_id)
+        """
         sizes = {run_id: sizes for run_id, *sizes in connection.execute(query, [ids]).fetchall()}
         if removed := set(ids) - sizes.keys():
             raise StoreError(f"run {min(removed)} was removed during the ingest", hint="run the same command again")
@@ -135,10 +139,11 @@ def _is_ours(row: tuple[Any, ...] | None, shard: Shard, driver: str | None) -> b
     return row is not None and row[1:] == (shard.committed_at, driver) and set(row[0]) == set(shard.kept)
 
 
-def _check_range(shard: Shard, shard_size: int, n_shards: int) -> None:
+def _check_range(shard: Shard, shard_size: int, n_shards: int, n_samples: int | None) -> None:
     """Reject a shard with a range of samples that is not that of the run's shard of this number."""
     first, end = _range(shard)
-    if first != shard.shard * shard_size or end > first + shard_size or shard.shard >= n_shards:
+    whole = (shard.shard * shard_size, min((shard.shard + 1) * shard_size, end if n_samples is None else n_samples))
+    if (first, end) != whole or shard.shard >= n_shards:
         raise StoreError(
             f"shard {shard.shard} of run {shard.run_id} has samples {first} to {end - 1}",
             expected=f"one of {n_shards} shards of {shard_size} samples: another process changed the run",

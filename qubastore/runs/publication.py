@@ -75,6 +75,7 @@ def prepare(
     *,
     only_files: bool = False,
     images: ImageSet | None = None,
+    confidences: bool = False,
 ) -> Publication:
     """Merge a run's shards into its files, and compute its sums and metrics.
 
@@ -85,7 +86,8 @@ def prepare(
         data: The store's files.
         read: Reads published rows; needed if some rows are not staged.
         only_files: Write the files of a published run anew; its sums and metrics stay as they are.
-        images: The images of its dataset, to compute its bootstrap replicates, too.
+        images: The images of its dataset, to compute the bootstrap replicates of its accuracy, too.
+        confidences: And those of its calibration errors and class balance, if it has logits.
 
     Raises:
         OSError: On a full disk, or if an object store cannot be reached.
@@ -113,7 +115,7 @@ def prepare(
         return Publication(run, tuple(merger.files))
     replicates: list[ReplicateRow] = []
     if images is not None:
-        own = None if logits is None else class_logits(logits, label_space(run.label_space))
+        own = None if logits is None or not confidences else class_logits(logits, label_space(run.label_space))
         replicates = standard_rows(run.run_id, images, rows, own)
     predictions = rows.select(["run_id", "sample_id", "label", "prediction"]) if run.has_cues else None
     summary = summarise(run.run_id, rows, run.n_failed)

@@ -53,19 +53,40 @@ def publish_runs(
         runs: Consider only these, and no metrics of other runs.
         damaged: Called for each shard whose staged files cannot be read; it is invalidated, and its run stays
             unfinished.
-        replicates: Compute and store the bootstrap replicates of these runs, too.
+        replicates: Compute and store the bootstrap replicates of these runs, too: of the accuracy, and of the figures
+            of `clean_runs` that depend on confidences.
 
     Raises:
         StoreError: If such a shard is found and there is no `damaged`.
     """
+    waiting = unpublished_runs(store, runs)
+    clean = clean_runs(store, [run.run_id for run in waiting]) if replicates else set()
     prepared = (
-        prepare(run, store.files, reader(store), images=image_set(store, run.dataset_id) if replicates else None)
-        for run in unpublished_runs(store, runs)
+        prepare(
+            run,
+            store.files,
+            reader(store),
+            images=image_set(store, run.dataset_id) if replicates else None,
+            confidences=run.run_id in clean,
+        )
+        for run in waiting
     )
     done = store_publications(store, prepared, damaged=damaged)
     if runs is None:
         store_metrics(store)
     return done
+
+
+def clean_runs(store: Database, runs: Sequence[str]) -> set[str]:
+    """Those of `runs` that can be the clean run of a suite, whose calibration and class balance are ranked."""
+    if not runs:
+        return set()
+    query = """
+        select run_id from runs join datasets using (dataset_id)
+        where list_contains(?, run_id) and condition = 'clean'
+            and name in (select dataset from suites where role = 'clean')
+    """
+    return {run_id for (run_id,) in store.rows(query, [list(runs)])}
 
 
 def store_publications(
@@ -148,7 +169,8 @@ def _store(store: Database, publications: Sequence[Publication]) -> list[str]:
         for table in SUMMARIES:
             insert(connection, table, [row for each in summaries if each.run[0] in ids for row in each.rows(table)])
         insert(connection, "run_metrics", [row for row in metrics if row[0] in ids])
-        insert(connection, "replicates", [row for each in won for row in each.replicates])
+        defined = {row[:2] for row in metrics if row[3] is not None}
+        insert(connection, "replicates", [row for each in won for row in each.replicates if row[:2] in defined])
         return [each.run.run_id for each in won]
 
     # If this fails, it may have taken effect, or do so yet: the new files stay, and are orphans for gc if it does not.

@@ -20,7 +20,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from qubastore.errors import StoreError
+from qubastore.errors import QubastoreError, StoreError
 from qubastore.lake.database import Database
 from qubastore.lake.ducklake import quote
 from qubastore.lake.rows import insert
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 DESIGN = 1
 """Version of the way in which resamples are drawn (`Draws.of`) and images are numbered (`ImageSet.of`)."""
+
+
+PATIENCE = 5.0
+"""Seconds to wait for another writer before computed replicates are not kept."""
 
 
 RUNS_AT_ONCE = 2048
@@ -135,7 +139,7 @@ class Replicates:
         self._is_standard = options.seed == SEED and options.resamples <= RESAMPLES
         self._found: dict[str, dict[str, NDArray[np.float64]]] = {}
         self._new: list[tuple[datetime, ReplicateRow]] = []
-        self.not_kept: StoreError | None = None
+        self.not_kept: QubastoreError | None = None
 
     @property
     def resamples(self) -> int:
@@ -150,9 +154,14 @@ class Replicates:
         if not self._is_standard:
             return
         for first in range(0, len(ids), RUNS_AT_ONCE):
-            for run_id, metric, n_samples, values in self._stored(ids[first : first + RUNS_AT_ONCE]):
-                if n_samples == new[run_id]:
-                    self._found[run_id][metric] = values
+            try:
+                for run_id, metric, n_samples, values in self._stored(ids[first : first + RUNS_AT_ONCE]):
+                    if n_samples == new[run_id]:
+                        self._found[run_id][metric] = values
+            except QubastoreError as error:
+                # A lost file of what can be computed again: the doctor removes it.
+                self.not_kept = error
+                return
 
     def _stored(self, runs: Sequence[str]) -> Iterator[tuple[str, str, int, NDArray[np.float64]]]:
         """The replicates of runs in this release's versions; their first ones, as many as are wanted."""
@@ -180,7 +189,7 @@ class Replicates:
         self.read(runs)
         missing = [
             run
-            for run in runs
+            for run in {run.run_id: run for run in runs}.values()  # a run may have several roles
             if "accuracy" not in self._found[run.run_id] and not self._sets.of(run.dataset_id).is_crossed
         ]
         hits = hits_of(self._store, [run.run_id for run in missing])
@@ -241,7 +250,8 @@ class Replicates:
             if not self._store.read_only:
                 _keep(self._store, new)
                 return
-            with Database.open(self._store.location, read_only=False) as store:
+            # A question leaves the views as they are, and does not wait long for a writer.
+            with Database.open(self._store.location, read_only=False, refresh=False) as store:
                 _keep(store, new)
         except StoreError as error:
             self.not_kept = error
@@ -255,12 +265,19 @@ def _keep(store: Database, new: Sequence[tuple[datetime, ReplicateRow]]) -> None
         now: dict[str, Any] = dict(
             connection.execute(f"select run_id, computed_at from run_summary where {some}").fetchall()
         )
-        query = f"select run_id, metric, metric_version, design, len(values) from replicates where {some}"
+        # A metric that is undefined for a run, for example without probabilities, has no replicates either.
+        query = f"select run_id, metric from run_metrics where value is not null and {some}"
+        defined = set(connection.execute(query).fetchall())
+        query = f"select run_id, metric, * exclude (run_id, metric, values), len(values) from replicates where {some}"
         there = {(run_id, metric): tuple(key) for run_id, metric, *key in connection.execute(query).fetchall()}
-        rows = [row for at, row in new if now.get(row[0]) == at and there.get(row[:2]) != (*row[2:4], RESAMPLES)]
+        rows = [
+            row
+            for at, row in new
+            if now.get(row[0]) == at and row[:2] in defined and there.get(row[:2]) != (*row[2:-1], RESAMPLES)
+        ]
         for run_id, metric, *_ in rows:
             if (run_id, metric) in there:  # of an earlier release's version
                 connection.execute("delete from replicates where run_id = ? and metric = ?", [run_id, metric])
         insert(connection, "replicates", rows)
 
-    store.write(work, repeatable=True)
+    store.write(work, repeatable=True, patience=PATIENCE)

@@ -7,7 +7,6 @@ resamples is computed as the product of one sparse matrix with their counts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from qubastore.statistics.bins import N_BINS
 from qubastore.statistics.options import RESAMPLES
+from qubastore.statistics.threads import n_threads
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -55,7 +55,7 @@ class Draws:
             generator = np.random.default_rng([seed, number, stratum])
             counts[number] = np.bincount(generator.integers(0, n, n, dtype=np.uint32), minlength=n)
 
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(n_threads()) as threads:
             list(threads.map(draw, range(resamples)))
         return cls(counts.astype(np.uint8)) if counts.max(initial=0) < 256 else cls(counts)
 
@@ -71,7 +71,7 @@ class Draws:
 
     def in_blocks(self, work: Callable[[NDArray[np.float64]], tuple[Any, ...]]) -> list[NDArray[np.float64]]:
         """Call `work` on (n, block) float64 counts in threads; join its (..., block) results on the last axis."""
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(n_threads()) as threads:
             blocks = range(0, self.n, _BLOCK)
             parts = list(
                 threads.map(lambda first: work(self.counts[first : first + _BLOCK].T.astype(np.float64)), blocks)
@@ -126,20 +126,26 @@ def resample(
     def block(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         n = counts.sum(axis=0)
         gaps, *by_class = np.split(sums @ counts, [N_BINS + i * n_classes for i in range(4)])
-        return right @ counts / n, np.abs(gaps).sum(axis=0) / n, _balance(*by_class)
+        with np.errstate(invalid="ignore"):  # a resample may have drawn none of the samples
+            return right @ counts / n, np.abs(gaps).sum(axis=0) / n, _balance(*by_class)
 
     return Resampled(*draws.in_blocks(block))
 
 
 def shares(hits: NDArray[np.bool_], draws: Draws) -> NDArray[np.float64]:
-    """The share of hits in every resample: (k, n) bool to (k, n_resamples) float64.
+    """The share of hits in every resample: (k, n) bool to (k, n_resamples) float64; NaN if no sample was drawn.
 
     Args:
         hits: Hits of k runs over the same n samples.
         draws: Draws of these n samples.
     """
     values = hits.astype(np.float64)
-    (found,) = draws.in_blocks(lambda counts: (values @ counts / counts.sum(axis=0),))
+
+    def block(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64]]:
+        with np.errstate(invalid="ignore"):
+            return (values @ counts / counts.sum(axis=0),)
+
+    (found,) = draws.in_blocks(block)
     return found
 
 

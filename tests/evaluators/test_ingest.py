@@ -13,6 +13,7 @@ from PIL import Image
 from qubastore.datasets.dataset import images_in_memory
 from qubastore.datasets.image_folder import image_folder
 from qubastore.evaluators import InMemoryModel, ingest
+from qubastore.lake.rows import insert
 from qubastore.ranking.resampling import Resampler
 from qubastore.runs.removal import delete_summaries
 from qubastore.statistics.options import BootstrapOptions
@@ -55,6 +56,7 @@ def test_two_models_decode_once_and_equal_a_plain_loop(store, tiny_models, image
 def test_intervals_are_computed_on_the_workers(store, tiny_models, images):
     """The resamples are those of the first ranking that wants them, to the bit."""
     specs = [f"python:{tiny_models}:first", f"python:{tiny_models}:second"]
+    store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "noise", "clean", "model", 150, "")]))
     ingest(store, specs, {"noise": images}, intervals=True)
     query = "from replicates order by run_id, metric"
     kept = store.rows(query)

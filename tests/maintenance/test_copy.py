@@ -92,3 +92,30 @@ def test_a_snapshot_lists_only_tables(store):
 def stored_tables(store):
     """The names of all tables of a store, its views not among them."""
     return [row[0] for row in store.rows("select table_name from ducklake_table_info('store')")]
+
+
+@pytest.mark.parametrize(("here", "there"), [(4, 6), (6, 4), (12, 4), (5, 12)])
+def test_a_run_that_the_target_has_in_other_shards(store, target, here, there):
+    """Complete or only planned there, it is copied and compared; begun there, it is an error that says what to do."""
+    add_run(store, logits(), LABELS, shard_size=here)
+    run = add_run(target, logits(), LABELS, shard_size=there)
+    done = copy_store(store, target)
+    assert (done.shards, done.rows) == (0, 24)
+    change(target, "update outputs set confidence = 0.5 where sample_id = 3")
+    with pytest.raises(StoreError, match=r"outputs of run .* differ"):
+        copy_store(store, target)
+    target.write(lambda c: removal.empty_run(c, run))
+    copy_store(store, target)
+    assert target.rows("select shard_size, n_shards from runs") == [(here, -(-12 // here))]
+    assert tables(target) == tables(store)
+    assert list(examine(target, deep=True)) == []
+
+
+def test_a_run_that_is_begun_there_in_other_shards(store, target):
+    add_run(store, logits(), LABELS, shard_size=6)
+    run = add_run(target, logits(), LABELS, shard_size=4)
+    target.write(lambda c: removal.invalidate_shard(c, run, 1, 4, 8))
+    with pytest.raises(StoreError, match=r"is begun in .* with shards of 4 samples") as caught:
+        copy_store(store, target)
+    assert "qubastore rm run" in str(caught.value)
+    assert target.rows("select count(*) from shards") == [(2,)]

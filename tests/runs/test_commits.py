@@ -20,6 +20,7 @@ from qubastore.runs.commit import commit_shard
 from qubastore.runs.publish import publish_runs
 from qubastore.runs.removal import remove_model, remove_run
 from qubastore.runs.shard import Failure, Shard
+from tests.maintenance.small_run import LABELS, logits
 from tests.support.runs import add_run, write_shard
 
 
@@ -183,3 +184,14 @@ def test_sums_over_rows_that_changed_meanwhile_are_not_stored(store, monkeypatch
     assert store.rows("select count(*) from run_summary") == [(0,)]
     publish_runs(store)
     assert store.rows("select accuracy from accuracy") == ([] if meanwhile == "remove" else [(0.0,)])
+
+
+@pytest.mark.parametrize(("shard", "first", "n"), [(0, 0, 3), (0, 0, 5), (1, 5, 4), (2, 8, 3), (3, 12, 4)])
+def test_a_shard_of_another_size_is_refused(store, shard, first, n):
+    """Of twelve samples in shards of four: a commit of another range would leave samples out, or have them twice."""
+    run = add_run(store, logits(n=16)[:12], LABELS, shard_size=4, complete=False)
+    store.write(lambda c: [c.execute(f"delete from {table}") for table in ("shards", "staged_files")])
+    labels = np.resize(LABELS, n)
+    with pytest.raises(StoreError, match=f"shard {shard} of run {run} has samples {first} to {first + n - 1}"):
+        commit_shard(store, write_shard(store, run, shard, first, logits(n=n), labels), dataset_id="x")
+    assert store.rows("select count(*) from shards") == [(0,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ import qubastore
 from qubastore.analysis.differences import of_models, of_runs
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
+from qubastore.lake.rows import insert
 from qubastore.maintenance.copy import copy_store
 from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.repair import repair
@@ -155,6 +157,7 @@ def test_published_with_the_run_they_are_the_same(tmp_path, keep):
     found = []
     for name, at_once in (("a", True), ("b", False)):
         with qubastore.init(tmp_path / name) as store:
+            store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", N, "")]))
             run = add_run(store, logits(), LABELS, keep=keep, shard_size=7, complete=False)
             publish_runs(store, replicates=at_once)
             if not at_once:
@@ -174,9 +177,9 @@ def test_images_that_fail_are_left_out_and_comparisons_use_the_common_ones(store
     change = "delete from shards where run_id = ?"
     store.write(lambda c: c.execute(change, [two]))
     store.write(lambda c: c.execute("delete from staged_files where run_id = ?", [two]))
-    shard = write_shard(store, two, 0, 0, logits(1)[:-1], LABELS[:-1])
     failed = (Failure(N - 1, f"class/{N - 1:05d}.png", "broken"),)
-    assert commit_shard(store, type(shard)(**{**vars(shard), "n_samples": N, "failures": failed}), dataset_id="x")
+    shard = replace(write_shard(store, two, 0, 0, logits(1)[:-1], LABELS[:-1]), n_samples=N, failures=failed)
+    assert commit_shard(store, shard, dataset_id="x")
     publish_runs(store)
     table = compare(store, one, two)
     assert any("only one of the two could decode" in note for note in table.notes)
@@ -239,10 +242,10 @@ def test_a_store_that_cannot_be_written_to_answers_and_says_so(tiny, monkeypatch
     request = RankRequest(suite="tiny")
     real = Database.open
 
-    def refused(location, *, read_only=True):
+    def refused(location, *, read_only=True, refresh=True):
         if not read_only:
             raise StoreError("the disk is read-only")
-        return real(location, read_only=read_only)
+        return real(location, read_only=read_only, refresh=refresh)
 
     with qubastore.open(tiny) as store:
         monkeypatch.setattr(Database, "open", refused)
@@ -290,6 +293,7 @@ def test_a_copy_takes_them_along(store, tmp_path, no_draws):
         "update replicates set n_samples = n_samples - 1",
         "update replicates set values = list_transform(values, x -> x / 2) where metric = 'accuracy'",
         "insert into replicates from replicates",
+        "update run_summary set n_correct = n_outputs + 1",
         "delete from run_summary",
     ],
 )
@@ -319,4 +323,55 @@ def test_the_draws_of_a_set_of_images_are_made_once(store, monkeypatch):
         add_run(store, logits(seed), LABELS, name=f"net{seed}", complete=False)
     publish_runs(store, replicates=True)
     assert len(made) == 1
-    assert len(store.rows(ALL)) == 12
+    # No suite has their dataset, so only their accuracies are resampled in advance.
+    assert [row[1] for row in store.rows(ALL)] == 3 * ["accuracy"]
+
+
+def test_a_run_in_two_roles_is_kept_once(store):
+    run = add_run(store, logits(), LABELS)
+    found = Replicates(store, STANDARD, ImageSets(store, 0))
+    found.accuracies(2 * [summarised(store, run)])
+    found.keep()
+    assert len(store.rows(ALL)) == 1
+
+
+def test_what_is_undefined_is_not_kept(store):
+    """Imported predictions have no probabilities, so that their class balance is null."""
+    run = add_run(store, logits(), LABELS, keep=("outputs",))
+    store.write(lambda c: c.execute("update outputs set label_probability = null"))
+    store.write(lambda c: c.execute("update run_metrics set value = null where metric = 'class_balance'"))
+    Resampler(store, "quba", STANDARD).run_figures(run)
+    assert sorted(rows(store)) == ["accuracy", "ece"]
+
+
+def test_few_decoded_images_are_no_fault(store):
+    """Some resamples draw none of them: their figures are undefined, and no warning is printed."""
+    run = add_run(store, logits(), LABELS, complete=False)
+    store.write(lambda c: [c.execute(f"delete from {t} where run_id = ?", [run]) for t in ("shards", "staged_files")])
+    failures = tuple(Failure(i, f"class/{i:05d}.png", "broken") for i in range(3, N))
+    shard = replace(write_shard(store, run, 0, 0, logits()[:3], LABELS[:3]), n_samples=N, failures=failures)
+    assert commit_shard(store, shard, dataset_id="x")
+    publish_runs(store)
+    Resampler(store, "quba", STANDARD).run_figures(run)
+    found = rows(store)
+    assert 0 < np.isnan(found["accuracy"]).mean() < 0.1
+    for values in found.values():
+        np.testing.assert_array_equal(np.isnan(values), np.isnan(found["accuracy"]))
+    assert [fault.check for fault in examine(store, deep=True) if fault.check == "stale_replicates"] == []
+
+
+def test_a_lost_file_of_them_is_no_loss(store):
+    run = add_run(store, logits(), LABELS)
+    before = Resampler(store, "quba", STANDARD).run_figures(run)
+    (file,) = (store.data_path / "main" / "replicates").rglob("*.parquet")
+    file.unlink()
+    again = Resampler(store, "quba", STANDARD)
+    after = again.run_figures(run)
+    np.testing.assert_array_equal(before["ece"].resamples, after["ece"].resamples)
+    assert "these resamples are computed each time" in again.notes[0]
+    faults = list(examine(store, deep=True))
+    assert [fault.check for fault in faults] == ["missing_files", "not_examined"]
+    assert repair(store, faults) == ["forgot 1 files of replicates, which are computed again when they are wanted"]
+    assert list(examine(store, deep=True)) == []
+    Resampler(store, "quba", STANDARD).run_figures(run)
+    assert len(rows(store)) == 4

@@ -6,12 +6,13 @@ Nixon et al., "Measuring calibration in deep learning", CVPR workshops 2019, as 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qubastore.statistics.threads import n_threads
 
 BINS = 15
 
@@ -40,7 +41,7 @@ def compute(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
     """
     if not len(logits):
         return float("nan")
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(n_threads()) as threads:
         # NumPy releases the GIL while it sorts; errors are averaged in the order of the classes in any case.
         parts = threads.map(
             lambda block: [_class_error(*each) for each in zip(*block, strict=True)], class_blocks(logits, labels)
