@@ -191,7 +191,7 @@ class Database:
         work: Callable[[duckdb.DuckDBPyConnection], T],
         *,
         repeatable: bool = False,
-        patience: float = LOCK_TIMEOUT,
+        patience: float | None = None,
     ) -> T:
         """Run `work` in one transaction, so that all of it is stored or nothing.
 
@@ -205,7 +205,7 @@ class Database:
         Args:
             work: Called with a connection in a transaction.
             repeatable: Whether `work` may run again after it took effect, because it checks what is stored.
-            patience: Seconds to wait for other writers, and for a server.
+            patience: Seconds to wait for other writers, and for a server; None means `LOCK_TIMEOUT`.
 
         Raises:
             StoreError: In a read-only store, on a full disk, or if the store stays locked or unreachable.
@@ -214,7 +214,8 @@ class Database:
 
         if self.read_only:
             raise StoreError(f"the store {self.location} is open for reading only", hint="open it with read_only=False")
-        deadline, pause, doubts = time.monotonic() + patience, 0.01, 0
+        deadline = time.monotonic() + (LOCK_TIMEOUT if patience is None else patience)
+        pause, doubts = 0.01, 0
         with translate_errors():
             while True:
                 sent = False
