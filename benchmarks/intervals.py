@@ -125,10 +125,8 @@ def _add_samples(store: Store, dataset_id: str, samples: list[tuple[str, int, di
 def _add_replicates(store: Store) -> None:
     """Store a thousand replicates of the accuracy of every run, and of the other figures of the clean ones."""
     from qubastore.lake.rows import insert
-    from qubastore.metrics.catalogue import METRICS
-    from qubastore.runs.replicates import DESIGN
+    from qubastore.runs.replicates import DESIGN, VERSIONS
 
-    versions = {metric.name: metric.version for metric in METRICS if metric.over == "run"}
     composed = "('cue-conflict', 'mixed_same', 'mixed_rand')"
     runs = store.rows(
         f"""
@@ -141,7 +139,7 @@ def _add_replicates(store: Store) -> None:
     for run_id, n, accuracy, is_clean in runs:
         for metric in ("accuracy", "ece", "class_balance", "ace") if is_clean else ("accuracy",):
             values = generator.binomial(n, accuracy, 1000) / n
-            rows.append((run_id, metric, versions[metric], DESIGN, 0, f"00000000:{n}", n, values))
+            rows.append((run_id, metric, VERSIONS[metric], DESIGN, 0, f"00000000:{n}", n, values))
     for part in _parts(rows, 64):
         store.write(lambda connection, part=part: insert(connection, "replicates", part))
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 
 @contextlib.contextmanager
@@ -24,17 +25,13 @@ def in_postgres(path: Path, empty: Path) -> Iterator[str | None]:
         yield None
         return
     server = Postgres()
-    before = os.environ.get("PGPASSWORD")
-    os.environ["PGPASSWORD"] = server.password
     try:
-        url = server.url(server.database(), empty)
-        _copy_catalog(path, url)
-        yield url.partition("?")[0]
+        with mock.patch.dict(os.environ, PGPASSWORD=server.password):
+            url = server.url(server.database(), empty)
+            _copy_catalog(path, url)
+            yield url.partition("?")[0]
     finally:
         server.stop()
-        os.environ.pop("PGPASSWORD")
-        if before is not None:
-            os.environ["PGPASSWORD"] = before
 
 
 def _copy_catalog(path: Path, url: str) -> None:

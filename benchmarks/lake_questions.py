@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Figures, Row, Times, alternate, in_process, timed
+
+if TYPE_CHECKING:
+    from qubastore.store import Store
 
 ONE_RUN = "select avg((prediction = label)::int) from outputs where run_id = '{run}'"
 ONE_MODEL = """
@@ -47,7 +51,7 @@ def questions(small: Path, large: Path, n_runs: int, n_small: int) -> Iterator[R
     run, model = _example(str(small))
     for what, (query, most) in QUESTIONS.items():
         text = query.format(run=run, model=model)
-        times = _asked(stores, text)
+        times = _asked(stores, lambda store, text=text: store.rows(text))  # type: ignore[misc]
         more = times["large"].median - times["small"].median
         yield Row(
             f"{what}, {n_runs:,} runs in the store",
@@ -89,7 +93,7 @@ def questions_to_postgres(folder: Path, url: str, n_runs: int) -> Iterator[Row]:
     stores = {"postgres": url, "sqlite": str(folder)}
     run, model = _example(str(folder))
     asked: dict[str, Callable[[], Mapping[str, Times]]] = {
-        what: lambda query=query: _asked(stores, query.format(run=run, model=model))  # type: ignore[misc]
+        what: lambda query=query: _asked(stores, lambda store: store.rows(query.format(run=run, model=model)))  # type: ignore[misc]
         for what, (query, _) in QUESTIONS.items()
     }
     asked["opening the store"] = lambda: _opened(stores)
@@ -126,14 +130,14 @@ def _milliseconds(times: Times) -> str:
     return f"{1000 * times.median:.0f} ms"
 
 
-def _asked(stores: Mapping[str, str], query: str) -> dict[str, Times]:
-    """The times of a query in open stores."""
+def _asked(stores: Mapping[str, str], ask: Callable[[Store], object]) -> dict[str, Times]:
+    """The times of a question to open stores."""
     import qubastore
 
     opened = {name: qubastore.open(at) for name, at in stores.items()}
     try:
         return alternate(
-            {name: lambda store=store: timed(lambda: store.rows(query)) for name, store in opened.items()}  # type: ignore[misc]
+            {name: lambda store=store: timed(lambda: ask(store)) for name, store in opened.items()}  # type: ignore[misc]
         )
     finally:
         for store in opened.values():
@@ -150,17 +154,9 @@ def _opened(stores: Mapping[str, str]) -> dict[str, Times]:
 
 def _planned(stores: Mapping[str, str]) -> dict[str, Times]:
     """The times to find what is committed, which a resumed ingest begins with."""
-    import qubastore
     from qubastore.evaluators.planning.plan import _committed
 
-    opened = {name: qubastore.open(at) for name, at in stores.items()}
-    try:
-        return alternate(
-            {name: lambda store=store: timed(lambda: _committed(store)) for name, store in opened.items()}  # type: ignore[misc]
-        )
-    finally:
-        for store in opened.values():
-            store.close()
+    return _asked(stores, _committed)
 
 
 def _everything(large: Path, n_runs: int) -> Row:

@@ -26,7 +26,8 @@ from qubastore.evaluators.planning.shard_sizes import with_shard_sizes
 from qubastore.evaluators.planning.tasks import tasks_of
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.evaluators.worker.batch_size import AUTO, CPU_DEFAULT
-from qubastore.maintenance.gc import KEEP_DAYS, expire_many
+from qubastore.lake.ducklake import KEEP_DAYS
+from qubastore.maintenance.gc import expire_many
 from qubastore.metrics.suites import Role, Suite
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models

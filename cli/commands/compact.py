@@ -7,11 +7,16 @@ import sys
 import click
 
 from qubastore.cli.options import store_option
+from qubastore.lake.ducklake import KEEP_DAYS
 
 
 @click.command("compact")
 @click.option(
-    "--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="Keep snapshots that are younger."
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    default=KEEP_DAYS,
+    show_default=True,
+    help="Keep snapshots that are younger.",
 )
 @store_option
 def command(store_path: str | None, keep_days: float) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import click
 
 from qubastore.cli.options import store_option
+from qubastore.lake.ducklake import KEEP_DAYS
 
 
 @click.command("gc")
 @click.option(
-    "--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True, help="Keep snapshots that are younger."
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    default=KEEP_DAYS,
+    show_default=True,
+    help="Keep snapshots that are younger.",
 )
 @click.option(
     "--older-than",

@@ -48,9 +48,10 @@ class Publisher:
         A run that is partly published already is read through the catalog, so `publish_rest` does it here.
         """
         if runs:
-            self._waiting.extend(run for run in unpublished_runs(self._store, runs) if run.is_staged)
+            new = [run for run in unpublished_runs(self._store, runs) if run.is_staged]
             if self._intervals:
-                self._clean |= clean_runs(self._store, [run.run_id for run in self._waiting])
+                self._clean |= clean_runs(self._store, [run.run_id for run in new])
+            self._waiting.extend(new)
             self._start()
 
     def _start(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
-from qubastore.runs.run import new_shard_size
+from qubastore.runs.run import new_shard_size, whole_batches
 from qubastore.store import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def shard_size(
     # The nearest power of two, but not above the limit.
     nearest: int = 2 ** round(math.log2(max(wanted, 1)))
     size = max(smallest, min(nearest, 1 << (max(1, min(at_most, LARGEST)).bit_length() - 1)))
-    return -(-size // batch_size) * batch_size if batch_size else size
+    return whole_batches(size, batch_size)
 
 
 def with_shard_sizes(

@@ -14,7 +14,7 @@ from qubastore.analysis.correlations import faults, pool_models
 from qubastore.analysis.table import Table
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.errors import UsageError, check_name
-from qubastore.lake.ducklake import quote
+from qubastore.lake.ducklake import is_one_of, quote
 from qubastore.metrics.dimensions import DIMENSIONS, Dimension
 from qubastore.metrics.study_pairs import COMPARISONS, read_pairs
 from qubastore.metrics.suites import QUBA
@@ -234,7 +234,7 @@ def _condition(store: AttachedDatabase, group: str, by: str | None) -> str:
         check_name(TUNING, group, TUNINGS)
         names = {e.name: (e.name, e.stored_as, e.stored_as_reference) for e in read_zoo() if e.tuning == group}
         listed = sorted({name for each in names.values() for name in each if name})
-        return f"model in ({', '.join(map(quote, listed))})"
+        return is_one_of("model", listed)
     return f"{by}::varchar = {quote(group)}"
 
 

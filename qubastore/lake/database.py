@@ -21,6 +21,7 @@ from qubastore.lake.interrupts import defer_interrupts
 from qubastore.lake.location import Location
 from qubastore.lake.locks import ANOTHER_HOLDS_IT, LOCK_TIMEOUT, AdvisoryLock, FileLock, WriterLock
 from qubastore.lake.object_storage import PATIENCE, DataFiles
+from qubastore.lake.rows import records
 
 if TYPE_CHECKING:
     from typing import Self
@@ -117,29 +118,25 @@ class Database:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The result of a query as a list of tuples."""
-        self.prepare(query)
-        with translate_errors(query):
-            return self._with_reconnect(lambda: self._connection.execute(query, list(parameters)).fetchall())
+        return self._answer(query, parameters, lambda answer: answer.fetchall())
 
     def arrays(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, NDArray[Any]]:
         """The result of a query as NumPy arrays: column -> (n_rows,); masked where a value is missing."""
-        self.prepare(query)
-        with translate_errors(query):
-            found: dict[str, NDArray[Any]] = self._with_reconnect(
-                lambda: self._connection.execute(query, list(parameters)).fetchnumpy()
-            )
-        return found
+        return self._answer(query, parameters, lambda answer: answer.fetchnumpy())
 
     def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """The result of a query as an Arrow table."""
-        self.prepare(query)
-        with translate_errors(query):
-            return self._with_reconnect(lambda: self._connection.execute(query, list(parameters)).to_arrow_table())
+        return self._answer(query, parameters, lambda answer: answer.to_arrow_table())
 
     def records(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The result of a query as a list of mappings from column to value."""
-        answer = self.sql(query, list(parameters))
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+        return self._answer(query, parameters, records)
+
+    def _answer(self, query: str, parameters: Sequence[Any], fetch: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """What `fetch` makes of the connection that has executed a query."""
+        self.prepare(query)
+        with translate_errors(query):
+            return self._with_reconnect(lambda: fetch(self._connection.execute(query, list(parameters))))
 
     def prepare(self, query: str) -> None:
         """Prepare the tables outside the store that a query refers to; a subclass that has such tables overrides it."""

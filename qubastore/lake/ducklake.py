@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,10 @@ INLINE_ROWS = 256
 
 INLINE_ROWS_OF_RUNS = 16
 """The same for the small tables with rows of runs: they are read with every question, and merged (`lake.tidy`)."""
+
+
+KEEP_DAYS = 7.0
+"""Days of time travel: older snapshots may be expired (`qubastore.maintenance.gc`)."""
 
 
 REPLICATES_PER_GROUP = 2048
@@ -242,6 +246,17 @@ def quote(text: str) -> str:
     "'it''s'"
     """
     return "'" + text.replace("'", "''") + "'"
+
+
+def is_one_of(column: str, values: Iterable[str]) -> str:
+    """The SQL condition that a column is one of some texts, at least one.
+
+    They are literals: for a parameter or a join, DuckLake would not leave out files that cannot have them.
+
+    >>> is_one_of("run_id", ["a", "b"])
+    "run_id in ('a', 'b')"
+    """
+    return f"{column} in ({', '.join(map(quote, values))})"
 
 
 def _extension_path(extension: str) -> Path:

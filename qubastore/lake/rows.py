@@ -1,4 +1,7 @@
-"""Inserting rows inside a caller's transaction. DuckLake has no keys, so callers check for existing rows first."""
+"""Inserting rows inside a caller's transaction, and fetching them as mappings.
+
+DuckLake has no keys, so callers check for existing rows before they insert.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,9 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tup
 def exists(connection: duckdb.DuckDBPyConnection, table: str, column: str, value: str) -> bool:
     """Whether `table` has a row whose `column` is `value`."""
     return connection.execute(f"select 1 from {table} where {column} = ? limit 1", [value]).fetchone() is not None
+
+
+def records(answer: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """The rows of an executed query, each as a mapping from column to value."""
+    columns = [name for name, *_ in answer.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in answer.fetchall()]

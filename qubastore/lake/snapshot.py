@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qubastore.lake.database import Database
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.ducklake import CATALOG, METADATA_PREFIX, quote, quote_name
-from qubastore.lake.rows import insert
+from qubastore.lake.rows import insert, records
 from qubastore.lake.views import needed_views, reads
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ class Snapshot:
     def records(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The result of a query over the copy, as a list of mappings from column to value."""
         with translate_errors(query):
-            answer = self._cursor.execute(query, list(parameters))
-            columns = [name for name, *_ in answer.description or ()]
-            return [dict(zip(columns, row, strict=True)) for row in answer.fetchall()]
+            return records(self._cursor.execute(query, list(parameters)))
 
     def keep(self, name: str, query: str) -> None:
         """Store the result of a query over the copy as a table; other connections read it as `memory.main.NAME`."""

@@ -121,8 +121,12 @@ def copy_store(
     parts += [(table, "", []) for table in OF_STORE if not chosen]
     for part in parts:
         _copy_rows(source, target, *part)
+    in_other_shards: set[str] = set()
     for run_id in run_ids:
-        done.shards += _copy_run(source, target, run_id, report)
+        copied = _copy_run(source, target, run_id, report)
+        if copied is None:
+            in_other_shards.add(run_id)
+        done.shards += copied or 0
     publish_runs(target)
     # Probes go with the runs that they were fitted on.
     parts.append(("probes", "model_id", model_ids))
@@ -131,8 +135,8 @@ def copy_store(
         _check_rows(source, target, *part)
     summarised = summarised_at(source)
     for run_id in run_ids:
-        done.rows += _compare(source, target, run_id)
-    copy_replicates(source, target, {run_id: at for run_id, at in summarised.items() if run_id in set(run_ids)})
+        done.rows += _compare(source, target, run_id, same_shards=run_id not in in_other_shards)
+    copy_replicates(source, target, {run_id: summarised[run_id] for run_id in run_ids if run_id in summarised})
     return done
 
 
@@ -206,7 +210,8 @@ def _check_rows(source: Database, target: Database, table: str, column: str, ids
         )
 
 
-def _copy_run(source: Database, target: Database, run_id: str, report: Callable[[str, int, int], None]) -> int:
+def _copy_run(source: Database, target: Database, run_id: str, report: Callable[[str, int, int], None]) -> int | None:
+    """Copy the shards of a run that the target lacks; return their number, None if it has the run in other shards."""
     have = dict(target.rows("select shard, kept from shards where run_id = ?", [run_id]))
     shards = source.rows(
         "select shard, first_sample, n_samples, kept, batch_size, device, seconds, committed_at from shards"
@@ -215,8 +220,8 @@ def _copy_run(source: Database, target: Database, run_id: str, report: Callable[
     )
     name = source.rows("select model || ' on ' || dataset from run_details where run_id = ?", [run_id])
     copied = 0
-    if shards and not shards_fit(source, target, run_id, {kind for shard in shards for kind in shard[3]}, have):
-        return 0
+    if not shards_fit(source, target, run_id, {kind for shard in shards for kind in shard[3]}, have):
+        return None
     for number, (shard, first, n_samples, kept, batch_size, device, seconds, at) in enumerate(shards):
         report(name[0][0] if name else run_id, number, len(shards))
         if set(kept) <= set(have.get(shard, ())):
@@ -249,8 +254,14 @@ def _copy_run(source: Database, target: Database, run_id: str, report: Callable[
     return copied
 
 
-def _compare(source: Database, target: Database, run_id: str) -> int:
+def _compare(source: Database, target: Database, run_id: str, *, same_shards: bool) -> int:
     """Compare a run on both sides, row for row; return the number of rows.
+
+    Args:
+        source: The store that was read.
+        target: The store that was written.
+        run_id: The run.
+        same_shards: Whether it has the same shards on both sides; if not, the target had the whole run before.
 
     Raises:
         StoreError: with the run and the table that differ.
@@ -258,9 +269,7 @@ def _compare(source: Database, target: Database, run_id: str) -> int:
     total = 0
     # For a run with an active ingest, compare only what existed when the copy began.
     shards: list[int] | None = [row[0] for row in target.rows("select shard from shards where run_id = ?", [run_id])]
-    query = "select shard_size from runs where run_id = ?"
-    if shards and source.rows(query, [run_id]) != target.rows(query, [run_id]):
-        # The target had the whole run, in other shards.
+    if shards and not same_shards:
         shards = None
         if not source.rows("select 1 from run_summary where run_id = ?", [run_id]):
             return 0

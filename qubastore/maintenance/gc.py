@@ -8,6 +8,7 @@ from typing import Any
 
 from qubastore.lake import ducklake
 from qubastore.lake.database import Database
+from qubastore.lake.ducklake import KEEP_DAYS
 from qubastore.maintenance.files import orphans
 
 
@@ -22,10 +23,6 @@ class Collected:
 
     snapshots: int
     files: list[str]
-
-
-KEEP_DAYS = 7.0
-"""Days of time travel: an ingest expires older snapshots once there are `MANY`."""
 
 
 MANY = 1000
@@ -44,8 +41,8 @@ def expire_many(store: Database) -> int:
         The number of expired snapshots.
     """
     catalog = ducklake.quote(ducklake.CATALOG)
-    old = f"snapshot_time < now() - to_microseconds({round(KEEP_DAYS * 86_400e6)})"
-    ((n,),) = store.rows(f"select count(*) from ducklake_snapshots({catalog}) where {old}")
+    query = f"select count(*) from ducklake_snapshots({catalog}) where snapshot_time < {_ago(KEEP_DAYS * 86_400)}"
+    ((n,),) = store.rows(query)
     return 0 if n < MANY else len(_expire(store, KEEP_DAYS))
 
 
@@ -64,7 +61,7 @@ def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bo
     """
     catalog = ducklake.quote(ducklake.CATALOG)
     expired = _expire(store, keep_days, dry_run=dry_run)
-    idle = f"(now() - to_microseconds({round(older_than * 1e6)}))"
+    idle = _ago(older_than)
     dry = f", dry_run => {str(dry_run).lower()}"
     cleaned = store.write(
         lambda c: c.execute(f"from ducklake_cleanup_old_files({catalog}, older_than => {idle}{dry})").fetchall()
@@ -79,8 +76,13 @@ def collect(store: Database, *, keep_days: float, older_than: float, dry_run: bo
 def _expire(store: Database, keep_days: float, *, dry_run: bool = False) -> list[tuple[Any, ...]]:
     """Expire snapshots and return them; the files that only they referred to are listed for removal."""
     catalog = ducklake.quote(ducklake.CATALOG)
-    old = f"(now() - to_microseconds({round(keep_days * 86_400e6)}))"
+    old = _ago(keep_days * 86_400)
     dry = f", dry_run => {str(dry_run).lower()}"
     return store.write(
         lambda c: c.execute(f"from ducklake_expire_snapshots({catalog}, older_than => {old}{dry})").fetchall()
     )
+
+
+def _ago(seconds: float) -> str:
+    """The time some seconds ago, in SQL."""
+    return f"(now() - to_microseconds({round(seconds * 1e6)}))"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
-from qubastore.lake.ducklake import quote
+from qubastore.lake.ducklake import is_one_of
 from qubastore.lake.rows import insert
 from qubastore.runs import outputs
 
@@ -108,7 +108,7 @@ def _hashed(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> tuple[int,
 def shards_fit(
     source: Database, target: Database, run_id: str, kinds: set[str], have: Mapping[int, Sequence[str]]
 ) -> bool:
-    """Whether shards can be copied; if not, the target has the whole run, in shards of another size.
+    """Whether a run's shards can be copied; if not, the target has it in shards of another size, and needs none.
 
     Args:
         source: The store to read.
@@ -124,6 +124,8 @@ def shards_fit(
     (size, n_shards), (there, n_there) = source.rows(query, [run_id])[0], target.rows(query, [run_id])[0]
     if size == there:
         return True
+    if not kinds:
+        return False  # nothing of it is done in the source
     if not have:
         # It is planned there, and nothing of it is done.
         change = "update runs set shard_size = ?, n_shards = ? where run_id = ?"
@@ -154,24 +156,19 @@ def copy_replicates(source: Database, target: Database, compared: Mapping[str, d
     """
     runs = sorted(compared)
     for first in range(0, len(runs), _RUNS_AT_ONCE):
-        named = ", ".join(map(quote, runs[first : first + _RUNS_AT_ONCE]))
+        some = is_one_of("run_id", runs[first : first + _RUNS_AT_ONCE])
         found = source.rows(
             f"""
             select computed_at, replicates.* from replicates join run_summary using (run_id)
-            where run_id in ({named}) order by run_id, metric
+            where {some} order by run_id, metric
             """
         )
         kept = [row for at, *row in found if compared[row[0]] == at]
 
-        def work(connection: duckdb.DuckDBPyConnection, named: str = named, kept: Sequence[Any] = kept) -> None:
-            complete = {
-                run_id
-                for (run_id,) in connection.execute(
-                    f"select run_id from run_summary where run_id in ({named})"
-                ).fetchall()
-            }
-            query = f"select run_id, metric from replicates where run_id in ({named})"
-            there = set(connection.execute(query).fetchall())
+        def work(connection: duckdb.DuckDBPyConnection, some: str = some, kept: Sequence[Any] = kept) -> None:
+            summarised = connection.execute(f"select run_id from run_summary where {some}").fetchall()
+            complete = {run_id for (run_id,) in summarised}
+            there = set(connection.execute(f"select run_id, metric from replicates where {some}").fetchall())
             insert(
                 connection, "replicates", [row for row in kept if row[0] in complete and (row[0], row[1]) not in there]
             )

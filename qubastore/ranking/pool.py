@@ -10,7 +10,7 @@ from qubastore.attachments.attached import AttachedDatabase
 from qubastore.attachments.gather import GATHERED, gather
 from qubastore.errors import QueryError, UsageError, check_name
 from qubastore.lake import sandbox
-from qubastore.lake.ducklake import quote
+from qubastore.lake.ducklake import is_one_of, quote
 from qubastore.lake.snapshot import Snapshot
 from qubastore.ranking.request import ORIGINS, PoolRequest
 
@@ -98,8 +98,8 @@ def of_source(source: str) -> str:
     """The condition on `rankable` that selects the given sources; `auto` selects all."""
     if source in ("auto", "all"):
         return "true"
-    named = ", ".join(map(quote, source.split(",")))
-    return f"(origin in ({named}) or source in ({named}))"
+    names = source.split(",")
+    return f"({is_one_of('origin', names)} or {is_one_of('source', names)})"
 
 
 def check_condition(store: AttachedDatabase, where: str) -> None:

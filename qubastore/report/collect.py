@@ -10,7 +10,7 @@ from typing import Any
 
 from qubastore.analysis.coverage import collapsed, states_of_models
 from qubastore.errors import UsageError, did_you_mean
-from qubastore.lake.ducklake import quote
+from qubastore.lake.ducklake import is_one_of
 from qubastore.lake.snapshot import Snapshot
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import PROTOCOL, difference_causes, differences_of, known_faults
@@ -200,7 +200,7 @@ def split_names(store: Store, text: str, suite: str) -> list[str]:
 
 def only_models(where: str | None, models: Sequence[str]) -> str:
     """A condition on `rankable`, restricted to the named models."""
-    named = f"model in ({', '.join(map(quote, models))})"
+    named = is_one_of("model", models)
     return f"({where}\n) and {named}" if where else named
 
 

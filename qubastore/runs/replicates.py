@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import QubastoreError, StoreError
 from qubastore.lake.database import Database
-from qubastore.lake.ducklake import quote
+from qubastore.lake.ducklake import is_one_of
 from qubastore.lake.rows import insert
 from qubastore.metrics.catalogue import METRICS
 from qubastore.runs.image_sets import ImageSet, ImageSets
@@ -49,7 +49,8 @@ RUNS_AT_ONCE = 2048
 """Number of runs whose replicates are read with one query."""
 
 
-_VERSIONS = {metric.name: metric.version for metric in METRICS if metric.over == "run"}
+VERSIONS = {metric.name: metric.version for metric in METRICS if metric.over == "run"}
+"""Metric of a run -> this release's version."""
 
 
 ReplicateRow = tuple[str, str, int, int, int, str, int, "NDArray[np.float64]"]
@@ -115,7 +116,7 @@ def _standard_draws(n: int, number: int) -> Draws:
 
 
 def _row(run_id: str, metric: str, images: ImageSet, n_samples: int, values: NDArray[np.float64]) -> ReplicateRow:
-    return run_id, metric, _VERSIONS[metric], DESIGN, SEED, _name(images), n_samples, values
+    return run_id, metric, VERSIONS[metric], DESIGN, SEED, _name(images), n_samples, values
 
 
 def _name(images: ImageSet) -> str:
@@ -167,16 +168,15 @@ class Replicates:
         """The replicates of runs in this release's versions; their first ones, as many as are wanted."""
         import numpy as np
 
-        # Literals: for a join, DuckDB reads the lists of all runs first.
         answer = self._store.arrays(
             f"""
             select run_id, metric, metric_version, n_samples, values
             from replicates
-            where design = {DESIGN} and seed = {SEED} and run_id in ({", ".join(map(quote, runs))})
+            where design = {DESIGN} and seed = {SEED} and {is_one_of("run_id", runs)}
             """
         )
         for run_id, metric, version, n_samples, values in zip(*answer.values(), strict=True):
-            if version == _VERSIONS.get(metric) and len(values) == RESAMPLES:
+            if version == VERSIONS.get(metric) and len(values) == RESAMPLES:
                 yield run_id, metric, int(n_samples), np.asarray(values)[: self._wanted]
 
     def has(self, run: SummarisedRun, metrics: Sequence[str]) -> bool:
@@ -259,7 +259,7 @@ class Replicates:
 
 def _keep(store: Database, new: Sequence[tuple[datetime, ReplicateRow]]) -> None:
     """Store replicates of runs whose summary is still the one that was computed at the given time."""
-    some = f"run_id in ({', '.join(map(quote, sorted({row[0] for _, row in new})))})"
+    some = is_one_of("run_id", sorted({row[0] for _, row in new}))
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         now: dict[str, Any] = dict(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qubastore.lake.database import Database
-from qubastore.lake.ducklake import quote
+from qubastore.lake.ducklake import is_one_of
 from qubastore.runs.cue_decisions import cue_decisions
 from qubastore.runs.vectors import kept_logits
 from qubastore.statistics.bootstrap import Draws, resample
@@ -55,9 +55,8 @@ def _by_run(
         for number, expression in enumerate(expressions)
     )
     for first in range(0, len(runs), RUNS_AT_ONCE):
-        # Literals, because DuckLake leaves out files of other runs only for constants.
-        named = ", ".join(map(quote, runs[first : first + RUNS_AT_ONCE]))
-        query = f"select run_id, {lists} {source} where run_id in ({named}) group by run_id"
+        some = is_one_of("run_id", runs[first : first + RUNS_AT_ONCE])
+        query = f"select run_id, {lists} {source} where {some} group by run_id"
         for run_id, *values in zip(*store.arrays(query).values(), strict=True):
             found[run_id] = [np.asarray(each, of) for each, of in zip(values, types, strict=True)]
     return found

@@ -86,5 +86,9 @@ def new_shard_size(n_samples: int, batch_size: int | None = None) -> int:
     >>> new_shard_size(1000), new_shard_size(50_000), new_shard_size(50_000, 48)
     (128, 1024, 1056)
     """
-    size = 128 if n_samples <= 4096 else 1024
-    return -(-size // batch_size) * batch_size if batch_size else size
+    return whole_batches(128 if n_samples <= 4096 else 1024, batch_size)
+
+
+def whole_batches(shard_size: int, batch_size: int | None) -> int:
+    """The smallest multiple of a batch size, if it is fixed, that is not below a shard size."""
+    return -(-shard_size // batch_size) * batch_size if batch_size else shard_size
