@@ -31,6 +31,7 @@ from benchmarks import (
     photographs,
     protocol,
     resampling,
+    simulated,
     stores,
     throughput,
 )
@@ -47,6 +48,7 @@ QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "resampled-ace": resampling.resampled_ace,
     "intervals": intervals.intervals,
     "report": pages.report,
+    "host": simulated.host,
 }
 PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "decoding": decoding.decoding,
@@ -55,8 +57,9 @@ PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "protocol": protocol.protocol,
     "precisions": throughput.precisions,
     "memory": memory.memory,
+    "simulated": simulated.simulated,
 }
-"""Benchmarks that need Ray and the photographs in ../shared."""
+"""Benchmarks that need Ray; most of them the photographs in ../shared as well."""
 
 PACKAGES = ("qubastore", "torch", "torchvision", "ray", "duckdb", "polars", "numpy", "pillow")
 
@@ -73,7 +76,7 @@ def main(names: tuple[str, ...], as_json: bool) -> None:
     rows: list[Row] = []
     default = [*QUESTIONS, *PASSES, *(gpu.BENCHMARKS if os.environ.get("GPU") == "1" else ())]
     for name in names or default:
-        if name not in QUESTIONS and not photographs.PHOTOGRAPHS.is_dir():
+        if name not in (*QUESTIONS, "simulated") and not photographs.PHOTOGRAPHS.is_dir():
             print(f"{name}: skipped, it needs {photographs.PHOTOGRAPHS}", file=sys.stderr)
             continue
         with tempfile.TemporaryDirectory(prefix="qubastore-bench-") as folder, _ray(needed=name not in QUESTIONS):

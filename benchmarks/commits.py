@@ -48,7 +48,7 @@ def _commits(folder: Path, n_shards: int, shard_size: int, most: float | None = 
     runs = [Run(model.model_id, data.dataset_id, size, shard_size) for model in models]
     kept = ("outputs", "logits")
     planned = [
-        PlannedRun(run, _Planned(model), data, tuple(range(n_shards)), kept)  # type: ignore[arg-type]
+        PlannedRun(run, Planned(model), data, tuple(range(n_shards)), kept)  # type: ignore[arg-type]
         for run, model in zip(runs, models, strict=True)
     ]
 
@@ -61,7 +61,7 @@ def _commits(folder: Path, n_shards: int, shard_size: int, most: float | None = 
     with package.init(folder) as store:
         store.write(register)
         plan = Plan(tuple(planned), replace=False)
-        path = Commits(store, plan, False, "driver", _NoPublisher(), Silent(), IngestReport(plan), print)  # type: ignore[arg-type]
+        path = Commits(store, plan, False, "driver", NoPublisher(), Silent(), IngestReport(plan), print)  # type: ignore[arg-type]
         seconds = 0.0
         for job in jobs_of(planned):
             result = ShardResult(contents={i: f"{i:032x}" for i in range(job.first, job.end)})
@@ -94,19 +94,22 @@ def _commits(folder: Path, n_shards: int, shard_size: int, most: float | None = 
 
 
 @dataclass(frozen=True)
-class _Planned:
+class Planned:
     """What a job needs to know of a planned model."""
 
     model: Model
 
     @property
     def model_id(self) -> str:
+        """Its id."""
         return self.model.model_id
 
 
-class _NoPublisher:
+class NoPublisher:
     """In place of the publisher, which is measured by itself."""
 
-    def submit(self, runs: list[str]) -> None: ...
+    def submit(self, runs: list[str]) -> None:
+        """Nothing."""
 
-    def store_ready(self) -> None: ...
+    def store_ready(self) -> None:
+        """Nothing."""

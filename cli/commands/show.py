@@ -25,7 +25,8 @@ QUERIES = {
     "models": """
         select costs.model as name, costs.model_id, costs.parameters_m, round(costs.macs_g, 3) as macs_g,
             round(costs.activations_m, 2) as activations_m, costs.input_height || ' x ' || costs.input_width as input,
-            round(costs.images_per_second) as images_s, count(runs.run_id) as runs,
+            round(costs.images_per_second) as images_s, costs.device || ' ' || costs.precision as images_s_on,
+            count(runs.run_id) as runs,
             model_names.identity
         from costs join model_names using (model_id) left join runs using (model_id)
         group by all order by name, costs.model_id""",

@@ -15,7 +15,14 @@ from qubastore.statistics.scores import label_matrix
 
 @dataclass
 class Job:
-    """A shard of a dataset, for the runs of a group that do not have it yet."""
+    """A shard of a dataset, for the runs of a group that do not have it yet.
+
+    Attributes:
+        losses: How often its decoded images were lost.
+        deaths: How often an evaluator died that had no other shard; at least 1 once one died that had others as well.
+        alone: Whether it is to be run by an evaluator that has no other shard.
+        slots: How many shards' places of its evaluator it takes.
+    """
 
     dataset: Dataset
     runs: list[PlannedRun]
@@ -23,8 +30,10 @@ class Job:
     shard: int
     first: int
     end: int
-    attempts: int = 0
-    submission: int = 0
+    losses: int = 0
+    deaths: int = 0
+    alone: bool = False
+    slots: int = 1
 
     def request(self, failed: set[str]) -> ShardRequest:
         """The request to an evaluator, for the runs that have not failed.

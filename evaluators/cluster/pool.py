@@ -19,7 +19,7 @@ from qubastore.evaluators.planning.identify import PlannedModel
 from qubastore.evaluators.planning.plan import PlannedRun
 from qubastore.evaluators.worker.batch_size import remember_sizes, remembered_sizes, work_of
 from qubastore.evaluators.worker.environment import cpu_environment
-from qubastore.evaluators.worker.messages import Settings
+from qubastore.evaluators.worker.messages import SHARDS_AT_A_TIME, Settings
 from qubastore.store import Store
 
 MAX_FAILED_STARTS = 3
@@ -72,6 +72,16 @@ class EvaluatorPool:
         self._sizes: dict[tuple[str, str, str], int] = {}
         self.ready: list[Worker] = []
         self.starting: dict[Any, Worker] = {}
+
+    @property
+    def shards_at_a_time(self) -> int:
+        """Maximum number of shards that an evaluator is given at a time."""
+        return SHARDS_AT_A_TIME["gpu" if self._settings.use_gpu else "cpu"]
+
+    @property
+    def n_places(self) -> int:
+        """Number of evaluators that there can be, at least 1."""
+        return max(1, len(self._nodes.places))
 
     def assign(self, group: list[PlannedRun], failed: Collection[str]) -> None:
         """Switch to a group of runs: evaluators that hold its models are reused, others are shut down."""
@@ -174,7 +184,7 @@ class EvaluatorPool:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from qubastore.evaluators.worker.actor import Evaluator
+        from qubastore.evaluators.worker.actor import SHARDS, Evaluator
 
         options: dict[str, Any] = {
             "num_cpus": 0,
@@ -186,7 +196,8 @@ class EvaluatorPool:
         else:
             options["runtime_env"] = {"env_vars": cpu_environment(place.threads)}
         settings = replace(self._settings, threads=place.threads)
-        worker = Worker(ray.remote(Evaluator).options(**options).remote(settings), place)
+        actor: Any = ray.remote(concurrency_groups={SHARDS: self.shards_at_a_time})(Evaluator)
+        worker = Worker(actor.options(**options).remote(settings), place)
         for model_id, model in self._models.items():
             head = read_head(self._store, model_id) if model.model.loader == "open_clip" else None
             worker.loads[model_id] = worker.actor.load.remote(model.model, model.source, head)

@@ -6,8 +6,8 @@ One process commits. An evaluator or decode worker may die at any time: its shar
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from qubastore.errors import QubastoreError, ResolutionError
@@ -32,7 +32,7 @@ DECODE_CHUNK = 32
 
 
 MAX_ATTEMPTS = 2
-"""Attempts at a shard whose evaluators die, before it is set aside."""
+"""Attempts at a shard whose evaluators die, or whose decoded images are lost, before it is set aside."""
 
 
 class Scheduler:
@@ -65,7 +65,6 @@ class Scheduler:
         self._failed: set[str] = set()
         self._shown: set[str] = set()
         self._commits = Commits(store, planned, strict, driver, publisher, display, report, self._record_failure)
-        self._submissions = itertools.count()
         self._group: list[PlannedRun] = []
         self._stack = contextlib.ExitStack()
         roots = {p.dataset.root or "" for p in planned.todo if p.dataset.samples and p.dataset.samples[0].data is None}
@@ -91,22 +90,28 @@ class Scheduler:
         """Run every missing shard of a group through its models, and commit the results."""
         import ray
 
+        from qubastore.evaluators.worker.actor import SHARDS
+
         self._group = group
         jobs = deque(jobs_of(group))
         busy: dict[Any, tuple[Worker, Job]] = {}
         pool = self._pool
         pool.assign(group, self._failed)
-        idle = deque(worker for worker in pool.ready for _ in range(self._depth(jobs[0], len(pool.ready))))
+        depth = self._depth(jobs[0], len(jobs), len(pool.ready)) if jobs and pool.ready else 0
+        idle = deque(worker for _ in range(depth) for worker in pool.ready)
         while jobs or busy:
             pool.scale_up(len(jobs) + len(busy))
             while jobs and idle:
                 job = jobs.popleft()
                 request = job.request(self._failed)
-                if request.runs:
-                    worker = idle.popleft()
-                    job.submission = next(self._submissions)
-                    self._show(job)
-                    busy[worker.actor.evaluate.remote(request, self._decode(job, group, worker))] = (worker, job)
+                if not request.runs:
+                    continue
+                if (worker := self._take(job, idle, busy)) is None:
+                    jobs.appendleft(job)
+                    break
+                self._show(job)
+                evaluate = worker.actor.evaluate.options(concurrency_group=SHARDS)
+                busy[evaluate.remote(request, self._decode(job, group, worker))] = (worker, job)
             if waiting := [*busy, *pool.starting]:
                 done, _ = ray.wait(waiting, num_returns=1, timeout=min(POLL_SECONDS, self._commits.seconds_left))
             elif jobs:
@@ -117,11 +122,24 @@ class Scheduler:
             for ref in done:
                 if ref in pool.starting:
                     if (ready := pool.started(ref)) is not None:
-                        idle.extend([ready] * (self._depth(jobs[0], len(pool.ready)) if jobs else 1))
+                        idle.extend([ready] * (self._depth(jobs[0], len(jobs), len(pool.ready)) if jobs else 1))
                 else:
                     self._finish(ref, busy, jobs, idle)
             self._commits.commit_if_due()
         self._commits.commit()
+
+    def _take(self, job: Job, idle: deque[Worker], busy: Mapping[Any, tuple[Worker, Job]]) -> Worker | None:
+        """An evaluator for a job; one that has nothing else to do for a job that may have killed one before."""
+        if not job.alone:
+            job.slots = 1
+            return idle.popleft()
+        taken = {id(worker) for worker, _ in busy.values()}
+        worker = next((worker for worker in idle if id(worker) not in taken), None)
+        if worker is not None:
+            job.slots = idle.count(worker)
+            while worker in idle:
+                idle.remove(worker)
+        return worker
 
     def _finish(self, ref: Any, busy: dict[Any, tuple[Worker, Job]], jobs: deque[Job], idle: deque[Worker]) -> None:
         """Commit the result of an evaluator, or retry its shard if it died."""
@@ -134,27 +152,60 @@ class Scheduler:
             if not isinstance(error.cause, ray.exceptions.RayError):
                 raise cause_of(error) from error
             # A decode worker was killed, or decoded images were lost with their node.
-            idle.append(worker)
-            self._retry(job, jobs, f"decoded images were lost ({type(error.cause).__name__})")
+            idle.extend([worker] * job.slots)
+            job.losses += 1
+            self._retry(job, jobs, job.losses, f"decoded images were lost ({type(error.cause).__name__})")
         except ray.exceptions.RayError:
-            # Requeue every shard of the dead evaluator; only the one submitted first, which it was working on, is
-            # counted as an attempt.
-            refs = [other for other, (owner, _) in busy.items() if owner is worker]
-            held = [job, *(busy.pop(other)[1] for other in refs)]
-            job, *others = sorted(held, key=lambda item: item.submission)
-            jobs.extendleft(reversed(others))
-            while worker in idle:
-                idle.remove(worker)
-            if self._pool.mark_dead(worker):
-                jobs.appendleft(job)
-            else:
-                self._retry(job, jobs, "an evaluator died")
+            self._died(worker, job, busy, jobs, idle)
         else:
-            idle.append(worker)
+            idle.extend([worker] * job.slots)
             models = {planned.run.run_id: planned.model.model_id for planned in job.runs}
             for shard in result.shards:
                 self._pool.note_smaller_batch(models[shard.run_id], shard.device, job.condition, shard.batch_size)
             self._commits.add(job, result)
+
+    def _died(
+        self,
+        worker: Worker,
+        job: Job,
+        busy: dict[Any, tuple[Worker, Job]],
+        jobs: deque[Job],
+        idle: deque[Worker],
+    ) -> None:
+        """Have the shards of a dead evaluator evaluated by others.
+
+        Any of them may have killed it. Each is tried again alone, so that only one that kills alone is set aside.
+        """
+        import ray
+
+        refs = [other for other, (owner, _) in busy.items() if owner is worker]
+        # What it finished before its end is kept: errors come back through this method once nothing is held any more.
+        done, _ = ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
+        held = [job]
+        for ref in refs:
+            if ref in done and self._succeeded(ref):
+                self._finish(ref, busy, jobs, idle)
+            else:
+                held.append(busy.pop(ref)[1])
+        while worker in idle:
+            idle.remove(worker)
+        left = self._pool.mark_dead(worker)
+        for each in sorted(held, key=lambda item: item.first, reverse=True):
+            if left:
+                jobs.appendleft(each)
+                continue
+            each.deaths = each.deaths + 1 if len(held) == 1 else max(each.deaths, 1)
+            each.alone = True
+            self._retry(each, jobs, each.deaths, "an evaluator died")
+
+    def _succeeded(self, ref: Any) -> bool:
+        import ray
+
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayError:
+            return False
+        return True
 
     def _model_failed(self, model_id: str, error: QubastoreError) -> None:
         for planned in self._group:
@@ -170,10 +221,11 @@ class Scheduler:
                 name = title(planned.model.title, planned.place)
                 self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
 
-    def _depth(self, job: Job, evaluators: int) -> int:
-        """Shards per evaluator at a time: one in progress and, if memory allows, one being decoded."""
+    def _depth(self, job: Job, n_jobs: int, evaluators: int) -> int:
+        """Shards per evaluator at a time: as many as the pool and memory allow, and no more than its share."""
+        fair = -(-n_jobs // self._pool.n_places)
         shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
-        return 2 if 2 * shard * evaluators <= in_flight_bytes() else 1
+        return max(1, min(fair, self._pool.shards_at_a_time, int(in_flight_bytes() / (shard * evaluators))))
 
     def _decode(self, job: Job, group: list[PlannedRun], worker: Worker) -> list[Any]:
         import ray
@@ -200,14 +252,13 @@ class Scheduler:
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
         return [task.remote(chunk, preprocessing, shift) for chunk in chunks]
 
-    def _retry(self, job: Job, jobs: deque[Job], what: str) -> None:
-        job.attempts += 1
+    def _retry(self, job: Job, jobs: deque[Job], times: int, what: str) -> None:
         images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"
-        if job.attempts < MAX_ATTEMPTS:
+        if times < MAX_ATTEMPTS:
             self._display.log(f"{what} at {images}; retrying")
             jobs.appendleft(job)
             return
-        self._display.log(f"{images} killed {job.attempts} evaluators: set aside")
+        self._display.log(f"{what} {times} times at {images}: set aside")
         self._report.set_aside.append((job.dataset.name, job.first, job.end))
 
     def _record_failure(self, planned: PlannedRun, error: QubastoreError) -> None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
+from qubastore.evaluators.worker.messages import SHARDS_AT_A_TIME
 from qubastore.runs.run import new_shard_size, whole_batches
 from qubastore.store import Store
 
@@ -95,7 +96,7 @@ def with_shard_sizes(
         planned: The plan.
         on_gpu: Whether the evaluators have GPUs.
         evaluators: Number of evaluators.
-        room: Bytes for decoded images: two shards of each evaluator fit, so that one is decoded while another is run.
+        room: Bytes for decoded images: as many shards of each evaluator fit as it is given at a time.
         batch_size: Number of images per forward pass, if it is fixed.
         driver: Id of this ingest among the active ones.
 
@@ -168,7 +169,8 @@ def _sizes(
         for members in of_group.values():
             at_most = images // (SHARDS_PER_EVALUATOR * evaluators)
             if room is not None:
-                at_most = min(at_most, room // (2 * evaluators * image_bytes(members[0].preprocessing)))
+                held = SHARDS_AT_A_TIME["gpu" if on_gpu else "cpu"] * evaluators
+                at_most = min(at_most, room // (held * image_bytes(members[0].preprocessing)))
             times = [_seconds_per_image(speeds, p) for p in members]
             known = [time for time in times if time is not None]
             # The driver's work per model should not take longer than the models'. Attacks take many passes.

@@ -8,6 +8,9 @@ from typing import Any
 from qubastore.evaluators.worker.core import ShardEvaluator
 from qubastore.evaluators.worker.messages import ShardRequest, ShardResult
 
+SHARDS = "shards"
+"""Ray's concurrency group of `evaluate`; other calls are answered one after another."""
+
 
 class Evaluator(ShardEvaluator):
     """An evaluator whose chunks are Ray references to decoded images; one per GPU, or one per node without GPUs."""

@@ -1,38 +1,151 @@
-"""Collect the outputs of one run over one shard."""
+"""The outputs of a shard's runs: narrow columns where the logits are, checks, and collection batch by batch."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qubastore.datasets.label_spaces import LabelSpace
+from qubastore.errors import OutputError, QubastoreError, in_one_line
+from qubastore.evaluators.worker.transfers import Transfers
+from qubastore.runs import outputs
+from qubastore.statistics import scores
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+
+@dataclass
 class Collected:
     """The outputs of one run over one shard, collected batch by batch."""
 
-    def __init__(self) -> None:
-        self.sample_ids: list[int] = []
-        self.logits: list[NDArray[np.float32]] = []
-        self.features: list[NDArray[np.float32]] = []
-        self.seconds = 0.0
-        self._columns: list[dict[str, NDArray[np.generic]]] = []
+    sample_ids: list[int] = field(default_factory=list)
+    parts: list[dict[str, NDArray[Any]]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def tables(self, run_id: str, keep: Iterable[str], bits: int) -> dict[str, pa.Table]:
+        """The tables of the kinds of output to keep; vectors are rounded to `bits` significant bits."""
+        ids = np.asarray(self.sample_ids, np.int32)
+        whole = {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
+        tables = {"outputs": outputs.outputs_table(run_id, ids, whole)}
+        for kind in ("logits", "features"):
+            if kind in keep:
+                rounded = scores.round_significant(whole[kind], bits)
+                tables[kind] = outputs.vectors_table(run_id, ids, rounded)
+        return tables
+
+
+class Outgoing:
+    """The outputs of one batch of one run, on their way from the device.
+
+    With a GPU, columns are computed there, so that only what is kept is copied; on the host, when they are collected,
+    beside the next forward pass.
+
+    Args:
+        logits: (n, n_outputs) float32, on the device.
+        features: (n, width) float32, on the device, if they are kept.
+        labels: (n, k) int32, on the device.
+        space: The dataset's label space.
+        keep: Kinds of output to keep.
+        transfers: The copies from the device.
+    """
+
+    def __init__(
+        self,
+        logits: torch.Tensor,
+        features: torch.Tensor | None,
+        labels: torch.Tensor,
+        space: LabelSpace,
+        keep: Iterable[str],
+        transfers: Transfers,
+    ) -> None:
+        self._logits, self._labels, self._space = logits, labels, space
+        self._on_host = not transfers.columns_on_device
+        wanted = {} if features is None else {"features": features}
+        if self._on_host or "logits" in keep:
+            wanted["logits"] = logits
+        if not self._on_host:
+            wanted |= _columns_on_device(logits, labels, space)
+        self._arrays = transfers.download(wanted)
+
+    def arrays(self, model: str) -> dict[str, NDArray[Any]]:
+        """Wait for the arrays: columns of `outputs`, and `logits` and `features` if they are kept.
+
+        Raises:
+            OutputError: if the logits are none.
+        """
+        found = self._arrays()
+        if self._on_host:
+            scores.check_logits(found["logits"], model=model)
+            return found | scores.output_columns(found["logits"], self._labels.numpy(), self._space)
+        if found.pop("flaws").any():
+            scores.check_logits(self._logits.cpu().numpy(), model=model)
+        return found
+
+
+def _columns_on_device(logits: torch.Tensor, labels: torch.Tensor, space: LabelSpace) -> dict[str, torch.Tensor]:
+    """The columns, and the flaws of the logits, in blocks of rows that bound the memory for float64 values."""
+    import torch
+
+    arrays = scores.Arrays(torch, logits.device)
+    rows = max(1, VALUES_AT_A_TIME // max(1, logits.shape[1]))
+    with torch.inference_mode():
+        blocks = [
+            scores.output_columns(part, right, space, arrays)
+            for part, right in zip(torch.split(logits, rows), torch.split(labels, rows), strict=True)
+        ]
+        columns = blocks[0] if len(blocks) == 1 else {n: torch.cat([b[n] for b in blocks]) for n in blocks[0]}
+        return columns | {"flaws": scores.logit_flaws(logits, arrays)}
+
+
+VALUES_AT_A_TIME = 1 << 21
+"""Logits whose columns are computed at a time: about 100 MB in float64."""
+
+
+class ShardOutputs:
+    """The outputs of all runs of a shard, the errors of models that failed, and the batch size that each ended with.
+
+    Args:
+        names: Model id -> name, for messages.
+    """
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+        self.errors: dict[str, QubastoreError] = {}
+        self.collected = {model_id: Collected() for model_id in names}
+        self.batch_sizes: dict[str, int] = {}
 
     def add(
         self,
+        model_id: str,
         sample_ids: list[int],
-        logits: NDArray[np.float32],
-        features: NDArray[np.float32] | None,
-        columns: dict[str, NDArray[np.generic]],
-        seconds: float,
+        outgoing: Outgoing,
+        seconds: Callable[[], float],
     ) -> None:
-        """Add the outputs of a batch."""
-        self.sample_ids += sample_ids
-        self.logits.append(logits)
-        if features is not None:
-            self.features.append(features)
-        self._columns.append(columns)
-        self.seconds += seconds
+        """Collect a batch of a model that has not failed; `seconds` gives the time of its forward pass."""
+        if model_id in self.errors:
+            return
+        try:
+            arrays = outgoing.arrays(self._names[model_id])
+        except Exception as error:
+            self.fail(model_id, error)
+            return
+        collected = self.collected[model_id]
+        collected.sample_ids += sample_ids
+        collected.parts.append(arrays)
+        collected.seconds += seconds()
 
-    def columns(self) -> dict[str, NDArray[np.generic]]:
-        """The columns of the table `outputs`, over all batches."""
-        names = self._columns[0]
-        return {name: np.concatenate([columns[name] for columns in self._columns]) for name in names}
+    def fail(self, model_id: str, error: Exception) -> None:
+        """Record the first error of a model, which does not stop the others of its group."""
+        if not isinstance(error, QubastoreError):
+            error = OutputError(
+                f"{self._names[model_id]} failed in its forward pass",
+                found=in_one_line(error)[:300],
+                hint="qubastore ingest --limit 8 ...",
+            )
+        self.errors.setdefault(model_id, error)

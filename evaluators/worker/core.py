@@ -1,29 +1,36 @@
 """The core of an evaluator: run a group of models on one device over decoded shards, and write Parquet files.
 
-It does not depend on Ray: the input is an iterator of chunks, the output a finished shard.
+It does not depend on Ray: the input is an iterator of chunks, the output a finished shard. One thread drives the device
+for all shards; beside it, each shard has a thread that stacks its next batches and one that checks and collects its
+outputs. Shards that are evaluated at the same time take turns on the device, so that the files of one are written while
+the next one is computed.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qubastore.conditions import SIGNIFICANT_BITS, Condition
 from qubastore.datasets.label_spaces import label_space
-from qubastore.errors import IngestError, OutputError, QubastoreError, in_one_line
+from qubastore.errors import IngestError, QubastoreError
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.loaded import Head
 from qubastore.evaluators.loaders.source import ModelSource
-from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, batch_end, largest_that_fits, work_of
-from qubastore.evaluators.worker.collected import Collected
+from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, largest_that_fits, work_of
+from qubastore.evaluators.worker.collected import Outgoing, ShardOutputs
 from qubastore.evaluators.worker.environment import once_per_node
 from qubastore.evaluators.worker.forward import ForwardPasses, attacked
 from qubastore.evaluators.worker.held_model import HeldModel
 from qubastore.evaluators.worker.images import Decoded
+from qubastore.evaluators.worker.inputs import Batch, batches
 from qubastore.evaluators.worker.messages import Settings, ShardRequest, ShardResult
+from qubastore.evaluators.worker.normalisation import Normalisation, in_unit_range
+from qubastore.evaluators.worker.pipeline import Ahead, Behind
+from qubastore.evaluators.worker.transfers import CpuTransfers, CudaTransfers, Transfers
 from qubastore.evaluators.worker.verified_loading import check_same
 from qubastore.lake.object_storage import DataFiles
 from qubastore.models.model import Model
@@ -34,6 +41,20 @@ from qubastore.statistics import scores
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
+
+BATCHES_AHEAD = 1
+"""Batches of a shard that are stacked before the device needs them, and on a CPU normalised: four bytes a value."""
+
+SHARDS_AHEAD = 2
+"""Shards whose batches are stacked at a time: that which is computed, and the next one."""
+
+BATCHES_BEHIND = 2
+"""Batches whose outputs wait to be collected, beside one per model: how far the device may be ahead."""
+
+WRITERS = 4
+"""Threads that write the files of a shard's runs; most of it is compression, which leaves the interpreter to others."""
 
 
 class ShardEvaluator:
@@ -58,6 +79,9 @@ class ShardEvaluator:
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        self._transfers: Transfers = CudaTransfers(self._device) if settings.use_gpu else CpuTransfers()
+        self._thread = ThreadPoolExecutor(1, "device", torch.set_num_threads, (max(1, settings.threads),))
+        self._stacking = BoundedSemaphore(SHARDS_AHEAD)
         self._passes = ForwardPasses(self._device, self.device_name, settings.precision)
         self._models: dict[str, HeldModel] = {}
 
@@ -87,13 +111,9 @@ class ShardEvaluator:
             loaded.texts.use(new_head or head)  # type: ignore[arg-type]
         module = loaded.module.to(memory_format=torch.channels_last)
         module.requires_grad_(False)
-        mean = std = None
-        if isinstance(loaded.preprocessing, Preprocessing):
-            mean, std = (
-                torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
-                for values in (loaded.preprocessing.mean, loaded.preprocessing.std)
-            )
-        self._models[model.model_id] = HeldModel(loaded, module, model, {}, model.input_size, mean, std)
+        prepare = loaded.preprocessing
+        normalisation = Normalisation(prepare.mean, prepare.std) if isinstance(prepare, Preprocessing) else None
+        self._models[model.model_id] = HeldModel(loaded, module, model, {}, {}, model.input_size, normalisation)
         return new_head
 
     def device(self) -> str:
@@ -111,7 +131,9 @@ class ShardEvaluator:
         Returns:
             The sizes that had to be found by trying.
         """
-        held = self._models[model_id]
+        return self._on_device(self._size, self._models[model_id], conditions, known)
+
+    def _size(self, held: HeldModel, conditions: Sequence[Condition], known: Sizes) -> Sizes:
         found: Sizes = {}
         for condition in conditions:
             work = work_of(condition)
@@ -122,7 +144,7 @@ class ShardEvaluator:
                 size, is_found = self._find_size(held, condition)
                 if is_found:
                     found[work] = size
-            held.batch_sizes[work] = size
+            held.batch_sizes[work] = held.settled_sizes[work] = size
         return found
 
     def _find_size(self, held: HeldModel, condition: Condition) -> tuple[int, bool]:
@@ -158,124 +180,96 @@ class ShardEvaluator:
         return True
 
     def evaluate(self, request: ShardRequest, chunks: Iterable[Decoded]) -> ShardResult:
-        """Run the models of a request on a shard, and write their files.
+        """Run the models of a request on a shard, and write their files; several threads may call it.
 
         Args:
             request: The shard, and the runs that need it.
-            chunks: Decoded parts of it, in order.
+            chunks: Decoded parts of it, in order; another thread iterates over them.
 
         Returns:
             The written shards, and the errors of models that failed.
         """
         result = ShardResult()
-        collected = {model_id: Collected() for model_id in request.runs}
         failures: list[Failure] = []
+        held = {model_id: self._models[model_id] for model_id in request.runs}
+        found = ShardOutputs({model_id: each.loaded.name for model_id, each in held.items()})
         work = work_of(request.condition)
-        size = max(self._models[model_id].batch_sizes[work] for model_id in request.runs)
-        for sample_ids, batch in self._batches(chunks, self._settings.batch_size or size, failures, result):
-            self._forward_all(batch, sample_ids, request, collected, result)
-        for model_id in request.runs:
-            if model_id not in result.errors:
-                try:
-                    result.shards.append(self._write(model_id, collected[model_id], request, failures))
-                except OSError:
-                    raise  # the store cannot be written, which is not the model's failure
-                except Exception as error:
-                    result.errors[model_id] = self._failure(model_id, error)
+        # As settled, even if memory ran out since: shards do not depend on when that was.
+        size = max(each.settled_sizes[work] for each in held.values())
+        ahead = (
+            set()
+            if self._settings.use_gpu or request.condition.is_attack
+            else {each.normalisation for each in held.values() if each.normalisation}
+        )
+        with (
+            self._stacking,
+            Ahead(batches(request, chunks, size, self._transfers, ahead, failures, result), BATCHES_AHEAD) as ready,
+            Behind(BATCHES_BEHIND + len(held)) as behind,
+        ):
+            self._on_device(self._run, request, ready, behind, found)
+        runs = [model_id for model_id in request.runs if model_id not in found.errors]
+        with ThreadPoolExecutor(min(len(runs), WRITERS) or 1, "writer") as writers:
+            shards = [writers.submit(self._write, run, found, request, failures) for run in runs]
+        for model_id, shard in zip(runs, shards, strict=True):
+            try:
+                result.shards.append(shard.result())
+            except OSError:
+                raise  # the store cannot be written, which is not the model's failure
+            except Exception as error:
+                found.fail(model_id, error)
+        result.errors = found.errors
         return result
 
-    def _failure(self, model_id: str, error: Exception) -> QubastoreError:
-        """The error of a model that failed, which does not stop the others of its group."""
-        if isinstance(error, QubastoreError):
-            return error
-        text = in_one_line(error)
-        return OutputError(
-            f"{self._models[model_id].loaded.name} failed in its forward pass",
-            found=text[:300],
-            hint="qubastore ingest --limit 8 ...",
-        )
+    def _on_device(self, work: Callable[..., T], *arguments: Any) -> T:
+        """The result of work that the thread of the device does, after all that it was given before."""
+        return self._thread.submit(work, *arguments).result()
 
-    def _batches(
-        self, chunks: Iterable[Decoded], size: int, failures: list[Failure], result: ShardResult
-    ) -> Iterator[tuple[list[int], Any]]:
-        """Batches of the decodable samples of the dataset's places 0 to size - 1, size to 2 size - 1, and so on.
-
-        The other images in a batch can change the last digits of an image's outputs, so they depend on its place in the
-        dataset and the batch size alone: not on the shard size, nor on images before it that cannot be decoded.
-        """
-        ids: list[int] = []
-        parts: list[Any] = []
-        for decoded in chunks:
-            failures += decoded.failures
-            result.contents.update(decoded.contents)
-            result.decode_seconds += decoded.seconds
-            ids += decoded.sample_ids
-            parts += list(decoded.pixels) if decoded.pixels is not None else decoded.images
-            while ids and (n := batch_end(ids, size)) < len(ids):
-                yield ids[:n], parts[:n]
-                ids, parts = ids[n:], parts[n:]
-        if ids:
-            yield ids, parts
-
-    def _forward_all(
-        self,
-        batch: Sequence[Any],
-        sample_ids: list[int],
-        request: ShardRequest,
-        collected: Mapping[str, Collected],
-        result: ShardResult,
-    ) -> None:
-        import torch
-
-        pixels = None
-        if not isinstance(batch[0], bytes):
-            pixels = torch.from_numpy(np.stack(batch)).to(self._device).to(torch.float32).div_(255)
-        places = np.asarray(sample_ids) - request.first_sample
-        labels = request.labels[places]
-        first_labels = labels[:, 0]
-        seeds = [request.seeds[place] for place in places] if request.seeds else []
-        # Models with the same normalisation share it; for small networks it takes most of the time.
-        normalised: dict[Any, torch.Tensor] = {}
-        for model_id in request.runs:
-            if model_id in result.errors:
-                continue
-            held = self._models[model_id]
-            started = time.perf_counter()
-            try:
-                if pixels is None:
-                    inputs = self._passes.prepared(held, batch)
-                elif request.condition.is_attack:
-                    inputs = pixels
+    def _run(self, request: ShardRequest, ready: Iterable[Batch], behind: Behind, found: ShardOutputs) -> None:
+        """Run the models on every batch of a shard."""
+        space = label_space(request.label_space)
+        for batch in ready:
+            tensors = self._transfers.upload(batch.tensors)
+            for model_id in request.runs:
+                if model_id in found.errors:
+                    continue
+                started = self._transfers.mark()
+                try:
+                    logits, features = self._forward(self._models[model_id], batch, tensors, request)
+                    seconds = partial(self._transfers.seconds, started, self._transfers.mark())
+                    outgoing = Outgoing(
+                        logits, features, tensors["labels"], space, request.keep[model_id], self._transfers
+                    )
+                except Exception as error:  # a failing model does not stop the others
+                    behind.call(found.fail, model_id, error)
                 else:
-                    if held.normalisation not in normalised:
-                        normalised[held.normalisation] = held.normalise(pixels)
-                    inputs = normalised[held.normalisation]
-                held.capturing = "features" in request.keep[model_id]
-                if held.capturing:
-                    held.watch_features()
-                logits, features = self._passes.forward(
-                    held, inputs, request.condition, sample_ids, first_labels, seeds
-                )
-                scores.check_logits(logits, classes=request.classes or logits.shape[-1], model=held.loaded.name)
-                seconds = time.perf_counter() - started
-                columns = scores.output_columns(logits, labels, label_space(request.label_space))
-                collected[model_id].add(sample_ids, logits, features, columns, seconds)
-            except Exception as error:  # a failing model does not stop the others
-                result.errors[model_id] = self._failure(model_id, error)
+                    behind.call(found.add, model_id, batch.sample_ids, outgoing, seconds)
+        work = work_of(request.condition)
+        found.batch_sizes = {model_id: self._models[model_id].batch_sizes[work] for model_id in request.runs}
 
-    def _write(self, model_id: str, collected: Collected, request: ShardRequest, failures: Sequence[Failure]) -> Shard:
-        run_id, keep = request.runs[model_id], request.keep[model_id]
-        bits = SIGNIFICANT_BITS[self._settings.precision]
+    def _forward(
+        self, held: HeldModel, batch: Batch, tensors: Mapping[str, torch.Tensor], request: ShardRequest
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The logits of a batch and, if they are kept, the features."""
+        held.capturing = "features" in request.keep[held.model.model_id]
+        if held.capturing:
+            held.watch_features()
+        if batch.encoded or held.normalisation is None:
+            inputs = self._passes.prepared(held, batch.encoded)
+        elif request.condition.is_attack:
+            inputs = in_unit_range(tensors["images"])
+        else:
+            inputs = batch.normalised(held.normalisation, tensors)
+        logits, features = self._passes.forward(
+            held, inputs, request.condition, batch.sample_ids, tensors["labels"], batch.seeds
+        )
+        scores.check_shape(tuple(logits.shape), classes=request.classes, model=held.loaded.name)
+        return logits, features
+
+    def _write(self, model_id: str, found: ShardOutputs, request: ShardRequest, failures: Sequence[Failure]) -> Shard:
+        run_id, keep, collected = request.runs[model_id], request.keep[model_id], found.collected[model_id]
         written = outputs.Written()
         if collected.sample_ids:
-            ids = np.asarray(collected.sample_ids, np.int32)
-            tables = {"outputs": outputs.outputs_table(run_id, ids, collected.columns())}
-            if "logits" in keep:
-                rounded = scores.round_significant(np.concatenate(collected.logits), bits)
-                tables["logits"] = outputs.vectors_table(run_id, ids, rounded)
-            if "features" in keep:
-                rounded = scores.round_significant(np.concatenate(collected.features), bits)
-                tables["features"] = outputs.vectors_table(run_id, ids, rounded)
+            tables = collected.tables(run_id, keep, SIGNIFICANT_BITS[self._settings.precision])
             written = outputs.write_shard(DataFiles(self._settings.data_path), run_id, request.shard, tables)
         return Shard(
             run_id=run_id,
@@ -285,7 +279,7 @@ class ShardEvaluator:
             files=written.files,
             checksums=written.checksums,
             failures=tuple(failures),
-            batch_size=self._models[model_id].batch_sizes[work_of(request.condition)],
+            batch_size=found.batch_sizes[model_id],
             device=self.device_name,
             seconds=collected.seconds,
             kept=keep,

@@ -35,5 +35,7 @@ def cpu_environment(threads: int | None = None) -> dict[str, str]:
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
         "MALLOC_TOP_PAD_": "500000000",
+        # One arena, so that the threads of a worker use the same memory again.
+        "MALLOC_ARENA_MAX": "1",
         "OMP_NUM_THREADS": str(threads or os.cpu_count() or 1),
     }

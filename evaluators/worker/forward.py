@@ -47,18 +47,21 @@ class ForwardPasses:
         inputs: torch.Tensor,
         condition: Condition,
         sample_ids: Sequence[int],
-        labels: NDArray[np.int32],
+        labels: torch.Tensor,
         seeds: Sequence[int],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """The logits and features of a batch; the model's batch size is halved when memory runs out.
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The logits and features of a batch, float32 on the device, which may still be computing them.
 
-        A batch that is larger than the model's batch size is cut by the samples' places in the dataset. Inputs are
-        normalised, except for attacks, which alter pixels.
+        The model's batch size is halved when memory runs out. A batch that is larger than it is cut by the samples'
+        places in the dataset. Inputs are normalised, except for attacks, which alter pixels and use the first label of
+        each sample.
         """
         import torch
 
-        right = torch.from_numpy(labels.astype(np.int64)).to(self._device)
-        parts, features, first = [], [], 0
+        right = labels[:, 0].to(torch.int64)
+        parts: list[torch.Tensor] = []
+        features: list[torch.Tensor] = []
+        first = 0
         work = work_of(condition)
         while first < len(inputs):
             size = held.batch_sizes[work]
@@ -69,13 +72,14 @@ class ForwardPasses:
                     part = held.normalise(attacked(held, part, right[chosen], condition, seeds[chosen]))
                 module = held.use(condition, self._device)
                 held.captured.clear()
-                logits = self.call(held, module, part, size)
-                if held.capturing:
-                    features.append(held.features(len(part))[: len(part)])
-                parts.append(logits.float().cpu().numpy()[: len(part)])
+                # A network may return its results on another device.
+                logits = self.call(held, module, part, size).float().to(self._device)[: len(part)]
+                captured = [held.features(len(part)).to(self._device)[: len(part)]] if held.capturing else []
                 if work not in held.repeated:
-                    self._check_repeatable(held, module, part, size, parts[-1])
+                    self._check_repeatable(held, module, part, size, logits.cpu().numpy())
                     held.repeated.add(work)
+                parts.append(logits)
+                features += captured
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 if size == 1:
@@ -83,11 +87,15 @@ class ForwardPasses:
                         f"{held.loaded.name} does not fit the memory of {self._device_name}, even with a single image",
                         hint="choose a larger GPU, or --precision bf16",
                     ) from error
-                held.batch_sizes[work] = max(1, min(size, len(part)) // 2)
+                # Halves of the size, so that smaller batches are parts of the larger ones.
+                size //= 2
+                while size > 1 and size >= len(part):
+                    size //= 2
+                held.batch_sizes[work] = size
                 continue
             first += len(part)
         held.captured.clear()
-        return np.concatenate(parts), np.concatenate(features) if features else None
+        return _joined(parts), _joined(features) if features else None
 
     def _check_repeatable(
         self, held: HeldModel, module: torch.nn.Module, part: torch.Tensor, size: int, logits: NDArray[np.float32]
@@ -122,6 +130,12 @@ class ForwardPasses:
         with torch.inference_mode(), torch.autocast(self._device.type, kind, enabled=kind is not None):
             logits: torch.Tensor = call(part)
         return logits
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def attacked(

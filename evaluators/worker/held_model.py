@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qubastore.conditions import Condition
 from qubastore.errors import OutputError
 from qubastore.evaluators.loaders.features import find_classifier, first_tensor, no_features
 from qubastore.evaluators.loaders.loaded import LoadedModel
 from qubastore.evaluators.worker.batch_size import Sizes
+from qubastore.evaluators.worker.normalisation import Normalisation
 from qubastore.evaluators.worker.resolution import at_resolution
 from qubastore.models.model import Model
 
@@ -22,15 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class HeldModel:
-    """A model on a device, ready for forward passes."""
+    """A model on a device, ready for forward passes.
+
+    Attributes:
+        batch_sizes: Images per forward pass, halved when memory runs out.
+        settled_sizes: The same before that; they do not change.
+    """
 
     loaded: LoadedModel
     module: torch.nn.Module
     model: Model
     batch_sizes: Sizes
+    settled_sizes: Sizes
     input_size: tuple[int, int] | None
-    mean: torch.Tensor | None
-    std: torch.Tensor | None
+    normalisation: Normalisation | None
     resized: dict[int, torch.nn.Module] = field(default_factory=dict)
     compiled: dict[int, Any] = field(default_factory=dict)
     capturing: bool = False
@@ -59,8 +62,8 @@ class HeldModel:
         self.resized, self.hooked = {}, True
         self.compiled.clear()
 
-    def features(self, n: int) -> NDArray[np.float32]:
-        """The features captured in a pass over n images, (n or more, feature_width) float32.
+    def features(self, n: int) -> torch.Tensor:
+        """The features captured in a pass over n images, (n or more, feature_width) float32, on the device.
 
         Raises:
             OutputError: if they are not one vector per image, of the width that is recorded for the model.
@@ -75,7 +78,7 @@ class HeldModel:
                 found=shapes or "nothing: its classifier was not called",
                 hint="--keep outputs,logits",
             )
-        return found.detach().float().cpu().numpy()
+        return found.detach().float()
 
     def compile(self, module: torch.nn.Module) -> Any:
         """The network compiled with torch.compile, once."""
@@ -100,16 +103,10 @@ class HeldModel:
             self.resized = {size: at_resolution(self.module, size, name=self.loaded.name, device=device)}
         return self.resized[size]
 
-    @property
-    def normalisation(self) -> Any:
-        """The constants of `normalise`; models with equal ones can share its result."""
-        prepare: Any = self.loaded.preprocessing
-        return prepare.mean, prepare.std
-
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels in [0, 1], normalised for the network, in channels-last order."""
         import torch
 
-        if self.mean is not None and self.std is not None:
-            pixels = pixels.sub(self.mean).div(self.std)
+        if self.normalisation is not None:
+            return self.normalisation.of_pixels(pixels)
         return pixels.contiguous(memory_format=torch.channels_last)

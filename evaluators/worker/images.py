@@ -56,7 +56,7 @@ class Decoded:
 
     Attributes:
         sample_ids: Ids of the images that could be decoded, in order.
-        pixels: (n, 3, height, width) uint8; None for models that preprocess images themselves.
+        pixels: (n, height, width, 3) uint8; None for models that preprocess images themselves.
         images: The encoded images, for those models.
         failures: Images that could not be decoded.
         contents: Sample id -> content hash of every image that was read.
@@ -85,7 +85,7 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, s
     """
     started = time.perf_counter()
     result = Decoded()
-    pixels = []
+    pixels: list[NDArray[np.uint8]] = []
     for sample in samples:
         data = sample.data if sample.data is not None else _read(sample)
         result.contents[sample.sample_id] = content_hash(data)
@@ -95,7 +95,7 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, s
             if preprocessing is None:
                 result.images.append(data)
             else:
-                pixels.append(np.asarray(_prepare_shifted(image, preprocessing, shift)).transpose(2, 0, 1))
+                pixels.append(np.asarray(_prepare_shifted(image, preprocessing, shift)))
         except DatasetError:
             raise
         except Exception as error:  # Pillow raises many kinds on bad data, SyntaxError among them
@@ -105,7 +105,7 @@ def decode(samples: Sequence[SampleFile], preprocessing: Preprocessing | None, s
             continue
         result.sample_ids.append(sample.sample_id)
     if pixels:
-        result.pixels = np.ascontiguousarray(np.stack(pixels))
+        result.pixels = np.stack(pixels)
     result.seconds = time.perf_counter() - started
     return result
 

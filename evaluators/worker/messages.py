@@ -12,6 +12,10 @@ from qubastore.conditions import CLEAN, Condition
 from qubastore.errors import QubastoreError
 from qubastore.runs.shard import Shard
 
+SHARDS_AT_A_TIME = {"gpu": 3, "cpu": 2}
+"""Maximum number of shards that an evaluator is given at a time: while one is computed, another is decoded and, for a
+device that must not wait for it, a third one written."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import ResolutionError
@@ -53,21 +54,20 @@ _MACHINE_ERROR = re.compile(r"alloc|memory|CUDA|cuDNN|cuBLAS|HIP", re.IGNORECASE
 
 def _resize(module: Any, size: int) -> None:
     """Resize every submodule that has an input size; such a submodule handles its own children."""
-    from open_clip.timm_model import TimmModel
-    from open_clip.transformer import VisionTransformer as ClipTransformer
-    from torchvision.models import VisionTransformer
-
-    if isinstance(module, TimmModel):
+    timm_model = _loaded("open_clip.timm_model", "TimmModel")
+    clip_transformer = _loaded("open_clip.transformer", "VisionTransformer")
+    vision_transformer = _loaded("torchvision.models", "VisionTransformer")
+    if isinstance(module, timm_model):
         # Its own method calls its trunk with arguments that not every trunk takes.
         _resize(module.trunk, size)
         module.image_size = (size, size)
     elif hasattr(module, "set_input_size"):
         module.set_input_size(img_size=(size, size))
-    elif isinstance(module, VisionTransformer):
+    elif isinstance(module, vision_transformer):
         grid = _grid(size, (module.patch_size, module.patch_size))
         module.encoder.pos_embedding = _interpolated(module.encoder.pos_embedding, 1, _square(module), grid)
         module.image_size = size
-    elif isinstance(module, ClipTransformer):
+    elif isinstance(module, clip_transformer):
         grid = _grid(size, module.patch_size)
         table = _interpolated(module.positional_embedding[None], 1, module.grid_size, grid)
         module.positional_embedding, module.grid_size = _parameter(table[0]), grid
@@ -75,6 +75,11 @@ def _resize(module: Any, size: int) -> None:
     else:
         for part in module.children():
             _resize(part, size)
+
+
+def _loaded(module: str, name: str) -> Any:
+    """A class of a library; nothing is an instance of it unless the library has been imported already."""
+    return getattr(sys.modules.get(module), name, ())
 
 
 def _square(module: Any) -> tuple[int, int]:

@@ -22,4 +22,5 @@ def class_logits(logits: NDArray[np.float32], space: LabelSpace) -> NDArray[np.f
     # An argmax space has outputs that belong to no class: its classes' probabilities do not sum to 1.
     if space.rule in ("argmax", "none") or not len(logits):
         return None
-    return project(logits, space).astype(np.float32)
+    scores: NDArray[np.float32] = project(logits, space).astype(np.float32)
+    return scores

@@ -74,7 +74,7 @@ def real():
     prepare = Preprocessing.from_timm(config, "lite0")
     folder = image_folder("imagenet-val", shared("data", "imagenet-500")).limited(12)
     files = [SampleFile(i, s.key, f"{folder.root}/{s.key}") for i, s in enumerate(folder.samples)]
-    pixels = torch.from_numpy(decode(files, prepare).pixels).float() / 255
+    pixels = torch.from_numpy(decode(files, prepare).pixels).permute(0, 3, 1, 2).float() / 255
     labels = torch.tensor([s.label for s in folder.samples])
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (prepare.mean, prepare.std))
     module.requires_grad_(False)
@@ -176,7 +176,7 @@ def test_ingest_under_attacks(store, tiny_models, images):
     assert isinstance(loaded.preprocessing, Preprocessing)
     decoded = decode(files, loaded.preprocessing).pixels
     assert decoded is not None
-    pixels = torch.from_numpy(decoded).float() / 255
+    pixels = torch.from_numpy(decoded).permute(0, 3, 1, 2).float() / 255
     labels = torch.tensor([s.label for s in folder.samples])
     adversarial = fgsm(lambda x: loaded.module((x - 0.5) / 0.5), pixels, labels, eps=EPS)
     with torch.inference_mode():

@@ -103,7 +103,7 @@ def test_bad_images_are_failures_and_the_rest_goes_on():
     decoded = decode([SampleFile(i, f"k{i}", None, d) for i, d in enumerate(data)], Preprocessing((32, 32), (32, 32)))
     assert decoded.sample_ids == [0, 4]
     assert decoded.pixels is not None
-    assert decoded.pixels.shape == (2, 3, 32, 32)
+    assert decoded.pixels.shape == (2, 32, 32, 3)
     assert decoded.pixels.dtype == np.uint8
     assert [failure.key for failure in decoded.failures] == ["k1", "k2", "k3"]
     assert all(failure.error for failure in decoded.failures)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import qubastore
 from qubastore.errors import IngestError, StoreError
@@ -38,6 +39,20 @@ def test_a_shard_that_kills_two_evaluators_is_set_aside(store, tiny_models, imag
     (tiny_models.parent / "bomb").unlink()
     assert ingest(store, [f"python:{tiny_models}:deadly"], {"noise": images}).images == 150
     assert store.rows("select n_outputs from accuracy") == [(150,)]
+
+
+@pytest.mark.parametrize("poison", [5, 140, 300])
+def test_only_the_shard_that_kills_is_set_aside(store, tiny_models, tmp_path, poison):
+    """An evaluator has several shards at a time; those beside the deadly one are tried alone, and completed."""
+    images = write_images(tmp_path / "four", {"ant": 150, "bee": 150, "cow": 100})
+    Image.new("RGB", (40, 40), "white").save(sorted(images.rglob("*.png"))[poison])
+    (tiny_models.parent / "bomb").write_text("always")
+    report = ingest(store, [f"python:{tiny_models}:poisoned"], {"noise": images})
+    first = poison // 128 * 128
+    assert report.set_aside == [("noise", first, min(first + 128, 400))]
+    assert store.rows("select sum(n_samples) from shards") == [(400 - min(128, 400 - first),)]
+    (tiny_models.parent / "bomb").unlink()
+    assert ingest(store, [f"python:{tiny_models}:poisoned"], {"noise": images}).images == min(128, 400 - first)
 
 
 def command(store_path, model, images, *more):

@@ -53,7 +53,7 @@ def ours(preprocessing, condition):
     chosen = Condition.parse(condition)
     pixels = decode(samples, preprocessing.under(chosen), chosen.shift).pixels
     assert pixels is not None
-    return pixels.transpose(0, 2, 3, 1)
+    return pixels
 
 
 def opened(file):

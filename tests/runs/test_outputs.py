@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qubastore.errors import OutputError
 from qubastore.runs.outputs import parquet_bytes, vectors_table
-from qubastore.statistics.scores import check_logits, output_columns, round_significant
+from qubastore.statistics.scores import check_logits, check_shape, output_columns, round_significant
 
 anything = arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32))
 
@@ -92,9 +92,15 @@ def test_vectors_come_back_from_parquet(tmp_path_factory, vectors):
     ],
 )
 def test_impossible_outputs_are_refused(logits, message):
+    values = np.array(logits, np.float32)
+
+    def check():
+        check_shape(values.shape, classes=3, model="net")
+        check_logits(values, model="net")
+
     with pytest.raises(OutputError, match=message):
-        check_logits(np.array(logits, np.float32), classes=3, model="net")
+        check()
 
 
 def test_logits_that_sum_to_one_by_chance_are_logits():
-    check_logits(np.array([[-1.0, 0.5, 1.5]], np.float32), classes=3, model="net")
+    check_logits(np.array([[-1.0, 0.5, 1.5]], np.float32), model="net")

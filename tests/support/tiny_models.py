@@ -102,6 +102,19 @@ def deadly():
     return Deadly(1), CONFIG
 
 
+class Poisoned(Net):
+    """Kills its process at a white image while the file named below is there."""
+
+    def forward(self, x):
+        if (x.flatten(1).amin(1) > 0.99).any() and Path(__file__).with_name("bomb").exists():
+            os._exit(1)
+        return super().forward(x)
+
+
+def poisoned():
+    return Poisoned(1), CONFIG
+
+
 def unseeded():
     net = Net(1)
     nn.init.normal_(net.head.weight, generator=torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big")))
