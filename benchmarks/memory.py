@@ -33,7 +33,7 @@ class Progress:
     images = 0
     def __enter__(self): return self
     def __exit__(self, *_): pass
-    def say(self, text): pass
+    def log(self, text): pass
     def begin(self, *_): pass
     def advance(self, run, n, failed): self.images += n
 progress = Progress()

@@ -42,7 +42,7 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Nothing."""
 
     def begin(self, *_: object) -> None:
