@@ -243,6 +243,8 @@ class ShardEvaluator:
                     behind.call(found.fail, model_id, error)
                 else:
                     behind.call(found.add, model_id, batch.sample_ids, outgoing, seconds)
+            # Free its memory before the next one is taken.
+            del batch, tensors
         work = work_of(request.condition)
         found.batch_sizes = {model_id: self._models[model_id].batch_sizes[work] for model_id in request.runs}
 

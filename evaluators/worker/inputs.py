@@ -65,23 +65,35 @@ def batches(
         failures: Receives the images that cannot be decoded.
         result: Receives the content hashes and the time of decoding.
     """
+    for sample_ids, parts in _cut(chunks, size, failures, result):
+        # Nothing here refers to a batch that has been given away, so that its memory is free when it has been run.
+        yield _stacked(request, sample_ids, parts, transfers, normalisations)
+
+
+def _stacked(
+    request: ShardRequest,
+    sample_ids: list[int],
+    parts: list[Any],
+    transfers: Transfers,
+    normalisations: Collection[Normalisation],
+) -> Batch:
+    """A batch of some samples, whose images or encoded images are `parts`."""
     import torch
 
-    for sample_ids, parts in _cut(chunks, size, failures, result):
-        places = np.asarray(sample_ids) - request.first_sample
-        labels = request.labels[places]
-        seeds = [request.seeds[place] for place in places] if request.seeds else []
-        encoded = parts if isinstance(parts[0], bytes) else []
-        tensors = {"labels": transfers.host_array(labels.shape, torch.int32)}
-        tensors["labels"].numpy()[:] = labels
-        inputs = {}
-        if not encoded:
-            images = transfers.host_array((len(parts), *parts[0].shape), torch.uint8)
-            np.stack(parts, out=images.numpy())
-            inputs = {each: each.of_bytes(images) for each in normalisations}
-            if not inputs:
-                tensors["images"] = images
-        yield Batch(sample_ids, seeds, encoded, tensors, inputs)
+    places = np.asarray(sample_ids) - request.first_sample
+    labels = request.labels[places]
+    seeds = [request.seeds[place] for place in places] if request.seeds else []
+    encoded = parts if isinstance(parts[0], bytes) else []
+    tensors = {"labels": transfers.host_array(labels.shape, torch.int32)}
+    tensors["labels"].numpy()[:] = labels
+    inputs = {}
+    if not encoded:
+        images = transfers.host_array((len(parts), *parts[0].shape), torch.uint8)
+        np.stack(parts, out=images.numpy())
+        inputs = {each: each.of_bytes(images) for each in normalisations}
+        if not inputs:
+            tensors["images"] = images
+    return Batch(sample_ids, seeds, encoded, tensors, inputs)
 
 
 def _cut(
