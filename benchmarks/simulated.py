@@ -121,19 +121,18 @@ def cost(folder: Path) -> dict[str, float]:
 
 def steps() -> dict[str, float]:
     """Milliseconds per image of the steps that surround a forward pass, one after another in this thread."""
-    import torch
-
     from qubastore.conditions import SIGNIFICANT_BITS
     from qubastore.evaluators.worker.normalisation import Normalisation
+    from qubastore.evaluators.worker.recycled import Recycled
     from qubastore.hashing import checksum
     from qubastore.runs import outputs
     from qubastore.statistics import scores
 
     generator = np.random.default_rng(0)
     parts = list(generator.integers(0, 256, (BATCH, 224, 224, 3), np.uint8))
-    images = torch.empty(BATCH, 224, 224, 3, dtype=torch.uint8)
     normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     logits = (3 * generator.standard_normal((SHARD, 1000))).astype(np.float32)
+    memory = Recycled()
     labels, ids = np.zeros((SHARD, 1), np.int32), np.arange(SHARD, dtype=np.int32)
     columns = scores.output_columns(logits, labels)
     rounded = scores.round_significant(logits, SIGNIFICANT_BITS["fp32"])
@@ -144,8 +143,7 @@ def steps() -> dict[str, float]:
         outputs.parquet_bytes(outputs.outputs_table("run", ids, columns))
 
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        "stacking": (lambda: np.stack(parts, out=images.numpy()), BATCH),
-        "normalising": (lambda: normalisation.of_bytes(images), BATCH),
+        "normalising": (lambda: normalisation.of_images(parts, memory), BATCH),
         "checks": (lambda: scores.check_logits(logits[:BATCH], model="network"), BATCH),
         "columns": (lambda: scores.output_columns(logits[:BATCH], labels[:BATCH]), BATCH),
         "rounding": (lambda: scores.round_significant(logits, SIGNIFICANT_BITS["fp32"]), SHARD),

@@ -30,6 +30,7 @@ from qubastore.evaluators.worker.inputs import Batch, batches
 from qubastore.evaluators.worker.messages import Settings, ShardRequest, ShardResult
 from qubastore.evaluators.worker.normalisation import Normalisation, in_unit_range
 from qubastore.evaluators.worker.pipeline import Ahead, Behind
+from qubastore.evaluators.worker.recycled import Recycled
 from qubastore.evaluators.worker.transfers import CpuTransfers, CudaTransfers, Transfers
 from qubastore.evaluators.worker.verified_loading import check_same
 from qubastore.lake.object_storage import DataFiles
@@ -81,6 +82,7 @@ class ShardEvaluator:
         torch.backends.cudnn.deterministic = True
         self._transfers: Transfers = CudaTransfers(self._device) if settings.use_gpu else CpuTransfers()
         self._thread = ThreadPoolExecutor(1, "device", torch.set_num_threads, (max(1, settings.threads),))
+        self._memory = Recycled()
         self._stacking = BoundedSemaphore(SHARDS_AHEAD)
         self._passes = ForwardPasses(self._device, self.device_name, settings.precision)
         self._models: dict[str, HeldModel] = {}
@@ -203,7 +205,9 @@ class ShardEvaluator:
         )
         with (
             self._stacking,
-            Ahead(batches(request, chunks, size, self._transfers, ahead, failures, result), BATCHES_AHEAD) as ready,
+            Ahead(
+                batches(request, chunks, size, self._transfers, ahead, self._memory, failures, result), BATCHES_AHEAD
+            ) as ready,
             Behind(BATCHES_BEHIND + len(held)) as behind,
         ):
             self._on_device(self._run, request, ready, behind, found)

@@ -12,6 +12,7 @@ from qubastore.evaluators.worker.batch_size import batch_end
 from qubastore.evaluators.worker.images import Decoded
 from qubastore.evaluators.worker.messages import ShardRequest, ShardResult
 from qubastore.evaluators.worker.normalisation import Normalisation
+from qubastore.evaluators.worker.recycled import Recycled
 from qubastore.evaluators.worker.transfers import Transfers
 from qubastore.runs.shard import Failure
 
@@ -51,6 +52,7 @@ def batches(
     size: int,
     transfers: Transfers,
     normalisations: Collection[Normalisation],
+    memory: Recycled,
     failures: list[Failure],
     result: ShardResult,
 ) -> Iterator[Batch]:
@@ -62,12 +64,13 @@ def batches(
         size: Images per batch.
         transfers: The memory for them.
         normalisations: What to normalise ahead, on a host that is the device.
+        memory: For normalised inputs.
         failures: Receives the images that cannot be decoded.
         result: Receives the content hashes and the time of decoding.
     """
     for sample_ids, parts in _cut(chunks, size, failures, result):
         # Nothing here refers to a batch that has been given away, so that its memory is free when it has been run.
-        yield _stacked(request, sample_ids, parts, transfers, normalisations)
+        yield _stacked(request, sample_ids, parts, transfers, normalisations, memory)
 
 
 def _stacked(
@@ -76,6 +79,7 @@ def _stacked(
     parts: list[Any],
     transfers: Transfers,
     normalisations: Collection[Normalisation],
+    memory: Recycled,
 ) -> Batch:
     """A batch of some samples, whose images or encoded images are `parts`."""
     import torch
@@ -86,13 +90,10 @@ def _stacked(
     encoded = parts if isinstance(parts[0], bytes) else []
     tensors = {"labels": transfers.host_array(labels.shape, torch.int32)}
     tensors["labels"].numpy()[:] = labels
-    inputs = {}
-    if not encoded:
-        images = transfers.host_array((len(parts), *parts[0].shape), torch.uint8)
-        np.stack(parts, out=images.numpy())
-        inputs = {each: each.of_bytes(images) for each in normalisations}
-        if not inputs:
-            tensors["images"] = images
+    inputs = {} if encoded else {each: each.of_images(parts, memory) for each in normalisations}
+    if not encoded and not inputs:
+        tensors["images"] = transfers.host_array((len(parts), *parts[0].shape), torch.uint8)
+        np.stack(parts, out=tensors["images"].numpy())
     return Batch(sample_ids, seeds, encoded, tensors, inputs)
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.evaluators.worker.recycled import Recycled
 
 if TYPE_CHECKING:
     import torch
@@ -12,7 +18,7 @@ if TYPE_CHECKING:
 class Normalisation(NamedTuple):
     """The mean and standard deviation of each channel, of pixels in [0, 1].
 
-    Values are computed in float32 as ((byte / 255) - mean) / std, each operation rounded, by both functions.
+    Values are computed in float32 as ((byte / 255) - mean) / std, each operation rounded, by every function.
     """
 
     mean: tuple[float, ...]
@@ -27,28 +33,47 @@ class Normalisation(NamedTuple):
         return normalised.contiguous(memory_format=torch.channels_last)
 
     def of_bytes(self, images: torch.Tensor) -> torch.Tensor:
-        """The input (n, 3, h, w) float32, in channels-last order, for images (n, h, w, 3) uint8.
-
-        On a CPU one thread computes it, image by image, so that values stay in its caches between the operations.
-        """
+        """The input (n, 3, h, w) float32, in channels-last order, for images (n, h, w, 3) uint8 on a device."""
         import torch
 
         n, height, width, channels = images.shape
-        # Rows of h x (w channels): operations are slow along an innermost dimension of three.
-        rows: Any = images.reshape(n, height, width * channels)
-        inputs: Any = torch.empty(rows.shape, dtype=torch.float32, device=images.device)
-        means, stds = (each.repeat(width) for each in _constants(self, images.device))
-        parts = [(inputs, rows)]
-        if images.device.type == "cpu":
-            # NumPy stays within this thread, where torch would wake those of the forward passes.
-            means, stds = means.numpy(), stds.numpy()
-            parts = list(zip(inputs.numpy(), rows.numpy(), strict=True))
-        for part, bytes_ in parts:
-            part[:] = bytes_
-            part /= 255
-            part -= means
-            part /= stds
-        return inputs.view(n, height, width, channels).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        rows = images.reshape(n, height, width * channels)
+        inputs = torch.empty(rows.shape, dtype=torch.float32, device=images.device)
+        _normalise(inputs, rows, *self._along_rows(width, images.device))
+        return _channels_last(inputs, channels)
+
+    def of_images(self, images: Sequence[NDArray[np.uint8]], memory: Recycled) -> torch.Tensor:
+        """The same on the host, for images (h, w, 3) uint8 that need not lie beside each other.
+
+        One thread computes it, image by image, so that values stay in its caches between the operations.
+        """
+        import torch
+
+        height, width, channels = images[0].shape
+        inputs = memory.array((len(images), height, width * channels))
+        # NumPy stays within this thread, where torch would wake those of the forward passes.
+        mean, std = (each.numpy() for each in self._along_rows(width, torch.device("cpu")))
+        for part, image in zip(inputs, images, strict=True):
+            _normalise(part, image.reshape(height, width * channels), mean, std)
+        return _channels_last(torch.from_numpy(inputs), channels)
+
+    def _along_rows(self, width: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Mean and standard deviation of each value of a row of pixels: operations are slow along three values."""
+        return tuple(each.repeat(width) for each in _constants(self, device))
+
+
+def _normalise(inputs: Any, values: Any, mean: Any, std: Any) -> None:
+    """Write normalised bytes into `inputs`; arrays of NumPy or torch."""
+    inputs[:] = values
+    inputs /= 255
+    inputs -= mean
+    inputs /= std
+
+
+def _channels_last(inputs: torch.Tensor, channels: int) -> torch.Tensor:
+    """Rows (n, h, w x channels) as (n, channels, h, w), without a copy."""
+    n, height, length = inputs.shape
+    return inputs.view(n, height, length // channels, channels).permute(0, 3, 1, 2)
 
 
 @cache

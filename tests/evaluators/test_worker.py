@@ -22,6 +22,7 @@ from qubastore.evaluators.worker.images import Decoded
 from qubastore.evaluators.worker.messages import Settings, ShardRequest
 from qubastore.evaluators.worker.normalisation import Normalisation, in_unit_range
 from qubastore.evaluators.worker.pipeline import overlapped
+from qubastore.evaluators.worker.recycled import Recycled
 from qubastore.evaluators.worker.transfers import CpuTransfers
 from qubastore.models.spec import ModelSpec
 from qubastore.statistics import scores
@@ -213,10 +214,26 @@ def test_normalised_bytes_are_normalised_pixels(n):
     normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     inputs = normalisation.of_bytes(images)
     assert torch.equal(inputs, normalisation.of_pixels(in_unit_range(images)))
+    assert torch.equal(inputs, normalisation.of_images(list(images.numpy()), Recycled()))
     assert inputs.is_contiguous(memory_format=torch.channels_last)
     mean, std = (np.array(each, np.float32).reshape(3, 1, 1) for each in normalisation)
     want = (images[0].numpy().transpose(2, 0, 1).astype(np.float32) / np.float32(255) - mean) / std
     assert np.array_equal(inputs[0].numpy(), want)
+
+
+def test_memory_comes_back_when_no_tensor_refers_to_it():
+    memory = Recycled()
+    first = torch.from_numpy(memory.array((4, 6)))
+    place, view = first.data_ptr(), first[1:].permute(1, 0)
+    del first
+    second = memory.array((4, 6))
+    assert second.ctypes.data != place  # a view still refers to the first one
+    view[:] = 7
+    del view
+    third = memory.array((2, 6))
+    assert third.ctypes.data == place
+    larger = memory.array((100, 6))
+    assert larger.ctypes.data not in (place, second.ctypes.data)
 
 
 @pytest.mark.parametrize(
