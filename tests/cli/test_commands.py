@@ -27,6 +27,12 @@ def test_show(run, what, format_):
         assert json.loads(result.out)
 
 
+def test_show_models_says_where_the_speed_was_measured(run):
+    (shown,) = [row for row in json.loads(run("show", "models", "--format", "json").out) if row["name"] == "net"]
+    assert shown["images_s"] == 4
+    assert shown["images_s_on"] == "cpu fp32"
+
+
 def test_show_one_view(run):
     out = run("show", "views", "calibration").out
     assert "expected calibration error" in out
