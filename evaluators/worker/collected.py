@@ -64,10 +64,10 @@ class Outgoing:
         keep: Iterable[str],
         transfers: Transfers,
     ) -> None:
-        self._logits, self._labels, self._space = logits, labels, space
+        self._logits, self._labels, self._space, self._keep = logits, labels, space, tuple(keep)
         self._on_host = not transfers.columns_on_device
         wanted = {} if features is None else {"features": features}
-        if self._on_host or "logits" in keep:
+        if self._on_host or "logits" in self._keep:
             wanted["logits"] = logits
         if not self._on_host:
             wanted |= _columns_on_device(logits, labels, space)
@@ -77,12 +77,13 @@ class Outgoing:
         """Wait for the arrays: columns of `outputs`, and `logits` and `features` if they are kept.
 
         Raises:
-            OutputError: if the logits are none.
+            OutputError: if what the network returned are no logits.
         """
         found = self._arrays()
         if self._on_host:
-            scores.check_logits(found["logits"], model=model)
-            return found | scores.output_columns(found["logits"], self._labels.numpy(), self._space)
+            logits = found["logits"] if "logits" in self._keep else found.pop("logits")
+            scores.check_logits(logits, model=model)
+            return found | scores.output_columns(logits, self._labels.numpy(), self._space)
         if found.pop("flaws").any():
             scores.check_logits(self._logits.cpu().numpy(), model=model)
         return found
