@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,12 @@ from benchmarks.measure import Figures, Row
 if TYPE_CHECKING:
     import duckdb
 
+    from qubastore.datasets.dataset import Dataset
+    from qubastore.evaluators.cluster.commits import Commits
+    from qubastore.evaluators.cluster.jobs import Job
     from qubastore.models.model import Model
+    from qubastore.runs.run import Run
+    from qubastore.store import Store
 
 N_MODELS = 8
 
@@ -31,14 +36,8 @@ def _commits(folder: Path, n_shards: int, shard_size: int, most: float | None = 
     """
     import qubastore as package
     from qubastore.datasets.dataset import Dataset, Sample
-    from qubastore.evaluators.cluster.commits import Commits
-    from qubastore.evaluators.cluster.jobs import jobs_of
-    from qubastore.evaluators.ingest_report import IngestReport
-    from qubastore.evaluators.planning.plan import Plan, PlannedRun
-    from qubastore.evaluators.progress import Silent
     from qubastore.evaluators.worker.messages import ShardResult
     from qubastore.models.model import Model
-    from qubastore.runs import records
     from qubastore.runs.run import Run
     from qubastore.runs.shard import Shard
 
@@ -47,23 +46,10 @@ def _commits(folder: Path, n_shards: int, shard_size: int, most: float | None = 
     models = [Model(f"net{i}", "python", {"name": i}, str(i), {}, (8, 8), 1, 1, 4, "logits") for i in range(N_MODELS)]
     runs = [Run(model.model_id, data.dataset_id, size, shard_size) for model in models]
     kept = ("outputs", "logits")
-    planned = [
-        PlannedRun(run, Planned(model), data, tuple(range(n_shards)), kept)  # type: ignore[arg-type]
-        for run, model in zip(runs, models, strict=True)
-    ]
-
-    def register(connection: duckdb.DuckDBPyConnection) -> None:
-        records.register_dataset(connection, data)
-        for model, run in zip(models, runs, strict=True):
-            records.register_model(connection, model)
-            records.register_run(connection, run)
-
     with package.init(folder) as store:
-        store.write(register)
-        plan = Plan(tuple(planned), replace=False)
-        path = Commits(store, plan, False, "driver", NoPublisher(), Silent(), IngestReport(plan), print)  # type: ignore[arg-type]
+        path, jobs = drivers_path(store, data, models, runs, kept)
         seconds = 0.0
-        for job in jobs_of(planned):
+        for job in jobs:
             result = ShardResult(contents={i: f"{i:032x}" for i in range(job.first, job.end)})
             for run in runs:
                 files = {
@@ -93,8 +79,35 @@ def _commits(folder: Path, n_shards: int, shard_size: int, most: float | None = 
     )
 
 
+def drivers_path(
+    store: Store, data: Dataset, models: Sequence[Model], runs: Sequence[Run], kept: tuple[str, ...]
+) -> tuple[Commits, list[Job]]:
+    """Register one run per model; what commits its shards as an ingest does, without publishing, and the jobs."""
+    from qubastore.evaluators.cluster.commits import Commits
+    from qubastore.evaluators.cluster.jobs import jobs_of
+    from qubastore.evaluators.ingest_report import IngestReport
+    from qubastore.evaluators.planning.plan import Plan, PlannedRun
+    from qubastore.evaluators.progress import Silent
+    from qubastore.runs import records
+
+    def register(connection: duckdb.DuckDBPyConnection) -> None:
+        records.register_dataset(connection, data)
+        for model, run in zip(models, runs, strict=True):
+            records.register_model(connection, model)
+            records.register_run(connection, run)
+
+    store.write(register)
+    planned = [
+        PlannedRun(run, _Planned(model), data, tuple(range(run.n_shards)), kept)  # type: ignore[arg-type]
+        for run, model in zip(runs, models, strict=True)
+    ]
+    plan = Plan(tuple(planned), replace=False)
+    path = Commits(store, plan, False, "driver", _NoPublisher(), Silent(), IngestReport(plan), print)  # type: ignore[arg-type]
+    return path, jobs_of(planned)
+
+
 @dataclass(frozen=True)
-class Planned:
+class _Planned:
     """What a job needs to know of a planned model."""
 
     model: Model
@@ -105,7 +118,7 @@ class Planned:
         return self.model.model_id
 
 
-class NoPublisher:
+class _NoPublisher:
     """In place of the publisher, which is measured by itself."""
 
     def submit(self, runs: list[str]) -> None:

@@ -172,7 +172,7 @@ class Device:
         n_shards = max(2, round(free * self.sizes.seconds / self.sizes.shard))
         ours = bench.images_per_second(n_shards, self.sizes.shard, chunks)
         note = f"batches of {size}, {n_shards} shards of {self.sizes.shard:,}; {bench.busy:.2f} of the time in"
-        note += f" passes; {_peak(use_gpu=self.use_gpu)}"
+        note += f" forward passes; {_peak(use_gpu=self.use_gpu)}"
         yield Line(f"{label} {precision}, from memory to Parquet", ours, "images/s", ours / free, note)
 
     def attacks(self, label: str) -> Iterator[Line]:

@@ -14,15 +14,13 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.commits import NoPublisher, Planned
+from benchmarks.commits import drivers_path
 from benchmarks.measure import Figures, Row, in_process, timed
-from benchmarks.workbench import SHARDS_AT_A_TIME, Workbench, chunks_in_memory
+from benchmarks.workbench import AT_A_TIME, Workbench, chunks_in_memory
 from qubastore.evaluators.worker.environment import cpu_environment
 from qubastore.evaluators.worker.pipeline import Ahead, Behind
 
 if TYPE_CHECKING:
-    import duckdb
-
     from qubastore.evaluators.cluster.jobs import Job
     from qubastore.evaluators.worker.messages import ShardResult
     from qubastore.runs.shard import Shard
@@ -269,7 +267,7 @@ def through_core(committed: _Committed) -> Iterator[tuple[Job, ShardResult, floa
     def one(job: Job) -> tuple[Job, ShardResult, float]:
         return job, evaluator.evaluate(job.request(set()), chunks(job.shard)), time.perf_counter()
 
-    return overlapped(one, committed.jobs, SHARDS_AT_A_TIME)
+    return overlapped(one, committed.jobs, AT_A_TIME)
 
 
 def _through_ray(committed: _Committed) -> Iterator[tuple[Job, ShardResult, float]]:
@@ -279,7 +277,7 @@ def _through_ray(committed: _Committed) -> Iterator[tuple[Job, ShardResult, floa
     from qubastore.evaluators.worker.actor import SHARDS, Evaluator
 
     bench, chunks = committed.bench, _chunks(SHARD_IN_RAY)
-    kind: Any = ray.remote(concurrency_groups={SHARDS: SHARDS_AT_A_TIME})(Evaluator)
+    kind: Any = ray.remote(concurrency_groups={SHARDS: AT_A_TIME})(Evaluator)
     actor = kind.options(num_cpus=0, runtime_env={"env_vars": cpu_environment()}).remote(bench.evaluator._settings)
     ray.get(actor.load.remote(bench.held[0].model, bench.sources[0]))
     ray.get(actor.size.remote(bench.model_ids[0], [committed.jobs[0].condition], {}))
@@ -287,7 +285,7 @@ def _through_ray(committed: _Committed) -> Iterator[tuple[Job, ShardResult, floa
     def results() -> Iterator[tuple[Job, ShardResult, float]]:
         waiting, running = list(committed.jobs), {}
         while waiting or running:
-            while waiting and len(running) < SHARDS_AT_A_TIME:
+            while waiting and len(running) < AT_A_TIME:
                 job = waiting.pop(0)
                 references = [ray.put(chunk) for chunk in chunks(job.shard)]
                 request = job.request(set())
@@ -312,12 +310,6 @@ class _Committed:
     def __init__(self, folder: Path, speed: int, n_shards: int, size: int) -> None:
         import qubastore as package
         from qubastore.datasets.dataset import Dataset, Sample
-        from qubastore.evaluators.cluster.commits import Commits
-        from qubastore.evaluators.cluster.jobs import jobs_of
-        from qubastore.evaluators.ingest_report import IngestReport
-        from qubastore.evaluators.planning.plan import Plan, PlannedRun
-        from qubastore.evaluators.progress import Silent
-        from qubastore.runs import records
         from qubastore.runs.run import Run
 
         self.store = store = package.init(folder / "store")
@@ -327,16 +319,7 @@ class _Committed:
         model = self.bench.held[0].model
         run = Run(model.model_id, data.dataset_id, len(samples), size)
 
-        def register(connection: duckdb.DuckDBPyConnection) -> None:
-            records.register_dataset(connection, data)
-            records.register_model(connection, model)
-            records.register_run(connection, run)
-
-        store.write(register)
-        planned = PlannedRun(run, Planned(model), data, tuple(range(n_shards)), ("outputs", "logits"))  # type: ignore[arg-type]
-        plan = Plan((planned,), replace=False)
-        self.jobs = jobs_of([planned])
-        self._commits = Commits(store, plan, False, "driver", NoPublisher(), Silent(), IngestReport(plan), print)  # type: ignore[arg-type]
+        self._commits, self.jobs = drivers_path(store, data, [model], [run], ("outputs", "logits"))
         self._shards: list[Shard] = []
 
     def __enter__(self) -> _Committed:

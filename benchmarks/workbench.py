@@ -16,17 +16,18 @@ import numpy as np
 from qubastore.conditions import Condition
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.evaluators.worker.batch_size import work_of
 from qubastore.evaluators.worker.core import ShardEvaluator
 from qubastore.evaluators.worker.images import Decoded
-from qubastore.evaluators.worker.messages import Settings, ShardRequest, ShardResult
+from qubastore.evaluators.worker.messages import SHARDS_AT_A_TIME, Settings, ShardRequest, ShardResult
 from qubastore.evaluators.worker.pipeline import overlapped
 from qubastore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from qubastore.evaluators.worker.held_model import HeldModel
 
-SHARDS_AT_A_TIME = 3
-"""As an ingest gives them to an evaluator."""
+AT_A_TIME = SHARDS_AT_A_TIME["gpu"]
+"""Shards, on a CPU that stands for a GPU as well."""
 
 
 class Workbench:
@@ -73,8 +74,7 @@ class Workbench:
         parsed = Condition.parse(condition)
         for model_id in self.model_ids:
             self.evaluator.size(model_id, [parsed], {})
-        sizes = self.held[0].batch_sizes
-        return next(reversed(sizes.values()))
+        return self.held[0].batch_sizes[work_of(parsed)]
 
     def request(
         self, shard: int, size: int, *, condition: str = "clean", keep: tuple[str, ...] = ("outputs", "logits")
@@ -105,7 +105,7 @@ class Workbench:
             assert not result.errors, result.errors
             return result
 
-        return list(overlapped(one, requests, SHARDS_AT_A_TIME))
+        return list(overlapped(one, requests, AT_A_TIME))
 
     def images_per_second(
         self, n_shards: int, size: int, chunks: Callable[[int], Iterable[Decoded]], condition: str = "clean"

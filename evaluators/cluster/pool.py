@@ -76,7 +76,7 @@ class EvaluatorPool:
     @property
     def shards_at_a_time(self) -> int:
         """Maximum number of shards that an evaluator is given at a time."""
-        return SHARDS_AT_A_TIME["gpu" if self._settings.use_gpu else "cpu"]
+        return SHARDS_AT_A_TIME[self._settings.kind]
 
     @property
     def n_places(self) -> int:

@@ -97,8 +97,7 @@ class Scheduler:
         busy: dict[Any, tuple[Worker, Job]] = {}
         pool = self._pool
         pool.assign(group, self._failed)
-        depth = self._depth(jobs[0], len(jobs), len(pool.ready)) if jobs and pool.ready else 0
-        idle = deque(worker for _ in range(depth) for worker in pool.ready)
+        idle = deque(worker for _ in range(self._depth(jobs)) for worker in pool.ready)
         while jobs or busy:
             pool.scale_up(len(jobs) + len(busy))
             while jobs and idle:
@@ -122,7 +121,7 @@ class Scheduler:
             for ref in done:
                 if ref in pool.starting:
                     if (ready := pool.started(ref)) is not None:
-                        idle.extend([ready] * (self._depth(jobs[0], len(jobs), len(pool.ready)) if jobs else 1))
+                        idle.extend([ready] * self._depth(jobs))
                 else:
                     self._finish(ref, busy, jobs, idle)
             self._commits.commit_if_due()
@@ -136,9 +135,7 @@ class Scheduler:
         taken = {id(worker) for worker, _ in busy.values()}
         worker = next((worker for worker in idle if id(worker) not in taken), None)
         if worker is not None:
-            job.slots = idle.count(worker)
-            while worker in idle:
-                idle.remove(worker)
+            job.slots = _withdraw(worker, idle)
         return worker
 
     def _finish(self, ref: Any, busy: dict[Any, tuple[Worker, Job]], jobs: deque[Job], idle: deque[Worker]) -> None:
@@ -187,8 +184,7 @@ class Scheduler:
                 self._finish(ref, busy, jobs, idle)
             else:
                 held.append(busy.pop(ref)[1])
-        while worker in idle:
-            idle.remove(worker)
+        _withdraw(worker, idle)
         left = self._pool.mark_dead(worker)
         for each in sorted(held, key=lambda item: item.first, reverse=True):
             if left:
@@ -221,11 +217,14 @@ class Scheduler:
                 name = title(planned.model.title, planned.place)
                 self._display.begin(planned.run.run_id, name, total, total - planned.n_images)
 
-    def _depth(self, job: Job, n_jobs: int, evaluators: int) -> int:
+    def _depth(self, jobs: deque[Job]) -> int:
         """Shards per evaluator at a time: as many as the pool and memory allow, and no more than its share."""
-        fair = -(-n_jobs // self._pool.n_places)
-        shard = (job.end - job.first) * image_bytes(job.runs[0].preprocessing)
-        return max(1, min(fair, self._pool.shards_at_a_time, int(in_flight_bytes() / (shard * evaluators))))
+        if not jobs:
+            return 1
+        fair = -(-len(jobs) // self._pool.n_places)
+        shard = (jobs[0].end - jobs[0].first) * image_bytes(jobs[0].runs[0].preprocessing)
+        in_memory = int(in_flight_bytes() / (shard * max(1, len(self._pool.ready))))
+        return max(1, min(fair, self._pool.shards_at_a_time, in_memory))
 
     def _decode(self, job: Job, group: list[PlannedRun], worker: Worker) -> list[Any]:
         import ray
@@ -274,3 +273,11 @@ class Scheduler:
                 return
             self._report.errors.append((planned.model.title, planned.place, error))
             self._display.log(f"{planned.model.title} on {planned.place}: failed\n{error}")
+
+
+def _withdraw(worker: Worker, idle: deque[Worker]) -> int:
+    """Take an evaluator out of the idle ones; return how many places it had."""
+    places = idle.count(worker)
+    for _ in range(places):
+        idle.remove(worker)
+    return places

@@ -151,7 +151,7 @@ class ShardEvaluator:
 
     def _find_size(self, held: HeldModel, condition: Condition) -> tuple[int, bool]:
         """The largest batch that fits, and whether it was found by trying."""
-        limit = LARGEST["gpu" if self._settings.use_gpu else "cpu"]
+        limit = LARGEST[self._settings.kind]
         if held.input_size is None:
             # A function preprocesses the images, and their size is known only with the first one.
             return LARGEST["cpu"], False

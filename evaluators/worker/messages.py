@@ -35,6 +35,11 @@ class Settings:
     use_gpu: bool
     threads: int
 
+    @property
+    def kind(self) -> str:
+        """The kind of its device, `gpu` or `cpu`: a key of limits."""
+        return "gpu" if self.use_gpu else "cpu"
+
 
 @dataclass(frozen=True)
 class ShardRequest:

@@ -110,7 +110,7 @@ class CudaTransfers:
         with torch.cuda.stream(self._down):
             copies = {}
             for name, value in values.items():
-                copies[name] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+                copies[name] = self.host_array(value.shape, value.dtype)
                 copies[name].copy_(value, non_blocking=True)
                 value.record_stream(self._down)
             # Waiting for it blocks: a thread that spins would take a core from decoding.

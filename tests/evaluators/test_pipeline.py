@@ -10,15 +10,15 @@ import pytest
 from qubastore.evaluators.worker.pipeline import Ahead, Behind, overlapped
 
 
+def recorded(n, made):
+    for number in range(n):
+        made.append(number)
+        yield number
+
+
 def test_items_come_in_order_and_within_bounds():
-    made = []
-
-    def items():
-        for number in range(20):
-            made.append(number)
-            yield number
-
-    with Ahead(items(), 3) as ahead:
+    made: list[int] = []
+    with Ahead(recorded(20, made), 3) as ahead:
         for number in ahead:
             time.sleep(0.002)
             # The one in hand, three that wait, and the one that replaces it.
@@ -53,15 +53,10 @@ def test_an_error_comes_where_its_item_would_have_come():
 
 
 def test_an_iterator_is_left_when_its_user_fails():
-    made = []
-
-    def items():
-        for number in range(1000):
-            made.append(number)
-            yield number
+    made: list[int] = []
 
     def use():
-        with Ahead(items(), 2) as ahead:
+        with Ahead(recorded(1000, made), 2) as ahead:
             next(ahead)
             raise ValueError("user")
 
