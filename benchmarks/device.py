@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -26,7 +27,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.workbench import Workbench, chunks_in_memory, drop, write_models
+from qubastore.conditions import DECODERS, NVJPEG
+from qubastore.evaluators.worker import tensors
 from qubastore.evaluators.worker.images import Decoded, SampleFile, decode
+from qubastore.evaluators.worker.messages import Preparation
 from qubastore.models.preprocessing import Preprocessing
 
 NETWORKS = {"ResNet-50": "resnet50", "ViT-B/16": "vit_base_patch16_224"}
@@ -223,42 +227,41 @@ class Device:
         bench.prepare()
         free = self.alone.get((name, "bf16"))
         cores = os.cpu_count() or 1
-        for processes in sorted({min(8, cores), min(16, cores)}):
+        for decoder, processes in itertools.product(DECODERS, sorted({min(8, cores), min(16, cores)})):
+            # With nvjpeg the processes only read files, and look at their first bytes.
+            bench.preparation = Preparation(prepare) if decoder == NVJPEG else None
             # Spawned: a fork of a process with a CUDA context cannot be relied on.
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(processes, context) as pool:
-                decoding = functools.partial(_decoded, pool, files, prepare, shard)
-                for _ in _decoded(pool, files, prepare, 32 * processes, 0):
+            with ProcessPoolExecutor(processes, context, _one_thread) as pool:
+                decoding = functools.partial(_decoded, pool, files, prepare, decoder, shard)
+                for _ in _decoded(pool, files, prepare, decoder, 32 * processes, 0):
                     pass  # all processes have started
                 started = time.perf_counter()
                 for number in range(n // shard):
                     for _ in decoding(number):
                         pass
                 alone = n // shard * shard / (time.perf_counter() - started)
-                yield Line(f"Pillow decoding alone, {processes} processes", alone, "images/s", None, "500 x 375 JPEG")
+                yield Line(f"{decoder}: {processes} processes alone", alone, "images/s", None, "500 x 375 JPEG")
                 ours = bench.images_per_second(max(1, n // shard), shard, decoding)
             share = ours / min(free, alone) if free else None
             yield Line(
-                f"ResNet-50 bf16, from JPEG, {processes} decoding processes", ours, "images/s", share,
-                "share of the slower of decoding and forward passes",
+                f"ResNet-50 bf16, from JPEG, {decoder}, {processes} processes", ours, "images/s", share,
+                "share of the slower of these processes and forward passes",
             )  # fmt: skip
-        if self.use_gpu:
-            yield from self._nvjpeg(files)
+        yield self._decoding_on_the_device(files, prepare)
 
-    def _nvjpeg(self, files: list[Path]) -> Iterator[Line]:
-        """Decoding and resizing on the GPU alone."""
+    def _decoding_on_the_device(self, files: list[Path], prepare: Preprocessing) -> Line:
+        """Decoding and resizing of batches on the device alone, in one thread."""
         import torch
-        from torchvision.io import decode_jpeg
-        from torchvision.transforms.v2.functional import center_crop, resize
 
-        data = [torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8) for file in files]
-        edge = round(SIDE / 0.875)
+        data = [file.read_bytes() for file in files]
+        device = torch.device("cuda" if self.use_gpu else "cpu")
 
         def once() -> None:
-            images = decode_jpeg(data, device="cuda")
-            for image in images if isinstance(images, list) else [images]:
-                center_crop(resize(image, [edge], antialias=True), [SIDE])
-            torch.cuda.synchronize()
+            for image in tensors.decode_jpegs(data, device):
+                tensors.prepare(image, prepare)
+            if self.use_gpu:
+                torch.cuda.synchronize()
 
         once()
         started, done = time.perf_counter(), 0
@@ -266,17 +269,22 @@ class Device:
             once()
             done += len(data)
         speed = done / (time.perf_counter() - started)
-        yield Line("nvJPEG and torchvision's bilinear resize on the GPU, alone", speed, "images/s", None, "one thread")
+        return Line("decode, resize and crop on the device, alone", speed, "images/s", None, "as with nvjpeg")
+
+
+def _one_thread() -> None:
+    """As Ray does for a task of one CPU, before torch is imported."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def _decoded(
-    pool: ProcessPoolExecutor, files: list[Path], prepare: Preprocessing, shard: int, number: int
+    pool: ProcessPoolExecutor, files: list[Path], prepare: Preprocessing, decoder: str, shard: int, number: int
 ) -> Iterator[Decoded]:
     """The chunks of a shard, decoded by processes."""
     first = number * shard
     samples = [SampleFile(i, str(i), str(files[i % len(files)])) for i in range(first, first + shard)]
     parts = [samples[start : start + 32] for start in range(0, shard, 32)]
-    for done in [pool.submit(decode, part, prepare) for part in parts]:
+    for done in [pool.submit(decode, part, prepare, None, decoder) for part in parts]:
         yield done.result()
 
 

@@ -19,7 +19,7 @@ from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.worker.batch_size import work_of
 from qubastore.evaluators.worker.core import ShardEvaluator
 from qubastore.evaluators.worker.images import Decoded
-from qubastore.evaluators.worker.messages import SHARDS_AT_A_TIME, Settings, ShardRequest, ShardResult
+from qubastore.evaluators.worker.messages import SHARDS_AT_A_TIME, Preparation, Settings, ShardRequest, ShardResult
 from qubastore.evaluators.worker.pipeline import overlapped
 from qubastore.models.spec import ModelSpec
 
@@ -32,6 +32,8 @@ AT_A_TIME = SHARDS_AT_A_TIME["gpu"]
 
 class Workbench:
     """An evaluator with some models.
+
+    If `preparation` is set, the device decodes the images of the chunks.
 
     Args:
         folder: Where shards are written; they are removed once they are complete.
@@ -55,6 +57,7 @@ class Workbench:
         settings = Settings(str(folder), precision, batch_size, use_gpu, threads or os.cpu_count() or 1)
         self.evaluator = ShardEvaluator(settings)
         self.busy = 0.0
+        self.preparation: Preparation | None = None
         self.model_ids: list[str] = []
         self.sources: list[ModelSource] = []
         for spec in specs:
@@ -93,6 +96,8 @@ class Workbench:
             dict.fromkeys(self.model_ids, keep),
             parsed,
             tuple(range(shard * size, (shard + 1) * size)) if random else (),
+            self.preparation,
+            tuple(map(str, range(size))) if self.preparation else (),
         )
 
     def evaluate(

@@ -25,6 +25,7 @@ HEADINGS = {
         "init": "Create a store.",
         "ingest": "Run models over images, once each, and keep their outputs.",
         "status": "Show the progress of ingests.",
+        "bench": "Measure what models cost on this machine's device.",
         "import": "Import results made elsewhere.",
     },
     "Ask": {

@@ -97,7 +97,7 @@ def ranking_options(function: F) -> F:
             "--normalize",
             type=click.Choice(["published", "store"]),
             help="The study's constants, or the trimmed mean and std of the ranked models.  [default: published for"
-            " quba and quba-reference, else store]",
+            " quba and quba-reference without --cost, else store]",
         ),
         pool_options,
         click.option("--dimensions", metavar="NAME,...", help="Rank by these dimensions only."),
@@ -143,6 +143,15 @@ def ranking_options(function: F) -> F:
     for option in reversed(options):
         wrapped = option(wrapped)
     return cast(F, wrapped)
+
+
+cost_option = click.option(
+    "--cost",
+    metavar="NAME[@DEVICE]",
+    help="Rank by this cost instead of the number of parameters: macs_g, activations_m; or latency_ms, latency_p99_ms,"
+    " ms_per_image, peak_memory_mb, energy_j @DEVICE[:PRECISION] (fp32 by default), as qubastore bench measured it.",
+)
+"""The option for a cost in place of the number of parameters."""
 
 
 def refuse_without(mode: str, **options: bool) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qubastore.conditions import FRAMINGS, PRECISIONS, Condition
+from qubastore.conditions import DECODERS, FRAMINGS, NVJPEG, PILLOW, PRECISIONS, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import left_out, own_datasets
-from qubastore.errors import DatasetNotFoundError, QubastoreError, StoreError, UsageError, check_name
+from qubastore.errors import DatasetNotFoundError, IngestError, QubastoreError, StoreError, UsageError, check_name
 from qubastore.evaluators.cluster.publisher import Publisher
-from qubastore.evaluators.cluster.resources import cluster, describe, in_flight_bytes, places
+from qubastore.evaluators.cluster.resources import cluster, describe, in_flight_bytes, may_have_gpus, places
 from qubastore.evaluators.cluster.scheduler import Scheduler
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.loaders.source import InMemoryModel
@@ -47,6 +47,7 @@ def ingest(
     conditions: Sequence[str] | None = None,
     framing: str | None = None,
     precision: str = "fp32",
+    decoder: str | None = None,
     keep: Sequence[str] | None = None,
     batch_size: int | str | None = None,
     num_gpus: int | None = None,
@@ -74,6 +75,8 @@ def ingest(
         framing: `model` or `whole`, for every dataset. None means the suite's framing, else each dataset's own.
         precision: `fp32`, `bf16` or `fp16` (autocast), with the suffix `-compiled` for torch.compile; part of the run's
             identity.
+        decoder: What decodes and resizes the images, one of `conditions.DECODERS`; part of the run's identity. `nvjpeg`
+            needs GPUs. None means the suite's decoder, else `pillow`.
         keep: What to keep: `outputs`, `logits`, `features`; outputs are always kept. None means outputs and logits, or
             only outputs for ImageNet-C.
         batch_size: Images per forward pass. `auto`, the default on GPUs, is the largest power of two that fits, found
@@ -111,6 +114,9 @@ def ingest(
         check_name("framing", framing, FRAMINGS)
     if isinstance(suite, str):
         suite = stored_suite(store, suite)
+    decoder = check_name("decoder", decoder or (suite.decoder if suite is not None else PILLOW), DECODERS)
+    if decoder == NVJPEG and not may_have_gpus(address, num_gpus):
+        raise _needs_gpus("--num-gpus 0" if num_gpus == 0 else "no GPU")
     for name, value in (
         ("batch size", None if batch_size == AUTO else batch_size),
         ("number of CPUs", num_cpus),
@@ -137,6 +143,10 @@ def ingest(
             located, missing = find_suite(suite.datasets, [dataset.name for dataset in datasets], data_root)
             datasets = [*datasets, *located]
             _report_missing(missing, suite, display, strict=strict, found=len(datasets))
+        if suite is not None and decoder != suite.decoder:
+            display.log(
+                f"runs decoded by {decoder} do not count for suite {suite.name}, whose decoder is {suite.decoder}"
+            )
         tasks = tasks_of([dataset.limited(limit) for dataset in datasets], suite, altered, framing)
         settings = _Settings(batch_size, precision, strict, num_gpus, num_cpus, address, evaluators_per_gpu, intervals)
 
@@ -146,6 +156,7 @@ def ingest(
                 specs,
                 tasks,
                 precision=precision,
+                decoder=decoder,
                 keep=kinds,
                 batch_size=batch_size if isinstance(batch_size, int) else None,
                 force=force,
@@ -191,6 +202,8 @@ def _evaluate(store: Store, planned: Plan, settings: _Settings, display: Display
         with cluster(settings.address, settings.num_gpus, settings.num_cpus, settings.evaluators_per_gpu) as resources:
             display.log(f"evaluating on {describe(resources)}")
             on_gpu = resources.gpus > 0
+            if not on_gpu and any(p.run.decoder == NVJPEG for p in todo):
+                raise _needs_gpus("a Ray cluster without GPUs")
             size = _batch_size(settings.batch_size, on_gpu=on_gpu)
             planned = with_shard_sizes(
                 store,
@@ -227,11 +240,18 @@ def stored_suite(store: Store, name: str) -> Suite:
         UsageError: for an unknown name.
     """
     rows = store.rows(
-        "select suite, role, dataset, n_samples, condition, framing, coalesce(label_space, '')"
+        "select suite, role, dataset, n_samples, condition, framing, coalesce(label_space, ''), decoder"
         " from suites order by suite, role, dataset"
     )
     check_name("suite", name, sorted({row[0] for row in rows}))
-    return Suite(name, tuple(Role(*row[1:]) for row in rows if row[0] == name))
+    roles = [row[1:] for row in rows if row[0] == name]
+    return Suite(name, tuple(Role(*role[:-1]) for role in roles), decoder=roles[0][-1])
+
+
+def _needs_gpus(found: str) -> IngestError:
+    return IngestError(
+        f"the decoder {NVJPEG} decodes on GPUs", found=found, hint="--decoder torchvision, or --decoder pillow"
+    )
 
 
 def _report_missing(

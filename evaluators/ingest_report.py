@@ -17,6 +17,7 @@ class IngestReport:
         skipped: Shards that were in the store already.
         completed: Ids of runs that became complete.
         failures: Images that could not be decoded, counted once per run.
+        by_pillow: Images that Pillow decoded because the decoder cannot, counted once per run.
         set_aside: Shards that killed two evaluators: (dataset, first sample, one past the last).
         errors: Runs that failed: (model, dataset, error).
         unsupported: Models that cannot take inputs of another size: (model, place); this is recorded, not an error.
@@ -30,6 +31,7 @@ class IngestReport:
     skipped: int = 0
     completed: list[str] = field(default_factory=list)
     failures: int = 0
+    by_pillow: int = 0
     set_aside: list[tuple[str, int, int]] = field(default_factory=list)
     errors: list[tuple[str, str, QubastoreError]] = field(default_factory=list)
     unsupported: list[tuple[str, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Conditions (how inputs are altered), framings (how images become inputs) and precisions, with canonical names."""
+"""Conditions (how inputs are altered), framings and decoders (how images become inputs) and precisions, by name."""
 
 from __future__ import annotations
 
@@ -57,6 +57,19 @@ change by about 1e-5), so these are separate runs.
 """
 
 PRECISIONS = tuple(SIGNIFICANT_BITS)
+
+PILLOW, TORCHVISION, NVJPEG = "pillow", "torchvision", "nvjpeg"
+
+DECODERS = (PILLOW, TORCHVISION, NVJPEG)
+"""What decodes and resizes images. Their pixels differ, so a run is of one of them (docs/decoders.md).
+
+`pillow`: Pillow, the pixels of timm's and torchvision's evaluation transforms. `torchvision`: torchvision's decoder and
+torch's resize, on the CPU. `nvjpeg`: the same on the GPU, with NVIDIA's decoder. What the other two cannot decode as
+Pillow does (anything but a plain JPEG file) is decoded by Pillow, and counted.
+"""
+
+TENSOR_FILTERS = ("bilinear", "bicubic", "nearest")
+"""The filters that decoders other than Pillow have."""
 
 _CHOICES = {
     "start": ("random", "image"),

@@ -53,6 +53,7 @@ class Store(AttachedDatabase):
         without_known_faults: bool = False,
         pareto: Sequence[str] = (),
         top: int | None = None,
+        cost: str | None = None,
     ) -> Ranking:
         """The QUBA ranking, best first; `qubastore.ranking.request.RankRequest` documents the options.
 
@@ -80,6 +81,7 @@ class Store(AttachedDatabase):
             without_known_faults=without_known_faults,
             pareto=pareto,
             top=top,
+            cost=cost,
         )
         return rank(self, request)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from qubastore.cli.options import output_options, ranking_options, store_option
+from qubastore.cli.options import cost_option, output_options, ranking_options, store_option
 
 if TYPE_CHECKING:
     from qubastore.ranking.request import RankRequest
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 @click.command("explain")
 @click.argument("model", metavar="MODEL")
 @ranking_options
+@cost_option
 @store_option
 @output_options
-def command(model: str, request: RankRequest, store_path: str | None, format_: str, output: str | None) -> None:
+def command(
+    model: str, request: RankRequest, cost: str | None, store_path: str | None, format_: str, output: str | None
+) -> None:
     """Show what each dimension contributes to a model's score and place in a ranking.
 
     \b
@@ -32,7 +36,7 @@ def command(model: str, request: RankRequest, store_path: str | None, format_: s
     from qubastore.store import open_store
 
     with open_store(store_path) as store:
-        explanation = explain(store, model, request)
+        explanation = explain(store, model, replace(request, cost=cost))
     if format_ == "table" and output is None:
         print_explanation(model, explanation)
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qubastore.cli.options import CountOrAuto, store_option
-from qubastore.conditions import PRECISIONS
+from qubastore.conditions import DECODERS, PRECISIONS
 
 if TYPE_CHECKING:
     from qubastore.evaluators import IngestReport
@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     type=click.Choice(PRECISIONS),
     metavar="PRECISION",
     help="Forward pass precision: fp32, bf16 or fp16 (autocast); fp32-compiled, ...: torch.compile.  [default: fp32]",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(DECODERS),
+    help="What decodes and resizes images: other pixels, so other runs (docs/decoders.md).  [default: the suite's,"
+    " else pillow]",
 )
 @click.option(
     "--keep",
@@ -225,6 +231,10 @@ def _print_report(report: IngestReport) -> None:
     if report.failures:
         count = _counted(report.failures, "image")
         click.echo(f'{count} could not be decoded: qubastore sql "select distinct key, error from failures"')
+    if report.by_pillow:
+        click.echo(
+            f"{_counted(report.by_pillow, 'image')} decoded by Pillow: not a plain JPEG file, or refused by the decoder"
+        )
 
 
 def _counted(number: int, noun: str) -> str:

@@ -91,9 +91,11 @@ def _only(name: str, runs: Sequence[RunName]) -> RunName:
         UsageError: if there is none, or more than one.
     """
     from qubastore.errors import UsageError
+    from qubastore.runs.lookup import usual
 
+    own = [run for run in runs if run.label_space != "transfer"]
     candidates = [
-        run for run in runs if (run.condition, run.precision) == ("clean", "fp32") and run.label_space != "transfer"
+        run for dataset in {each.dataset for each in own} for run in usual([r for r in own if r.dataset == dataset])
     ]
     found = [run for run in candidates if run.dataset == "imagenet-val"] or candidates
     if len(found) == 1:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from qubastore.cli.moved import MovedOptions
-from qubastore.cli.options import bootstrap_options, output_options, ranking_options, refuse_without, store_option
+from qubastore.cli.options import (
+    bootstrap_options,
+    cost_option,
+    output_options,
+    ranking_options,
+    refuse_without,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from qubastore.ranking.request import RankRequest
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("rank", cls=MovedOptions)
 @ranking_options
+@cost_option
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show only the first N.")
 @click.option("--pareto", metavar="NAME,...", help="Show only models that no other beats in all of these dimensions.")
 @click.option(
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 @output_options
 def command(
     request: RankRequest,
+    cost: str | None,
     top: int | None,
     pareto: str | None,
     intervals: bool,
@@ -54,6 +63,7 @@ def command(
       qubastore rank --pareto accuracy,calibration_error --where "accuracy > 0.8"
       qubastore rank --without-known-faults --top 10
       qubastore rank --intervals --resamples 2000
+      qubastore rank --cost latency_ms@H100:bf16 --where "cost < 2"
       qubastore rank --suite digits --partial --format json
     """
     from qubastore.cli.output.ranking import print_ranking
@@ -63,7 +73,7 @@ def command(
     from qubastore.store import open_store
 
     refuse_without("goes with --intervals", resamples=intervals, level=intervals, seed=intervals)
-    request = replace(request, pareto=listed(pareto), top=top)
+    request = replace(request, pareto=listed(pareto), top=top, cost=cost)
     if intervals:
         from qubastore.cli.output.intervals import show_intervals
         from qubastore.statistics.options import BootstrapOptions

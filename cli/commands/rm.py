@@ -29,9 +29,9 @@ def run(run: str, yes: bool, store_path: str | None) -> None:
 
     with open_store(store_path, read_only=False) as store:
         run_id = lookup.run_id(store, run)
-        query = "select model, dataset, condition, precision from run_details where run_id = ?"
-        model, dataset, condition, precision = store.rows(query, [run_id])[0]
-        title = f"run {run_id}: {model} on {dataset}, {condition}, {precision}"
+        query = "select model, dataset, condition, precision, decoder from run_details where run_id = ?"
+        model, dataset, condition, precision, decoder = store.rows(query, [run_id])[0]
+        title = f"run {run_id}: {model} on {dataset}, {condition}, {precision}, {decoder}"
         if not yes:
             click.confirm(f"remove {title}?", abort=True)
         store.write(lambda connection: remove_run(connection, run_id))

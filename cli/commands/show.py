@@ -23,12 +23,17 @@ SHOWN_COMMANDS = 16
 
 QUERIES = {
     "models": """
+        with measured as (
+            -- The newest figure of qubastore bench; show benchmarks has all.
+            select model_id, round(arg_max(latency_ms, measured_at), 3) as latency_ms,
+                arg_max(device || ' ' || precision, measured_at) as latency_on
+            from benchmarks group by model_id
+        )
         select costs.model as name, costs.model_id, costs.parameters_m, round(costs.macs_g, 3) as macs_g,
             round(costs.activations_m, 2) as activations_m, costs.input_height || ' x ' || costs.input_width as input,
             round(costs.images_per_second) as images_s, costs.device || ' ' || costs.precision as images_s_on,
-            count(runs.run_id) as runs,
-            model_names.identity
-        from costs join model_names using (model_id) left join runs using (model_id)
+            measured.latency_ms, measured.latency_on, count(runs.run_id) as runs, model_names.identity
+        from costs join model_names using (model_id) left join runs using (model_id) left join measured using (model_id)
         group by all order by name, costs.model_id""",
     "datasets": """
         select datasets.name, datasets.dataset_id, datasets.n_samples, datasets.label_space,
@@ -41,13 +46,19 @@ QUERIES = {
                 sum(n_outputs) / nullif(sum(seconds), 0) as speed
             from shards group by run_id
         )
-        select run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision,
+        select run.run_id, run.model, run.dataset, run.condition, run.framing, run.precision, run.decoder,
             coalesce(done.n_done, 0) || '/' || run.n_samples as images, coalesce(done.n_failed, 0) as failed,
             if(run.complete, if(run.subset, 'subset', 'complete'), 'unfinished') as state,
             round(done.speed) as images_s
         from run_details as run left join done using (run_id)
-        order by run.model, run.dataset, run.condition, run.precision""",
-    "suites": "select suite, role, dataset, condition, framing, n_samples from suites order by suite, role, dataset",
+        order by run.model, run.dataset, run.condition, run.precision, run.decoder""",
+    "benchmarks": """
+        select model, device, runtime, precision, height || ' x ' || width as input, latency_ms, latency_p99_ms,
+            batch_size, images_per_second, peak_memory_mb, energy_j, measured_at
+        from benchmarks order by model, device, precision, runtime""",
+    "suites": """
+        select suite, role, dataset, condition, framing, decoder, n_samples from suites
+        order by suite, role, dataset""",
     "attachments": "select name, kind, location, ranked_table, suite, attached_at from attachments order by name",
     "metrics": "select metric, unit, better, over, meaning, reference from metrics",
     "dimensions": """
@@ -58,7 +69,9 @@ QUERIES = {
 }
 
 
-RUN_COLUMNS = ("run_id", "model", "dataset", "condition", "framing", "precision", "n_outputs", "n_failed", "subset")
+RUN_COLUMNS = (
+    *("run_id", "model", "dataset", "condition", "framing", "precision", "decoder", "n_outputs", "n_failed", "subset"),
+)
 
 
 @click.command("show")
@@ -77,7 +90,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """List models, datasets, runs, suites, attachments, views, metrics, dimensions or the zoo.
+    """List models, datasets, runs, benchmarks, suites, attachments, views, metrics, dimensions or the zoo.
 
     `show views NAME` documents one view, `show dimensions --model NAME` lists a model's values and missing runs.
 

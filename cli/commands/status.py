@@ -28,7 +28,7 @@ RUNS = """
         from run_progress left join killed using (run_id)
     )
     select
-        model, dataset, condition, precision, n_done || '/' || n_samples as images, n_failed as failed,
+        model, dataset, condition, precision, decoder, n_done || '/' || n_samples as images, n_failed as failed,
         if(n_alive > 0, round(images_per_second, 1), null) as images_s,
         case
             when complete then 'complete'
@@ -39,7 +39,7 @@ RUNS = """
         end as state,
         if(n_alive > 0, seconds_left, null) as seconds_left
     from progress
-    order by n_drivers = 0, complete, model, dataset, condition, precision
+    order by n_drivers = 0, complete, model, dataset, condition, precision, decoder
 """
 """Progress of each run. Parameter: the ids of ingests that were killed."""
 
@@ -102,7 +102,10 @@ def _runs(store: Store, *, human: bool) -> tuple[tuple[str, ...], list[tuple[obj
     from qubastore.runs.sessions import NOTED, killed
 
     rows = store.rows(RUNS, [killed(store.rows(NOTED))])
-    columns = ("model", "dataset", "condition", "precision", "images", "failed", "images_s", "state", "seconds_left")
+    columns = (
+        *("model", "dataset", "condition", "precision", "decoder", "images", "failed", "images_s", "state"),
+        "seconds_left",
+    )
     if not human:
         return columns, rows
     return (*columns[:-1], "left"), [(*row[:-1], duration(row[-1])) for row in rows]

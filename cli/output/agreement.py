@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qubastore.analysis.pairs import Pair
     from qubastore.analysis.table import Table
 
-_DEFAULTS = {"condition": "clean", "framing": "model", "precision": "fp32"}
+_DEFAULTS = {"condition": "clean", "framing": "model", "precision": "fp32", "decoder": "pillow"}
 """Column -> its default value; the column is shown only if a row has another value."""
 
 

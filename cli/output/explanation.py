@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qubastore.cli.output.ranking import cell
@@ -29,14 +30,16 @@ def print_explanation(model: str, explanation: Explanation) -> None:
         table.add_column(name, justify="left" if name == "dimension" else "right", no_wrap=True)
     table.add_column("", no_wrap=True)
     largest = max((abs(row[-1]) for row in explanation.rows), default=0) or 1
-    for name, value, mean, std, score, weight, contribution in explanation.rows:
-        dimension = by_name[name]
+    for row, each in zip(explanation.rows, explanation.contributions, strict=True):
+        name, value, mean, std, score, weight, contribution = row
+        dimension = by_name[each.dimension]
+        shown = partial(cell, dimension, cost=explanation.cost)
         bar = "█" * max(1, round(12 * abs(contribution) / largest)) if contribution else ""
-        spread = cell(dimension, std) if std is not None else "-"
+        spread = shown(std) if std is not None else "-"
         table.add_row(
             f"{name} {'↑' if dimension.better == 'up' else '↓'}",
-            cell(dimension, value),
-            cell(dimension, mean),
+            shown(value),
+            shown(mean),
             spread,
             f"{score:+.2f}",
             f"{weight:.3g}",

@@ -21,7 +21,9 @@ def print_ranking(ranking: Ranking) -> None:
     columns += [Column("source")] if mixed else []
     columns.append(Column("QUBA", right=True, style="bold"))
     columns += [Column("of\nweight", right=True)] if partial else []
-    columns += [Column(heading(d), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown]
+    columns += [
+        Column(heading(d, ranking.cost), right=True, style="" if ranking.weights[d.name] > 0 else "dim") for d in shown
+    ]
     best = {d.name: _best(d, [model.values[d.name] for model in ranking.models]) for d in shown}
     rows = []
     for model in ranking.models:
@@ -32,17 +34,25 @@ def print_ranking(ranking: Ranking) -> None:
         for dimension in shown:
             value = model.values[dimension.name]
             is_best, has_fault = value == best[dimension.name], dimension.name in model.faults
-            cells.append(cell(dimension, value) + _mark(is_best, has_fault, value))
+            cells.append(cell(dimension, value, ranking.cost) + _mark(is_best, has_fault, value))
         rows.append(cells)
     print_grid(columns, rows, marked=lambda cell: "*" in cell[-2:])
-    names = ", ".join(f"{d.title} x{ranking.weights[d.name] / d.default_weight:g}" for d in _reweighted(ranking))
+    names = ", ".join(
+        f"{heading(d, ranking.cost).partition(chr(10))[0] if ranking.cost and d.name == 'parameters' else d.title}"
+        f" x{ranking.weights[d.name] / d.default_weight:g}"
+        for d in _reweighted(ranking)
+    )
     notes = [f"* best shown; ↑ higher is better, ↓ lower is better{f'; weights: {names}' if names else ''}"]
     for line in [*notes, *(f"note: {note}" for note in ranking.notes)]:
         print_note(line)
 
 
-def heading(dimension: Dimension) -> str:
-    """The name, unit and direction of a dimension, in two short lines."""
+def heading(dimension: Dimension, cost: str | None = None) -> str:
+    """The name, unit and direction of a dimension, or of the cost in its place, in two short lines."""
+    if cost is not None and dimension.name == "parameters":
+        from qubastore.ranking.cost import dimension_label
+
+        return f"{dimension_label(dimension.name, cost)}\n↓"
     arrow = "↑" if dimension.better == "up" else "↓"
     unit = "M" if dimension.unit == "millions" else "%"
     return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow}"
@@ -51,8 +61,10 @@ def heading(dimension: Dimension) -> str:
 _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibration": "calib", "balance": "bal"}
 
 
-def cell(dimension: Dimension, value: Any) -> str:
-    """A value as text, in per cent or millions; `-` where there is none."""
+def cell(dimension: Dimension, value: Any, cost: str | None = None) -> str:
+    """A value as text, in per cent or millions, or in the unit of the cost in its place; `-` where there is none."""
+    if cost is not None and dimension.name == "parameters" and value is not None:
+        return f"{value:.4g}"
     return "-" if value is None else dimension.shown(value)
 
 

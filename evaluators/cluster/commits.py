@@ -127,6 +127,7 @@ class Commits:
             if is_won:
                 self._report.images += shard.n_samples
                 self._report.failures += len(shard.failures)
+                self._report.by_pillow += shard.n_by_pillow or 0
             self._display.advance(shard.run_id, shard.n_samples, len(shard.failures))
             self._missing[shard.run_id].discard(shard.shard)
         for job, result, _ in waiting:

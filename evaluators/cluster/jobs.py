@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qubastore.conditions import Condition
+from qubastore.conditions import NVJPEG, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import label_space
 from qubastore.evaluators.planning.plan import PlannedRun
 from qubastore.evaluators.worker.attacks import sample_seed
-from qubastore.evaluators.worker.messages import ShardRequest
+from qubastore.evaluators.worker.messages import Preparation, ShardRequest
 from qubastore.statistics.scores import label_matrix
 
 
@@ -35,6 +35,11 @@ class Job:
     alone: bool = False
     slots: int = 1
 
+    @property
+    def decoder(self) -> str:
+        """What decodes its images."""
+        return self.runs[0].run.decoder
+
     def request(self, failed: set[str]) -> ShardRequest:
         """The request to an evaluator, for the runs that have not failed.
 
@@ -44,6 +49,7 @@ class Job:
         labels = label_matrix([sample.labels for sample in self.dataset.samples[self.first : self.end]])
         active = [p for p in self.runs if run_key(p) not in failed]
         space = label_space(self.dataset.label_space)
+        preparation = self._preparation()
         return ShardRequest(
             shard=self.shard,
             first_sample=self.first,
@@ -55,7 +61,16 @@ class Job:
             keep={p.model.model_id: p.keep for p in active},
             condition=self.condition,
             seeds=self._seeds(),
+            preparation=preparation,
+            keys=tuple(sample.key for sample in self.dataset.samples[self.first : self.end]) if preparation else (),
         )
+
+    def _preparation(self) -> Preparation | None:
+        """How the evaluator prepares images that it decodes itself."""
+        preprocessing = self.runs[0].preprocessing
+        if self.decoder != NVJPEG or preprocessing is None:
+            return None
+        return Preparation(preprocessing, self.condition.shift)
 
     def _seeds(self) -> tuple[int, ...]:
         if self.condition.parameters.get("start") != "random":

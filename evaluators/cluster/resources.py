@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -187,6 +188,20 @@ def _hint(address: str | None, message: str) -> str:
     return "ray status; if the cluster asks for a token (~/.ray/auth_token): export RAY_AUTH_MODE=token"
 
 
+def _this_machine_has_gpus() -> bool:
+    return os.path.exists("/dev/nvidiactl")  # noqa: PTH110
+
+
+def may_have_gpus(address: str | None, num_gpus: int | None) -> bool:
+    """Whether an ingest may have GPUs, as far as that is known without joining the cluster at `address`."""
+    ray = sys.modules.get("ray")
+    if num_gpus == 0:
+        return False
+    if ray is not None and ray.is_initialized():
+        return any(node["Resources"].get("GPU", 0) for node in nodes())
+    return address is not None or _this_machine_has_gpus()
+
+
 def _check_reachable(address: str) -> None:
     """Connect to the host and port of an address, if it has them: Ray itself would wait for minutes.
 
@@ -212,7 +227,7 @@ def _start(address: str | None, num_gpus: int | None, num_cpus: int | None) -> N
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(address=address, **quiet)
         return
-    without_gpus = num_gpus == 0 or not os.path.exists("/dev/nvidiactl")  # noqa: PTH110
+    without_gpus = num_gpus == 0 or not _this_machine_has_gpus()
     ray.init(
         # Otherwise Ray would join any cluster that it finds on this machine or in RAY_ADDRESS.
         address="local",

@@ -22,7 +22,7 @@ from qubastore.evaluators.cluster.resources import Resources, in_flight_bytes
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
-from qubastore.evaluators.worker.images import SampleFile, image_bytes
+from qubastore.evaluators.worker.images import SampleFile
 from qubastore.evaluators.worker.messages import Settings
 from qubastore.runs.records import note_unsupported
 from qubastore.store import Store
@@ -222,7 +222,7 @@ class Scheduler:
         if not jobs:
             return 1
         fair = -(-len(jobs) // self._pool.n_places)
-        shard = (jobs[0].end - jobs[0].first) * image_bytes(jobs[0].runs[0].preprocessing)
+        shard = (jobs[0].end - jobs[0].first) * jobs[0].runs[0].image_bytes
         in_memory = int(in_flight_bytes() / (shard * max(1, len(self._pool.ready))))
         return max(1, min(fair, self._pool.shards_at_a_time, in_memory))
 
@@ -249,7 +249,7 @@ class Scheduler:
         task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=same_node)
         preprocessing, shift = group[0].preprocessing, group[0].condition.shift
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
-        return [task.remote(chunk, preprocessing, shift) for chunk in chunks]
+        return [task.remote(chunk, preprocessing, shift, job.decoder) for chunk in chunks]
 
     def _retry(self, job: Job, jobs: deque[Job], times: int, what: str) -> None:
         images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qubastore.conditions import PRECISIONS
+from qubastore.conditions import DECODERS, PRECISIONS
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
 from qubastore.errors import UsageError, did_you_mean
@@ -22,6 +22,7 @@ _OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "data_root": (str, "the folder that holds the datasets"),
     "framing": (str, "model or whole"),
     "precision": (str, ", ".join(PRECISIONS)),
+    "decoder": (str, ", ".join(DECODERS)),
     "keep": (list, 'a list such as ["outputs", "logits"]'),
     "batch_size": (int | str, "a whole number, or auto"),
     "num_gpus": (int, "a whole number"),

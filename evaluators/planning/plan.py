@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from qubastore.conditions import Condition
+from qubastore.conditions import PILLOW, TENSOR_FILTERS, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
@@ -49,6 +49,13 @@ class PlannedRun:
         """How the run's images are decoded; None if the model preprocesses them itself."""
         own = self.model.preprocessing
         return own.framed(self.run.framing).under(self.condition) if own else None
+
+    @property
+    def image_bytes(self) -> int:
+        """About the size of one image in bytes, as it is sent to an evaluator."""
+        from qubastore.evaluators.worker.images import image_bytes
+
+        return image_bytes(self.preprocessing, self.run.decoder)
 
     @property
     def condition(self) -> Condition:
@@ -113,6 +120,7 @@ def plan(
     tasks: Sequence[Task],
     *,
     precision: str,
+    decoder: str = PILLOW,
     keep: tuple[str, ...] | None,
     batch_size: int | None = None,
     force: bool,
@@ -126,6 +134,7 @@ def plan(
         models: Models, in order.
         tasks: What to run each model on.
         precision: Precision of the forward passes.
+        decoder: What decodes the images.
         keep: Kinds of output; None means each dataset's own choice.
         batch_size: The number of images per forward pass, if it is fixed; the shards of new runs are multiples of it.
         force: Run complete shards again, and retry input sizes that a network did not support.
@@ -163,6 +172,7 @@ def plan(
             continue
         try:
             _check_fit(model, task, keep or task.dataset.keep or ())
+            _check_decoder(model, task, decoder)
             pairs.append((model, task))
         except QubastoreError as error:
             errors.append((model.title, task.dataset.name, error))
@@ -186,6 +196,7 @@ def plan(
             framing=task.framing,
             condition=str(task.condition),
             precision=precision,
+            decoder=decoder,
             versions=versions,
         )
         run = replace(run, shard_size=stored.get(run.run_id, run.shard_size))
@@ -265,3 +276,20 @@ def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
         )
     if "features" in keep and model.model.feature_width is None:
         raise no_features(model.title)
+
+
+def _check_decoder(model: PlannedModel, task: Task, decoder: str) -> None:
+    if decoder == PILLOW:
+        return
+    if model.preprocessing is None:
+        raise ModelError(
+            f"{model.title} preprocesses its images itself, so the decoder {decoder} has nothing to decode",
+            hint=f"--decoder {PILLOW}; or return a timm data config instead of a function",
+        )
+    interpolation = model.preprocessing.framed(task.framing).under(task.condition).interpolation
+    if interpolation not in TENSOR_FILTERS:
+        raise ModelError(
+            f"{model.title} resizes images with the filter {interpolation}, which the decoder {decoder} does not have",
+            expected=f"one of {', '.join(TENSOR_FILTERS)}",
+            hint=f"--decoder {PILLOW}",
+        )

@@ -158,8 +158,6 @@ def _sizes(
     batch_size: int | None,
 ) -> dict[str, int]:
     """Run -> shard size."""
-    from qubastore.evaluators.worker.images import image_bytes
-
     groups: dict[str, dict[tuple[str, str, str], list[PlannedRun]]] = {}
     for p in todo:
         groups.setdefault(p.group, {}).setdefault((p.run.dataset_id, p.run.framing, p.run.condition), []).append(p)
@@ -170,7 +168,7 @@ def _sizes(
             at_most = images // (SHARDS_PER_EVALUATOR * evaluators)
             if room is not None:
                 held = SHARDS_AT_A_TIME["gpu" if on_gpu else "cpu"] * evaluators
-                at_most = min(at_most, room // (held * image_bytes(members[0].preprocessing)))
+                at_most = min(at_most, room // (held * members[0].image_bytes))
             times = [_seconds_per_image(speeds, p) for p in members]
             known = [time for time in times if time is not None]
             # The driver's work per model should not take longer than the models'. Attacks take many passes.

@@ -22,6 +22,7 @@ from qubastore.evaluators.loaders.loaded import Head
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, largest_that_fits, work_of
 from qubastore.evaluators.worker.collected import Outgoing, ShardOutputs
+from qubastore.evaluators.worker.device_decoding import decode_batch
 from qubastore.evaluators.worker.environment import once_per_node
 from qubastore.evaluators.worker.forward import ForwardPasses, attacked
 from qubastore.evaluators.worker.held_model import HeldModel
@@ -200,7 +201,7 @@ class ShardEvaluator:
         size = max(each.settled_sizes[work] for each in held.values())
         ahead = (
             set()
-            if self._settings.use_gpu or request.condition.is_attack
+            if self._settings.use_gpu or request.condition.is_attack or request.preparation is not None
             else {each.normalisation for each in held.values() if each.normalisation}
         )
         with (
@@ -210,10 +211,10 @@ class ShardEvaluator:
             ) as ready,
             Behind(BATCHES_BEHIND + len(held)) as behind,
         ):
-            self._on_device(self._run, request, ready, behind, found)
+            self._on_device(self._run, request, ready, behind, found, failures, result)
         runs = [model_id for model_id in request.runs if model_id not in found.errors]
         with ThreadPoolExecutor(min(len(runs), WRITERS) or 1, "writer") as writers:
-            shards = [writers.submit(self._write, run, found, request, failures) for run in runs]
+            shards = [writers.submit(self._write, run, found, request, failures, result.n_by_pillow) for run in runs]
         for model_id, shard in zip(runs, shards, strict=True):
             try:
                 result.shards.append(shard.result())
@@ -228,11 +229,23 @@ class ShardEvaluator:
         """The result of work that the thread of the device does, after all that it was given before."""
         return self._thread.submit(work, *arguments).result()
 
-    def _run(self, request: ShardRequest, ready: Iterable[Batch], behind: Behind, found: ShardOutputs) -> None:
+    def _run(
+        self,
+        request: ShardRequest,
+        ready: Iterable[Batch],
+        behind: Behind,
+        found: ShardOutputs,
+        failures: list[Failure],
+        result: ShardResult,
+    ) -> None:
         """Run the models on every batch of a shard."""
         space = label_space(request.label_space)
         for batch in ready:
             tensors = self._transfers.upload(batch.tensors)
+            if request.preparation is not None:
+                batch, tensors = decode_batch(batch, tensors, request.preparation, self._device, failures, result)
+                if not batch.sample_ids:
+                    continue
             for model_id in request.runs:
                 if model_id in found.errors:
                     continue
@@ -271,7 +284,14 @@ class ShardEvaluator:
         scores.check_shape(tuple(logits.shape), classes=request.classes, model=held.loaded.name)
         return logits, features
 
-    def _write(self, model_id: str, found: ShardOutputs, request: ShardRequest, failures: Sequence[Failure]) -> Shard:
+    def _write(
+        self,
+        model_id: str,
+        found: ShardOutputs,
+        request: ShardRequest,
+        failures: Sequence[Failure],
+        n_by_pillow: int,
+    ) -> Shard:
         run_id, keep, collected = request.runs[model_id], request.keep[model_id], found.collected[model_id]
         written = outputs.Written()
         if collected.sample_ids:
@@ -284,9 +304,10 @@ class ShardEvaluator:
             n_samples=request.n_samples,
             files=written.files,
             checksums=written.checksums,
-            failures=tuple(failures),
+            failures=tuple(sorted(failures, key=lambda each: each.sample_id)),
             batch_size=found.batch_sizes[model_id],
             device=self.device_name,
             seconds=collected.seconds,
             kept=keep,
+            n_by_pillow=n_by_pillow,
         )

@@ -27,17 +27,19 @@ class Batch:
     Attributes:
         sample_ids: Their ids.
         seeds: One per sample for random conditions; else none.
-        encoded: The encoded images, for models that preprocess images themselves.
+        encoded: Images that are decoded by the device, or by models that preprocess images themselves.
         tensors: What to copy to the device: `labels`, (n, k) int32, padded with -1; and `images`, (n, h, w, 3) uint8,
             unless they are encoded or normalised already.
         inputs: Inputs that were normalised ahead.
+        keys: The names of the samples, if the device decodes their images.
     """
 
     sample_ids: list[int]
     seeds: list[int]
-    encoded: list[bytes]
+    encoded: list[Any]
     tensors: dict[str, torch.Tensor]
     inputs: dict[Normalisation, torch.Tensor] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
 
     def normalised(self, normalisation: Normalisation, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The input of models with this normalisation, which share it."""
@@ -66,7 +68,7 @@ def batches(
         normalisations: What to normalise ahead, on a host that is the device.
         memory: For normalised inputs.
         failures: Receives the images that cannot be decoded.
-        result: Receives the content hashes and the time of decoding.
+        result: Receives the content hashes, the time of decoding, and how many images Pillow decoded.
     """
     for sample_ids, parts in _cut(chunks, size, failures, result):
         # Nothing here refers to a batch that has been given away, so that its memory is free when it has been run.
@@ -87,14 +89,15 @@ def _stacked(
     places = np.asarray(sample_ids) - request.first_sample
     labels = request.labels[places]
     seeds = [request.seeds[place] for place in places] if request.seeds else []
-    encoded = parts if isinstance(parts[0], bytes) else []
+    encoded = parts if request.preparation is not None or isinstance(parts[0], bytes) else []
+    keys = [request.keys[place] for place in places] if request.keys else []
     tensors = {"labels": transfers.host_array(labels.shape, torch.int32)}
     tensors["labels"].numpy()[:] = labels
     inputs = {} if encoded else {each: each.of_images(parts, memory) for each in normalisations}
     if not encoded and not inputs:
         tensors["images"] = transfers.host_array((len(parts), *parts[0].shape), torch.uint8)
         np.stack(parts, out=tensors["images"].numpy())
-    return Batch(sample_ids, seeds, encoded, tensors, inputs)
+    return Batch(sample_ids, seeds, encoded, tensors, inputs, keys)
 
 
 def _cut(
@@ -111,6 +114,7 @@ def _cut(
         failures += decoded.failures
         result.contents.update(decoded.contents)
         result.decode_seconds += decoded.seconds
+        result.n_by_pillow += decoded.n_by_pillow
         ids += decoded.sample_ids
         parts += list(decoded.pixels) if decoded.pixels is not None else decoded.images
         while ids and (n := batch_end(ids, size)) < len(ids):

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.conditions import CLEAN, Condition
+from qubastore.conditions import CLEAN, Condition, Shift
 from qubastore.errors import QubastoreError
+from qubastore.models.preprocessing import Preprocessing
 from qubastore.runs.shard import Shard
 
 SHARDS_AT_A_TIME = {"gpu": 3, "cpu": 2}
@@ -42,6 +43,14 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How an evaluator makes inputs of images that it decodes itself: resize and crop, with a shift or without one."""
+
+    preprocessing: Preprocessing
+    shift: Shift | None = None
+
+
+@dataclass(frozen=True)
 class ShardRequest:
     """A request to run some of an evaluator's models on a shard.
 
@@ -56,6 +65,8 @@ class ShardRequest:
         keep: Model id -> kinds of output to keep.
         condition: How inputs are altered before the model sees them.
         seeds: One per sample, for random conditions; see `attacks.sample_seed`.
+        preparation: How to prepare images that the device decodes; None means that they come decoded.
+        keys: The names of the samples, for the failures of images that the device decodes; else none.
     """
 
     shard: int
@@ -68,6 +79,8 @@ class ShardRequest:
     keep: Mapping[str, tuple[str, ...]]
     condition: Condition = field(default_factory=lambda: Condition(CLEAN, {}))
     seeds: tuple[int, ...] = ()
+    preparation: Preparation | None = None
+    keys: tuple[str, ...] = ()
 
 
 @dataclass
@@ -79,9 +92,11 @@ class ShardResult:
         errors: Model id -> why its run failed.
         contents: Sample id -> content hash.
         decode_seconds: Time spent by the decode workers.
+        n_by_pillow: Number of images that Pillow decoded because the decoder cannot.
     """
 
     shards: list[Shard] = field(default_factory=list)
     errors: dict[str, QubastoreError] = field(default_factory=dict)
     contents: dict[int, str] = field(default_factory=dict)
     decode_seconds: float = 0.0
+    n_by_pillow: int = 0

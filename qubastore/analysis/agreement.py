@@ -12,7 +12,7 @@ from qubastore.statistics.tests import holm
 
 _AGREEMENT = """
     select
-        ? as dataset, ? as condition, ? as framing, ? as precision, null as level,
+        ? as dataset, ? as condition, ? as framing, ? as precision, ? as decoder, null as level,
         ? as model_a, 'model' as observer_a, ? as model_b, 'model' as observer_b,
         count(*) as n,
         count(*) filter (where a.prediction = a.label and b.prediction = b.label) as both_right,
@@ -34,8 +34,9 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
     between the two (McNemar, Psychometrika 12, 1947). Holm-corrected over all rows. Only images that both models have.
 
     Returns:
-        Per pair, dataset, framing, condition and precision: n, accuracy_a, accuracy_b, same_answer (share), only_a and
-        only_b (images that one alone gets right), error_consistency (as the view of that name), p_value, p_holm.
+        Per pair, dataset, framing, condition, precision and decoder: n, accuracy_a, accuracy_b, same_answer (share),
+        only_a and only_b (images that one alone gets right), error_consistency (as the view of that name), p_value,
+        p_holm.
     """
     from scipy.stats import binomtest
 
@@ -48,7 +49,7 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
     rows = []
     for models in pairs:
         for one, other in models.runs:
-            place = (models.a, models.b, one.dataset, one.condition, one.framing, one.precision)
+            place = (models.a, models.b, one.dataset, one.condition, one.framing, one.precision, one.decoder)
             figures = store.rows(query, [*place[2:], *place[:2], one.run_id, other.run_id])[0]
             if not figures[0]:
                 continue
@@ -56,8 +57,8 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
             p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
             rows.append((*place, *figures, float(p)))
     columns = (
-        *("model_a", "model_b", "dataset", "condition", "framing", "precision", "n", "accuracy_a", "accuracy_b"),
-        *("same_answer", "only_a", "only_b", "error_consistency", "p_value", "p_holm"),
+        *("model_a", "model_b", "dataset", "condition", "framing", "precision", "decoder", "n"),
+        *("accuracy_a", "accuracy_b", "same_answer", "only_a", "only_b", "error_consistency", "p_value", "p_holm"),
     )
     corrected = holm([row[-1] for row in rows])
     note = "McNemar's exact test on images that one model alone gets right, two-sided, Holm-corrected over the rows"

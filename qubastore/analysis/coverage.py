@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qubastore.conditions import PILLOW
 from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.errors import UsageError
 from qubastore.lake.database import Database
@@ -76,7 +77,8 @@ def states_of_models(store: Database, models: Mapping[str, str], suite: str) -> 
     columns = ", ".join(dimension.column for dimension in DIMENSIONS)
     with Snapshot(store, ["suites", "measured_dimensions", "dimension_runs"], tables=["models"]) as copy:
         tasks: list[Task] = copy.rows(
-            "select role, dataset, condition, framing, n_samples from suites where suite = ? order by all", [suite]
+            "select role, dataset, condition, framing, decoder, n_samples from suites where suite = ? order by all",
+            [suite],
         )
         if not tasks:
             known = [row[0] for row in copy.rows("select distinct suite from suites order by suite")]
@@ -84,16 +86,16 @@ def states_of_models(store: Database, models: Mapping[str, str], suite: str) -> 
         of_models = "where suite = ? and list_contains(?, model_id)"
         found = copy.rows(f"select model_id, {columns} from measured_dimensions {of_models}", [suite, ids])
         parameters = dict(copy.rows("select model_id, parameters / 1e6 from models"))
-        answering = {
-            row[:4]
-            for row in copy.rows(
-                f"select model_id, dataset, condition, framing from dimension_runs {of_models} and run_id is not null",
+        answering = set(
+            copy.rows(
+                f"select model_id, dataset, condition, framing, decoder from dimension_runs {of_models}"
+                " and run_id is not null",
                 [suite, ids],
             )
-        }
+        )
     figures = {model_id: values for model_id, *values in found}
     unanswered = {
-        model: [task for task in tasks if (model_id, *task[1:4]) not in answering] for model, model_id in models.items()
+        model: [task for task in tasks if (model_id, *task[1:5]) not in answering] for model, model_id in models.items()
     }
     lacking = _missing_runs(store, models, unanswered)
     states = {}
@@ -120,19 +122,19 @@ def _state(
             played = [task for task in tasks if task[0] == role]
             if not played:
                 lacks.append(MissingRun(f"the role {role}", f"suite {suite} has no dataset in it", ""))
-            lacks += [lacking[task[1:4]] for task in played if task[1:4] in lacking]
+            lacks += [lacking[task[1:5]] for task in played if task[1:5] in lacking]
         lacks = lacks or [_other_reason(dimension.name, values)]
     return DimensionState(dimension.name, value, lacks)
 
 
-Task = tuple[str, str, str, str, int | None]
-"""Role, dataset, condition, framing, and the full number of samples if known."""
+Task = tuple[str, str, str, str, str, int | None]
+"""Role, dataset, condition, framing, decoder, and the full number of samples if known."""
 
 
 def _missing_runs(
     store: Database, models: Mapping[str, str], tasks: Mapping[str, Sequence[Task]]
 ) -> dict[str, dict[tuple[str, ...], MissingRun]]:
-    """Model -> dataset, condition and framing -> the missing run, with the reason."""
+    """Model -> dataset, condition, framing and decoder -> the missing run, with the reason."""
     if not any(tasks.values()):
         return {model: {} for model in models}
     runs: dict[tuple[str, ...], list[_Run]] = {}
@@ -140,7 +142,7 @@ def _missing_runs(
         """
         with done as (select run_id, sum(n_samples)::bigint as n from shards group by run_id)
         select
-            run.model_id, run.dataset, run.condition, run.framing, run.run_id, run.n_samples, run.complete,
+            run.model_id, run.dataset, run.condition, run.framing, run.decoder, run.run_id, run.n_samples, run.complete,
             coalesce(done.n, 0)
         from run_details as run left join done using (run_id)
         where list_contains(?, run.model_id) order by run.n_samples desc, run.run_id
@@ -151,8 +153,8 @@ def _missing_runs(
     paths = _dataset_paths(store)
     return {
         model: {
-            task[1:4]: _missing_run(
-                runs.get((model_id, *task[1:4]), []), task, command(model, task, paths.get(task[1], "PATH"))
+            task[1:5]: _missing_run(
+                runs.get((model_id, *task[1:5]), []), task, command(model, task, paths.get(task[1], "PATH"))
             )
             for task in tasks[model]
         }
@@ -169,7 +171,7 @@ class _Run:
 
 
 def _missing_run(runs: Sequence[_Run], task: Task, command: str) -> MissingRun:
-    _, dataset, condition, framing, n_samples = task
+    _, dataset, condition, framing, _, n_samples = task
     name = place(dataset, framing, condition)
     full = [run for run in runs if n_samples in (None, run.n_samples)]
     if len([run for run in full if run.complete]) > 1:
@@ -241,7 +243,7 @@ def spec_text(model: str) -> str:
 
 def command(model: str, task: Task, path: str) -> str:
     """The command that makes a run."""
-    _, dataset, condition, framing, _ = task
+    _, dataset, condition, framing, decoder, _ = task
     known = KNOWN_DATASETS.get(dataset)
     words = ["qubastore", "ingest", "--model", spec_text(model)]
     words += ["--dataset", dataset, "--data-root", "DIR"] if known else ["--dataset", f"{dataset}={path}"]
@@ -249,4 +251,6 @@ def command(model: str, task: Task, path: str) -> str:
         words += ["--framing", framing]
     if condition != "clean":
         words += ["--condition", condition]
+    if decoder != PILLOW:
+        words += ["--decoder", decoder]
     return shlex.join(words)

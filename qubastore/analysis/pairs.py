@@ -26,7 +26,7 @@ class Pair:
 
 
 def pair(store: Database, a: str, b: str, *, dataset: str | None = None) -> Pair:
-    """Pair two models with the complete runs that they share over a dataset, framing, condition and precision.
+    """Pair two models with the complete runs that they share over a dataset, framing, condition, precision and decoder.
 
     Raises:
         UsageError: on an unknown model, the same model twice, or if they have no runs in common.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from qubastore.attachments import manifest
 from qubastore.attachments.attached import EXPORT, STORE, TABLE_FILES, AttachedDatabase, Attachment, is_file
@@ -14,6 +15,9 @@ from qubastore.lake.connection import attach_another
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.location import locate
 from qubastore.lake.object_storage import DataFiles
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def connect(store: AttachedDatabase, attachment: Attachment, *, thorough: bool = False) -> None:
@@ -38,7 +42,9 @@ def connect(store: AttachedDatabase, attachment: Attachment, *, thorough: bool =
                 connection.execute(f"attach ':memory:' as {name}")
                 for table, path in files.items():
                     with _naming_file(path):
-                        connection.execute(f'create view {name}.main."{table}" as from {reader(path)}')
+                        later = manifest.LATER_COLUMNS.get(table, {}) if attachment.kind == EXPORT else {}
+                        columns = _with_later(connection, reader(path), later)
+                        connection.execute(f'create view {name}.main."{table}" as select {columns} from {reader(path)}')
                 if list(files.values()) == [attachment.location]:
                     state.files.append(attachment.location)
                 else:
@@ -47,6 +53,14 @@ def connect(store: AttachedDatabase, attachment: Attachment, *, thorough: bool =
             connection.execute(f"detach database if exists {name}")
             raise
     state.connected.add(name)
+
+
+def _with_later(connection: duckdb.DuckDBPyConnection, table: str, later: Mapping[str, str]) -> str:
+    """The columns to select from a table of an export, with those that were added after it was written."""
+    if not later:
+        return "*"
+    found = {row[0] for row in connection.execute(f"describe from {table}").fetchall()}
+    return ", ".join(["*", *(f"{value} as {column}" for column, value in later.items() if column not in found)])
 
 
 def disconnect(store: AttachedDatabase, name: str) -> None:

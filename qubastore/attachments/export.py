@@ -151,17 +151,18 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _protocol(copy: Snapshot) -> dict[str, Any]:
-    """The protocol of the measurements: definitions, suites, datasets, precisions, packages."""
+    """The protocol of the measurements: definitions, suites, datasets, precisions, decoders, packages."""
     of_runs = "runs join chosen_runs using (run_id)"
     roles = copy.rows(
-        "select distinct suites.suite, suites.role, suites.dataset, suites.condition, suites.framing, suites.n_samples"
+        "select distinct suites.suite, suites.role, suites.dataset, suites.condition, suites.framing, suites.decoder,"
+        " suites.n_samples"
         " from suites join dimension_runs as run on run.suite = suites.suite and run.role = suites.role"
         " and run.dataset = suites.dataset and run.condition = suites.condition and run.framing = suites.framing"
         " where run.run_id in (from chosen_runs) order by all"
     )
     suites: dict[str, list[dict[str, Any]]] = {}
     for suite, *role in roles:
-        named = dict(zip(("role", "dataset", "condition", "framing", "samples"), role, strict=True))
+        named = dict(zip(("role", "dataset", "condition", "framing", "decoder", "samples"), role, strict=True))
         suites.setdefault(suite, []).append(named)
     datasets = copy.rows(
         f"select distinct name, dataset_id, n_samples, label_space from datasets join {of_runs} using (dataset_id)"
@@ -175,6 +176,7 @@ def _protocol(copy: Snapshot) -> dict[str, Any]:
         "suites": suites,
         "datasets": [dict(zip(("name", "id", "samples", "label_space"), row, strict=True)) for row in datasets],
         "precisions": [row[0] for row in copy.rows(f"select distinct precision from {of_runs} order by 1")],
+        "decoders": [row[0] for row in copy.rows(f"select distinct decoder from {of_runs} order by 1")],
         "packages": dict(packages),
         "dimensions": {d.name: {"better": d.better, "unit": d.unit, "meaning": d.meaning} for d in DIMENSIONS},
         "metrics": {

@@ -21,6 +21,10 @@ FORMAT_VERSION = 1
 TABLES = ("models", "datasets", "own_suites", *OF_RUNS)
 
 
+LATER_COLUMNS = {"runs": {"decoder": "'pillow'"}, "own_suites": {"decoder": "'pillow'"}}
+"""Table -> column that exports of schemas before 9 do not have -> its value in them, as SQL."""
+
+
 DIMENSIONS_TABLE = "dimensions"
 """The table of an export with the quality dimensions, in addition to the store's tables in `TABLES`."""
 

@@ -44,7 +44,9 @@ def ensemble(
     name: str | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Ensemble:
-    """Average models on every dataset, framing, condition and precision for which all have a run with kept logits.
+    """Average models on every dataset for which all have a run with kept logits.
+
+    The runs have the same framing, condition, precision and decoder.
 
     Args:
         store: A store open for writing.

@@ -92,7 +92,7 @@ def probe(
 
     Raises:
         UsageError: if a run is missing or has no kept features, classes differ, there is only one class, splits share
-            more than half of their images, or the runs differ in precision, condition or framing.
+            more than half of their images, or the runs differ in precision, condition, framing or decoder.
     """
     make, candidates = METHODS[check_name("method", method, METHODS)]
     name, model_id = named_model(store, model)
@@ -205,8 +205,8 @@ def _check(store: Database, name: str, runs: dict[str, RunName]) -> None:
     if len(unlike) > 1:
         raise UsageError(
             "the splits were run in different ways",
-            expected="one framing, condition and precision",
-            found="; ".join(f"{run.place}, {run.precision}" for run in runs.values()),
+            expected="one framing, condition, precision and decoder",
+            found="; ".join(f"{run.place}, {run.way}" for run in runs.values()),
             hint="give prefixes of the run ids: qubastore show runs",
         )
     ids = [run.dataset_id for run in runs.values()]

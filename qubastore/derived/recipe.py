@@ -79,13 +79,13 @@ def derive(store: Database, model: Model, recipe: Recipe) -> str:
     """
     (row,) = store.rows(
         """
-        select runs.dataset_id, runs.framing, runs.condition, runs.precision, runs.shard_size, runs.versions,
-            datasets.n_samples, datasets.label_space
+        select runs.dataset_id, runs.framing, runs.condition, runs.precision, runs.decoder, runs.shard_size,
+            runs.versions, datasets.n_samples, datasets.label_space
         from runs join datasets using (dataset_id) where run_id = ?
         """,
         [recipe.read[0]],
     )
-    dataset_id, framing, condition, precision, shard_size, versions, n_samples, space = row
+    dataset_id, framing, condition, precision, decoder, shard_size, versions, n_samples, space = row
     run = Run(
         model.model_id,
         dataset_id,
@@ -94,6 +94,7 @@ def derive(store: Database, model: Model, recipe: Recipe) -> str:
         framing=framing,
         condition=condition,
         precision=precision,
+        decoder=decoder,
         origin="derived",
         versions=versions,
     )

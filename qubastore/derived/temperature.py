@@ -121,8 +121,9 @@ def calibrate(
     chosen = [named_run(store, name, runs, text) for text in apply_to]
     skipped = []
     if not chosen:
-        chosen = [run for run in runs if run.has_logits]
-        skipped = [run.place for run in runs if not run.has_logits]
+        alike = [run for run in runs if run.decoder == fitted.decoder]
+        chosen = [run for run in alike if run.has_logits]
+        skipped = [run.place for run in alike if not run.has_logits]
     _check_logits(chosen, name)
     before = states(store, [fitted.run_id])
     logits, labels, folds = _read(store, fitted)

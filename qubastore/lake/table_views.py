@@ -26,7 +26,7 @@ def table_views() -> list[View]:
     ]
     names = [(name, dimension) for name, means in DIMENSION_NAMES.items() for dimension in means]
     roles = [
-        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space)
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space, suite.decoder)
         for suite in BUILT_IN.values()
         for r in suite.roles
     ]
@@ -116,6 +116,7 @@ def table_views() -> list[View]:
                 "framing": "how an image becomes the input",
                 "n_samples": "the full number of samples; runs over fewer are not used in dimensions; null: any number",
                 "label_space": "the label space that the dataset must have; null or empty: any",
+                "decoder": "the decoder of the runs that count",
             },
             roles,
             "own_suites",

@@ -36,6 +36,7 @@ KEYS = {
     "unsupported": ("model_id", "condition"),
     "temperatures": ("model_id", "fold"),
     "batch_sizes": ("model_id", "device", "precision", "work"),
+    "device_benchmarks": ("model_id", "device", "runtime", "precision"),
     "probes": ("probe_id",),
     "datasets": ("dataset_id",),
     "samples": ("dataset_id", "sample_id"),
@@ -52,7 +53,7 @@ KEYS = {
 
 OF_MODEL = (
     *("models", "model_revisions", "fingerprints", "heads", "head_vectors"),
-    *("unsupported", "temperatures", "batch_sizes"),
+    *("unsupported", "temperatures", "batch_sizes", "device_benchmarks"),
 )
 
 
@@ -115,6 +116,9 @@ def copy_store(
     there = {row[0] for row in target.rows("select model_id from models")}
     done.models = len(set(model_ids) - there)
     _check_models(source, target, sorted(set(model_ids) & there))
+    if not chosen:
+        _check_suites(source, target)
+    _drop_older_benchmarks(source, target, model_ids)
     parts = [(table, "model_id", model_ids) for table in OF_MODEL]
     parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]
     parts += [(table, "run_id", run_ids) for table in OF_RUN]
@@ -138,6 +142,40 @@ def copy_store(
         done.rows += _compare(source, target, run_id, same_shards=run_id not in in_other_shards)
     copy_replicates(source, target, {run_id: summarised[run_id] for run_id in run_ids if run_id in summarised})
     return done
+
+
+def _check_suites(source: Database, target: Database) -> None:
+    """Reject a suite that has another decoder in the target: its runs would be those of both.
+
+    Raises:
+        StoreError: with the name of the suite.
+    """
+    query = "select suite, any_value(decoder) from own_suites group by suite order by suite"
+    there = dict(target.rows(query))
+    for suite, decoder in source.rows(query):
+        if there.get(suite, decoder) != decoder:
+            raise StoreError(
+                f"suite {suite} has another decoder in the target",
+                expected=decoder,
+                found=there[suite],
+                hint="give one of the two suites another name, and ingest with it again",
+            )
+
+
+def _drop_older_benchmarks(source: Database, target: Database, model_ids: Sequence[str]) -> None:
+    """Delete benchmarks of models from the target that the source has measured again since."""
+    key = "model_id, device, runtime, precision"
+    query = f"select {key}, measured_at from device_benchmarks where list_contains(?, model_id)"
+    there = {tuple(found): at for *found, at in target.rows(query, [list(model_ids)])}
+    measured = source.rows(query, [list(model_ids)])
+    older = [found for *found, at in measured if at > there.get(tuple(found), at)]
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        for found in older:
+            connection.execute(f"delete from device_benchmarks where ({key}) = (?, ?, ?, ?)", found)
+
+    if older:
+        target.write(work)
 
 
 def _check_models(source: Database, target: Database, model_ids: Sequence[str]) -> None:
@@ -214,15 +252,15 @@ def _copy_run(source: Database, target: Database, run_id: str, report: Callable[
     """Copy the shards of a run that the target lacks; return their number, None if it has the run in other shards."""
     have = dict(target.rows("select shard, kept from shards where run_id = ?", [run_id]))
     shards = source.rows(
-        "select shard, first_sample, n_samples, kept, batch_size, device, seconds, committed_at from shards"
-        " where run_id = ? order by shard",
+        "select shard, first_sample, n_samples, kept, batch_size, device, seconds, n_by_pillow, committed_at"
+        " from shards where run_id = ? order by shard",
         [run_id],
     )
     name = source.rows("select model || ' on ' || dataset from run_details where run_id = ?", [run_id])
     copied = 0
     if not shards_fit(source, target, run_id, {kind for shard in shards for kind in shard[3]}, have):
         return None
-    for number, (shard, first, n_samples, kept, batch_size, device, seconds, at) in enumerate(shards):
+    for number, (shard, first, n_samples, kept, batch_size, device, seconds, by_pillow, at) in enumerate(shards):
         report(name[0][0] if name else run_id, number, len(shards))
         if set(kept) <= set(have.get(shard, ())):
             continue
@@ -246,6 +284,7 @@ def _copy_run(source: Database, target: Database, run_id: str, report: Callable[
             seconds,
             tuple(kept),
             written.checksums,
+            by_pillow,
             at,
         )
         commit_shards(target, [made])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qubastore.conditions import FRAMINGS, Condition
+from qubastore.conditions import DECODERS, FRAMINGS, PILLOW, Condition
 from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.metrics.suites import BUILT_IN, ROLES, Role, Suite
 
@@ -13,7 +13,9 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
     """The suite that a TOML table describes.
 
     Args:
-        table: `{"name": ..., "roles": {"clean": {"dataset": ..., "samples": ...}, "shifted": [{...}, {...}]}}`.
+        table: `{"name": ..., "roles": {"clean": {"dataset": ..., "samples": ...}, "shifted": [{...}, {...}]}}`, or
+            `{"name": ..., "roles_of": "quba"}` for the roles of a built-in suite. `decoder` is that of the runs that
+            count, `pillow` by default.
         where: The file, for messages.
 
     Raises:
@@ -22,8 +24,20 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
     name = table.get("name")
     if not isinstance(name, str) or not name:
         raise UsageError(f"{where}: [suite] has no name", hint='name = "my-suite"')
+    if unknown := sorted(set(table) - set(_SUITE_KEYS)):
+        raise UsageError(
+            f"{where}: suite {name!r} has an unknown key {unknown[0]!r}",
+            expected=", ".join(_SUITE_KEYS),
+            hint=did_you_mean(unknown[0], _SUITE_KEYS),
+        )
     if name in BUILT_IN:
         raise UsageError(f"{where}: the suite name {name!r} is taken by a built-in suite", hint="choose another name")
+    decoder = check_name("decoder", str(table.get("decoder", PILLOW)), DECODERS)
+    if "roles_of" in table:
+        if "roles" in table:
+            raise UsageError(f"{where}: suite {name!r} has both roles and roles_of", expected="one of them")
+        other = check_name("built-in suite", str(table["roles_of"]), BUILT_IN)
+        return Suite(name, BUILT_IN[other].roles, decoder=decoder)
     listed = table.get("roles", {})
     if not isinstance(listed, dict):
         raise UsageError(f"{where}: the roles of suite {name!r} are not a table", hint="[suite.roles]")
@@ -45,12 +59,14 @@ def suite_from_table(table: dict[str, Any], where: str) -> Suite:
             raise UsageError(f"{place} names {len(entries)} runs", expected="one dataset and one condition")
         roles += entries
     if not roles:
-        raise UsageError(f"{where}: suite {name!r} has no roles", hint="add [suite.roles]")
+        raise UsageError(f"{where}: suite {name!r} has no roles", hint='add [suite.roles], or roles_of = "quba"')
     if len(set(roles)) < len(roles):
         doubled = next(role for role in roles if roles.count(role) > 1)
         raise UsageError(f"{where}: suite {name!r} names {doubled.dataset} twice as {doubled.role}")
-    return Suite(name, tuple(roles))
+    return Suite(name, tuple(roles), decoder=decoder)
 
+
+_SUITE_KEYS = ("name", "roles", "roles_of", "decoder")
 
 _KEYS = ("dataset", "samples", "condition", "conditions", "framing", "corruptions", "severities")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from qubastore.conditions import Condition
+from qubastore.conditions import PILLOW, Condition
 from qubastore.datasets.catalogue import KNOWN_DATASETS
 from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.datasets.vtab_tasks import TASKS
@@ -57,11 +57,13 @@ class Suite:
         roles: Its roles, with the dataset and condition of each.
         study_constants: Whether its scores are normalised with the constants of the QUBA study, because its roles are
             the study's datasets. All code that normalises, or describes the normalisation, uses this.
+        decoder: The decoder of the runs that count.
     """
 
     name: str
     roles: tuple[Role, ...]
     study_constants: bool = False
+    decoder: str = PILLOW
 
     @property
     def datasets(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.metrics.known_differences import known_faults
+from qubastore.ranking.cost import dimension_label
 from qubastore.ranking.rank import rank_with_contributions
 from qubastore.ranking.request import RankRequest
 from qubastore.ranking.result import Contribution
@@ -28,6 +29,7 @@ class Explanation:
         source: Source of its figures.
         notes: As in a ranking.
         faults: Dimension -> why its published figure is known or likely to be wrong.
+        cost: As in `Ranking`.
     """
 
     contributions: tuple[Contribution, ...]
@@ -37,6 +39,7 @@ class Explanation:
     source: str
     notes: list[str]
     faults: Mapping[str, str]
+    cost: str | None = None
 
     columns = ("dimension", "value", "mean", "std", "standard_score", "weight", "contribution")
     """Names of the columns of `rows`."""
@@ -44,7 +47,10 @@ class Explanation:
     @property
     def rows(self) -> list[tuple[Any, ...]]:
         """The contributions as rows, for printing and writing."""
-        return [tuple(getattr(each, column) for column in self.columns) for each in self.contributions]
+        return [
+            (dimension_label(each.dimension, self.cost), *(getattr(each, column) for column in self.columns[1:]))
+            for each in self.contributions
+        ]
 
 
 def explain(store: AttachedDatabase, model: str, request: RankRequest = _DEFAULTS) -> Explanation:
@@ -79,6 +85,7 @@ def explain(store: AttachedDatabase, model: str, request: RankRequest = _DEFAULT
         first.source,
         notes + ranking.notes,
         first.faults,
+        request.cost,
     )
 
 

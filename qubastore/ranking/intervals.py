@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qubastore.attachments.attached import AttachedDatabase
+from qubastore.errors import UsageError
 from qubastore.ranking.dimension_runs import DimensionRun
 from qubastore.ranking.pareto import front_note, front_shares, pareto_front
 from qubastore.ranking.rank import rank_with_contributions
@@ -94,6 +95,12 @@ def rank_intervals(
     """
     import numpy as np
 
+    if request.cost is not None:
+        raise UsageError(
+            "intervals come from resampled images, and a cost has none",
+            expected="a ranking by the number of parameters",
+            hint="leave out --cost, or --intervals",
+        )
     level = options.level
     ranking, contributions = rank_with_contributions(store, replace(request, pareto=(), top=None))
     models = ranking.models
@@ -163,7 +170,7 @@ def rank_intervals(
     if unlike := _unlike(runs):
         notes.insert(1, f"models ran on different images under the same name, not paired there: {', '.join(unlike)}")
     if request.pareto:
-        notes.insert(0, front_note(front, models, request.front))
+        notes.insert(0, front_note(front, models, [d.name for d in request.front]))
         if len(placed) > len(front):
             rest = f"in more than {100 * (1 - level):g} % of the resamples"
             notes.insert(1, f"{len(placed) - len(front)} more are listed: they are on it {rest}")

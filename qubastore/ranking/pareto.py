@@ -55,7 +55,6 @@ def front_shares(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return counted / len(points) if len(points) else np.full(points.shape[1], np.nan)
 
 
-def front_note(kept: Sequence[RankedModel], models: Sequence[RankedModel], front: Sequence[Dimension]) -> str:
-    """The note on how many models of a ranking are on a Pareto front."""
-    named = ", ".join(dimension.name for dimension in front)
-    return f"{len(kept)} of {len(models)} models are on the Pareto front of {named}"
+def front_note(kept: Sequence[RankedModel], models: Sequence[RankedModel], names: Sequence[str]) -> str:
+    """The note on how many models of a ranking are on a Pareto front of dimensions, by their names."""
+    return f"{len(kept)} of {len(models)} models are on the Pareto front of {', '.join(names)}"

@@ -12,6 +12,7 @@ from qubastore.errors import QueryError, UsageError, check_name
 from qubastore.lake import sandbox
 from qubastore.lake.ducklake import is_one_of, quote
 from qubastore.lake.snapshot import Snapshot
+from qubastore.ranking.cost import Cost
 from qubastore.ranking.request import ORIGINS, PoolRequest
 
 _numbers = itertools.count(1)
@@ -49,7 +50,10 @@ class Pool:
         condition = f"({request.where}\n)" if request.where else "true"
         try:
             # A condition may refer to other views too, so it runs on the store.
-            query = f"from memory.main.rankable_rows as rankable where {condition}"
+            query = f"from {self._candidates()} where {condition}"
+            if request.cost is not None:
+                # The cost takes the place of the number of parameters once the condition has seen both.
+                query = f"select * replace (cost as parameters_m) {query}"
             store.execute(f"create temp table {self.with_faults} as {query}")
         except QueryError as error:
             if request.where is None:
@@ -84,6 +88,19 @@ class Pool:
             copy.keep("rankable_rows", "from rankable")
         for name in names:
             check_name("source", name, ("auto", "all", *ORIGINS, *sorted(sources)))
+
+    def _candidates(self) -> str:
+        """What the condition selects from, as a table called `rankable`, with a column `cost` if one is asked for."""
+        if self.request.cost is None:
+            return "memory.main.rankable_rows as rankable"
+        cost = Cost.parse(self.request.cost)
+        if cost.device is None:
+            return f"(select *, {cost.name}::double as cost from memory.main.rankable_rows) as rankable"
+        return (
+            "(select candidates.*, figures.cost from memory.main.rankable_rows as candidates"
+            f" left join ({cost.measured(self.store).query}) as figures"
+            " on candidates.origin = 'measured' and figures.model = candidates.model) as rankable"
+        )
 
     def rows(self, query: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query over the pool, which it calls `pool`."""

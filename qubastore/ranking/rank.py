@@ -13,6 +13,7 @@ from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import known_faults
 from qubastore.metrics.suites import has_study_constants
 from qubastore.published import SOURCE
+from qubastore.ranking.cost import dimension_label
 from qubastore.ranking.notes import attached_notes, left_out_notes, ranking_notes, roles_text
 from qubastore.ranking.pareto import front_note, pareto_front
 from qubastore.ranking.pool import Pool, of_source
@@ -79,9 +80,9 @@ def _rank(pool: Pool, request: RankRequest) -> Ranking:
     mixed = len({model.source for model in models}) > 1
     if request.pareto:
         front = pareto_front(models, request.front)
-        notes.append(front_note(front, models, request.front))
+        notes.append(front_note(front, models, [dimension_label(d.name, request.cost) for d in request.front]))
         models = front
-    return Ranking(models[: request.top], notes, request.final_weights, mixed)
+    return Ranking(models[: request.top], notes, request.final_weights, mixed, request.cost)
 
 
 _NAMES = tuple(dimension.name for dimension in DIMENSIONS)
@@ -95,7 +96,7 @@ def _call(macro: str, request: RankRequest, table: str) -> str:
     entries = ", ".join(f"{quote(name)}: '{factor!r}'::double" for name, factor in factors.items())
     return (
         f"from {macro}(map {{{entries}}}, suite_name := {quote(request.suite)},"
-        f" source_name := {quote(request.source)}, normalize := {quote(request.normalize)},"
+        f" source_name := {quote(request.source)}, normalize := {quote(request.normalization)},"
         f" partial := {str(request.partial).lower()}, pool := {quote(table)})"
     )
 
@@ -108,7 +109,7 @@ def _ranked_rows(pool: Pool, request: RankRequest) -> list[tuple[Any, ...]]:
         if "unknown source" in str(error):  # known to the store, as its pool was gathered, but left out of the pool
             return []
         if "cannot normalise over one model" in str(error):
-            constants = has_study_constants(request.suite)
+            constants = has_study_constants(request.suite) and request.cost is None
             raise UsageError(
                 "store normalisation needs at least two models",
                 found="one model",
@@ -123,7 +124,7 @@ def _nothing_to_rank(pool: Pool, request: RankRequest) -> UsageError:
     counts = ", ".join(f"count({d.column})" for d in needed)
     condition = f"suite = {quote(suite)} and {of_source(request.source)}"
     ((total, *present),) = pool.rows(f"select count(*), {counts} from pool where {condition}")
-    missing = [d.name for d, count in zip(needed, present, strict=True) if count == 0]
+    missing = [dimension_label(d.name, request.cost) for d, count in zip(needed, present, strict=True) if count == 0]
     if not total:
         ((whole,),) = pool.store.rows(f"select count(*) from rankable where {condition}")
         if whole and request.where is not None:

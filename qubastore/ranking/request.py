@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from qubastore.errors import UsageError, check_name
 from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS, Dimension, named_dimensions
 from qubastore.metrics.suites import QUBA, has_study_constants
+from qubastore.ranking.cost import Cost, dimension_of
 
 ORIGINS = ("measured", "published", "attached")
 """Kinds of sources; `auto` takes the first that has models to rank."""
@@ -27,12 +28,14 @@ class PoolRequest:
         where: SQL condition over the columns of the view `rankable`, to choose the models.
         without_known_faults: Treat published figures that are known or likely to be wrong as missing (`where` still
             sees them); figures measured by another procedure are kept.
+        cost: A cost to rank by in place of the number of parameters, as `Cost.parse` takes it; `where` calls it `cost`.
     """
 
     suite: str = QUBA.name
     source: str = "auto"
     where: str | None = None
     without_known_faults: bool = False
+    cost: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class RankRequest:
         suite: As in `PoolRequest`.
         source: As in `PoolRequest`; `auto` takes the first kind with a model that can be ranked.
         normalize: `published` (constants of the study), `store` (trimmed mean and population std of what is ranked,
-            published sources apart), or `auto`: published for the suites of the study, else store.
+            published sources apart), or `auto`: published for the suites of the study, else store. With a cost it is
+            the store's.
         partial: Allow missing dimensions: rank models on those that they have.
         where: As in `PoolRequest`.
         dimensions: Names; if given, every other dimension has weight 0.
@@ -53,6 +57,7 @@ class RankRequest:
         pareto: Dimensions; if given, keep only models that no other model of the same source dominates: none is at
             least as good in each and better in one. Ranks stay those of the whole ranking.
         top: Keep only the first models.
+        cost: As in `PoolRequest`; weights and dimensions may call it by its name.
 
     Raises:
         UsageError: on an unknown name, a factor that is negative or not a number, if no weight is positive, or on the
@@ -69,11 +74,16 @@ class RankRequest:
     without_known_faults: bool = False
     pareto: Sequence[str] = ()
     top: int | None = None
+    cost: str | None = None
 
     def __post_init__(self) -> None:
-        final_weights(self.weights, self.dimensions)
-        named_dimensions(self.pareto)
+        if self.cost is not None:
+            Cost.parse(self.cost)
+        # Names and factors are checked as they are looked up.
+        _ = self.final_weights, self.front
         check_name("normalisation", self.normalize, NORMALIZATIONS)
+        if self.cost is not None and self.normalize == "published":
+            raise UsageError(f"the study has no constants for {self.cost}", hint="--normalize store")
         if self.normalize == "published" and not has_study_constants(self.suite):
             raise UsageError(
                 f"the published constants belong to the suite {QUBA.name}",
@@ -84,22 +94,33 @@ class RankRequest:
     @property
     def pool(self) -> PoolRequest:
         """The part of the request that selects the models."""
-        return PoolRequest(self.suite, self.source, self.where, self.without_known_faults)
+        return PoolRequest(self.suite, self.source, self.where, self.without_known_faults, self.cost)
 
     @property
     def final_weights(self) -> dict[str, float]:
         """Dimension -> final weight."""
-        return final_weights(self.weights, self.dimensions)
+        factors: dict[str, float] = {}
+        for name, factor in self.weights.items():
+            dimension = dimension_of(name, self.cost)
+            factors[dimension] = factors.get(dimension, 1.0) * factor
+        return final_weights(factors, [dimension_of(name, self.cost) for name in self.dimensions])
 
     @property
     def front(self) -> list[Dimension]:
         """The dimensions of the Pareto front."""
-        return named_dimensions(self.pareto)
+        return named_dimensions([dimension_of(name, self.cost) for name in self.pareto])
+
+    @property
+    def normalization(self) -> str:
+        """`published` or `store`."""
+        if self.normalize != "auto":
+            return self.normalize
+        return "published" if self.cost is None and has_study_constants(self.suite) else "store"
 
     @property
     def has_study_constants(self) -> bool:
         """Whether scores are normalised with the study's constants."""
-        return self.normalize == "published" or (self.normalize == "auto" and has_study_constants(self.suite))
+        return self.normalization == "published"
 
 
 def final_weights(factors: Mapping[str, float], only: Sequence[str] = ()) -> dict[str, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.ranking.cost import dimension_label
 
 if TYPE_CHECKING:
     import polars
@@ -44,15 +45,20 @@ class Ranking:
         notes: What to know when reading it: normalisation, models left out, known faults of published figures.
         weights: Dimension -> final weight.
         mixed: Whether several sources were ranked together, even if the models kept have one source.
+        cost: The cost that was ranked by in place of the number of parameters, which `values` then have; see `Cost`.
     """
 
     models: tuple[RankedModel, ...]
     notes: list[str]
     weights: Mapping[str, float]
     mixed: bool = False
+    cost: str | None = None
 
-    columns = ("rank", "model", "source", "quba", "coverage", *(dimension.name for dimension in DIMENSIONS))
-    """Names of the columns of `rows`."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `rows`."""
+        names = [dimension_label(dimension.name, self.cost) for dimension in DIMENSIONS]
+        return ("rank", "model", "source", "quba", "coverage", *names)
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:

@@ -182,6 +182,7 @@ def _row(shard: Shard, driver: str | None) -> tuple[Any, ...]:
         shard.committed_at,
         driver,
         dict(shard.checksums),
+        shard.n_by_pillow,
     )
 
 

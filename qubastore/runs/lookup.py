@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from qubastore.conditions import CLEAN, PILLOW
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.lake.database import Database
@@ -14,7 +15,7 @@ from qubastore.runs.run import place
 
 @dataclass(frozen=True)
 class RunName:
-    """A complete run, with its dataset, framing, condition and precision.
+    """A complete run, with its dataset, framing, condition, precision and decoder.
 
     Attributes:
         run_id: Its id.
@@ -23,6 +24,7 @@ class RunName:
         framing: How images became inputs.
         condition: How inputs were altered.
         precision: Precision of the forward passes.
+        decoder: What decoded its images.
         label_space: How the model's outputs map to the dataset's classes.
         kept: Kinds of output that every shard kept.
     """
@@ -33,6 +35,7 @@ class RunName:
     framing: str
     condition: str
     precision: str
+    decoder: str
     label_space: str
     kept: frozenset[str]
 
@@ -47,9 +50,14 @@ class RunName:
         return "logits" in self.kept and label_space(self.label_space).rule != "none"
 
     @property
-    def task(self) -> tuple[str, str, str, str]:
+    def way(self) -> str:
+        """The precision, with the decoder if it is not the default."""
+        return self.precision if self.decoder == PILLOW else f"{self.precision}, {self.decoder}"
+
+    @property
+    def task(self) -> tuple[str, str, str, str, str]:
         """The attributes that runs of several models must have in common to be compared image by image."""
-        return self.dataset_id, self.framing, self.condition, self.precision
+        return self.dataset_id, self.framing, self.condition, self.precision, self.decoder
 
 
 def model_ids(store: Database) -> dict[str, str]:
@@ -120,7 +128,7 @@ def run_id(store: Database, start: str) -> str:
 
 
 def complete_runs_of(store: Database, model_id: str) -> list[RunName]:
-    """Every complete run of a model, sorted by dataset, condition, framing and precision."""
+    """Every complete run of a model, sorted by dataset, condition, framing, precision and decoder."""
     rows = store.rows(
         """
         with kinds as (select run_id, unnest(kept) as kind from shards),
@@ -131,14 +139,14 @@ def complete_runs_of(store: Database, model_id: str) -> list[RunName]:
             group by counted.run_id
         )
         select run.run_id, run.dataset_id, run.dataset, run.framing, run.condition, run.precision,
-            run.label_space, kept
+            run.decoder, run.label_space, kept
         from run_details as run join kept_everywhere using (run_id)
         where run.model_id = ? and run.complete
-        order by run.dataset, run.condition, run.framing, run.precision, run.run_id
+        order by run.dataset, run.condition, run.framing, run.precision, run.decoder, run.run_id
         """,
         [model_id],
     )
-    return [RunName(*row[:7], frozenset(row[7] or ())) for row in rows]  # type: ignore[call-arg]
+    return [RunName(*row[:8], frozenset(row[8] or ())) for row in rows]  # type: ignore[call-arg]
 
 
 def run_text(runs: Sequence[RunName], run: RunName) -> str:
@@ -148,14 +156,19 @@ def run_text(runs: Sequence[RunName], run: RunName) -> str:
 
 def _meant(runs: Sequence[RunName], text: str) -> list[RunName]:
     found = [run for run in runs if run.dataset == text] or [run for run in runs if run.run_id.startswith(text)]
-    default = [run for run in found if (run.condition, run.precision) == ("clean", "fp32")]
-    return default if len(found) > 1 and default else found
+    return usual(found) or found if len(found) > 1 else found
+
+
+def usual(runs: Sequence[RunName]) -> list[RunName]:
+    """The runs on unaltered images in fp32: those decoded by Pillow, or, if there are none, by another decoder."""
+    found = [run for run in runs if (run.condition, run.precision) == (CLEAN, "fp32")]
+    return [run for run in found if run.decoder == PILLOW] or found
 
 
 def named_run(store: Database, model: str, runs: Sequence[RunName], text: str) -> RunName:
     """The complete run of a model with a dataset's name or the start of a run's id.
 
-    If there are several runs over the dataset, it is the one on unaltered images in fp32.
+    If there are several runs over the dataset, it is that of `usual`.
 
     Raises:
         UsageError: If no run matches, or several do.
@@ -174,7 +187,7 @@ def named_run(store: Database, model: str, runs: Sequence[RunName], text: str) -
         raise UsageError(
             f"{len(found) or 'no'} complete runs of {model} are on {text}",
             expected="exactly one: give the name of a dataset, or the start of a run's id",
-            found=", ".join(f"{run.run_id} ({run.place}, {run.precision})" for run in found)
+            found=", ".join(f"{run.run_id} ({run.place}, {run.way})" for run in found)
             or f"runs on {', '.join(known) or 'nothing'}",
             hint="qubastore show runs",
         )

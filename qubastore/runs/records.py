@@ -120,6 +120,7 @@ def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
         run.n_shards,
         list(run.versions.items()),
         datetime.now(UTC),
+        run.decoder,
     )
     insert(connection, "runs", [row])
 
@@ -150,5 +151,8 @@ def forget_unsupported(connection: duckdb.DuckDBPyConnection, model_id: str, con
 def replace_suite(connection: duckdb.DuckDBPyConnection, suite: Suite) -> None:
     """Store a suite, replacing one of the same name."""
     connection.execute("delete from own_suites where suite = ?", [suite.name])
-    rows = [(suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space) for r in suite.roles]
+    rows = [
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space, suite.decoder)
+        for r in suite.roles
+    ]
     insert(connection, "own_suites", rows)

@@ -84,7 +84,10 @@ def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
     runs = [row[0] for row in connection.execute("select run_id from runs where model_id = ?", [model_id]).fetchall()]
     for run_id in runs:
         remove_run(connection, run_id)
-    tables = ("models", "model_revisions", "fingerprints", "heads", "head_vectors", "unsupported", "temperatures")
+    tables = (
+        *("models", "model_revisions", "fingerprints", "heads", "head_vectors", "unsupported", "temperatures"),
+        *("batch_sizes", "device_benchmarks"),
+    )
     for table in (*tables, "probes"):
         connection.execute(f"delete from {table} where model_id = ?", [model_id])
     return len(runs)

@@ -1,4 +1,4 @@
-"""A run: one model over one dataset under one framing, condition and precision."""
+"""A run: one model over one dataset under one framing, condition, precision and decoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qubastore.conditions import CLEAN
+from qubastore.conditions import CLEAN, PILLOW
 from qubastore.hashing import identifier
 
 OUTPUT_SCHEMA = 1
@@ -36,6 +36,7 @@ class Run:
         framing: How an image becomes the input.
         condition: How inputs are altered.
         precision: One of `conditions.PRECISIONS`.
+        decoder: One of `conditions.DECODERS`.
         origin: `measured` or `imported`.
         output_schema: Version of the meaning of stored outputs.
         versions: Package -> version at the time of planning.
@@ -48,6 +49,7 @@ class Run:
     framing: str = "model"
     condition: str = "clean"
     precision: str = "fp32"
+    decoder: str = PILLOW
     origin: str = "measured"
     output_schema: int = OUTPUT_SCHEMA
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Run:
             self.precision,
             # Imported predictions are distinct from what ingest would measure, even under the same names.
             self.origin,
+            # Runs had this identity before there were other decoders.
+            *([] if self.decoder == PILLOW else [self.decoder]),
         )
 
     @property

@@ -34,6 +34,7 @@ class Shard:
         seconds: Duration of the forward passes.
         kept: Kinds of output that were kept.
         checksums: Kind -> checksum of its file.
+        n_by_pillow: Number of images that Pillow decoded because the decoder of the run cannot; None if unknown.
         committed_at: Time of its first commit, for a copy; None means now.
     """
 
@@ -48,6 +49,7 @@ class Shard:
     seconds: float = 0.0
     kept: tuple[str, ...] = ("outputs",)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    n_by_pillow: int | None = 0
     committed_at: datetime | None = None
 
     @property

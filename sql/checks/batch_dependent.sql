@@ -5,7 +5,7 @@
 with answers as (
     select
         runs.run_id, runs.model_id, datasets.label_space, runs.framing, runs.condition, runs.precision,
-        contents.content_hash, outputs.logsumexp
+        runs.decoder, contents.content_hash, outputs.logsumexp
     from outputs
     join runs using (run_id)
     join datasets using (dataset_id)
@@ -21,7 +21,7 @@ spreads as (
         max(logsumexp) - min(logsumexp) as spread,
         max(abs(logsumexp)) as size
     from answers
-    group by model_id, label_space, framing, condition, precision, content_hash
+    group by model_id, label_space, framing, condition, precision, decoder, content_hash
     having count(*) > 1
 )
 

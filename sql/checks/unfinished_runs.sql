@@ -4,7 +4,8 @@
 select
     run_id as run,
     n_done || ' of ' || n_samples || ' images of ' || model || ' on ' || dataset
-    || if(condition = 'clean', '', ' under ' || condition) as found
+    || if(condition = 'clean', '', ' under ' || condition)
+    || if(decoder = 'pillow', '', ', decoded by ' || decoder) as found
 from run_progress
 where not complete and n_drivers = 0
 order by run

@@ -63,28 +63,28 @@ def test_agreement_by_hand(store):
     rows = {row[2]: row for row in agreement(store, [pair(store, "a", "b")]).rows}
     assert set(rows) == {"pets", "many"}
     found = rows["pets"]
-    assert found[6:12] == (6, pytest.approx(5 / 6), pytest.approx(2 / 6), pytest.approx(3 / 6), 3, 0)
-    assert found[12] == pytest.approx((3 / 6 - 14 / 36) / (1 - 14 / 36))
+    assert found[7:13] == (6, pytest.approx(5 / 6), pytest.approx(2 / 6), pytest.approx(3 / 6), 3, 0)
+    assert found[13] == pytest.approx((3 / 6 - 14 / 36) / (1 - 14 / 36))
     # Three flips, all one way: 2 * (1/2)^3.
-    assert found[13] == pytest.approx(0.25)
+    assert found[15] == pytest.approx(0.25)
 
 
 def test_mcnemar_is_scipys(store):
     rows = {row[2]: row for row in agreement(store, [pair(store, "a", "b")]).rows}
-    assert rows["many"][10:12] == (15, 4)
+    assert rows["many"][11:13] == (15, 4)
     p = stats.binomtest(4, 19, 0.5).pvalue
-    assert rows["many"][13] == pytest.approx(p, abs=1e-12)
+    assert rows["many"][14] == pytest.approx(p, abs=1e-12)
     # By hand: twice the lower tail.
     assert p == pytest.approx(2 * sum(stats.binom.pmf(k, 19, 0.5) for k in range(5)), abs=1e-12)
     # Holm over the two rows: the smaller doubles, the larger stays unless it would be below it.
     smaller, larger = sorted([p, 0.25])
-    assert sorted(row[14] for row in rows.values()) == pytest.approx([2 * smaller, max(2 * smaller, larger)])
+    assert sorted(row[15] for row in rows.values()) == pytest.approx([2 * smaller, max(2 * smaller, larger)])
 
 
 def test_agreement_is_that_of_the_view(store):
     rows = {row[2]: row for row in agreement(store, [pair(store, "a", "b")]).rows}
     for dataset, n, kappa in store.rows("select dataset, n, error_consistency from error_consistency"):
-        assert (rows[dataset][6], rows[dataset][12]) == (n, kappa), "to the last bit"
+        assert (rows[dataset][7], rows[dataset][13]) == (n, kappa), "to the last bit"
 
 
 def test_flips_and_classes_and_factors(store):

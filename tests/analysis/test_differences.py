@@ -111,7 +111,9 @@ def test_published_figures_that_are_contradicted(tmp_path):
             " where zoo.study = 'hesse2025' and zoo.stored_as like 'timm:%' order by all limit 1"
         )[0]
         store.write(
-            lambda c: c.execute("insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 80, '')")
+            lambda c: c.execute(
+                "insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 80, '', 'pillow')"
+            )
         )
         logits, labels = made("poor", "pets", "clean", 80)
         add_run(store, logits, labels, name=name, parameters=round(parameters * 1e6) + 30_000)
@@ -183,9 +185,9 @@ def test_a_row_with_the_studys_own_preprocessing_is_marked_for_framing_alone(tmp
 
 def _add_as_measured(store, name, framings):
     """Runs of a model that play the roles clean and cue_conflict in both suites, over a few images."""
-    roles = [(suite, "clean", "pets", "clean", "model", 80, "") for suite in ("quba", "quba-reference")]
-    roles += [("quba", "cue_conflict", "cues", "clean", "whole", 90, "")]
-    roles += [("quba-reference", "cue_conflict", "cues", "clean", "model", 90, "")]
+    roles = [(suite, "clean", "pets", "clean", "model", 80, "", "pillow") for suite in ("quba", "quba-reference")]
+    roles += [("quba", "cue_conflict", "cues", "clean", "whole", 90, "", "pillow")]
+    roles += [("quba-reference", "cue_conflict", "cues", "clean", "model", 90, "", "pillow")]
     if not store.rows("from own_suites"):
         store.write(lambda c: insert(c, "own_suites", roles))
     for dataset, framing in framings.items():

@@ -22,7 +22,10 @@ from tests.support.runs import add_run, both_runs, write_shard
 def test_models_over_different_images_are_not_paired(store):
     """One name, other images: a difference is refused; where some are the same, they alone have one."""
     generator = np.random.default_rng(0)
-    rows = [("mine", role, name, "clean", "model", None, "") for role, name in (("clean", "pets"), ("shifted", "x"))]
+    rows = [
+        ("mine", role, name, "clean", "model", None, "", "pillow")
+        for role, name in (("clean", "pets"), ("shifted", "x"))
+    ]
     store.write(lambda c: insert(c, "own_suites", rows))
     for name, n, n_shifted in (("a", 30, 20), ("b", 30, 24), ("c", 33, 24)):
         for dataset, size in (("pets", n), ("x", n_shifted)):
@@ -56,7 +59,7 @@ def test_what_both_could_decode_counts(store):
     generator = np.random.default_rng(1)
     a, b = (generator.normal(size=(30, 3)) + np.eye(3)[labels] for _ in range(2))
     a[29] = np.eye(3)[labels[29]] * 9
-    store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "")]))
+    store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", None, "", "pillow")]))
     one = add_run(store, a, labels, name="a", complete=False)
     run_id = _run_with_a_failure(store, b, labels)
     table = of_runs(store, *both_runs(store, one, run_id), options=BootstrapOptions(resamples=20))

@@ -27,8 +27,8 @@ def figures(store, source, suite="tiny"):
 
 def own_models(store, skills=("good", "poor")):
     """The suite `tiny` in a store, with other models of the same images: their names begin with my_."""
-    rows = [("tiny", role, ds, condition, "model", n, "") for (ds, condition), (role, n) in SETS.items()]
-    store.write(lambda c: c.executemany("insert into own_suites values (?, ?, ?, ?, ?, ?, ?)", rows))
+    rows = [("tiny", role, ds, condition, "model", n, "", "pillow") for (ds, condition), (role, n) in SETS.items()]
+    store.write(lambda c: c.executemany("insert into own_suites values (?, ?, ?, ?, ?, ?, ?, ?)", rows))
     for skill in skills:
         for (dataset, condition), (role, n) in SETS.items():
             logits, labels = made(skill, dataset, condition, n)

@@ -57,6 +57,21 @@ def test_an_export_of_some_models(tiny_suite, store, tmp_path):
         export(tiny_suite, tmp_path / "none", ["goud"])
 
 
+def test_an_export_from_before_there_were_decoders(tiny_suite, exported, store, tmp_path):
+    """Schema 8 had no column `decoder`: all its runs were decoded by Pillow."""
+    old = shutil.copytree(exported, tmp_path / "old")
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["schema_version"] = 8
+    for table in ("runs", "own_suites"):
+        file = old / manifest["tables"][table]["file"]
+        duckdb.sql(f"copy (select * exclude (decoder) from '{exported / file.name}') to '{file}' (format parquet)")
+        data = file.read_bytes()
+        manifest["tables"][table] |= {"bytes": len(data), "blake2b": checksum(data)}
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    attach(store, str(old), name="old")
+    assert figures(store, "old") == figures(tiny_suite, "measured")
+
+
 def test_unfinished_runs_stay_behind(store, tmp_path):
     with pytest.raises(UsageError, match="no complete run"):
         export(store, tmp_path / "out")

@@ -73,8 +73,8 @@ def test_attached_rows_have_no_intervals_and_the_table_says_so(tiny_suite, own_s
 
 
 def test_a_suite_with_other_roles_is_another_suite(tiny_suite, store):
-    rows = [("tiny", "clean", "pets", "clean", "model", 80, "")]
-    store.write(lambda c: c.executemany("insert into own_suites values (?, ?, ?, ?, ?, ?, ?)", rows))
+    rows = [("tiny", "clean", "pets", "clean", "model", 80, "", "pillow")]
+    store.write(lambda c: c.executemany("insert into own_suites values (?, ?, ?, ?, ?, ?, ?, ?)", rows))
     logits, labels = made("good", "pets", "clean", 80)
     for name in ("a", "b"):
         add_run(store, logits, labels, name=name, data=dataset_of(labels, CLASSES, "pets"))

@@ -45,7 +45,7 @@ def odd(tmp_path, empty_store):
     shutil.copytree(empty_store, folder / "st*[o]re")
     (tmp_path / ODD.replace("*?[x]", "zyx")).mkdir()
     with qubastore.open(folder / "st*[o]re", read_only=False) as store:
-        suite = "insert into own_suites values ('mine', 'clean', 'pets*', 'clean', 'model', 4, '')"
+        suite = "insert into own_suites values ('mine', 'clean', 'pets*', 'clean', 'model', 4, '', 'pillow')"
         store.write(lambda c: c.execute(suite))
         add_run(store, np.eye(4) * 3, [0, 1, 2, 0], name="net*, 'b'", dataset="pets*", classes=["a", "b*", "c[1]", "d"])
     return folder

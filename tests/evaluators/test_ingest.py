@@ -56,7 +56,7 @@ def test_two_models_decode_once_and_equal_a_plain_loop(store, tiny_models, image
 def test_intervals_are_computed_on_the_workers(store, tiny_models, images):
     """The resamples are those of the first ranking that wants them, to the bit."""
     specs = [f"python:{tiny_models}:first", f"python:{tiny_models}:second"]
-    store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "noise", "clean", "model", 150, "")]))
+    store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "noise", "clean", "model", 150, "", "pillow")]))
     ingest(store, specs, {"noise": images}, intervals=True)
     query = "from replicates order by run_id, metric"
     kept = store.rows(query)

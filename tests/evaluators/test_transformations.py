@@ -7,7 +7,8 @@ import pytest
 
 from qubastore.conditions import Condition, Shift
 from qubastore.errors import UsageError
-from qubastore.evaluators.worker.images import SampleFile, decode, prepare, shifted
+from qubastore.evaluators.worker.images import SampleFile, decode
+from qubastore.evaluators.worker.pillow import prepare
 from qubastore.models.preprocessing import Preprocessing
 from tests.evaluators.test_images import noise
 
@@ -72,7 +73,8 @@ def test_a_shift_shows_what_lies_further_on(size, direction, moved):
     padded[: size[1], : size[0]] = pixels
     dx, dy = moved
     want = padded[dy : dy + size[1], dx : dx + size[0]]
-    np.testing.assert_array_equal(np.asarray(shifted(image, 7, direction)), want)
+    unchanged = Preprocessing(crop=size[::-1], resize=size[::-1], mode="squash")
+    np.testing.assert_array_equal(np.asarray(prepare(image, unchanged, Shift(7, direction))), want)
 
 
 def test_a_shift_comes_before_resizing(tmp_path):

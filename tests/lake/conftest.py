@@ -27,10 +27,12 @@ def whole_store(empty_store, tmp_path_factory):
     """A store with a run in every role of the suite `tiny`, to copy: it takes seconds to make."""
     path = tmp_path_factory.mktemp("whole") / "store"
     shutil.copytree(empty_store, path)
-    rows = [f"('tiny', '{role}', '{data}', '{condition}', 'model', 4, '')" for role, data, condition, _ in SUITE]
+    rows = [
+        f"('tiny', '{role}', '{data}', '{condition}', 'model', 4, '', 'pillow')" for role, data, condition, _ in SUITE
+    ]
     rows += [
-        "('tiny', 'cue_conflict', 'cues', 'clean', 'whole', 4, '')",
-        "('tiny', 'clean', 'pets', 'clean', 'model', 4, '')",
+        "('tiny', 'cue_conflict', 'cues', 'clean', 'whole', 4, '', 'pillow')",
+        "('tiny', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow')",
     ]
     with qubastore.open(path, read_only=False) as made:
         made.write(lambda c: c.execute(f"insert into own_suites values {', '.join(rows)}"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import pytest
 
+from qubastore.runs.device_benchmarks import DeviceBenchmark, replace_benchmark
 from tests.support.runs import add_run
 
 # Four samples, two classes. ln 3 makes probabilities of 3/4 and 1/4, ln 9 of 9/10 and 1/10.
@@ -24,7 +26,15 @@ RUN = ("net", "pets", "clean", "model", "fp32")
 def add_four_samples(store):
     """The run over them, in a suite that it fills."""
     run_id = add_run(store, LOGITS, LABELS, classes=PETS)
-    store.write(lambda c: c.execute("insert into own_suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4, '')"))
+    store.write(
+        lambda c: c.execute(
+            "insert into own_suites values ('tiny', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow')"
+        )
+    )
+    (model,) = store.rows("select model_id from models")
+    measured = datetime(2026, 1, 1, tzinfo=UTC)
+    found = DeviceBenchmark(*(model[0], "GPU", "torch 2", "bf16", 8, 8, 1.5, 2.5, 100, 32, 250.0, 64.0, 0.5, measured))
+    store.write(lambda c: replace_benchmark(c, found))
     return run_id
 
 

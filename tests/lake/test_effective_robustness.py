@@ -18,8 +18,8 @@ def test_effective_robustness_is_scipys_line(store):
     rights = {"a": (40, 20), "b": (60, 30), "c": (80, 60), "d": (50, 45)}
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 100, ''),"
-            " ('t', 'robustness', 'art', 'clean', 'model', 100, '')"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 100, '', 'pillow'),"
+            " ('t', 'robustness', 'art', 'clean', 'model', 100, '', 'pillow')"
         )
     )
     for name, counts in rights.items():
@@ -65,8 +65,8 @@ def test_models_on_a_line_have_no_effective_robustness(store):
     slope 1 through 0, which predicts each accuracy exactly."""
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, ''),"
-            " ('t', 'robustness', 'art', 'clean', 'model', 4, '')"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow'),"
+            " ('t', 'robustness', 'art', 'clean', 'model', 4, '', 'pillow')"
         )
     )
     for n in (1, 2, 3):

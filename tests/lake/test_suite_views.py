@@ -121,8 +121,8 @@ def test_a_clean_accuracy_of_zero_has_no_relative_figures(store):
     """Null with a reason; accuracy itself is 0."""
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, ''),"
-            " ('t', 'shifted', 'art', 'clean', 'model', 4, '')"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow'),"
+            " ('t', 'shifted', 'art', 'clean', 'model', 4, '', 'pillow')"
         )
     )
     add_run(store, right(0), LABELS, classes=PETS)
@@ -146,8 +146,8 @@ def test_matched_robustness_divides_by_clean_accuracy_in_the_same_label_space(st
     add_run(store, right(1), LABELS, **spaces)
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, ''),"
-            " ('t', 'shifted', 'art', 'clean', 'model', 4, '')"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow'),"
+            " ('t', 'shifted', 'art', 'clean', 'model', 4, '', 'pillow')"
         )
     )
     store.write(lambda c: c.execute("update datasets set label_space = 'imagenet-r' where name = 'art'"))
@@ -162,7 +162,9 @@ def test_matched_robustness_divides_by_clean_accuracy_in_the_same_label_space(st
 
 def test_a_measured_model_of_the_study_has_its_columns(store):
     """Groups of the study are groups of measured models too."""
-    store.write(lambda c: c.execute("insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, '')"))
+    store.write(
+        lambda c: c.execute("insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow')")
+    )
     add_run(store, LOGITS, LABELS, name="timm:resnet50.a1_in1k", classes=PETS)
     query = "select label, architecture, paradigm from rankable where source = 'measured'"
     assert store.rows(query) == [("ResNet50", "cnn", "a1")]
@@ -172,8 +174,8 @@ def test_a_dataset_in_another_label_space_plays_no_role(store):
     """The same name and count, but its predictions are among other classes."""
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, 'imagenet-r'),"
-            " ('u', 'clean', 'pets', 'clean', 'model', 4, 'own-classes')"
+            "insert into own_suites values ('t', 'clean', 'pets', 'clean', 'model', 4, 'imagenet-r', 'pillow'),"
+            " ('u', 'clean', 'pets', 'clean', 'model', 4, 'own-classes', 'pillow')"
         )
     )
     add_run(store, LOGITS, LABELS, classes=PETS)

@@ -86,7 +86,7 @@ def test_views_over_rows_in_the_code_read_what_they_say(opened):
 def test_suites_arrive_as_they_stand_in_the_code(opened):
     """They travel as one text: whole numbers and nulls come back as such."""
     roles = [
-        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space)
+        (suite.name, r.role, r.dataset, r.condition, r.framing, r.n_samples, r.label_space, suite.decoder)
         for suite in BUILT_IN.values()
         for r in suite.roles
     ]

@@ -90,13 +90,14 @@ CASES = {
         [("net", "net", "")],
     ),
     "complete_runs": (
-        "select run_id, model, dataset, condition, framing, precision, n_outputs, n_failed, subset from complete_runs",
-        [("RUN", *RUN, 4, 0, False)],
+        "select run_id, model, dataset, condition, framing, precision, n_outputs, n_failed, subset, decoder"
+        " from complete_runs",
+        [("RUN", *RUN, 4, 0, False, "pillow")],
     ),
     "named_runs": (
-        "select run_id, model, dataset, condition, framing, precision, label_space, origin, n_samples, subset"
+        "select run_id, model, dataset, condition, framing, precision, label_space, origin, n_samples, subset, decoder"
         " from named_runs",
-        [("RUN", *RUN, "own-classes", "measured", 4, False)],
+        [("RUN", *RUN, "own-classes", "measured", 4, False, "pillow")],
     ),
     "run_details": (
         "select run_id, model, dataset, condition, framing, precision, origin, n_samples, complete, subset"
@@ -104,8 +105,9 @@ CASES = {
         [("RUN", *RUN, "measured", 4, True, False)],
     ),
     "dimension_runs": (
-        "select suite, role, dataset, condition, framing, label_space, model, run_id, n_candidates from dimension_runs",
-        [("tiny", "clean", "pets", "clean", "model", "own-classes", "net", "RUN", 1)],
+        "select suite, role, dataset, condition, framing, decoder, label_space, model, run_id, n_candidates"
+        " from dimension_runs",
+        [("tiny", "clean", "pets", "clean", "model", "pillow", "own-classes", "net", "RUN", 1)],
     ),
     "suites": (
         "select suite, count(*), sum(n_samples) from suites where suite = 'tiny' group by all",
@@ -116,6 +118,12 @@ CASES = {
         "select model, input_height, parameters_m, macs_g, activations_m, activation_mb, device, precision,"
         " images_per_second from costs",
         [near("net", 8, 2.0, 0.003, 0.5, 2.0, "cpu", "fp32", 4.0)],
+    ),
+    # 1000 / 250 = 4 ms an image.
+    "benchmarks": (
+        "select model, device, runtime, precision, height, latency_ms, latency_p99_ms, n_latencies, batch_size,"
+        " images_per_second, ms_per_image, peak_memory_mb, energy_j from benchmarks",
+        [near("net", "GPU", "torch 2", "bf16", 8, 1.5, 2.5, 100, 32, 250.0, 4.0, 64.0, 0.5)],
     ),
     "quality_dimensions": (
         "select suite, model, source, dimension, value from quality_dimensions"
@@ -216,7 +224,7 @@ def test_several_runs_that_could_answer(store):
     store.write(
         lambda c: c.execute(
             "insert into runs select 'other', model_id, dataset_id, framing, condition, 'bf16', output_schema, origin,"
-            " shard_size, n_shards, versions, created_at from runs"
+            " shard_size, n_shards, versions, created_at, decoder from runs"
         )
     )
     store.write(lambda c: c.execute("insert into run_summary select 'other', * exclude (run_id) from run_summary"))

@@ -25,7 +25,9 @@ def measured_everywhere(tmp_path):
         rows: dict[str, list[tuple[Any, ...]]] = {"models": [], "runs": [], "run_summary": [], "run_metrics": []}
         for name, value in (("a", 0.5), ("b", 0.7)):
             rows["models"].append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 1000, 10**6, 1, "logits"))
-            rows["runs"].append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 50_000, 1, []))
+            rows["runs"].append(
+                (f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 50_000, 1, [], None, "pillow")
+            )
             rows["run_summary"].append((f"r-{name}", 50_000, 0, 2, None, 0.0, None, None, None))
             for metric in ("accuracy", "calibration_error", "class_balance"):
                 rows["run_metrics"].append((f"r-{name}", metric, 1, value))

@@ -60,7 +60,7 @@ def store(tmp_path_factory):
     """Two models with a clean run, both background sets and cue-conflict, all but the clean set of images of parts."""
     roles = (("clean", "pets"), ("same_background", "same"), ("random_background", "rand"), ("cue_conflict", "cues"))
     with qubastore.init(tmp_path_factory.mktemp("crossed") / "store") as made:
-        rows = [("parts", role, name, "clean", "model", None, "") for role, name in roles]
+        rows = [("parts", role, name, "clean", "model", None, "", "pillow") for role, name in roles]
         made.write(lambda c: insert(c, "own_suites", rows))
         for name, skill in (("good", 1.5), ("poor", 0.8)):
             generator = np.random.default_rng(len(name) + ord(name[0]))

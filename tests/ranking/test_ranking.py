@@ -136,7 +136,7 @@ def test_from_python_as_polars(published):
 
 def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> None:
     """Measured models, as complete runs with stored metrics."""
-    roles = [(suite, "clean", "pets", "clean", "model", 4, None)]
+    roles = [(suite, "clean", "pets", "clean", "model", 4, None, "pillow")]
     size = {"parameters": 1e6}
     models: list[tuple[Any, ...]] = []
     runs: list[tuple[Any, ...]] = []
@@ -145,7 +145,7 @@ def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> No
     for name, given_values in values.items():
         parameters = int(given_values.get("parameters", size["parameters"]) * 1)
         models.append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 2, parameters, 1, "logits", None, None, None))
-        runs.append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 4, 1, [], None))
+        runs.append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 4, 1, [], None, "pillow"))
         summaries.append((f"r-{name}", 4, 0, 2, None, 0.0, None, None, None))
         metrics += [(f"r-{name}", metric, 1, v) for metric, v in given_values.items() if metric != "parameters"]
 
@@ -193,7 +193,11 @@ def test_a_model_that_lacks_a_dimension_is_left_out_and_counted(store):
 
 def test_measured_models_come_first_and_sources_never_mix_silently(store):
     add_measured(store, {"mine": WHOLE, "other": {**WHOLE, "accuracy": 0.6}}, suite="extra")
-    store.write(lambda c: c.execute("insert into own_suites values ('quba', 'clean', 'pets', 'clean', 'model', 4, '')"))
+    store.write(
+        lambda c: c.execute(
+            "insert into own_suites values ('quba', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow')"
+        )
+    )
     assert {row[2] for row in rank(store).rows} == {"hesse2025"}
     four = ["accuracy", "calibration", "balance", "params"]
     assert {row[2] for row in rank(store, RankRequest(dimensions=four)).rows} == {"measured"}

@@ -133,8 +133,8 @@ def test_corruptions_are_those_of_the_suite(tiny_copy):
     add_run(tiny_copy, right, labels, factors=factors, **options)
     add_run(tiny_copy, -right, labels, factors=factors, condition="fgsm(eps=8/255)", **options)
     assert "corruptions" not in collect(tiny_copy, suite="tiny", resamples=0)["details"]["good"]
-    role = "insert into own_suites values ('other', 'corrupted', 'imagenet-c/fog/1', 'clean', 'model', 8, '')"
-    clean = "insert into own_suites values ('other', 'clean', 'pets', 'clean', 'model', 80, '')"
+    role = "insert into own_suites values ('other', 'corrupted', 'imagenet-c/fog/1', 'clean', 'model', 8, '', 'pillow')"
+    clean = "insert into own_suites values ('other', 'clean', 'pets', 'clean', 'model', 80, '', 'pillow')"
     tiny_copy.write(lambda c: (c.execute(role), c.execute(clean)))
     found = collect(tiny_copy, suite="other", resamples=0)["details"]["good"]["corruptions"]
     assert found == [{"corruption": "fog", "severity": 1, "accuracy": 1.0}]
@@ -228,7 +228,11 @@ def test_models_whose_names_hold_commas(store, tmp_path):
 
 def test_figures_of_a_suite_without_all_dimensions(store, tmp_path):
     """Where no model has every dimension, the figures rank on what there is, and say so."""
-    store.write(lambda c: c.execute("insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 4, '')"))
+    store.write(
+        lambda c: c.execute(
+            "insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow')"
+        )
+    )
     for number, name in enumerate(("good", "poor")):
         add_run(store, np.eye(4) * (3 - number), [0, 1, 2, 0], name=name, dataset="pets")
     arguments = ["report", "--store", str(store.path), "--suite", "mine", "--static", str(tmp_path / "figures")]

@@ -157,7 +157,9 @@ def test_published_with_the_run_they_are_the_same(tmp_path, keep):
     found = []
     for name, at_once in (("a", True), ("b", False)):
         with qubastore.init(tmp_path / name) as store:
-            store.write(lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", N, "")]))
+            store.write(
+                lambda c: insert(c, "own_suites", [("mine", "clean", "pets", "clean", "model", N, "", "pillow")])
+            )
             run = add_run(store, logits(), LABELS, keep=keep, shard_size=7, complete=False)
             publish_runs(store, replicates=at_once)
             if not at_once:

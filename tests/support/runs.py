@@ -172,7 +172,7 @@ def made(name, dataset, condition, n):
 
 def add_tiny_suite(store, names=None) -> None:
     """A suite `tiny` with every role, and three models that have all its runs; `names` are what they are called."""
-    rows = [("tiny", role, ds, condition, "model", n, "") for (ds, condition), (role, n) in SETS.items()]
+    rows = [("tiny", role, ds, condition, "model", n, "", "pillow") for (ds, condition), (role, n) in SETS.items()]
     store.write(lambda c: insert(c, "own_suites", rows))
     for number, skill in enumerate(SKILL):
         for (dataset, condition), (role, n) in SETS.items():

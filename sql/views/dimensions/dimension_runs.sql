@@ -1,5 +1,5 @@
--- Which run answers for a model in each role of a suite. Where several could, the fp32 run over images answers; where
--- that still leaves several, none does.
+-- Which run answers for a model in each role of a suite. Only runs with the decoder of the suite count. Where
+-- several could answer, the fp32 run over images does; where that still leaves several, none does.
 --
 -- Grain: One row per suite, role, dataset, condition and model that has at least one full run for it.
 --
@@ -8,6 +8,7 @@
 -- dataset: name of the dataset
 -- condition: how the inputs were altered
 -- framing: how an image became the input
+-- decoder: what decoded and resized the images: that of the suite
 -- label_space: how the model's outputs became the dataset's classes
 -- model_id: the model
 -- model: its name
@@ -21,6 +22,7 @@ full_runs as (
         suites.dataset,
         suites.condition,
         suites.framing,
+        suites.decoder,
         run.label_space,
         run.model_id,
         run.model,
@@ -31,6 +33,7 @@ full_runs as (
         on run.dataset = suites.dataset
         and run.condition = suites.condition
         and run.framing = suites.framing
+        and run.decoder = suites.decoder
         and run.n_samples = coalesce(suites.n_samples, run.n_samples)
         and coalesce(suites.label_space, '') in ('', run.label_space)
     where run.complete
@@ -42,6 +45,7 @@ select
     dataset,
     condition,
     framing,
+    decoder,
     any_value(label_space) as label_space,
     model_id,
     model,
@@ -51,4 +55,4 @@ select
     end as run_id,
     count(*) as n_candidates
 from full_runs
-group by suite, role, dataset, condition, framing, model_id, model
+group by suite, role, dataset, condition, framing, decoder, model_id, model

@@ -1,13 +1,14 @@
 -- Pairs of models and people, image by image: how often both are right, one alone, or none. Two models are compared on
--- the same dataset, framing, condition and precision; people and models on the images of the experiment that has the
--- dataset's name, level by level.
+-- the same dataset, framing, condition, precision and decoder; people and models on the images of the experiment that
+-- has the dataset's name, level by level.
 --
--- Grain: One row per dataset, framing, condition, precision, level and unordered pair with images in common.
+-- Grain: One row per dataset, framing, condition, precision, decoder, level and unordered pair with images in common.
 --
 -- dataset: name of the dataset, or of the experiment
 -- condition: how the inputs of the models were altered; clean for people
 -- framing: how an image became the models' input; null between people
 -- precision: of the models; null between people
+-- decoder: of the models' images; null between people
 -- level: level of the experiment, as in c50, where people or networks are in the pair; else null
 -- model_a: a model, an imported network or a person
 -- observer_a: model, network (its decisions were imported) or person
@@ -25,6 +26,7 @@ with
 model_answers as (
     select
         run.run_id, run.model, run.dataset_id, run.dataset, run.framing, run.condition, run.precision,
+        run.decoder,
         outputs.sample_id,
         outputs.prediction,
         outputs.prediction = outputs.label as is_right
@@ -59,7 +61,7 @@ observers as (
 
 between_models as (
     select
-        a.dataset, a.condition, a.framing, a.precision,
+        a.dataset, a.condition, a.framing, a.precision, a.decoder,
         null::varchar as level,
         a.model as model_a, 'model' as observer_a, b.model as model_b, 'model' as observer_b,
         a.run_id as run_a, b.run_id as run_b,
@@ -71,13 +73,14 @@ between_models as (
         and b.framing = a.framing
         and b.condition = a.condition
         and b.precision = a.precision
+        and b.decoder = a.decoder
         and b.sample_id = a.sample_id
         and (b.model, b.run_id) > (a.model, a.run_id)
 ),
 
 with_observers as (
     select
-        a.dataset, a.condition, a.framing, a.precision,
+        a.dataset, a.condition, a.framing, a.precision, a.decoder,
         a.level,
         a.model, 'model', b.subject, b.observer,
         a.run_id, null::varchar,
@@ -92,7 +95,7 @@ with_observers as (
 
 between_observers as (
     select
-        a.dataset, 'clean', null::varchar, null::varchar,
+        a.dataset, 'clean', null::varchar, null::varchar, null::varchar,
         a.level,
         a.subject, a.observer, b.subject, b.observer,
         null::varchar, null::varchar,
@@ -115,7 +118,7 @@ pairs as (
 )
 
 select
-    dataset, condition, framing, precision, level, model_a, observer_a, model_b, observer_b, run_a, run_b,
+    dataset, condition, framing, precision, decoder, level, model_a, observer_a, model_b, observer_b, run_a, run_b,
     count(*) as n,
     count(*) filter (where right_a and right_b) as both_right,
     count(*) filter (where right_a and not right_b) as only_a,

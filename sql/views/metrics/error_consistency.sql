@@ -1,12 +1,13 @@
 -- Whether two of the models and people err on the same images, beyond what their accuracies alone make likely: Cohen's
 -- kappa of being right. 1 means always the same, 0 as by chance, below 0 less than by chance.
 --
--- Grain: One row per dataset, framing, condition, precision, level and unordered pair with images in common.
+-- Grain: One row per dataset, framing, condition, precision, decoder, level and unordered pair with images in common.
 --
 -- dataset: name of the dataset, or of the experiment
 -- condition: how the inputs of the models were altered; clean for people
 -- framing: how an image became the models' input; null between people
 -- precision: of the models; null between people
+-- decoder: of the models' images; null between people
 -- level: level of the experiment, as in c50, where people or networks are in the pair; else null
 -- model_a: a model, an imported network or a person
 -- observer_a: model, network (its decisions were imported) or person
@@ -36,7 +37,7 @@ expected as (
 )
 
 select
-    dataset, condition, framing, precision, level, model_a, observer_a, model_b, observer_b, n,
+    dataset, condition, framing, precision, decoder, level, model_a, observer_a, model_b, observer_b, n,
     accuracy_a, accuracy_b, observed_consistency, expected_consistency,
     if(
         only_a + only_b = 0,

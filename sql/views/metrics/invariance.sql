@@ -10,6 +10,7 @@
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; pillow for imported predictions
 -- n_outputs: samples of the run
 -- n_failed: samples left out because their image could not be decoded
 -- subset: true where the dataset is only part of the official one
@@ -22,7 +23,7 @@
 -- consistency: share of samples whose prediction is that of the clean run, over those that both have, 0 to 1
 -- clean_accuracy: accuracy of the clean run, 0 to 1; null, as the next two and consistency, without one
 -- clean_true_class_probability: mean probability of the right class in the clean run, 0 to 1
--- clean_run_id: the clean run of the same model, dataset, framing and precision
+-- clean_run_id: the clean run of the same model, dataset, framing, precision and decoder
 --
 -- Source: Vishniakov et al., arXiv 2311.09215
 with
@@ -53,6 +54,7 @@ altered as (
         and clean.dataset_id = run.dataset_id
         and clean.framing = run.framing
         and clean.precision = run.precision
+        and clean.decoder = run.decoder
         and clean.origin = run.origin
         and clean.condition = 'clean'
         and clean.complete

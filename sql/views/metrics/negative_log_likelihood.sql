@@ -8,6 +8,7 @@
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; pillow for imported predictions
 -- n_outputs: samples that the number is over
 -- n_failed: samples left out because their image could not be decoded
 -- subset: true where the dataset is only part of the official one

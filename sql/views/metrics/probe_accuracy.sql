@@ -13,6 +13,7 @@
 -- framing: how an image became the input
 -- condition: how the inputs were altered
 -- precision: of the features: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
+-- decoder: of the images: pillow, torchvision or nvjpeg
 -- subset: true where one of the datasets is only part of the official one
 -- n_train: samples fitted on at last, validation included
 -- n_test: samples tested
@@ -34,6 +35,7 @@ select
     train.framing,
     train.condition,
     train.precision,
+    train.decoder,
     train.subset or coalesce(val.subset, false) or test.subset as subset,
     probes.n_train,
     probes.n_test,

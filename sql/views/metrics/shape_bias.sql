@@ -10,6 +10,7 @@
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code; null without a run
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; null without a run
 -- n_outputs: samples of the run, or trials of an observer
 -- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one
@@ -60,12 +61,12 @@ from decisions
 join complete_runs using (run_id)
 union all
 select
-    null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, observer,
+    null, subject, experiment, 'clean', null, null, null, n_trials, n_unanswered, false, observer,
     n, shape_decisions, texture_decisions, shape_bias
 from observer_bias
 union all
 select
-    null, 'people', any_value(experiment), 'clean', null, null, sum(n_trials), sum(n_unanswered), false, 'people',
+    null, 'people', any_value(experiment), 'clean', null, null, null, sum(n_trials), sum(n_unanswered), false, 'people',
     sum(n)::bigint,
     avg(shape_decisions order by subject),
     avg(texture_decisions order by subject),

@@ -9,6 +9,7 @@
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code; null without a run
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; null without a run
 -- n_outputs: samples of the run, or trials of an observer
 -- n_failed: samples left out because their image could not be decoded; for people, trials without an answer
 -- subset: true where the dataset is only part of the official one
@@ -34,7 +35,7 @@ join runs using (run_id)
 join datasets using (dataset_id)
 union all
 select
-    null, subject, experiment, 'clean', null, null, n_trials, n_unanswered, false, observer,
+    null, subject, experiment, 'clean', null, null, null, n_trials, n_unanswered, false, observer,
     category,
     n,
     n_shape / nullif(n, 0),

@@ -8,6 +8,7 @@
 -- condition: how the inputs were altered
 -- framing: how an image became the input
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; pillow for imported predictions
 -- n_samples: images of the dataset
 -- n_done: images that went through the model and are committed
 -- n_failed: images among them that could not be decoded
@@ -53,6 +54,7 @@ select
     run.condition,
     run.framing,
     run.precision,
+    run.decoder,
     run.n_samples,
     coalesce(committed.n_done, 0) as n_done,
     coalesce(committed.n_failed, 0) as n_failed,

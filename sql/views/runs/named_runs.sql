@@ -12,6 +12,7 @@
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; pillow for imported predictions
 -- origin: measured (ingest) or imported (predictions made elsewhere)
 -- n_samples: samples of the dataset
 -- subset: true where the dataset is only part of the official one
@@ -34,6 +35,7 @@ select
     runs.condition,
     runs.framing,
     runs.precision,
+    runs.decoder,
     runs.origin,
     datasets.n_samples,
     coalesce(not list_contains(official_sizes.sizes, datasets.n_samples), false) as subset,

@@ -11,6 +11,7 @@
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
+-- decoder: what decoded and resized the images: pillow, torchvision or nvjpeg; pillow for imported predictions
 -- origin: measured (ingest) or imported (predictions made elsewhere)
 -- n_samples: samples of the dataset
 -- complete: true once every shard is committed and the run is summed up

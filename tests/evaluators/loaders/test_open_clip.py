@@ -14,7 +14,7 @@ from qubastore.evaluators.loaders.open_clip import load, preprocessing, read_sou
 from qubastore.evaluators.loaders.open_clip_texts import Texts, read_templates
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.rescore import rescore
-from qubastore.evaluators.worker.images import prepare
+from qubastore.evaluators.worker.pillow import prepare
 from qubastore.models.spec import ModelSpec
 from tests.conftest import write_images
 

@@ -48,6 +48,7 @@ COMMITS = {
     5: "1f2d5c7ca13553f6775408eb9da31976f2944eb6",
     6: "4ae78ade455e01e76895fdd7805cd2c7f6f010b6",
     7: "354b2177bff593acf117b997ee95f4cede81ced0",
+    8: "d9de776d1f61d47788613c4baaf61baffb50756b",
 }
 """Schema -> the last commit of the main line at which it was the newest; for 6, the last before runs were published."""
 

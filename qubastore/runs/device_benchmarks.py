@@ -1,0 +1,58 @@
+"""Rows of the table `device_benchmarks`: what the forward passes of a model cost on a device."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qubastore.lake.rows import insert
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class DeviceBenchmark:
+    """What the forward passes of a model cost on a device.
+
+    Attributes:
+        model_id: Id of the model.
+        device: Name of the GPU; or of the processor, with the number of threads.
+        runtime: What ran the network, as in `torch 2.11.0, CUDA 13.0`.
+        precision: One of `conditions.PRECISIONS`.
+        height: Height of the input, pixels.
+        width: Width of the input, pixels.
+        latency_p50_ms: Median time of a forward pass of one image.
+        latency_p99_ms: 99th percentile of these times.
+        n_latencies: Number of passes that these are over.
+        batch_size: The batch size, a power of two, with most images per second.
+        images_per_second: Images per second at that batch size.
+        peak_memory_mb: Most memory of the GPU allocated at that batch size, millions of bytes; None on a processor.
+        energy_j: Energy of the whole GPU per image at that batch size, joules; None where NVML does not give it.
+        measured_at: When it was measured.
+    """
+
+    model_id: str
+    device: str
+    runtime: str
+    precision: str
+    height: int
+    width: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    n_latencies: int
+    batch_size: int
+    images_per_second: float
+    peak_memory_mb: float | None
+    energy_j: float | None
+    measured_at: datetime
+
+
+def replace_benchmark(connection: duckdb.DuckDBPyConnection, found: DeviceBenchmark) -> None:
+    """Store a benchmark, in place of an earlier one of the same model, device, runtime and precision."""
+    connection.execute(
+        "delete from device_benchmarks where model_id = ? and device = ? and runtime = ? and precision = ?",
+        [found.model_id, found.device, found.runtime, found.precision],
+    )
+    insert(connection, "device_benchmarks", [astuple(found)])
