@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from qubastore.errors import QubastoreError, StoreError
@@ -245,6 +246,10 @@ class Replicates:
         """Store what was computed since the last call, if the store can be written to."""
         new, self._new = self._new, []
         if not new or self.not_kept is not None:
+            return
+        if find_spec("pyarrow") is None:
+            # Who only asks does without it.
+            self.not_kept = StoreError("replicates cannot be kept without pyarrow", hint="pip install pyarrow")
             return
         try:
             if not self._store.read_only:
