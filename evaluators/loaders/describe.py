@@ -11,6 +11,7 @@ from qubastore.evaluators.loaders.cost import forward_cost
 from qubastore.evaluators.loaders.loaded import LoadedModel
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
+from qubastore.models.spec import FEATURES
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,7 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
     """
     import torch
 
-    from qubastore.evaluators.loaders.features import find_classifier
+    from qubastore.evaluators.loaders.features import find_classifier, n_features
     from qubastore.evaluators.loaders.fixed_images import check_repeatable, fingerprint
 
     prepare = loaded.preprocessing
@@ -106,11 +107,19 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        if loaded.output_type == FEATURES:
+            raise ModelError(
+                f"{loaded.name} did not return one vector of features per image",
+                expected="(batch, width): pool patches or pixels in the network",
+                found=found,
+            )
         raise ModelError(f"{loaded.name} did not return a matrix of logits", expected="(batch, n_classes)", found=found)
-    head = None
+    width = int(logits.shape[1])
+    feature_width, num_classes = (width, None) if loaded.output_type == FEATURES else (None, width)
     if thorough:
         check_repeatable(loaded)
-        head = find_classifier(loaded)
+        if num_classes is not None and (head := find_classifier(loaded)) is not None:
+            feature_width = n_features(head)
     return Model(
         name=loaded.name,
         loader=loaded.loader,
@@ -118,9 +127,9 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
         weights_hash=weights_hash(loaded.module),
         preprocessing=described,
         input_size=(int(size[0]), int(size[1])),
-        num_classes=int(logits.shape[1]),
+        num_classes=num_classes,
         parameters=loaded.parameters or n_parameters(loaded.module),
-        feature_width=head.in_features if head is not None else None,
+        feature_width=feature_width,
         output_type=loaded.output_type,
         macs=macs,
         activations=activations,

@@ -1,4 +1,4 @@
-"""Find the linear layer that is a network's classifier: its input is the feature vector."""
+"""Find the layer that is a network's classifier, linear or a 1 x 1 convolution: its input is the feature vector."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from qubastore.evaluators.loaders.loaded import LoadedModel
 
 
-def find_classifier(loaded: LoadedModel) -> torch.nn.Linear | None:
-    """The linear layer whose output is the network's output.
+def find_classifier(loaded: LoadedModel) -> torch.nn.Linear | torch.nn.Conv2d | None:
+    """The layer whose output is the network's output: linear, or a 1 x 1 convolution over a single pixel.
 
-    This is the layer that the model's library names as its classifier (timm), else any linear layer, but only if a
+    This is the layer that the model's library names as its classifier (timm), else any such layer, but only if a
     forward pass confirms it: the layer is used once, takes one vector per image, and its output is that of the network
     up to a factor and a constant per image (a temperature, a log-softmax). Layers that are used only in training,
     inside the network, or for each patch of an image do not pass that test.
@@ -29,8 +29,8 @@ def find_classifier(loaded: LoadedModel) -> torch.nn.Linear | None:
     """
     import torch
 
-    seen: dict[torch.nn.Linear, list[tuple[Any, Any]]] = {}
-    layers = [part for part in loaded.module.modules() if isinstance(part, torch.nn.Linear)]
+    seen: dict[torch.nn.Linear | torch.nn.Conv2d, list[tuple[Any, Any]]] = {}
+    layers = [part for part in loaded.module.modules() if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d))]
     hooks = [
         layer.register_forward_hook(
             lambda layer, args, kwargs, output: seen.setdefault(layer, []).append((first_tensor(args, kwargs), output)),
@@ -61,17 +61,32 @@ def no_features(name: str) -> ModelError:
     )
 
 
-def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
-    """The first tensor among the arguments of a layer, positional or by keyword; None if there is none."""
+def n_features(classifier: torch.nn.Linear | torch.nn.Conv2d) -> int:
+    """The length of the vector that a classifier takes."""
     import torch
 
-    return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+    return classifier.in_features if isinstance(classifier, torch.nn.Linear) else classifier.in_channels
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """The first tensor among the arguments of a layer, positional or by keyword; None if there is none.
+
+    An image of a single pixel, as a convolution takes it, is given as the vector that it is.
+    """
+    import torch
+
+    found = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+    return found.flatten(1) if found is not None and found.shape[2:] == (1, 1) else found
 
 
 def _is_output(given: torch.Tensor | None, output: Any, expected: torch.Tensor) -> bool:
     import torch
 
-    if given is None or given.ndim != 2 or not isinstance(output, torch.Tensor) or output.shape != expected.shape:
+    if given is None or given.ndim != 2 or not isinstance(output, torch.Tensor):
+        return False
+    if output.shape[2:] == (1, 1):
+        output = output.flatten(1)
+    if output.shape != expected.shape:
         return False
     return torch.equal(output, expected) or torch.allclose(_standard(output), _standard(expected), atol=1e-3)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qubastore.errors import ModelError, check_name
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.models.spec import OUTPUT_TYPES
+from qubastore.models.spec import FEATURES, OUTPUT_TYPES
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,8 @@ class LoadedModel:
         module: The network, in eval mode, on the CPU.
         preprocessing: How an image becomes its input; a callable takes a PIL image and has an attribute `id`.
         architecture: What, besides the weights, determines the function; JSON-representable.
-        output_type: What the user's network returns; the module here always returns logits (`LogProbabilities`).
+        output_type: What the user's network returns; the module here returns logits (`LogProbabilities`), or the
+            features of a backbone without a head.
         parameters: Number of parameters, if not every parameter of the module counts.
         texts: For a zero-shot model, its text side; the module's head is empty until it is set.
         notes: Notes for the user on how it was loaded.
@@ -87,12 +88,21 @@ class SourceFile:
 
 
 def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
-    """The model with a module that returns logits, whatever its network returns.
+    """The model with a module that returns logits, whatever its network returns; or features, if that is declared.
 
     Raises:
         UsageError: for an unknown output type.
+        ModelError: for a backbone without a head that is declared to have one.
     """
-    if check_name("output_type", output_type, OUTPUT_TYPES) == "logits":
+    check_name("output_type", output_type, OUTPUT_TYPES)
+    if FEATURES in (output_type, loaded.output_type):
+        if output_type != FEATURES:
+            raise ModelError(
+                f"{loaded.name} has no head, so it gives no {output_type}",
+                expected=f"output_type={FEATURES}, or none",
+            )
+        return replace(loaded, output_type=FEATURES)
+    if output_type == "logits":
         return loaded
     from qubastore.evaluators.loaders.probabilities import LogProbabilities
 

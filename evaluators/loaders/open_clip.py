@@ -1,4 +1,5 @@
-"""`open_clip:ARCH/PRETRAINED` and `open_clip:hf-hub:ORG/REPO`: zero-shot classifiers of ImageNet's 1,000 classes.
+"""`open_clip:ARCH/PRETRAINED` and `open_clip:hf-hub:ORG/REPO`: zero-shot classifiers of ImageNet's 1,000 classes; and,
+with `output_type=features`, the image encoder alone.
 
 A logit is logit_scale * cosine(image, text) + logit_bias (Radford et al., arXiv 2103.00020; for SigLIP's bias Zhai et
 al., arXiv 2303.15343), with open_clip's own class names and the text vector of a class averaged over its prompts. The
@@ -20,7 +21,7 @@ from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.evaluators.loaders.open_clip_texts import Texts, temperature, templates
 from qubastore.evaluators.loaders.open_clip_texts import read_source as read_source
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.models.spec import ModelSpec
+from qubastore.models.spec import FEATURES, ModelSpec
 
 HUB = "hf-hub:"
 
@@ -73,14 +74,13 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     prepare = preprocessing(config, where)
     if pinned := spec.options.get("preprocess"):
         prepare = Preprocessing.pinned(pinned, where, prepare)
+    if spec.options.get("output_type") == FEATURES:
+        return _image_tower(clip.eval(), architecture, spec, prepare, notes, taken)
     prompts, names = templates(spec, source), tuple(IMAGENET_CLASSNAMES)
     texts = Texts(clip.eval(), architecture, names, prompts, temperature(spec))
     described = {
         "open_clip": architecture,
-        # The activation function does not show in any tensor.
-        "activations": sorted(
-            {type(part).__name__ for part in clip.modules() if "gelu" in type(part).__name__.lower()}
-        ),
+        "activations": _activations(clip),
         "classes": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
         "templates": list(prompts),
         "temperature": texts.temperature,
@@ -97,6 +97,35 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
         notes=notes,
         taken=taken,
     )
+
+
+def _image_tower(
+    clip: Any, architecture: str, spec: ModelSpec, prepare: Preprocessing, notes: tuple[str, ...], taken: str | None
+) -> LoadedModel:
+    """The image encoder alone, whose vectors of length 1 are features; no text is read or encoded."""
+    from qubastore.evaluators.loaders.zero_shot import ImageTower
+
+    for option in ("templates", "temperature"):
+        if option in spec.options:
+            raise UsageError(f"{spec}: {option} has no effect without texts", hint=f"leave out ,{option}=")
+    described = {"open_clip": architecture, "activations": _activations(clip), "pooling": "image vector of length 1"}
+    tower = ImageTower(clip).eval()
+    return LoadedModel(
+        spec.display(),
+        "open_clip",
+        tower,
+        prepare,
+        described,
+        output_type=FEATURES,
+        parameters=sum(parameter.numel() for parameter in tower.clip.visual.parameters()),
+        notes=notes,
+        taken=taken,
+    )
+
+
+def _activations(clip: Any) -> list[str]:
+    """The activation functions, which do not show in any tensor."""
+    return sorted({type(part).__name__ for part in clip.modules() if "gelu" in type(part).__name__.lower()})
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ class InMemoryModel:
         name: Name of your choice.
         module: The network; it is switched to eval mode.
         preprocessing: A timm data config (dict), or a callable on a PIL image with an attribute `id`.
-        output_type: `probabilities` for a network that ends in a softmax.
+        output_type: `probabilities` for a network that ends in a softmax, `features` for one without a head.
 
     Example:
         >>> InMemoryModel("my-net", net, {"input_size": (3, 224, 224)})  # doctest: +SKIP

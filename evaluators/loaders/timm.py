@@ -8,7 +8,7 @@ from qubastore.errors import ModelError, did_you_mean
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.models.spec import ModelSpec
+from qubastore.models.spec import FEATURES, ModelSpec
 
 
 def revision(spec: ModelSpec) -> str | None:
@@ -40,11 +40,31 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         hint = f"copy them to this machine and type {spec.loader}:{name},checkpoint=FILE.safetensors"
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
     config = resolve_data_config({}, model=module)
-    architecture = {"timm": name, **options}
+    architecture: dict[str, Any] = {"timm": name, **options}
+    # DINOv2 and others come without a head: what they give depends on how they pool.
+    headless = getattr(module, "num_classes", None) == 0
+    if headless:
+        architecture["pooling"] = _pooling(module)
     prepare = Preprocessing.from_timm(config, where)
     if pinned := spec.options.get("preprocess"):
         prepare = Preprocessing.pinned(pinned, where, prepare)
-    return LoadedModel(spec.display(name), "timm", module.eval(), prepare, architecture, notes=notes, taken=taken)
+    return LoadedModel(
+        spec.display(name),
+        "timm",
+        module.eval(),
+        prepare,
+        architecture,
+        output_type=FEATURES if headless else "logits",
+        notes=notes,
+        taken=taken,
+    )
+
+
+def _pooling(module: Any) -> str:
+    """How a network makes one vector of its features, as timm calls it: token, avg, map, ..."""
+    kind = getattr(module, "global_pool", "") or getattr(getattr(module, "head", None), "global_pool", "")
+    kind = kind if isinstance(kind, str) else getattr(kind, "pool_type", type(kind).__name__)
+    return str(kind) or "the network's own"
 
 
 def resolve(spec: ModelSpec) -> str:

@@ -1,4 +1,4 @@
-"""A zero-shot classifier as a network: the image encoder of a two-tower model, and a head of text vectors."""
+"""Two-tower models as networks: a zero-shot classifier with a head of text vectors, and the image tower alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,31 @@ def image_width(clip: Any) -> int:
         size = clip.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
         return int(clip.encode_image(torch.zeros(1, 3, height, width)).shape[-1])
+
+
+def drop_texts(clip: Any) -> None:
+    """Free the text encoder of a two-tower model."""
+    for name in ("transformer", "text", "token_embedding", "ln_final"):
+        if isinstance(getattr(clip, name, None), torch.nn.Module):
+            delattr(clip, name)
+
+
+class ImageTower(torch.nn.Module):
+    """The image encoder of a two-tower model: a backbone without a head.
+
+    Args:
+        clip: A model of open_clip; its text encoder is freed.
+    """
+
+    def __init__(self, clip: Any) -> None:
+        super().__init__()
+        drop_texts(clip)
+        self.clip = clip
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, height, width) normalised images -> (n, width) image vectors of length 1."""
+        vectors: torch.Tensor = self.clip.encode_image(images, normalize=True)
+        return vectors
 
 
 class ZeroShotClassifier(torch.nn.Module):
@@ -42,9 +67,7 @@ class ZeroShotClassifier(torch.nn.Module):
         with torch.no_grad():
             self.head.weight.copy_(weight)
             self.head.bias.fill_(head.logit_bias)
-        for name in ("transformer", "text", "token_embedding", "ln_final"):
-            if isinstance(getattr(self.clip, name, None), torch.nn.Module):
-                delattr(self.clip, name)
+        drop_texts(self.clip)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, height, width) normalised images -> (n, n_classes) logits."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from qubastore.conditions import PILLOW, TENSOR_FILTERS, Condition
+from qubastore.conditions import PILLOW, Condition
 from qubastore.datasets.dataset import Dataset
-from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
-from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.loaders.source import InMemoryModel
+from qubastore.evaluators.planning.fit import check_decoder, check_fit
 from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, with_unique_names
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.models.preprocessing import Preprocessing
@@ -171,8 +170,8 @@ def plan(
             log(f"left out: {model.title} cannot be run under {task.condition}, as recorded before")
             continue
         try:
-            _check_fit(model, task, keep or task.dataset.keep or ())
-            _check_decoder(model, task, decoder)
+            check_fit(model, task, keep or task.dataset.keep or DEFAULT_KEEP)
+            check_decoder(model, task, decoder)
             pairs.append((model, task))
         except QubastoreError as error:
             errors.append((model.title, task.dataset.name, error))
@@ -241,55 +240,3 @@ def _committed(store: Store) -> dict[str, dict[int, set[str]]]:
     for run_id, shard, kept in store.rows("select run_id, shard, kept from shards"):
         found.setdefault(run_id, {})[shard] = set(kept)
     return found
-
-
-def _check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
-    dataset, condition = task.dataset, task.condition
-    space = label_space(dataset.label_space)
-    classes = space.n_outputs or len(dataset.classes)
-    if space.rule != "none" and model.model.num_classes != classes:
-        raise ModelError(
-            f"{model.title} does not fit the dataset {dataset.name}",
-            expected=f"{classes} classes, those of the label space {dataset.label_space}",
-            found=f"{model.model.num_classes} classes",
-            hint="choose a model trained on these classes",
-        )
-    if condition.is_attack and space.rule != "identity":
-        raise UsageError(
-            f"{condition} maximises the loss over the model's own classes, but {dataset.name} has others",
-            expected=f"a dataset in the model's own classes, not in the label space {space.name}",
-        )
-    if condition.is_attack and model.preprocessing is None:
-        raise ModelError(
-            f"{model.title} preprocesses its images itself, so {condition} has no pixels to alter",
-            expected="a timm data config: attacks work on pixels in [0, 1], with the normalisation inside the model",
-        )
-    if condition.is_transformation and model.preprocessing is None:
-        raise ModelError(
-            f"{model.title} preprocesses its images itself, so {condition} cannot be applied before its crop",
-            hint="return a timm data config instead of a function",
-        )
-    if task.framing != "model" and model.preprocessing is None:
-        raise ModelError(
-            f"{model.title} preprocesses its images itself, so {dataset.name} cannot be framed as {task.framing}",
-            hint="return a timm data config instead of a function, or --framing model",
-        )
-    if "features" in keep and model.model.feature_width is None:
-        raise no_features(model.title)
-
-
-def _check_decoder(model: PlannedModel, task: Task, decoder: str) -> None:
-    if decoder == PILLOW:
-        return
-    if model.preprocessing is None:
-        raise ModelError(
-            f"{model.title} preprocesses its images itself, so the decoder {decoder} has nothing to decode",
-            hint=f"--decoder {PILLOW}; or return a timm data config instead of a function",
-        )
-    interpolation = model.preprocessing.framed(task.framing).under(task.condition).interpolation
-    if interpolation not in TENSOR_FILTERS:
-        raise ModelError(
-            f"{model.title} resizes images with the filter {interpolation}, which the decoder {decoder} does not have",
-            expected=f"one of {', '.join(TENSOR_FILTERS)}",
-            hint=f"--decoder {PILLOW}",
-        )

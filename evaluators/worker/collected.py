@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qubastore.conditions import SIGNIFICANT_BITS
 from qubastore.datasets.label_spaces import LabelSpace
 from qubastore.errors import OutputError, QubastoreError, in_one_line
+from qubastore.evaluators.worker.messages import Settings, ShardRequest
 from qubastore.evaluators.worker.transfers import Transfers
+from qubastore.lake.object_storage import DataFiles
 from qubastore.runs import outputs
+from qubastore.runs.shard import Failure, Shard
 from qubastore.statistics import scores
 
 if TYPE_CHECKING:
@@ -113,10 +117,12 @@ class ShardOutputs:
 
     Args:
         names: Model id -> name, for messages.
+        settings: Where files are written, and in which precision the passes were.
+        device: Name of the device.
     """
 
-    def __init__(self, names: dict[str, str]) -> None:
-        self._names = names
+    def __init__(self, names: dict[str, str], settings: Settings, device: str) -> None:
+        self._names, self._settings, self._device = names, settings, device
         self.errors: dict[str, QubastoreError] = {}
         self.collected = {model_id: Collected() for model_id in names}
         self.batch_sizes: dict[str, int] = {}
@@ -150,3 +156,32 @@ class ShardOutputs:
                 hint="qubastore ingest --limit 8 ...",
             )
         self.errors.setdefault(model_id, error)
+
+    def write(self, model_id: str, request: ShardRequest, failures: Sequence[Failure], n_by_pillow: int) -> Shard:
+        """Write the files of a run's shard.
+
+        Args:
+            model_id: A model that has not failed.
+            request: The request for the shard.
+            failures: The images that could not be decoded.
+            n_by_pillow: Number of images that Pillow decoded because the decoder cannot.
+        """
+        run_id, keep, collected = request.runs[model_id], request.keep[model_id], self.collected[model_id]
+        written = outputs.Written()
+        if collected.sample_ids:
+            tables = collected.tables(run_id, keep, SIGNIFICANT_BITS[self._settings.precision])
+            written = outputs.write_shard(DataFiles(self._settings.data_path), run_id, request.shard, tables)
+        return Shard(
+            run_id=run_id,
+            shard=request.shard,
+            first_sample=request.first_sample,
+            n_samples=request.n_samples,
+            files=written.files,
+            checksums=written.checksums,
+            failures=tuple(sorted(failures, key=lambda each: each.sample_id)),
+            batch_size=self.batch_sizes[model_id],
+            device=self._device,
+            seconds=collected.seconds,
+            kept=keep,
+            n_by_pillow=n_by_pillow,
+        )

@@ -14,7 +14,7 @@ from functools import partial
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qubastore.conditions import SIGNIFICANT_BITS, Condition
+from qubastore.conditions import Condition
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import IngestError, QubastoreError
 from qubastore.evaluators.loaders.describe import describe
@@ -34,11 +34,9 @@ from qubastore.evaluators.worker.pipeline import Ahead, Behind
 from qubastore.evaluators.worker.recycled import Recycled
 from qubastore.evaluators.worker.transfers import CpuTransfers, CudaTransfers, Transfers
 from qubastore.evaluators.worker.verified_loading import check_same
-from qubastore.lake.object_storage import DataFiles
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.runs import outputs
-from qubastore.runs.shard import Failure, Shard
+from qubastore.runs.shard import Failure
 from qubastore.statistics import scores
 
 if TYPE_CHECKING:
@@ -195,7 +193,8 @@ class ShardEvaluator:
         result = ShardResult()
         failures: list[Failure] = []
         held = {model_id: self._models[model_id] for model_id in request.runs}
-        found = ShardOutputs({model_id: each.loaded.name for model_id, each in held.items()})
+        names = {model_id: each.loaded.name for model_id, each in held.items()}
+        found = ShardOutputs(names, self._settings, self.device_name)
         work = work_of(request.condition)
         # As settled, even if memory ran out since: shards do not depend on when that was.
         size = max(each.settled_sizes[work] for each in held.values())
@@ -214,7 +213,7 @@ class ShardEvaluator:
             self._on_device(self._run, request, ready, behind, found, failures, result)
         runs = [model_id for model_id in request.runs if model_id not in found.errors]
         with ThreadPoolExecutor(min(len(runs), WRITERS) or 1, "writer") as writers:
-            shards = [writers.submit(self._write, run, found, request, failures, result.n_by_pillow) for run in runs]
+            shards = [writers.submit(found.write, run, request, failures, result.n_by_pillow) for run in runs]
         for model_id, shard in zip(runs, shards, strict=True):
             try:
                 result.shards.append(shard.result())
@@ -268,8 +267,8 @@ class ShardEvaluator:
     def _forward(
         self, held: HeldModel, batch: Batch, tensors: Mapping[str, torch.Tensor], request: ShardRequest
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The logits of a batch and, if they are kept, the features."""
-        held.capturing = "features" in request.keep[held.model.model_id]
+        """The logits of a batch and, if they are kept, the features; a backbone without a head gives features alone."""
+        held.capturing = "features" in request.keep[held.model.model_id] and held.model.has_head
         if held.capturing:
             held.watch_features()
         if batch.encoded or held.normalisation is None:
@@ -282,32 +281,4 @@ class ShardEvaluator:
             held, inputs, request.condition, batch.sample_ids, tensors["labels"], batch.seeds
         )
         scores.check_shape(tuple(logits.shape), classes=request.classes, model=held.loaded.name)
-        return logits, features
-
-    def _write(
-        self,
-        model_id: str,
-        found: ShardOutputs,
-        request: ShardRequest,
-        failures: Sequence[Failure],
-        n_by_pillow: int,
-    ) -> Shard:
-        run_id, keep, collected = request.runs[model_id], request.keep[model_id], found.collected[model_id]
-        written = outputs.Written()
-        if collected.sample_ids:
-            tables = collected.tables(run_id, keep, SIGNIFICANT_BITS[self._settings.precision])
-            written = outputs.write_shard(DataFiles(self._settings.data_path), run_id, request.shard, tables)
-        return Shard(
-            run_id=run_id,
-            shard=request.shard,
-            first_sample=request.first_sample,
-            n_samples=request.n_samples,
-            files=written.files,
-            checksums=written.checksums,
-            failures=tuple(sorted(failures, key=lambda each: each.sample_id)),
-            batch_size=found.batch_sizes[model_id],
-            device=self.device_name,
-            seconds=collected.seconds,
-            kept=keep,
-            n_by_pillow=n_by_pillow,
-        )
+        return logits, features if held.model.has_head else logits

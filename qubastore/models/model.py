@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qubastore.hashing import canonical_json, identifier
+from qubastore.models.spec import FEATURES
 
 if TYPE_CHECKING:
     from qubastore.models.fingerprints import Fingerprint
@@ -22,10 +23,11 @@ class Model:
         weights_hash: Hash of the state dict; empty for imported predictions.
         preprocessing: `Preprocessing.describe()`, or the id of a callable.
         input_size: Height and width of the input; None for a callable that was never run.
-        num_classes: Length of the output vector; None if unknown.
+        num_classes: Length of the output vector; None if unknown, and for a backbone without a head.
         parameters: Number of parameters; None if unknown.
-        feature_width: Length of the classifier's input vector; None if there is no such vector.
-        output_type: `logits` or `probabilities`.
+        feature_width: Length of the classifier's input vector, or of what a backbone gives; None if there is no such
+            vector.
+        output_type: One of `spec.OUTPUT_TYPES`.
         macs: Multiply-accumulates of a forward pass of one image; None if unknown. Not part of the identity.
         activations: Number of outputs of its convolutions, matrix products and attention layers for one image.
         fingerprint: Its outputs for fixed images; None for models that were not run here (imported predictions), and
@@ -58,6 +60,11 @@ class Model:
             return self.recorded_id
         function = () if self.fingerprint is None else (self.fingerprint.digest,)
         return identifier("model", *self.described, *function)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it gives logits; a backbone without a head gives features."""
+        return self.output_type != FEATURES
 
     @property
     def described(self) -> tuple[Any, ...]:

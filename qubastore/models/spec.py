@@ -16,7 +16,10 @@ LOADERS = ("timm", "torchvision", "open_clip", "python")
 OPTIONS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
 
 
-OUTPUT_TYPES = ("logits", "probabilities")
+FEATURES = "features"
+
+OUTPUT_TYPES = ("logits", "probabilities", FEATURES)
+"""What a network gives for an image; `features`: a vector, of a backbone without a head."""
 
 
 WEIGHTS = ("ema", "raw")
@@ -31,8 +34,9 @@ class ModelSpec:
         loader: One of `LOADERS`.
         target: The loader's name of the model: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
         options: `checkpoint` (a local file, or a URL whose file name ends in its hash), `weights` (`ema` or `raw`, for
-            a checkpoint with both; EMA by default), `num_classes`, `name` (a name of your own), `output_type`
-            (`probabilities` for a network that ends in a softmax); for all loaders but `python`, `preprocess`
+            a checkpoint with both; EMA by default), `num_classes` (0, for `timm`: without a head), `name` (a name of
+            your own), `output_type` (`probabilities` for a network that ends in a softmax, `features` for one without a
+            head); for all loaders but `python`, `preprocess`
             (`224/0.95/bicubic`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
             `temperature` (divides the logits).
     """
@@ -64,9 +68,12 @@ class ModelSpec:
                     expected=f"one of {', '.join(OPTIONS)}",
                     hint=did_you_mean(option, OPTIONS),
                 )
-        if "num_classes" in options and not (options["num_classes"].isdecimal() and int(options["num_classes"]) > 0):
+        fewest = 0 if loader == "timm" else 1
+        classes = options.get("num_classes", "1")
+        if not (classes.isdecimal() and int(classes) >= fewest):
             raise UsageError(
-                f"{text!r}: num_classes is {options['num_classes']!r}", expected="a whole number from 1 up"
+                f"{text!r}: num_classes is {classes!r}",
+                expected=f"a whole number from {fewest} up{'; 0 means no head' if not fewest else ''}",
             )
         if "output_type" in options:
             check_name("output_type", options["output_type"], OUTPUT_TYPES)

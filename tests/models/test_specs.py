@@ -37,7 +37,7 @@ def test_specs(text, loader, target, options):
         ("timm:", "does not name a model"),
         ("timm:x,colour=red", "unknown option 'colour'"),
         ("timm:x,num_classes=abc", "num_classes is 'abc'"),
-        ("timm:x,num_classes=0", "num_classes is '0'"),
+        ("torchvision:x/Y,num_classes=0", "num_classes is '0'"),
     ],
 )
 def test_specs_that_name_no_model(text, message):

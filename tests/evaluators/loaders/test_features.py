@@ -9,7 +9,7 @@ from torch import nn
 
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders.describe import describe
-from qubastore.evaluators.loaders.features import find_classifier
+from qubastore.evaluators.loaders.features import find_classifier, n_features
 from qubastore.evaluators.loaders.loaded import LoadedModel
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.models.preprocessing import Preprocessing
@@ -19,6 +19,7 @@ CONFIG = {"input_size": (3, 8, 8)}
 
 class Layered(nn.Module):
     body: nn.Module
+    head: nn.Module
 
     def __init__(self):
         super().__init__()
@@ -56,6 +57,17 @@ class Warm(Layered):
         return super().forward(x) / 7
 
 
+class Convolution(Layered):
+    """The head is a convolution over a single pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        return self.head(self.body(x.flatten(1))[:, :, None, None]).flatten(1)
+
+
 class Twice(Layered):
     def forward(self, x):
         one = self.body(x.flatten(1))
@@ -69,7 +81,7 @@ class Rest(Layered):
         return super().forward(x).pow(3)
 
 
-WIDTHS = {Layered: 6, Hidden: 4, PerPatch: None, Keyword: 6, Warm: 6, Twice: None, Rest: None}
+WIDTHS = {Layered: 6, Convolution: 6, Hidden: 4, PerPatch: None, Keyword: 6, Warm: 6, Twice: None, Rest: None}
 
 
 @pytest.mark.parametrize(("kind", "width"), WIDTHS.items())
@@ -85,7 +97,7 @@ def test_the_classifier_is_shown_by_running_the_network(kind, width):
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [("resnet50_clip", None), ("resnet18", 512), ("convnext_atto", 320), ("vit_tiny_patch16_224", 192)],
+    [("resnet50_clip", None), ("resnet18", 512), ("convnext_atto", 320), ("vit_tiny_patch16_224", 192), ("dla34", 512)],
 )
 def test_timms_classifiers(name, width):
     """timm's word for its classifier is taken where running shows the same; an attention pool's projection is none."""
@@ -95,7 +107,7 @@ def test_timms_classifiers(name, width):
     network = timm.create_model(name).eval()
     config = Preprocessing.from_timm({"input_size": (3, 224, 224)}, name)
     layer = find_classifier(LoadedModel(name, "timm", network, config, {}))
-    assert (layer and layer.in_features) == width
+    assert (layer and n_features(layer)) == width
     if width is not None:
         assert layer is network.get_classifier()
 

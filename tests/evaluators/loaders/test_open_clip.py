@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators import ingest
+from qubastore.evaluators.loaders.describe import describe
+from qubastore.evaluators.loaders.fixed_images import fixed_inputs
 from qubastore.evaluators.loaders.open_clip import load, preprocessing, read_source, resolve
 from qubastore.evaluators.loaders.open_clip_texts import Texts, read_templates
 from qubastore.evaluators.loaders.source import ModelSource
@@ -251,3 +255,20 @@ def test_a_bias_is_added_as_siglip_does():
     assert torch.allclose(found, (clip.logit_scale.exp() * cosines - 10) / 2, atol=1e-4)
     # The text side is let go; the image side still answers.
     assert not hasattr(clip, "transformer")
+
+
+def test_the_image_tower_alone_gives_the_features_of_the_classifier(folder):
+    whole = load(ModelSpec.parse(spec_of(folder)), read_source(ModelSpec.parse(spec_of(folder))))
+    spec = ModelSpec.parse(f"open_clip:{ARCHITECTURE},checkpoint={folder / 'clip.pth'},output_type=features")
+    tower = ModelSource.of(spec).load()
+    assert tower.texts is None
+    network: Any = whole.module
+    inputs = fixed_inputs(whole.preprocessing)
+    with torch.inference_mode():
+        torch.testing.assert_close(tower.module(inputs), network.vectors(inputs))
+    model = describe(tower)
+    assert (model.num_classes, model.feature_width, model.has_head) == (None, tower.module(inputs[:1]).shape[1], False)
+    assert model.parameters is not None
+    assert model.parameters < sum(parameter.numel() for parameter in network.parameters())
+    with pytest.raises(UsageError, match="temperature has no effect without texts"):
+        ModelSource.of(ModelSpec.parse(f"{spec},temperature=2")).load()
