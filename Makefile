@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## Train four small networks, ingest them, query and rank. O
 	examples/digits/demo.sh
 
 test: $(INSTALLED)  ## All tests, with coverage.
-	python -m pytest --cov --cov-report=term:skip-covered
+	python -m pytest --durations=40 --cov --cov-report=term:skip-covered
 
 test-cluster: $(INSTALLED)  ## Tests with PostgreSQL, S3 and several nodes; installs PostgreSQL (as root) and an S3 server.
 	test -n "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb)" || \
