@@ -113,12 +113,12 @@ def command(
       open_clip:ARCH/PRETRAINED    open_clip:ViT-B-16/openai; open_clip:hf-hub:ORG/REPO: zero-shot
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
-    with ,name=NAME and ,output_type=probabilities (it ends in a softmax) or features (it has no head: for tasks to
-    probe) after any of them; ,checkpoint=FILE (tensors only, never unpickled), ,weights=raw or ema (for a checkpoint
-    with both; default: ema), ,num_classes=N (0 for timm's: no head) and ,preprocess=224/0.875/bilinear
-    (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T after open_clip's. Models of the zoo
-    have their own preprocessing; --suite quba-reference and beyond-imagenet-reference use the study's, which makes them
-    separate models.
+    with ,name=NAME and ,output_type=probabilities (it ends in a softmax) or features (open_clip's image tower, or a
+    python network without a head: for tasks to probe) after any of them; ,checkpoint=FILE (tensors only, never
+    unpickled), ,weights=raw or ema (for a checkpoint with both; default: ema), ,num_classes=N (0 for timm's: no head)
+    and ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T
+    after open_clip's. Models of the zoo have their own preprocessing; --suite quba-reference and
+    beyond-imagenet-reference use the study's, which makes them separate models.
 
     \b
     Datasets:

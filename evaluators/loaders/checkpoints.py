@@ -6,7 +6,8 @@ import hashlib
 import logging
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,9 +46,13 @@ def revision_of(spec: ModelSpec, name: str, published: str | None) -> str | None
 
 _DECIDING = ("num_classes", "name", "output_type", "preprocess", "weights")
 """Options that determine, with a checkpoint, the model."""
-RULES = "2"
-"""Incremented when a spec comes to mean a different model, so that it is not confused with the earlier one: since 2, a
-checkpoint with raw and EMA weights means the EMA weights."""
+RULES = "3"
+"""Incremented when a spec comes to mean a different model, or more is found out about one, so that it is not taken for
+what was recorded before: since 2, a checkpoint with raw and EMA weights means the EMA weights; since 3, backbones
+without a head give features, and classifiers that are convolutions are found."""
+
+EMA_RULES = ("2", RULES)
+"""The rules by which the EMA weights are meant."""
 
 
 def is_address(checkpoint: str) -> bool:
@@ -118,8 +123,15 @@ def cached_commit(repository: str) -> str | None:
     return reference.read_text().strip() if reference.is_file() else None
 
 
-def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str | None, tuple[str, ...]]:
+def load_into(
+    module: torch.nn.Module, spec: ModelSpec, ignored: Sequence[str] = ()
+) -> tuple[str | None, tuple[str, ...]]:
     """Load the checkpoint of a spec strictly: exactly the tensors of the module.
+
+    Args:
+        module: A network.
+        spec: Its spec, with a checkpoint.
+        ignored: Modules of the checkpoint that the network was built without: its head.
 
     Returns:
         Which weights were used if the file has both (`raw` or `ema`), else None; and notes for the user.
@@ -131,6 +143,9 @@ def load_into(module: torch.nn.Module, spec: ModelSpec) -> tuple[str | None, tup
 
     path, where = spec.options["checkpoint"], str(spec)
     weights = read_weights(Path(local_file(path, where)), where, spec.options.get("weights"))
+    starts = tuple(f"{prefix}{name}." for name in ignored for prefix in ("", "module.", "model."))
+    kept = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(starts)}
+    weights = replace(weights, tensors=kept)
     load_weights(module, weights, path, where)
     if weights.taken is None:
         return None, ()

@@ -30,14 +30,19 @@ def find_classifier(loaded: LoadedModel) -> torch.nn.Linear | torch.nn.Conv2d | 
     import torch
 
     seen: dict[torch.nn.Linear | torch.nn.Conv2d, list[tuple[Any, Any]]] = {}
-    layers = [part for part in loaded.module.modules() if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d))]
-    hooks = [
-        layer.register_forward_hook(
-            lambda layer, args, kwargs, output: seen.setdefault(layer, []).append((first_tensor(args, kwargs), output)),
-            with_kwargs=True,
-        )
-        for layer in layers
+
+    def note(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given = first_tensor(args, kwargs)
+        # The activations of the others would fill the memory.
+        is_vector = given is not None and given.ndim == 2
+        seen.setdefault(layer, []).append((given, output) if is_vector else (None, None))
+
+    layers = [
+        part
+        for part in loaded.module.modules()
+        if isinstance(part, torch.nn.Linear) or (isinstance(part, torch.nn.Conv2d) and part.kernel_size == (1, 1))
     ]
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
     try:
         inputs = fixed_inputs(loaded.preprocessing)
         parameter = next(loaded.module.parameters(), None)
@@ -55,9 +60,9 @@ def no_features(name: str) -> ModelError:
     """The error for a model whose features are requested, but whose classifier was not found."""
     return ModelError(
         f"features of {name} cannot be determined",
-        expected="a linear layer that takes one vector per image and whose output is the network's",
+        expected="a linear layer or 1 x 1 convolution that takes one vector per image and gives the network's output",
         found="no such layer",
-        hint="--keep outputs,logits",
+        hint="--keep outputs,logits; or, for a timm model, ,num_classes=0: without its head it gives features",
     )
 
 

@@ -87,6 +87,10 @@ class SourceFile:
     text: str
 
 
+_WITH_HEADS = ("timm", "torchvision")
+"""Loaders that know whether a network has a head."""
+
+
 def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
     """The model with a module that returns logits, whatever its network returns; or features, if that is declared.
 
@@ -100,6 +104,12 @@ def declared(loaded: LoadedModel, output_type: str) -> LoadedModel:
             raise ModelError(
                 f"{loaded.name} has no head, so it gives no {output_type}",
                 expected=f"output_type={FEATURES}, or none",
+            )
+        if loaded.output_type != FEATURES and loaded.loader in _WITH_HEADS:
+            raise ModelError(
+                f"{loaded.name} has a head, so it gives no features by itself",
+                expected="a network without a head; or no output_type: --keep outputs,features keeps what enters it",
+                hint=",num_classes=0 instead, for a timm model without its head" if loaded.loader == "timm" else None,
             )
         return replace(loaded, output_type=FEATURES)
     if output_type == "logits":

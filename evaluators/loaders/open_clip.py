@@ -117,7 +117,6 @@ def _image_tower(
         prepare,
         described,
         output_type=FEATURES,
-        parameters=sum(parameter.numel() for parameter in tower.clip.visual.parameters()),
         notes=notes,
         taken=taken,
     )

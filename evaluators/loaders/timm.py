@@ -35,7 +35,7 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     notes: tuple[str, ...] = ()
     if spec.options.get("checkpoint"):
         module = timm.create_model(name, pretrained=False, **options)
-        taken, notes = load_into(module, spec)
+        taken, notes = load_into(module, spec, ignored=_head_of(module) if options.get("num_classes") == 0 else ())
     else:
         hint = f"copy them to this machine and type {spec.loader}:{name},checkpoint=FILE.safetensors"
         module = fetched(lambda: timm.create_model(name, pretrained=True, **options), where, hint)
@@ -58,6 +58,12 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         notes=notes,
         taken=taken,
     )
+
+
+def _head_of(module: Any) -> tuple[str, ...]:
+    """The names of the classifiers that an architecture has with a head."""
+    named = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _pooling(module: Any) -> str:

@@ -29,12 +29,15 @@ class ImageTower(torch.nn.Module):
     """The image encoder of a two-tower model: a backbone without a head.
 
     Args:
-        clip: A model of open_clip; its text encoder is freed.
+        clip: A model of open_clip; all but its image encoder is removed from it.
     """
 
     def __init__(self, clip: Any) -> None:
         super().__init__()
-        drop_texts(clip)
+        # What belongs to the texts must not be part of the identity: scales and projections as well as encoders.
+        for name in [*dict(clip.named_children()), *clip._parameters]:
+            if name != "visual":
+                delattr(clip, name)
         self.clip = clip
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

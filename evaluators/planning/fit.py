@@ -10,6 +10,7 @@ from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.planning.identify import PlannedModel
 from qubastore.evaluators.planning.tasks import Task
+from qubastore.models.spec import ModelSpec
 
 
 def check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
@@ -66,8 +67,7 @@ def _check_fit_of_backbone(model: PlannedModel, task: Task, keep: tuple[str, ...
         raise ModelError(
             f"{model.title} has no head, so it has no answers on {task.dataset.name}",
             expected="a task to probe: NAME=PATH,layout=splits with train and test, or a task of docs/vtab.md",
-            hint=f"qubastore ingest --model {shlex.quote(str(model.source.spec))} --dataset NAME=PATH,layout=splits;"
-            " then qubastore probe",
+            hint=f"{_ingest(model)}, then qubastore probe",
         )
     if task.condition.is_attack:
         raise UsageError(f"{task.condition} maximises a loss over classes, and {model.title} has no head")
@@ -77,6 +77,13 @@ def _check_fit_of_backbone(model: PlannedModel, task: Task, keep: tuple[str, ...
             found=f"--keep {','.join(keep)}",
             hint="--keep outputs,features",
         )
+
+
+def _ingest(model: PlannedModel) -> str:
+    spec = model.source.spec
+    if isinstance(spec, ModelSpec):
+        return f"qubastore ingest --model {shlex.quote(str(spec))} --dataset NAME=PATH,layout=splits"
+    return "ingest(store, [model], own_datasets(NAME, PATH, 'splits'))"
 
 
 def check_decoder(model: PlannedModel, task: Task, decoder: str) -> None:

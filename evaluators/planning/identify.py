@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qubastore.evaluators.loaders.checkpoints import RULES
+from qubastore.evaluators.loaders.checkpoints import EMA_RULES
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.loaded import LoadedModel
 from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
@@ -107,9 +107,9 @@ def _earlier_weights(store: Store, loaded: LoadedModel, revision: str | None) ->
         return
     query = """
         select distinct model from model_revisions join model_names using (model_id)
-        where not starts_with(revision, ?) and contains(revision, ?)
+        where not list_contains(?, string_split(revision, '|')[1]) and contains(revision, ?)
     """
-    for (model,) in store.rows(query, [f"{RULES}|", file[0]]):
+    for (model,) in store.rows(query, [list(EMA_RULES), file[0]]):
         yield f"the earlier run of this checkpoint, {model}, used the raw weights: weights=raw selects that model"
 
 

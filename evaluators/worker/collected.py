@@ -70,6 +70,8 @@ class Outgoing:
     ) -> None:
         self._logits, self._labels, self._space, self._keep = logits, labels, space, tuple(keep)
         self._on_host = not transfers.columns_on_device
+        # A backbone without a head has features where others have logits.
+        self._check = scores.check_features if features is logits else scores.check_logits
         wanted = {} if features is None else {"features": features}
         if self._on_host or "logits" in self._keep:
             wanted["logits"] = logits
@@ -81,15 +83,15 @@ class Outgoing:
         """Wait for the arrays: columns of `outputs`, and `logits` and `features` if they are kept.
 
         Raises:
-            OutputError: if what the network returned are no logits.
+            OutputError: if what the network returned are no logits, or no finite features.
         """
         found = self._arrays()
         if self._on_host:
             logits = found["logits"] if "logits" in self._keep else found.pop("logits")
-            scores.check_logits(logits, model=model)
+            self._check(logits, model=model)
             return found | scores.output_columns(logits, self._labels.numpy(), self._space)
         if found.pop("flaws").any():
-            scores.check_logits(self._logits.cpu().numpy(), model=model)
+            self._check(self._logits.cpu().numpy(), model=model)
         return found
 
 

@@ -80,6 +80,25 @@ def check_shape(shape: tuple[int, ...], *, classes: int, model: str) -> None:
         )
 
 
+def check_features(features: NDArray[np.float32], *, model: str) -> None:
+    """Check that the features of a backbone without a head are finite.
+
+    Args:
+        features: (n, width) float32.
+        model: Name of the model, for the message.
+
+    Raises:
+        OutputError: if they are not.
+    """
+    wrong = ~np.isfinite(features).all(axis=1)
+    if wrong.any():
+        raise OutputError(
+            f"{model} returned features that are not finite",
+            found=f"such values for {int(wrong.sum())} of {len(features)} images of a batch",
+            hint="--precision fp32; if that does not help, the weights or the preprocessing are wrong",
+        )
+
+
 def check_logits(logits: NDArray[np.float32], *, model: str) -> None:
     """Check that an array holds a classifier's logits.
 

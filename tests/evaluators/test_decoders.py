@@ -99,7 +99,10 @@ READABLE = [index for index, name in enumerate(FILES) if name not in BROKEN]
     | st.builds(Shift, st.integers(0, 9), st.just("both"), st.just("crop-first")),
 )
 def test_tensors_are_resized_and_cropped_to_pillows_pixels(width, height, crop, share, mode, interpolation, shift):
-    """A pixel off, a smooth image would differ by more than rounding does; where nothing is resized, by nothing."""
+    """A pixel off, a smooth image would differ everywhere by more than rounding does.
+
+    At the sharp edge of a shifted image, bicubic overshoots, and a single value may differ by more.
+    """
     config = {"input_size": (3, *crop), "crop_pct": share, "crop_mode": mode, "interpolation": interpolation}
     own = Preprocessing.from_timm({**config, "mean": (0.4, 0.5, 0.6)}, "test")
     image = photograph(width, height)
@@ -107,7 +110,7 @@ def test_tensors_are_resized_and_cropped_to_pillows_pixels(width, height, crop, 
     ours = tensors.prepare(tensors.of_array(np.asarray(image)), own, shift).numpy()
     assert ours.dtype == np.uint8
     assert ours.shape == theirs.shape == (*crop, 3)
-    assert np.abs(ours - theirs).max() <= 2
+    assert (np.abs(ours - theirs) > 2).mean() < 0.002
 
 
 def test_pixels_that_are_not_resized_are_the_same():

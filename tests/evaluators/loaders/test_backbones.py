@@ -17,7 +17,9 @@ from qubastore.evaluators import InMemoryModel, ingest
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.fixed_images import fixed_inputs
 from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.evaluators.planning.identify import identify
 from qubastore.models.spec import ModelSpec
+from qubastore.runs.records import register_model
 
 CONFIG = {"input_size": (3, 16, 16), "crop_pct": 1.0}
 
@@ -169,3 +171,75 @@ def test_which_loaders_have_networks_without_a_head(text, expected):
     with pytest.raises(UsageError) as raised:
         ModelSpec.parse(text)
     assert raised.value.expected == expected
+
+
+def test_a_checkpoint_with_a_head_serves_a_backbone(tmp_path):
+    """As timm does with its own weights: the tensors of the head are left out."""
+    spec, whole = without_head(tmp_path, "resnet10t")
+    path = tmp_path / "whole.safetensors"
+    save_file({key: value.contiguous() for key, value in whole.state_dict().items()}, path)
+    one, other = (
+        describe(ModelSource.of(ModelSpec.parse(text)).load())
+        for text in (spec, f"timm:resnet10t,checkpoint={path},num_classes=0")
+    )
+    assert one.model_id == other.model_id
+
+
+def test_a_network_with_a_head_gives_no_features_by_itself(tmp_path):
+    spec, _ = without_head(tmp_path, "resnet10t")
+    headed = spec.replace("num_classes=0", "num_classes=10,output_type=features").replace(
+        ".safetensors", "-10.safetensors"
+    )
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=10)
+    save_file(
+        {key: value.contiguous() for key, value in network.state_dict().items()}, tmp_path / "resnet10t-10.safetensors"
+    )
+    with pytest.raises(ModelError, match="has a head, so it gives no features by itself"):
+        ModelSource.of(ModelSpec.parse(headed)).load()
+
+
+class Shares(Backbone):
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+class Broken(Backbone):
+    def forward(self, images):
+        features = super().forward(images)
+        return torch.where(features > 1e-4, torch.nan, features) if len(images) > 4 else features
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_features_are_checked_as_features(store, task):
+    """Features may sum to 1; they must be finite."""
+    shares, broken = (InMemoryModel(kind.__name__, kind(), CONFIG, "features") for kind in (Shares, Broken))
+    report = ingest(store, [shares, broken], task[:1])
+    assert [(model, "features that are not finite" in str(error)) for model, _, error in report.errors] == [
+        ("memory:Broken", True)
+    ]
+    assert store.rows("select count(*) from features") == [(24,)]
+
+
+def test_what_an_earlier_release_recorded_is_found_out_again(store, tmp_path):
+    """A classifier that is a convolution was not found then: its width comes with the next ingest."""
+    torch.manual_seed(0)
+    network = timm.create_model("dla46_c", num_classes=10)
+    path = tmp_path / "dla.safetensors"
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    spec = ModelSpec.parse(f"timm:dla46_c,checkpoint={path},num_classes=10")
+    planned, revision = identify(store, spec, log=lambda _: None)
+    assert planned.model.feature_width == 256
+    assert revision is not None
+
+    earlier = f"2|{revision.partition('|')[2]}"
+
+    def as_before(connection):
+        register_model(connection, planned.model, earlier)
+        connection.execute("update models set feature_width = null")
+
+    store.write(as_before)
+    again, revision = identify(store, spec, log=lambda _: None)
+    assert (again.model_id, again.model.feature_width) == (planned.model_id, 256)
+    store.write(lambda connection: register_model(connection, again.model, revision))
+    assert store.rows("select feature_width from models") == [(256,)]

@@ -266,6 +266,7 @@ def test_the_image_tower_alone_gives_the_features_of_the_classifier(folder):
     inputs = fixed_inputs(whole.preprocessing)
     with torch.inference_mode():
         torch.testing.assert_close(tower.module(inputs), network.vectors(inputs))
+    assert {name.split(".")[:2][1] for name in tower.module.state_dict()} == {"visual"}
     model = describe(tower)
     assert (model.num_classes, model.feature_width, model.has_head) == (None, tower.module(inputs[:1]).shape[1], False)
     assert model.parameters is not None
