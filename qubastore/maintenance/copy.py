@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
+from qubastore.maintenance.before_copy import check_models, check_suites, drop_older_benchmarks
 from qubastore.maintenance.run_rows import copy_replicates, fingerprint, rows_of_shard, shards_fit, summarised_at, twice
-from qubastore.models.fingerprints import Fingerprint
 from qubastore.runs import outputs
 from qubastore.runs.commit import commit_shards
 from qubastore.runs.lookup import named_model
@@ -115,10 +115,10 @@ def copy_store(
     done = Copied(runs=len(runs))
     there = {row[0] for row in target.rows("select model_id from models")}
     done.models = len(set(model_ids) - there)
-    _check_models(source, target, sorted(set(model_ids) & there))
+    check_models(source, target, sorted(set(model_ids) & there))
     if not chosen:
-        _check_suites(source, target)
-    _drop_older_benchmarks(source, target, model_ids)
+        check_suites(source, target)
+    drop_older_benchmarks(source, target, model_ids)
     parts = [(table, "model_id", model_ids) for table in OF_MODEL]
     parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]
     parts += [(table, "run_id", run_ids) for table in OF_RUN]
@@ -142,62 +142,6 @@ def copy_store(
         done.rows += _compare(source, target, run_id, same_shards=run_id not in in_other_shards)
     copy_replicates(source, target, {run_id: summarised[run_id] for run_id in run_ids if run_id in summarised})
     return done
-
-
-def _check_suites(source: Database, target: Database) -> None:
-    """Reject a suite that has another decoder in the target: its runs would be those of both.
-
-    Raises:
-        StoreError: with the name of the suite.
-    """
-    query = "select suite, any_value(decoder) from own_suites group by suite order by suite"
-    there = dict(target.rows(query))
-    for suite, decoder in source.rows(query):
-        if there.get(suite, decoder) != decoder:
-            raise StoreError(
-                f"suite {suite} has another decoder in the target",
-                expected=decoder,
-                found=there[suite],
-                hint="give one of the two suites another name, and ingest with it again",
-            )
-
-
-def _drop_older_benchmarks(source: Database, target: Database, model_ids: Sequence[str]) -> None:
-    """Delete benchmarks of models from the target that the source has measured again since."""
-    key = "model_id, device, runtime, precision"
-    query = f"select {key}, measured_at from device_benchmarks where list_contains(?, model_id)"
-    there = {tuple(found): at for *found, at in target.rows(query, [list(model_ids)])}
-    measured = source.rows(query, [list(model_ids)])
-    older = [found for *found, at in measured if at > there.get(tuple(found), at)]
-
-    def work(connection: duckdb.DuckDBPyConnection) -> None:
-        for found in older:
-            connection.execute(f"delete from device_benchmarks where ({key}) = (?, ?, ?, ?)", found)
-
-    if older:
-        target.write(work)
-
-
-def _check_models(source: Database, target: Database, model_ids: Sequence[str]) -> None:
-    """Reject a model whose outputs differ between the stores: ids made before fingerprints do not show that.
-
-    Raises:
-        StoreError: with the name of the model.
-    """
-    query = "select model_id, values, precision, version from fingerprints where list_contains(?, model_id)"
-    here, there = (
-        {model_id: Fingerprint.of(*known) for model_id, *known in store.rows(query, [list(model_ids)])}
-        for store in (source, target)
-    )
-    for model_id in sorted(here.keys() & there.keys()):
-        if here[model_id].agrees(there[model_id]) is False:
-            ((name,),) = source.rows("select name from models where model_id = ?", [model_id])
-            raise StoreError(
-                f"{name} ({model_id}) has different outputs in {source.location} and {target.location}",
-                expected="the same outputs on the fixed images under one id",
-                found="the same weights but different outputs, possibly from different library releases",
-                hint=f"qubastore rm model {shlex.quote(name)} in one of the two, and ingest it again",
-            )
 
 
 def _rows_of(store: Database, table: str, column: str, ids: Sequence[str]) -> pa.Table:

@@ -14,10 +14,10 @@ import qubastore
 from qubastore.cli.main import cli
 from qubastore.errors import IngestError, UsageError
 from qubastore.evaluators import InMemoryModel, bench
-from qubastore.evaluators.benchmarking import Passes
 from qubastore.evaluators.devices import Energy, processor_name
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.evaluators.timed_passes import Passes
 from qubastore.evaluators.worker.core import ShardEvaluator
 from qubastore.evaluators.worker.messages import Settings
 from qubastore.models.spec import ModelSpec
