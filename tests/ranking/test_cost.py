@@ -173,15 +173,15 @@ def test_on_the_command_line(measured, monkeypatch):
 
 
 def test_a_copy_has_the_newest_figure(measured, store):
-    copy_store(measured, store)
+    copy_store(measured, store, ["good"])
     (one,) = measured.rows("select model_id from models where name = 'good'")
     measured.write(lambda c: replace_benchmark(c, benchmark(one[0], 3.5, day=2)))
-    copy_store(measured, store)
+    copy_store(measured, store, ["good"])
     figures = "select latency_ms from benchmarks where model = 'good' and device = 'NVIDIA H100' and precision = 'fp32'"
     assert store.rows(figures) == [(3.5,)]
     # An older one does not replace a newer one.
     measured.write(lambda c: replace_benchmark(c, benchmark(one[0], 4.0, day=1)))
-    copy_store(measured, store)
+    copy_store(measured, store, ["good"])
     assert store.rows(figures) == [(3.5,)]
 
 
