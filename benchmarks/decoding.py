@@ -6,11 +6,15 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.measure import Figures, Row, alternate
 from benchmarks.photographs import photographs
+
+if TYPE_CHECKING:
+    from qubastore.models.preprocessing import Preprocessing
 
 
 def decoding(folder: Path) -> Iterator[Row]:
@@ -77,7 +81,7 @@ def decoding(folder: Path) -> Iterator[Row]:
         away = np.abs(np.stack([way(data).astype(int) for data in files[:50]]) - exact)
         texts.append(f"{name}: {each[name]:.2f} ms, {100 * (away > 0).mean():.2f} % of values differ, by {away.max()}")
     mine, other = each["--decoder pillow"], each["--decoder torchvision"]
-    stages = ", ".join(f"{name} {ms:.2f}" for name, ms in _stages(files).items())
+    stages = ", ".join(f"{name} {ms:.2f}" for name, ms in _stages(files, own).items())
     yield Row(
         "decode + resize + crop of a photograph, one core",
         f"{mine:.2f} ms",
@@ -90,18 +94,19 @@ def decoding(folder: Path) -> Iterator[Row]:
     )
 
 
-def _stages(files: list[bytes]) -> dict[str, float]:
+def _stages(files: list[bytes], own: Preprocessing) -> dict[str, float]:
     """Milliseconds of CPU per photograph of each step of the default decoder."""
     from PIL import Image
 
+    from qubastore.evaluators.worker.geometry import center, resized_size
     from qubastore.hashing import content_hash
 
     steps: dict[str, Callable[[object], object]] = {
         "open": lambda data: Image.open(io.BytesIO(data)),  # type: ignore[arg-type]
         "decode": lambda image: image.load() and image,  # type: ignore[attr-defined]
         "convert": lambda image: image.convert("RGB"),  # type: ignore[attr-defined]
-        "resize": lambda image: image.resize(_size(image.size), Image.Resampling.BICUBIC),  # type: ignore[attr-defined]
-        "crop": lambda image: image.crop((0, 0, 224, 224)),  # type: ignore[attr-defined]
+        "resize": lambda image: image.resize(resized_size(image.size, own), Image.Resampling.BICUBIC),  # type: ignore[attr-defined]
+        "crop": lambda image: image.crop(center(image.size, own.crop)),  # type: ignore[attr-defined]
         "to an array": np.asarray,
     }
     values: list[object] = list(files)
@@ -115,8 +120,3 @@ def _stages(files: list[bytes]) -> dict[str, float]:
         content_hash(data)
     found["hash of the file"] = 1000 * (time.thread_time() - started) / len(files)
     return found
-
-
-def _size(size: tuple[int, int]) -> tuple[int, int]:
-    width, height = size
-    return (256, int(256 * height / width)) if width <= height else (int(256 * width / height), 256)

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,9 +28,6 @@ from qubastore.models.zoo import expand_models
 from qubastore.runs import records
 from qubastore.runs.device_benchmarks import DeviceBenchmark, replace_benchmark
 from qubastore.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass
@@ -126,13 +122,13 @@ def _measure(
     """The figures of one model in one precision, on a device that holds nothing else."""
     import torch
 
+    if planned.model.input_size is None:
+        raise ModelError(f"{planned.title} has no input size that is known", expected="a timm data config")
     evaluator = ShardEvaluator(settings)
     head = evaluator.load(planned.model, planned.source, read_head(store, planned.model_id))
     if head is not None:
         store_head(store, planned.model_id, head)
     held = evaluator._models[planned.model_id]
-    if planned.model.input_size is None:
-        raise ModelError(f"{planned.title} has no input size that is known", expected="a timm data config")
     height, width = planned.model.input_size
     passes = Passes(evaluator, held, (height, width), seconds)
     try:

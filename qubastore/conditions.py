@@ -68,9 +68,6 @@ torch's resize, on the CPU. `nvjpeg`: the same on the GPU, with NVIDIA's decoder
 Pillow does (anything but a plain JPEG file) is decoded by Pillow, and counted.
 """
 
-TENSOR_FILTERS = ("bilinear", "bicubic", "nearest")
-"""The filters that decoders other than Pillow have."""
-
 _CHOICES = {
     "start": ("random", "image"),
     "direction": DIRECTIONS,

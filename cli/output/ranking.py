@@ -38,8 +38,7 @@ def print_ranking(ranking: Ranking) -> None:
         rows.append(cells)
     print_grid(columns, rows, marked=lambda cell: "*" in cell[-2:])
     names = ", ".join(
-        f"{heading(d, ranking.cost).partition(chr(10))[0] if ranking.cost and d.name == 'parameters' else d.title}"
-        f" x{ranking.weights[d.name] / d.default_weight:g}"
+        f"{_cost_name(d, ranking.cost) or d.title} x{ranking.weights[d.name] / d.default_weight:g}"
         for d in _reweighted(ranking)
     )
     notes = [f"* best shown; ↑ higher is better, ↓ lower is better{f'; weights: {names}' if names else ''}"]
@@ -49,10 +48,8 @@ def print_ranking(ranking: Ranking) -> None:
 
 def heading(dimension: Dimension, cost: str | None = None) -> str:
     """The name, unit and direction of a dimension, or of the cost in its place, in two short lines."""
-    if cost is not None and dimension.name == "parameters":
-        from qubastore.ranking.cost import dimension_label
-
-        return f"{dimension_label(dimension.name, cost)}\n↓"
+    if name := _cost_name(dimension, cost):
+        return f"{name}\n↓"
     arrow = "↑" if dimension.better == "up" else "↓"
     unit = "M" if dimension.unit == "millions" else "%"
     return f"{_SHORT.get(dimension.title, dimension.title)}\n{unit}{arrow}"
@@ -63,9 +60,17 @@ _SHORT = {"accuracy": "acc", "adversarial": "adv", "corruption": "corr", "calibr
 
 def cell(dimension: Dimension, value: Any, cost: str | None = None) -> str:
     """A value as text, in per cent or millions, or in the unit of the cost in its place; `-` where there is none."""
-    if cost is not None and dimension.name == "parameters" and value is not None:
-        return f"{value:.4g}"
-    return "-" if value is None else dimension.shown(value)
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if _cost_name(dimension, cost) else dimension.shown(value)
+
+
+def _cost_name(dimension: Dimension, cost: str | None) -> str | None:
+    """The name of the cost that takes a dimension's place; None if none does."""
+    from qubastore.ranking.cost import dimension_label
+
+    label = dimension_label(dimension.name, cost)
+    return label if label != dimension.name else None
 
 
 def _mark(best: bool, fault: bool, value: Any) -> str:

@@ -7,7 +7,6 @@ import logging
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -143,10 +142,7 @@ def load_into(
 
     path, where = spec.options["checkpoint"], str(spec)
     weights = read_weights(Path(local_file(path, where)), where, spec.options.get("weights"))
-    starts = tuple(f"{prefix}{name}." for name in ignored for prefix in ("", "module.", "model."))
-    kept = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(starts)}
-    weights = replace(weights, tensors=kept)
-    load_weights(module, weights, path, where)
+    load_weights(module, weights, path, where, ignored)
     if weights.taken is None:
         return None, ()
     other, text = ("raw", "the EMA ones") if weights.taken == "ema" else ("ema", "the raw ones")

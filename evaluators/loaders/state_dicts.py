@@ -7,7 +7,7 @@ import pathlib
 import re
 import shlex
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,14 +98,22 @@ def read_weights(path: Path, where: str, wanted: str | None = None) -> Weights:
     return Weights(dict(state), None, entry)
 
 
-def load_weights(module: torch.nn.Module, weights: Weights, path: str, where: str) -> None:
+def load_weights(module: torch.nn.Module, weights: Weights, path: str, where: str, ignored: Sequence[str] = ()) -> None:
     """Load tensors into a network: exactly its own, except for counters.
+
+    Args:
+        module: The network.
+        weights: The tensors.
+        path: Their file, for messages.
+        where: The model, for messages.
+        ignored: Modules of the checkpoint that the network was built without.
 
     Raises:
         ModelError: if a name or shape does not match.
     """
     own = module.state_dict()
-    state = fitted(weights.tensors, own)
+    left_out = tuple(f"{name}." for name in ignored)
+    state = {name: value for name, value in fitted(weights.tensors, own).items() if not name.startswith(left_out)}
     missing = sorted(name for name in set(own) - set(state) if not _COUNTERS.search(name))
     unknown = sorted(name for name in set(state) - set(own) if not _COUNTERS.search(name))
     misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]

@@ -18,13 +18,6 @@ def image_width(clip: Any) -> int:
         return int(clip.encode_image(torch.zeros(1, 3, height, width)).shape[-1])
 
 
-def drop_texts(clip: Any) -> None:
-    """Free the text encoder of a two-tower model."""
-    for name in ("transformer", "text", "token_embedding", "ln_final"):
-        if isinstance(getattr(clip, name, None), torch.nn.Module):
-            delattr(clip, name)
-
-
 class ImageTower(torch.nn.Module):
     """The image encoder of a two-tower model: a backbone without a head.
 
@@ -70,7 +63,9 @@ class ZeroShotClassifier(torch.nn.Module):
         with torch.no_grad():
             self.head.weight.copy_(weight)
             self.head.bias.fill_(head.logit_bias)
-        drop_texts(self.clip)
+        for name in ("transformer", "text", "token_embedding", "ln_final"):
+            if isinstance(getattr(self.clip, name, None), torch.nn.Module):
+                delattr(self.clip, name)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, height, width) normalised images -> (n, n_classes) logits."""

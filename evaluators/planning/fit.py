@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from qubastore.conditions import PILLOW, TENSOR_FILTERS
+from qubastore.conditions import PILLOW
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.planning.identify import PlannedModel
 from qubastore.evaluators.planning.tasks import Task
+from qubastore.evaluators.worker.tensors import MODES
 from qubastore.models.spec import ModelSpec
 
 
@@ -100,9 +101,9 @@ def check_decoder(model: PlannedModel, task: Task, decoder: str) -> None:
             hint=f"--decoder {PILLOW}; or return a timm data config instead of a function",
         )
     interpolation = model.preprocessing.framed(task.framing).under(task.condition).interpolation
-    if interpolation not in TENSOR_FILTERS:
+    if interpolation not in MODES:
         raise ModelError(
             f"{model.title} resizes images with the filter {interpolation}, which the decoder {decoder} does not have",
-            expected=f"one of {', '.join(TENSOR_FILTERS)}",
+            expected=f"one of {', '.join(MODES)}",
             hint=f"--decoder {PILLOW}",
         )

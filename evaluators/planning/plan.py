@@ -15,6 +15,7 @@ from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.fit import check_decoder, check_fit
 from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, with_unique_names
 from qubastore.evaluators.planning.tasks import Task
+from qubastore.evaluators.worker.images import image_bytes
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 from qubastore.runs import records
@@ -52,8 +53,6 @@ class PlannedRun:
     @property
     def image_bytes(self) -> int:
         """About the size of one image in bytes, as it is sent to an evaluator."""
-        from qubastore.evaluators.worker.images import image_bytes
-
         return image_bytes(self.preprocessing, self.run.decoder)
 
     @property

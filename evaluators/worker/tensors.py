@@ -23,7 +23,7 @@ from qubastore.models.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import torch
 
-MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic"}
+MODES = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest-exact"}
 """Filter -> mode of torch's interpolation, antialiased but for `nearest`; other filters of Pillow do not exist."""
 
 _END_OF_IMAGE = b"\xff\xd9"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
 from qubastore.models.fingerprints import Fingerprint
+from qubastore.runs.device_benchmarks import KEY, delete_benchmark
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,15 +35,14 @@ def check_suites(source: Database, target: Database) -> None:
 
 def drop_older_benchmarks(source: Database, target: Database, model_ids: Sequence[str]) -> None:
     """Delete benchmarks of models from the target that the source has measured again since."""
-    key = "model_id, device, runtime, precision"
-    query = f"select {key}, measured_at from device_benchmarks where list_contains(?, model_id)"
+    query = f"select {', '.join(KEY)}, measured_at from device_benchmarks where list_contains(?, model_id)"
     there = {tuple(found): at for *found, at in target.rows(query, [list(model_ids)])}
     measured = source.rows(query, [list(model_ids)])
     older = [found for *found, at in measured if at > there.get(tuple(found), at)]
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
         for found in older:
-            connection.execute(f"delete from device_benchmarks where ({key}) = (?, ?, ?, ?)", found)
+            delete_benchmark(connection, found)
 
     if older:
         target.write(work)

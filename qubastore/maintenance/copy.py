@@ -16,7 +16,7 @@ from qubastore.errors import StoreError
 from qubastore.lake.database import Database
 from qubastore.maintenance.before_copy import check_models, check_suites, drop_older_benchmarks
 from qubastore.maintenance.run_rows import copy_replicates, fingerprint, rows_of_shard, shards_fit, summarised_at, twice
-from qubastore.runs import outputs
+from qubastore.runs import device_benchmarks, outputs
 from qubastore.runs.commit import commit_shards
 from qubastore.runs.lookup import named_model
 from qubastore.runs.publish import publish_runs
@@ -36,7 +36,7 @@ KEYS = {
     "unsupported": ("model_id", "condition"),
     "temperatures": ("model_id", "fold"),
     "batch_sizes": ("model_id", "device", "precision", "work"),
-    "device_benchmarks": ("model_id", "device", "runtime", "precision"),
+    "device_benchmarks": device_benchmarks.KEY,
     "probes": ("probe_id",),
     "datasets": ("dataset_id",),
     "samples": ("dataset_id", "sample_id"),

@@ -90,11 +90,10 @@ class Cost:
         query = f"select model, arg_max({self.name}, measured_at) as cost from benchmarks where {where} group by model"
         return MeasuredCost(found[0], query, runtimes)
 
-    def note(self, store: Database) -> str:
-        """The note on a ranking by this cost."""
-        if self.device is None:
+    def note(self, measured: MeasuredCost | None) -> str:
+        """The note on a ranking by this cost; None for `WORK`."""
+        if measured is None:
             return f"by {self.name} in place of the number of parameters"
-        measured = self.measured(store)
         mixed = f" ({len(measured.runtimes)} runtimes, which may differ in speed)" if len(measured.runtimes) > 1 else ""
         with_runtimes = f"with {' and '.join(measured.runtimes)}{mixed}" if measured.runtimes else "not measured"
         return f"by {self.name} on {measured.device} in {self.precision}, {with_runtimes}, in place of the parameters"

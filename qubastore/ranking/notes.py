@@ -9,7 +9,6 @@ from qubastore.lake.database import Database
 from qubastore.lake.ducklake import quote
 from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.published import SOURCE
-from qubastore.ranking.cost import Cost
 from qubastore.ranking.pool import Pool
 from qubastore.ranking.request import RankRequest, needed_dimensions
 from qubastore.ranking.result import RankedModel
@@ -31,8 +30,8 @@ def ranking_notes(pool: Pool, models: Sequence[RankedModel], request: RankReques
     sources = sorted({model.source for model in models})
     named = ", ".join(quote(source) for source in sources)
     origins = dict(pool.rows(f"select distinct source, origin from pool where source in ({named})"))
-    if request.cost is not None:
-        notes.append(Cost.parse(request.cost).note(store))
+    if pool.cost_note is not None:
+        notes.append(pool.cost_note)
     if request.has_study_constants:
         notes.append("normalised with the constants of the study (Hesse et al., arXiv 2503.17110)")
     else:

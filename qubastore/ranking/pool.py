@@ -28,6 +28,7 @@ class Pool:
     Attributes:
         table: Name of the table of the rows, with the columns of `rankable`.
         with_faults: Name of the same table including figures with a known fault; `table` if none was left out.
+        cost_note: What is ranked by in place of the number of parameters; None without a cost.
 
     Raises:
         UsageError: on an unknown suite or source.
@@ -37,6 +38,7 @@ class Pool:
 
     def __init__(self, store: AttachedDatabase, request: PoolRequest) -> None:
         self.store, self.request = store, request
+        self.cost_note: str | None = None
         number = next(_numbers)
         self.table = self.with_faults = f"ranking_pool_{number}"
         if request.without_known_faults:
@@ -94,11 +96,13 @@ class Pool:
         if self.request.cost is None:
             return "memory.main.rankable_rows as rankable"
         cost = Cost.parse(self.request.cost)
-        if cost.device is None:
+        measured = cost.measured(self.store) if cost.device is not None else None
+        self.cost_note = cost.note(measured)
+        if measured is None:
             return f"(select *, {cost.name}::double as cost from memory.main.rankable_rows) as rankable"
         return (
             "(select candidates.*, figures.cost from memory.main.rankable_rows as candidates"
-            f" left join ({cost.measured(self.store).query}) as figures"
+            f" left join ({measured.query}) as figures"
             " on candidates.origin = 'measured' and figures.model = candidates.model) as rankable"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -49,10 +50,16 @@ class DeviceBenchmark:
     measured_at: datetime
 
 
+KEY = ("model_id", "device", "runtime", "precision")
+"""The columns of which there is one row each."""
+
+
+def delete_benchmark(connection: duckdb.DuckDBPyConnection, key: Sequence[str]) -> None:
+    """Delete the benchmark of a model, device, runtime and precision, if there is one."""
+    connection.execute(f"delete from device_benchmarks where ({', '.join(KEY)}) = (?, ?, ?, ?)", list(key))
+
+
 def replace_benchmark(connection: duckdb.DuckDBPyConnection, found: DeviceBenchmark) -> None:
     """Store a benchmark, in place of an earlier one of the same model, device, runtime and precision."""
-    connection.execute(
-        "delete from device_benchmarks where model_id = ? and device = ? and runtime = ? and precision = ?",
-        [found.model_id, found.device, found.runtime, found.precision],
-    )
+    delete_benchmark(connection, [getattr(found, column) for column in KEY])
     insert(connection, "device_benchmarks", [astuple(found)])
