@@ -15,6 +15,16 @@ ATTACKS = ("fgsm", "pgd")
 TRANSFORMATIONS = ("scale", "shift", "resolution")
 """Conditions that move or resize the image before the model's crop, as in arXiv 2311.09215."""
 
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+"""The corruptions of ImageNet-C (Hendrycks and Dietterich, arXiv 1903.12261), without its four extra ones."""
+
+SEVERITIES = ("1", "2", "3", "4", "5")
+
+ALL = "all"
+
 PARAMETERS: dict[str, dict[str, str]] = {
     CLEAN: {},
     "fgsm": {"eps": "8/255"},
@@ -22,12 +32,15 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "scale": {"factor": "", "interpolation": "model"},
     "shift": {"pixels": "", "direction": "longer", "order": "resize-first", "interpolation": "model"},
     "resolution": {"pixels": ""},
+    "corrupt": {"corruption": "", "severity": ALL},
 }
 """Kind of condition -> its parameters with their defaults; an empty one is required, and its name may be omitted.
 
 Attacks have the defaults of the QUBA study (arXiv 2503.17110). `scale` resizes the image by that factor before the
 model's centre crop; `shift` moves the crop, in pixels of the original image, along its longer side, as arXiv 2311.09215
-does, or right, down or both; `resolution` uses square inputs of that many pixels.
+does, or right, down or both; `resolution` uses square inputs of that many pixels; `corrupt` makes the image 224 x 224
+pixels, as ImageNet-C does (the shorter edge to 256, then the centre; the whole image if the framing is `whole`),
+corrupts it, and saves it as a JPEG file of quality 85, of which the model gets all.
 
 `order` says whether a shift's crop is taken from the resized image, like the model's own crop (`resize-first`), or from
 the original image, in whole pixels, and then resized to the input size (`crop-first`, as in the code of arXiv
@@ -73,6 +86,8 @@ _CHOICES = {
     "direction": DIRECTIONS,
     "order": ORDERS,
     "interpolation": ("model", *FILTERS),
+    "corruption": (*CORRUPTIONS, ALL),
+    "severity": (*SEVERITIES, ALL),
 }
 """Parameters whose values are words."""
 
@@ -83,6 +98,13 @@ class Shift(NamedTuple):
     pixels: int
     direction: str
     order: str = "resize-first"
+
+
+class Corruption(NamedTuple):
+    """How an image is corrupted: one of `CORRUPTIONS`, and its severity from 1 (mild) to 5."""
+
+    name: str
+    severity: int
 
 
 @dataclass(frozen=True)
@@ -145,10 +167,11 @@ class Condition:
                 f"{text!r} {'has no' if needed else 'has more than one'} {(needed or list(values))[0]}",
                 hint=_EXAMPLES.get(kind),
             )
-        return [
+        found = [
             cls(kind, {**values, needed[0]: _canonical(kind, needed[0], value, text)})._unless_clean()
             for value in listed
         ] or [cls(kind, values)._unless_clean()]
+        return [each for condition in found for each in condition._each_severity()]
 
     def _unless_clean(self) -> Condition:
         nothing = {"scale": {"factor": "1"}, "shift": {"pixels": "0"}}.get(self.kind)
@@ -159,8 +182,19 @@ class Condition:
         alters = any(value != unaltered[name] for name, value in self.parameters.items())
         return self if alters else Condition(CLEAN, {})
 
+    def _each_severity(self) -> list[Condition]:
+        """A corruption at one severity for each that it stands for; itself if it is no corruption."""
+        if self.kind != "corrupt":
+            return [self]
+        names, severities = self.parameters["corruption"], self.parameters["severity"]
+        return [
+            Condition(self.kind, {"corruption": name, "severity": severity})
+            for name in (CORRUPTIONS if names == ALL else (names,))
+            for severity in (SEVERITIES if severities == ALL else (severities,))
+        ]
+
     def __str__(self) -> str:
-        if self.kind in TRANSFORMATIONS:
+        if self.kind in (*TRANSFORMATIONS, "corrupt"):
             first, *others = self.parameters.items()
             chosen = [f"{name}={value}" for name, value in others if value != PARAMETERS[self.kind][name]]
             return f"{self.kind}({','.join([first[1], *chosen])})"
@@ -175,6 +209,13 @@ class Condition:
     def is_attack(self) -> bool:
         """Whether it needs the model's gradients and the correct labels."""
         return self.kind in ATTACKS
+
+    @property
+    def corruption(self) -> Corruption | None:
+        """How the image is corrupted; None if it is not."""
+        if self.kind != "corrupt":
+            return None
+        return Corruption(self.parameters["corruption"], int(self.parameters["severity"]))
 
     @property
     def is_transformation(self) -> bool:
@@ -204,6 +245,7 @@ _EXAMPLES = {
     "scale": "scale(1.25), scale(1.25, interpolation=bilinear)",
     "shift": "shift(30), shift(30, direction=down), shift(30, order=crop-first)",
     "resolution": "resolution(336)",
+    "corrupt": "corrupt(fog), corrupt(fog, snow, severity=3), corrupt(all)",
 }
 _WHOLE = {"steps": (1, 1_000_000), "shift": (0, 10_000), "resolution": (1, 4_096)}
 """Parameter, or kind of condition, whose value is a whole number -> the range of that value."""

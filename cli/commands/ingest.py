@@ -137,6 +137,9 @@ def command(
                                    shift(30, direction=right), down or both; order=crop-first: crop before resizing
                                    (after scale and shift: interpolation=bilinear, ...; else the model's own filter)
       resolution(336)              inputs of that many pixels per side
+      corrupt(fog, severity=3)     a corruption of ImageNet-C on images of any dataset: made 224 x 224, corrupted, saved
+                                   as JPEG; corrupt(fog) means five severities, corrupt(all) all 15 corruptions, 75
+                                   conditions (frost needs pip install 'qubastore[frost]')
 
     \b
     Example:

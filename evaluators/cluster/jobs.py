@@ -48,7 +48,6 @@ class Job:
         """
         labels = label_matrix([sample.labels for sample in self.dataset.samples[self.first : self.end]])
         active = [p for p in self.runs if run_key(p) not in failed]
-        space = label_space(self.dataset.label_space)
         preparation = self._preparation()
         return ShardRequest(
             shard=self.shard,
@@ -56,14 +55,19 @@ class Job:
             n_samples=self.end - self.first,
             labels=labels,
             runs={p.model.model_id: p.run.run_id for p in active},
-            classes=0 if space.rule == "none" else space.n_outputs or len(self.dataset.classes),
-            label_space=space.name,
+            classes={p.model.model_id: self._n_outputs(p) for p in active},
+            label_spaces={p.model.model_id: p.label_space for p in active},
             keep={p.model.model_id: p.keep for p in active},
             condition=self.condition,
             seeds=self._seeds(),
             preparation=preparation,
             keys=tuple(sample.key for sample in self.dataset.samples[self.first : self.end]) if preparation else (),
         )
+
+    def _n_outputs(self, planned: PlannedRun) -> int:
+        """The number of outputs that a model must have; 0 if any number is valid."""
+        space = label_space(planned.label_space)
+        return 0 if space.rule == "none" else space.n_outputs or len(self.dataset.classes)
 
     def _preparation(self) -> Preparation | None:
         """How the evaluator prepares images that it decodes itself."""

@@ -22,6 +22,7 @@ from qubastore.evaluators.cluster.resources import Resources, in_flight_bytes
 from qubastore.evaluators.ingest_report import IngestReport
 from qubastore.evaluators.planning.plan import Plan, PlannedRun
 from qubastore.evaluators.progress import Display, title
+from qubastore.evaluators.worker.corrupted_files import Corrupted
 from qubastore.evaluators.worker.images import SampleFile
 from qubastore.evaluators.worker.messages import Settings
 from qubastore.runs.records import note_unsupported
@@ -110,7 +111,7 @@ class Scheduler:
                     break
                 self._show(job)
                 evaluate = worker.actor.evaluate.options(concurrency_group=SHARDS)
-                busy[evaluate.remote(request, self._decode(job, group, worker))] = (worker, job)
+                busy[evaluate.remote(request, self._decode(job, worker))] = (worker, job)
             if waiting := [*busy, *pool.starting]:
                 done, _ = ray.wait(waiting, num_returns=1, timeout=min(POLL_SECONDS, self._commits.seconds_left))
             elif jobs:
@@ -226,7 +227,7 @@ class Scheduler:
         in_memory = int(in_flight_bytes() / (shard * max(1, len(self._pool.ready))))
         return max(1, min(fair, self._pool.shards_at_a_time, in_memory))
 
-    def _decode(self, job: Job, group: list[PlannedRun], worker: Worker) -> list[Any]:
+    def _decode(self, job: Job, worker: Worker) -> list[Any]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -247,9 +248,10 @@ class Scheduler:
         # On the evaluator's node: decoded images are large, and other nodes may not have access to the images.
         same_node = NodeAffinitySchedulingStrategy(worker.place.node_id, soft=not worker.place.decodes)
         task = ray.remote(decode).options(num_cpus=1, max_retries=3, scheduling_strategy=same_node)
-        preprocessing, shift = group[0].preprocessing, group[0].condition.shift
+        preprocessing, condition = job.runs[0].preprocessing, job.condition
+        corrupted = Corrupted(condition, job.runs[0].run.framing) if condition.corruption else None
         chunks = [files[first : first + DECODE_CHUNK] for first in range(0, len(files), DECODE_CHUNK)]
-        return [task.remote(chunk, preprocessing, shift, job.decoder) for chunk in chunks]
+        return [task.remote(chunk, preprocessing, condition.shift, job.decoder, corrupted) for chunk in chunks]
 
     def _retry(self, job: Job, jobs: deque[Job], times: int, what: str) -> None:
         images = f"images {job.first} to {job.end - 1} of {job.dataset.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qubastore.evaluators.loaders.loaded import (
     LoadedModel,
@@ -53,26 +53,37 @@ class InMemoryModel:
         return declared(LoadedModel(where, "memory", self.module.eval(), prepare, described), self.output_type)
 
 
+class Loadable(Protocol):
+    """What loads a model by itself: `InMemoryModel`, and a backbone with the head of a probe."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for messages."""
+
+    def load(self) -> LoadedModel:
+        """The model in the form that loaders return."""
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """Everything that an evaluator needs to load a model on its node."""
 
-    spec: ModelSpec | InMemoryModel
+    spec: ModelSpec | Loadable
     source: SourceFile | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, spec: ModelSpec | InMemoryModel) -> ModelSource:
+    def of(cls, spec: ModelSpec | Loadable) -> ModelSource:
         """The source of a spec, with the text of any file that must be sent to the nodes.
 
         Raises:
             QubastoreError: if a file cannot be read.
         """
-        read_source = None if isinstance(spec, InMemoryModel) else getattr(_module(spec), "read_source", None)
+        read_source = getattr(_module(spec), "read_source", None) if isinstance(spec, ModelSpec) else None
         return cls(spec, read_source(spec) if read_source else None)
 
     def revision(self) -> str | None:
         """An identifier of the checkpoint that is known without loading it, or None if there is none."""
-        if isinstance(self.spec, InMemoryModel):
+        if not isinstance(self.spec, ModelSpec):
             return None
         revision: str | None = _module(self.spec).revision(self.spec)
         return revision
@@ -83,7 +94,7 @@ class ModelSource:
         Raises:
             ModelError: if it cannot be found, or its checkpoint does not fit.
         """
-        if isinstance(self.spec, InMemoryModel):
+        if not isinstance(self.spec, ModelSpec):
             return self.spec.load()
         loaded: LoadedModel = _module(self.spec).load(self.spec, self.source)
         return declared(loaded, self.spec.options.get("output_type", loaded.output_type))

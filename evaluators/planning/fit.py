@@ -5,43 +5,59 @@ from __future__ import annotations
 import shlex
 
 from qubastore.conditions import PILLOW
+from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.planning.identify import PlannedModel
+from qubastore.evaluators.planning.probes import check_not_fitted_on
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.evaluators.worker.tensors import MODES
-from qubastore.models.spec import ModelSpec
+from qubastore.models.spec import PROBE
+from qubastore.runs.answers import answer_space
+from qubastore.runs.outputs import DEFAULT_KEEP
+from qubastore.store import Store
 
 
-def check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
+def kept_kinds(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The kinds of output that a run keeps: those requested, else the dataset's choice, as the model has them."""
+    if keep:
+        return keep
+    if not model.model.has_head:
+        return ("outputs", "features")
+    own = dataset.keep or DEFAULT_KEEP
+    # The features of a probe are those of its backbone.
+    return DEFAULT_KEEP if model.model.loader == PROBE and "features" in own else own
+
+
+def check_fit(store: Store, model: PlannedModel, task: Task, keep: tuple[str, ...]) -> str:
     """Refuse what a model cannot be run on.
 
     Args:
+        store: The store.
         model: The model.
         task: A dataset under a framing and a condition.
         keep: Kinds of output to keep.
+
+    Returns:
+        How its outputs become the dataset's classes: the name of a label space.
 
     Raises:
         ModelError: if the model does not fit.
         UsageError: if the request does not.
     """
     dataset, condition = task.dataset, task.condition
-    space = label_space(dataset.label_space)
-    classes = space.n_outputs or len(dataset.classes)
+    space = answer_space(model.model, dataset.label_space, dataset.classes)
+    if space is None:
+        raise _other_classes(model, dataset)
     if not model.model.has_head:
         _check_fit_of_backbone(model, task, keep)
-    elif space.rule != "none" and model.model.num_classes != classes:
-        raise ModelError(
-            f"{model.title} does not fit the dataset {dataset.name}",
-            expected=f"{classes} classes, those of the label space {dataset.label_space}",
-            found=f"{model.model.num_classes} classes",
-            hint="choose a model trained on these classes",
-        )
-    if condition.is_attack and space.rule != "identity":
+    if model.model.loader == PROBE:
+        check_not_fitted_on(store, model, dataset)
+    if condition.is_attack and label_space(space).rule != "identity":
         raise UsageError(
             f"{condition} maximises the loss over the model's own classes, but {dataset.name} has others",
-            expected=f"a dataset in the model's own classes, not in the label space {space.name}",
+            expected=f"a dataset in the model's own classes, not in the label space {space}",
         )
     if condition.is_attack and model.preprocessing is None:
         raise ModelError(
@@ -58,33 +74,49 @@ def check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
             f"{model.title} preprocesses its images itself, so {dataset.name} cannot be framed as {task.framing}",
             hint="return a timm data config instead of a function, or --framing model",
         )
+    if "features" in keep and model.model.loader == PROBE:
+        raise UsageError(
+            f"the features of {model.title} are those of its backbone",
+            hint=f"--keep outputs,logits; and --model {shlex.quote(model.head.backbone if model.head else 'BACKBONE')}"
+            " --keep outputs,features in another ingest",
+        )
     if "features" in keep and model.model.feature_width is None:
         raise no_features(model.title)
+    return space
+
+
+def _other_classes(model: PlannedModel, dataset: Dataset) -> ModelError:
+    """The error for a model with other classes than a dataset."""
+    if model.model.loader == PROBE:
+        return ModelError(
+            f"{model.title} does not fit the dataset {dataset.name}",
+            expected=f"the {model.model.num_classes} classes that it was fitted on, in their order",
+            found=f"{len(dataset.classes)} classes: {', '.join(dataset.classes[:5])}, ...",
+        )
+    expected = label_space(dataset.label_space).n_outputs or len(dataset.classes)
+    backbone = f"{model.source.spec},num_classes=0" if model.model.loader == "timm" else None
+    return ModelError(
+        f"{model.title} does not fit the dataset {dataset.name}",
+        expected=f"{expected} classes, those of the label space {dataset.label_space}",
+        found=f"{model.model.num_classes} classes",
+        hint="choose a model trained on these classes"
+        + (f"; or probe its features: {backbone}" if backbone else "; or probe its features: layout=splits"),
+    )
 
 
 def _check_fit_of_backbone(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> None:
     """Refuse what a backbone without a head cannot be asked for: answers."""
-    if label_space(task.dataset.label_space).rule != "none":
-        raise ModelError(
-            f"{model.title} has no head, so it has no answers on {task.dataset.name}",
-            expected="a task to probe: NAME=PATH,layout=splits with train and test, or a task of docs/vtab.md",
-            hint=f"{_ingest(model)}, then qubastore probe",
-        )
     if task.condition.is_attack:
-        raise UsageError(f"{task.condition} maximises a loss over classes, and {model.title} has no head")
+        raise UsageError(
+            f"{task.condition} maximises a loss over classes, and {model.title} has no head",
+            hint="fit one: qubastore probe --save-as NAME, then --model probe:NAME",
+        )
     if "logits" in keep or "features" not in keep:
         raise UsageError(
             f"{model.title} has no head, so it has features to keep and no logits",
             found=f"--keep {','.join(keep)}",
             hint="--keep outputs,features",
         )
-
-
-def _ingest(model: PlannedModel) -> str:
-    spec = model.source.spec
-    if isinstance(spec, ModelSpec):
-        return f"qubastore ingest --model {shlex.quote(str(spec))} --dataset NAME=PATH,layout=splits"
-    return "ingest(store, [model], own_datasets(NAME, PATH, 'splits'))"
 
 
 def check_decoder(model: PlannedModel, task: Task, decoder: str) -> None:

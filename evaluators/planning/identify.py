@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from qubastore.derived.probe_heads import ProbeHead
 from qubastore.evaluators.loaders.checkpoints import EMA_RULES
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.loaded import LoadedModel
@@ -29,12 +30,14 @@ class PlannedModel:
         model_id: Its id.
         source: How to load it.
         shown: Its name in tables: its own name, with the beginning of its id if another model has the same name.
+        head: For a probe, its head.
     """
 
     model: Model
     model_id: str
     source: ModelSource
     shown: str = ""
+    head: ProbeHead | None = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -87,7 +90,7 @@ def identify(
     if revision is not None:
         known = store.rows("select model_id from model_revisions where revision = ?", [revision])
         if known:
-            return PlannedModel(_stored_model(store, known[0][0]), known[0][0], source), revision
+            return PlannedModel(stored_model(store, known[0][0]), known[0][0], source), revision
     runs_code = isinstance(spec, ModelSpec) and spec.loader == "python"
     log(
         f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to identify the model"
@@ -113,7 +116,8 @@ def _earlier_weights(store: Store, loaded: LoadedModel, revision: str | None) ->
         yield f"the earlier run of this checkpoint, {model}, used the raw weights: weights=raw selects that model"
 
 
-def _stored_model(store: Store, model_id: str) -> Model:
+def stored_model(store: Store, model_id: str) -> Model:
+    """The row of a model in the store."""
     columns = (
         "name, loader, architecture, weights_hash, preprocessing, input_height, input_width, num_classes, parameters,"
         " feature_width, output_type, precision, version, values, packages"

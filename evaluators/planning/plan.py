@@ -12,14 +12,16 @@ from qubastore.conditions import PILLOW, Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders.source import InMemoryModel
-from qubastore.evaluators.planning.fit import check_decoder, check_fit
+from qubastore.evaluators.planning.fit import check_decoder, check_fit, kept_kinds
 from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, with_unique_names
+from qubastore.evaluators.planning.probes import identify_probe, is_run_as_probe, note_sources
 from qubastore.evaluators.planning.tasks import Task
+from qubastore.evaluators.worker.corruptions import frost_photographs
 from qubastore.evaluators.worker.images import image_bytes
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.models.spec import ModelSpec
+from qubastore.models.spec import PROBE, ModelSpec
 from qubastore.runs import records
-from qubastore.runs.outputs import DEFAULT_KEEP, KINDS
+from qubastore.runs.outputs import KINDS
 from qubastore.runs.run import Run, new_shard_size, place
 from qubastore.store import Store
 
@@ -51,6 +53,11 @@ class PlannedRun:
         return own.framed(self.run.framing).under(self.condition) if own else None
 
     @property
+    def label_space(self) -> str:
+        """How its outputs become the dataset's classes."""
+        return self.run.answer_space or self.dataset.label_space
+
+    @property
     def image_bytes(self) -> int:
         """About the size of one image in bytes, as it is sent to an evaluator."""
         return image_bytes(self.preprocessing, self.run.decoder)
@@ -63,10 +70,11 @@ class PlannedRun:
     @property
     def group(self) -> str:
         """Key of the group of runs that share decoding."""
-        if self.preprocessing is None:
-            return f"callable {self.model.model_id}"
-        shift = self.condition.shift
-        return self.preprocessing.decode_key + (f" shifted {shift}" if shift else "")
+        altered = f" shifted {self.condition.shift}" if self.condition.shift else ""
+        # Every corruption in one group: its models are loaded once.
+        altered += " corrupted" if self.condition.corruption else ""
+        own = f"callable {self.model.model_id}" if self.preprocessing is None else self.preprocessing.decode_key
+        return own + altered
 
     @property
     def place(self) -> str:
@@ -150,17 +158,10 @@ def plan(
         if datasets.setdefault(task.dataset.name, task.dataset) is not task.dataset:
             raise UsageError(f"the dataset {task.dataset.name} is named twice", hint="give each a unique name")
     _report_notes(datasets.values(), log)
+    if any(task.condition.corruption and task.condition.corruption.name == "frost" for task in tasks):
+        frost_photographs()
     errors: list[tuple[str, str, QubastoreError]] = []
-    identified = []
-    for spec in models:
-        requested = str(spec) if isinstance(spec, ModelSpec) else spec.name
-        try:
-            identified.append(identify(store, spec, log=log))
-        except QubastoreError as error:
-            errors.append((requested, "every dataset", error))
-        except Exception as error:  # from a library: the other models continue
-            text = in_one_line(error)
-            errors.append((requested, "every dataset", ModelError(f"{requested} cannot be loaded", found=text[:300])))
+    identified = _identified(store, models, errors, log)
     planned = with_unique_names(store, distinct([model for model, _ in identified], log))
     pairs = []
     noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
@@ -168,10 +169,16 @@ def plan(
         if (model.model_id, str(task.condition)) in noted:
             log(f"left out: {model.title} cannot be run under {task.condition}, as recorded before")
             continue
+        if task.condition.is_attack and not model.model.has_head and is_run_as_probe(model, planned):
+            log(f"left out: {model.title} under {task.condition}, where its probe is run instead")
+            continue
+        if model.head is not None and task.dataset.dataset_id in model.head.datasets:
+            log(f"left out: {model.title} on {task.dataset.name}, which it was fitted on")
+            continue
         try:
-            check_fit(model, task, keep or task.dataset.keep or DEFAULT_KEEP)
+            space = check_fit(store, model, task, kept_kinds(model, task.dataset, keep))
             check_decoder(model, task, decoder)
-            pairs.append((model, task))
+            pairs.append((model, task, space))
         except QubastoreError as error:
             errors.append((model.title, task.dataset.name, error))
     # If nothing can be run, the request was wrong; otherwise the other runs continue.
@@ -183,7 +190,7 @@ def plan(
     committed = _committed(store)
     versions = {package: version(package) for package in _PACKAGES}
     runs = []
-    for model, task in pairs:
+    for model, task, space in pairs:
         dataset = task.dataset
         size = len(dataset.samples)
         run = Run(
@@ -195,18 +202,48 @@ def plan(
             condition=str(task.condition),
             precision=precision,
             decoder=decoder,
+            answer_space="" if space == dataset.label_space else space,
             versions=versions,
         )
         run = replace(run, shard_size=stored.get(run.run_id, run.shard_size))
         kept = committed.get(run.run_id, {})
         # Requesting another kind of output never drops one that is stored.
-        kinds = set(keep or dataset.keep or DEFAULT_KEEP).union(*kept.values())
+        kinds = set(kept_kinds(model, dataset, keep)).union(*kept.values())
         missing = [n for n in range(run.n_shards) if force or not kinds <= kept.get(n, set())]
         ordered = tuple(kind for kind in KINDS if kind in kinds)
         runs.append(PlannedRun(run, model, dataset, tuple(missing), ordered))
     if register:
         store.write(lambda c: _register(c, identified, datasets.values(), runs), repeatable=True)
     return Plan(tuple(runs), force, tuple(errors))
+
+
+def _identified(
+    store: Store,
+    models: Sequence[ModelSpec | InMemoryModel],
+    errors: list[tuple[str, str, QubastoreError]],
+    log: Callable[[str], None],
+) -> list[tuple[PlannedModel, str | None]]:
+    """The models, in order, with the revisions of their checkpoints; errors of the others are added to `errors`."""
+    found: dict[int, tuple[PlannedModel, str | None]] = {}
+    # Probes come last: a backbone may be among the models.
+    for number, spec in sorted(enumerate(models), key=lambda item: _is_probe(item[1])):
+        requested = str(spec) if isinstance(spec, ModelSpec) else spec.name
+        try:
+            if _is_probe(spec):
+                others = [model for model, _ in found.values()]
+                found[number] = identify_probe(store, requested, others, log=log), None
+            else:
+                found[number] = identify(store, spec, log=log)
+        except QubastoreError as error:
+            errors.append((requested, "every dataset", error))
+        except Exception as error:  # from a library: the other models continue
+            text = in_one_line(error)
+            errors.append((requested, "every dataset", ModelError(f"{requested} cannot be loaded", found=text[:300])))
+    return [found[number] for number in sorted(found)]
+
+
+def _is_probe(spec: ModelSpec | InMemoryModel) -> bool:
+    return isinstance(spec, ModelSpec) and spec.loader == PROBE
 
 
 def _report_notes(datasets: Iterable[Dataset], log: Callable[[str], None]) -> None:
@@ -232,6 +269,7 @@ def _register(
         records.register_dataset(connection, dataset)
     for planned in runs:
         records.register_run(connection, planned.run)
+        note_sources(connection, planned.model, planned.run.run_id)
 
 
 def _committed(store: Store) -> dict[str, dict[int, set[str]]]:

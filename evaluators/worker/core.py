@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qubastore.conditions import Condition
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import IngestError, QubastoreError
-from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.loaded import Head
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.worker.batch_size import LARGEST, Sizes, largest_that_fits, work_of
@@ -33,7 +32,7 @@ from qubastore.evaluators.worker.normalisation import Normalisation, in_unit_ran
 from qubastore.evaluators.worker.pipeline import Ahead, Behind
 from qubastore.evaluators.worker.recycled import Recycled
 from qubastore.evaluators.worker.transfers import CpuTransfers, CudaTransfers, Transfers
-from qubastore.evaluators.worker.verified_loading import check_same
+from qubastore.evaluators.worker.verified_loading import load_verified
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.runs.shard import Failure
@@ -103,8 +102,7 @@ class ShardEvaluator:
         import torch
 
         with once_per_node(model.model_id):
-            loaded = source.load()
-        check_same(model, describe(loaded, thorough=False))
+            loaded = load_verified(model, source)
         loaded.module.to(self._device)
         new_head = None
         if loaded.texts is not None:
@@ -238,7 +236,7 @@ class ShardEvaluator:
         result: ShardResult,
     ) -> None:
         """Run the models on every batch of a shard."""
-        space = label_space(request.label_space)
+        spaces = {model_id: label_space(space) for model_id, space in request.label_spaces.items()}
         for batch in ready:
             tensors = self._transfers.upload(batch.tensors)
             if request.preparation is not None:
@@ -253,7 +251,7 @@ class ShardEvaluator:
                     logits, features = self._forward(self._models[model_id], batch, tensors, request)
                     seconds = partial(self._transfers.seconds, started, self._transfers.mark())
                     outgoing = Outgoing(
-                        logits, features, tensors["labels"], space, request.keep[model_id], self._transfers
+                        logits, features, tensors["labels"], spaces[model_id], request.keep[model_id], self._transfers
                     )
                 except Exception as error:  # a failing model does not stop the others
                     behind.call(found.fail, model_id, error)
@@ -280,5 +278,5 @@ class ShardEvaluator:
         logits, features = self._passes.forward(
             held, inputs, request.condition, batch.sample_ids, tensors["labels"], batch.seeds
         )
-        scores.check_shape(tuple(logits.shape), classes=request.classes, model=held.loaded.name)
+        scores.check_shape(tuple(logits.shape), classes=request.classes[held.model.model_id], model=held.loaded.name)
         return logits, features if held.model.has_head else logits

@@ -9,7 +9,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from qubastore.conditions import NVJPEG, PILLOW, TORCHVISION, Shift
 from qubastore.datasets.parquet import read_image
 from qubastore.errors import DatasetError, QubastoreError
 from qubastore.evaluators.worker import pillow, tensors
+from qubastore.evaluators.worker.corrupted_files import Corrupted
 from qubastore.hashing import content_hash
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.runs.shard import Failure
@@ -68,6 +69,7 @@ def decode(
     preprocessing: Preprocessing | None,
     shift: Shift | None = None,
     decoder: str = PILLOW,
+    corrupted: Corrupted | None = None,
 ) -> Decoded:
     """Read and decode samples; an image that cannot be decoded becomes a failure.
 
@@ -76,6 +78,7 @@ def decode(
         preprocessing: How to resize and crop; None keeps the files, after checking that they can be decoded.
         shift: How to move the crop.
         decoder: One of `conditions.DECODERS`. With `nvjpeg`, plain JPEG files are kept for the evaluator.
+        corrupted: How to corrupt the images first; None leaves them as they are.
 
     Raises:
         DatasetError: if a file cannot be read after retries, or its size is not that of the dataset; these are not
@@ -89,6 +92,8 @@ def decode(
         data = sample.data if sample.data is not None else _read(sample)
         result.contents[sample.sample_id] = content_hash(data)
         try:
+            if corrupted is not None:
+                data, sample = _corrupted(data, sample, corrupted)
             value, by_pillow = with_decoder(data, sample, preprocessing, shift)
         except QubastoreError:
             raise  # of the dataset or of the machine, not of the image
@@ -104,6 +109,14 @@ def decode(
         result.pixels = np.stack(inputs)
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _corrupted(data: bytes, sample: SampleFile, corrupted: Corrupted) -> tuple[bytes, SampleFile]:
+    """The file of a corrupted image, and the sample without the size that the original has."""
+    if sample.size is not None:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(image.size, sample)
+    return corrupted.file(data, sample.key), replace(sample, size=None)
 
 
 def failure(sample_id: int, key: str, error: Exception) -> Failure:

@@ -60,8 +60,8 @@ class ShardRequest:
         n_samples: Its number of samples.
         labels: (n_samples, k) int32: the correct classes of each sample, padded with -1; attacks use the first.
         runs: Model id -> run id, for the models that need the shard.
-        classes: Number of outputs that a model must have; 0 if any number is valid.
-        label_space: How outputs are mapped to the dataset's classes.
+        classes: Model id -> number of outputs that it must have; 0 if any number is valid.
+        label_spaces: Model id -> how its outputs are mapped to the dataset's classes.
         keep: Model id -> kinds of output to keep.
         condition: How inputs are altered before the model sees them.
         seeds: One per sample, for random conditions; see `attacks.sample_seed`.
@@ -74,8 +74,8 @@ class ShardRequest:
     n_samples: int
     labels: NDArray[np.int32]
     runs: Mapping[str, str]
-    classes: int
-    label_space: str
+    classes: Mapping[str, int]
+    label_spaces: Mapping[str, str]
     keep: Mapping[str, tuple[str, ...]]
     condition: Condition = field(default_factory=lambda: Condition(CLEAN, {}))
     seeds: tuple[int, ...] = ()

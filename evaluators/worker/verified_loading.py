@@ -1,10 +1,27 @@
-"""Check that a model loaded on a node is the planned one."""
+"""Load a model on a node, and check that it is the planned one."""
 
 from __future__ import annotations
 
 from qubastore.errors import ModelError
+from qubastore.evaluators.loaders.describe import describe
+from qubastore.evaluators.loaders.loaded import LoadedModel
+from qubastore.evaluators.loaders.probed import ProbedModel
+from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.hashing import canonical_json
 from qubastore.models.model import Model
+
+
+def load_verified(planned: Model, source: ModelSource) -> LoadedModel:
+    """Load a model and check that it is the planned one; of a probe, its backbone is checked.
+
+    Raises:
+        ModelError: if it cannot be loaded, or differs.
+    """
+    if isinstance(source.spec, ProbedModel):
+        return source.spec.of(load_verified(source.spec.backbone, source.spec.source))
+    loaded = source.load()
+    check_same(planned, describe(loaded, thorough=False))
+    return loaded
 
 
 def check_same(planned: Model, found: Model) -> None:

@@ -21,8 +21,11 @@ FORMAT_VERSION = 1
 TABLES = ("models", "datasets", "own_suites", *OF_RUNS)
 
 
-LATER_COLUMNS = {"runs": {"decoder": "'pillow'"}, "own_suites": {"decoder": "'pillow'"}}
-"""Table -> column that exports of schemas before 9 do not have -> its value in them, as SQL."""
+LATER_COLUMNS = {
+    "runs": {"decoder": "'pillow'", "answer_space": "null::varchar"},
+    "own_suites": {"decoder": "'pillow'"},
+}
+"""Table -> column that exports of schemas before 9 or 10 do not have -> its value in them, as SQL."""
 
 
 DIMENSIONS_TABLE = "dimensions"

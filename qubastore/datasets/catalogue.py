@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from qubastore import conditions
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.readers import (
     PUG_FILE,
@@ -23,27 +24,13 @@ from qubastore.datasets.readers import (
     read_pug,
 )
 
-CORRUPTIONS = {
-    "gaussian_noise": "noise",
-    "shot_noise": "noise",
-    "impulse_noise": "noise",
-    "defocus_blur": "blur",
-    "glass_blur": "blur",
-    "motion_blur": "blur",
-    "zoom_blur": "blur",
-    "snow": "weather",
-    "frost": "weather",
-    "fog": "weather",
-    "brightness": "weather",
-    "contrast": "digital",
-    "elastic_transform": "digital",
-    "pixelate": "digital",
-    "jpeg_compression": "digital",
-}
+_ARCHIVES = (*["noise"] * 3, *["blur"] * 4, *["weather"] * 4, *["digital"] * 4)
+
+CORRUPTIONS = dict(zip(conditions.CORRUPTIONS, _ARCHIVES, strict=True))
 """Corruption of ImageNet-C -> the archive that contains it; the four corruptions in `extra.tar` are not included."""
 
 
-SEVERITIES = (1, 2, 3, 4, 5)
+SEVERITIES = tuple(map(int, conditions.SEVERITIES))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from qubastore.derived.recipe import Recipe, derive
 from qubastore.errors import UsageError, check_name
 from qubastore.lake.database import Database
 from qubastore.models.model import Model
+from qubastore.runs.answers import check_has_logits
 from qubastore.runs.lookup import complete_runs_of, named_model
 from qubastore.runs.publish import publish_runs
 
@@ -68,6 +69,8 @@ def ensemble(
             f"an ensemble needs more than {len(set(ids))} models" if len(named) < 2 else "a model is named twice",
             expected="at least two different models",
         )
+    for member, model_id in named if mean == "logits" else ():
+        check_has_logits(store, model_id, member, "average")
     model = _model(store, named, mean, name)
     runs = {model_id: {run.task: run for run in complete_runs_of(store, model_id)} for model_id in ids}
     tasks = {task: run for own in runs.values() for task, run in own.items()}

@@ -6,29 +6,27 @@ never on the test split; the chosen probe is then fitted on training and validat
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qubastore.derived.probe_methods import METHODS, Split, accuracy, fit
-from qubastore.derived.recipe import check_unchanged, read_labels, read_vectors, states
-from qubastore.errors import UsageError, check_name
-from qubastore.hashing import identifier, part_of
+from qubastore.derived.probe_data import find_splits, read_splits, task_of
+from qubastore.derived.probe_methods import METHODS, Fitted, Split, fit
+from qubastore.derived.recipe import check_unchanged, states
+from qubastore.errors import check_name
+from qubastore.hashing import identifier
 from qubastore.lake.database import Database
 from qubastore.lake.rows import exists, insert
-from qubastore.runs.lookup import RunName, complete_runs_of, named_model, named_run
+from qubastore.runs.lookup import RunName, named_model
+from qubastore.statistics.scores import HOST, Arrays
 
 if TYPE_CHECKING:
     import duckdb
-
-
-HELD_OUT = 5
-"""Without a validation split, one in this many training samples is held out for validation."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ def probe(
     test: str,
     val: str | None = None,
     method: str = "linear",
+    arrays: Arrays = HOST,
     log: Callable[[str], None] = lambda _: None,
 ) -> Probe:
     """Fit a probe on the kept features of a model's runs, test it, and store the result.
@@ -85,6 +84,7 @@ def probe(
         test: The same for the test split.
         val: The same for the validation split; None holds out a fifth of the training split, by the samples' keys.
         method: One of `METHODS`.
+        arrays: What computes: NumPy, or torch on a GPU.
         log: Called with progress messages.
 
     Returns:
@@ -94,178 +94,139 @@ def probe(
         UsageError: if a run is missing or has no kept features, classes differ, there is only one class, splits share
             more than half of their images, or the runs differ in precision, condition, framing or decoder.
     """
-    make, candidates = METHODS[check_name("method", method, METHODS)]
-    name, model_id = named_model(store, model)
-    texts = {"train": train, "test": test} | ({"val": val} if val else {})
-    complete = complete_runs_of(store, model_id)
-    runs = {split: named_run(store, name, complete, text) for split, text in texts.items()}
-    _check(store, name, runs)
-    before = states(store, [run.run_id for run in runs.values()])
-    task = _task(runs)
-    probe_id = identifier("probe", method, list(candidates), sorted(before.items()), [runs[s].run_id for s in runs])
-    if (stored := _stored(store, probe_id, name)) is not None:
-        return stored
-    log(f"{name} on {task}: {method} probe of kept features")
-    data, dropped = _without_test_images(store, runs, {split: _read(store, run) for split, run in runs.items()})
-    if dropped:
-        log(f"left out of training and validation: {dropped} images that are also in another split")
-    if "val" not in data:
-        data["train"], data["val"] = _held_out(data["train"])
-    classes = np.unique(data["train"].labels)
-    if len(classes) < 2:
-        raise UsageError(
-            f"the training split {runs['train'].dataset} has only one class", expected="at least two classes"
-        )
-    tried = {
-        value: accuracy(fit(make(value), data["train"]), data["val"]) for value in _usable(candidates, method, data)
-    }
-    # On a tie max returns the first: the strongest regularisation, the fewest neighbours.
-    chosen = max(tried, key=lambda value: tried[value])
-    whole = data["train"].joined(data["val"])
-    fitted = fit(make(chosen), whole)
-    result = Probe(
-        name,
-        task,
-        method,
-        chosen,
-        tried,
-        accuracy(fitted, whole),
-        tried[chosen],
-        accuracy(fitted, data["test"]),
-        len(whole.labels),
-        len(data["val"].labels),
-        len(data["test"].labels),
-        len(np.unique(whole.labels)),
-    )
-    _store_probe(store, probe_id, model_id, runs, result, before)
-    return result
+    task = _Task.of(store, model, train, val, test, method)
+    return task.stored(store) or task.fit(store, arrays, log).probe
 
 
-def _stored(store: Database, probe_id: str, name: str) -> Probe | None:
-    rows = store.rows(
-        "select task, method, chosen, candidates, train_accuracy, val_accuracy, test_accuracy, n_train, n_val, n_test,"
-        " n_classes from probes where probe_id = ?",
-        [probe_id],
-    )
-    return replace(Probe(name, *rows[0]), is_new=False) if rows else None
+@dataclass(frozen=True)
+class FittedProbe:
+    """A probe with its classifier.
+
+    Attributes:
+        probe: The probe.
+        runs: `train`, `test` and perhaps `val` -> the run.
+        states: Run -> its state when its features were read.
+        samples: Split of `runs` -> the samples that it was fitted on, (n,) int32, ascending.
+        fitted: The classifier, and the labels that it was fitted on.
+    """
+
+    probe: Probe
+    runs: Mapping[str, RunName]
+    states: Mapping[str, str]
+    samples: Mapping[str, NDArray[np.int32]]
+    fitted: Fitted
 
 
-def probe_tasks(store: Database, model: str) -> list[str]:
-    """Tasks for which a model has complete runs with features on NAME/train and NAME/test."""
-    _, model_id = named_model(store, model)
-    kept = {run.dataset for run in complete_runs_of(store, model_id) if "features" in run.kept}
-    return sorted(
-        name.removesuffix("/train")
-        for name in kept
-        if name.endswith("/train") and f"{name.removesuffix('/train')}/test" in kept
-    )
+def fit_probe(
+    store: Database,
+    model: str,
+    *,
+    train: str,
+    test: str,
+    val: str | None = None,
+    method: str = "linear",
+    arrays: Arrays = HOST,
+    log: Callable[[str], None] = lambda _: None,
+) -> FittedProbe:
+    """Fit a probe as `probe` does, and return its classifier as well; a hyperparameter that is stored is not searched.
 
-
-def _read(store: Database, run: RunName) -> Split:
-    n = store.rows("select n_samples from datasets where dataset_id = ?", [run.dataset_id])[0][0]
-    ids, (features,) = read_vectors(store, "features", [run.run_id], 0, n)
-    keys = store.rows("select key from samples where dataset_id = ? order by sample_id", [run.dataset_id])
-    if not len(ids):
-        raise UsageError(f"the run on {run.place} has no samples: no image could be decoded")
-    labels = read_labels(store, run.dataset_id, 0, n)[ids]
-    return Split(features, labels[:, 0], np.array([row[0] for row in keys], object)[ids])
-
-
-def _held_out(whole: Split) -> tuple[Split, Split]:
-    chosen = np.array([part_of("probe", key, HELD_OUT) == 0 for key in whole.keys])
-    if chosen.all() or not chosen.any():
-        raise UsageError(
-            f"{len(chosen)} training samples are too few to hold some out", hint="name a validation split: --val NAME"
-        )
-    return whole.part(~chosen), whole.part(chosen)
-
-
-def _usable(candidates: Sequence[float], method: str, data: dict[str, Split]) -> list[float]:
-    """The candidates that the training split allows: no more neighbours than samples."""
-    return [value for value in candidates if method != "knn" or value <= len(data["train"].labels)]
-
-
-def _task(runs: dict[str, RunName]) -> str:
-    train, test = runs["train"].dataset, runs["test"].dataset
-    stem = train.removesuffix("/train")
-    return stem if train.endswith("/train") and test == f"{stem}/test" else f"{train} to {test}"
-
-
-def _check(store: Database, name: str, runs: dict[str, RunName]) -> None:
-    if len({run.run_id for run in runs.values()}) < len(runs):
-        raise UsageError("a split is named twice", expected="one run each for training, validation and test")
-    for run in runs.values():
-        if "features" not in run.kept:
-            raise UsageError(
-                f"the run of {name} on {run.place} has no kept features",
-                hint=f"qubastore ingest --model {shlex.quote(name)} --dataset {shlex.quote(run.dataset)}=PATH"
-                " --keep outputs,features",
-            )
-    unlike = {run.task[1:] for run in runs.values()}
-    if len(unlike) > 1:
-        raise UsageError(
-            "the splits were run in different ways",
-            expected="one framing, condition, precision and decoder",
-            found="; ".join(f"{run.place}, {run.way}" for run in runs.values()),
-            hint="give prefixes of the run ids: qubastore show runs",
-        )
-    ids = [run.dataset_id for run in runs.values()]
-    classes = dict(store.rows("select dataset_id, classes from datasets where list_contains(?, dataset_id)", [ids]))
-    for run in runs.values():
-        if classes[run.dataset_id] != classes[runs["train"].dataset_id]:
-            raise UsageError(
-                f"{run.dataset} and {runs['train'].dataset} have different classes",
-                expected=", ".join(classes[runs["train"].dataset_id][:5]),
-                found=", ".join(classes[run.dataset_id][:5]),
-            )
-
-
-def _without_test_images(
-    store: Database, runs: dict[str, RunName], data: dict[str, Split]
-) -> tuple[dict[str, Split], int]:
-    """Training and validation without images of the test split (and training without those of validation).
-
-    Some datasets have duplicates across splits: CIFAR-100, or dSprites, whose first and last angle are the same. A
-    split that mostly consists of another split's images is a mistake.
+    Args:
+        store: As for `probe`, and so are the rest.
+        model: See there.
+        train: See there.
+        test: See there.
+        val: See there.
+        method: See there.
+        arrays: See there.
+        log: See there.
 
     Raises:
-        UsageError: if more than half of a split's images are in another.
+        UsageError: as `probe`.
     """
-    hashes = {
-        split: dict(
-            store.rows(
-                "select samples.key, content_hash from sample_contents join samples using (dataset_id, sample_id)"
-                " where dataset_id = ?",
-                [run.dataset_id],
-            )
+    return _Task.of(store, model, train, val, test, method).fit(store, arrays, log)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is probed: the runs of a model on the splits of a task, and how."""
+
+    model: str
+    model_id: str
+    method: str
+    runs: dict[str, RunName]
+    states: dict[str, str]
+
+    @classmethod
+    def of(cls, store: Database, model: str, train: str, val: str | None, test: str, method: str) -> _Task:
+        check_name("method", method, METHODS)
+        name, model_id = named_model(store, model)
+        runs = find_splits(store, model, {"train": train, "test": test} | ({"val": val} if val else {}))
+        return cls(name, model_id, method, runs, states(store, [run.run_id for run in runs.values()]))
+
+    @property
+    def probe_id(self) -> str:
+        """Hash of the method, its candidates, and the runs with their states."""
+        found = METHODS[self.method]
+        version = [] if found.version == 1 else [found.version]
+        runs = [run.run_id for run in self.runs.values()]
+        return identifier("probe", self.method, *version, list(found.candidates), sorted(self.states.items()), runs)
+
+    def stored(self, store: Database) -> Probe | None:
+        """The stored probe, if there is one."""
+        rows = store.rows(
+            "select task, method, chosen, candidates, train_accuracy, val_accuracy, test_accuracy, n_train, n_val,"
+            " n_test, n_classes from probes where probe_id = ?",
+            [self.probe_id],
         )
-        for split, run in runs.items()
-    }
-    seen: set[str] = set()
-    kept: dict[str, Split] = {}
-    dropped = 0
-    for split in ("test", "val", "train"):
-        if split not in data:
-            continue
-        own = [hashes[split].get(key) for key in data[split].keys]
-        fresh = np.array([each is None or each not in seen for each in own], bool)
-        if (n := int((~fresh).sum())) * 2 > len(own):
-            raise UsageError(
-                f"{n} of the {len(own)} images of {runs[split].dataset} are also in another split",
-                expected="splits without common images: a probe tested on what it was fitted on proves nothing",
+        return replace(Probe(self.model, *rows[0]), is_new=False) if rows else None
+
+    def fit(self, store: Database, arrays: Arrays, log: Callable[[str], None]) -> FittedProbe:
+        """Fit the probe, and store it if it is new."""
+        log(f"{self.model} on {task_of(self.runs)}: {self.method} probe of kept features")
+        data = read_splits(store, self.runs, log)
+        known = self.stored(store)
+        tried = self._validated(data, arrays) if known is None else known.candidates
+        # On a tie max returns the first: the strongest regularisation, the fewest neighbours.
+        chosen = max(tried, key=lambda value: tried[value]) if known is None else known.chosen
+        whole = data["train"].joined(data["val"])
+        fitted = fit(self.method, whole, chosen, arrays=arrays)
+        if known is None:
+            known = Probe(
+                self.model,
+                task_of(self.runs),
+                self.method,
+                chosen,
+                tried,
+                fitted.accuracy(whole),
+                tried[chosen],
+                fitted.accuracy(data["test"]),
+                len(whole.labels),
+                len(data["val"].labels),
+                len(data["test"].labels),
+                len(np.unique(whole.labels)),
             )
-        kept[split] = data[split].part(fresh)
-        dropped += n
-        seen |= {each for each in own if each is not None}
-    return kept, dropped
+            _store_probe(store, self, known)
+        # Without a validation split, its samples are part of the training split.
+        of_splits = {"train": data["train"].ids, "val": data["val"].ids} if "val" in self.runs else {"train": whole.ids}
+        samples = {split: np.sort(ids) for split, ids in of_splits.items()}
+        return FittedProbe(known, self.runs, self.states, samples, fitted)
+
+    def _validated(self, data: Mapping[str, Split], arrays: Arrays) -> dict[float, float]:
+        """Each value of the hyperparameter -> accuracy on the validation split, fitted on the training split."""
+        tried: dict[float, float] = {}
+        fitted = None
+        for value in METHODS[self.method].candidates:
+            if self.method != "knn" or value <= len(data["train"].labels):
+                fitted = fit(self.method, data["train"], value, fitted, arrays)
+                tried[value] = fitted.accuracy(data["val"])
+        return tried
 
 
-def _store_probe(
-    store: Database, probe_id: str, model_id: str, runs: dict[str, RunName], made: Probe, before: dict[str, str]
-) -> None:
+def _store_probe(store: Database, task: _Task, made: Probe) -> None:
+    runs = task.runs
     row = (
-        probe_id,
-        model_id,
+        task.probe_id,
+        task.model_id,
         made.task,
         made.method,
         runs["train"].run_id,
@@ -285,8 +246,14 @@ def _store_probe(
     )
 
     def work(connection: duckdb.DuckDBPyConnection) -> None:
-        check_unchanged(connection, before, f"the probe of {made.model}")
-        if not exists(connection, "probes", "probe_id", probe_id):
+        check_unchanged(connection, task.states, f"the probe of {made.model}")
+        if not exists(connection, "probes", "probe_id", task.probe_id):
+            # What an earlier release fitted by another version of the method is replaced.
+            connection.execute(
+                "delete from probes where method = ? and train_run_id = ? and val_run_id is not distinct from ?"
+                " and test_run_id = ?",
+                [made.method, *row[4:7]],
+            )
             insert(connection, "probes", [row])
 
     store.write(work)

@@ -37,7 +37,7 @@ class Recipe:
     """How a derived run is computed.
 
     Attributes:
-        kind: `rescore`, `temperature` or `ensemble`.
+        kind: `rescore`, `temperature`, `ensemble` or `probe`.
         command: The command that recomputes it.
         vectors: `logits` or `features`: what is read from the sources.
         read: Runs over one dataset whose vectors are combined, in order.
@@ -45,6 +45,7 @@ class Recipe:
             logits.
         also_from: Further runs that it depends on, such as the one that a temperature was fitted on.
         known: The `states` of those runs when they were read.
+        label_space: How its outputs become the dataset's classes; None means as those of the runs read.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Recipe:
     compute: Callable[[NDArray[np.int32], list[NDArray[np.float32]]], NDArray[np.float32]]
     also_from: Sequence[str] = ()
     known: Mapping[str, str] = field(default_factory=dict)
+    label_space: str | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -80,12 +82,13 @@ def derive(store: Database, model: Model, recipe: Recipe) -> str:
     (row,) = store.rows(
         """
         select runs.dataset_id, runs.framing, runs.condition, runs.precision, runs.decoder, runs.shard_size,
-            runs.versions, datasets.n_samples, datasets.label_space
+            runs.versions, datasets.n_samples, datasets.label_space, coalesce(runs.answer_space, datasets.label_space)
         from runs join datasets using (dataset_id) where run_id = ?
         """,
         [recipe.read[0]],
     )
-    dataset_id, framing, condition, precision, decoder, shard_size, versions, n_samples, space = row
+    dataset_id, framing, condition, precision, decoder, shard_size, versions, n_samples, of_dataset, of_source = row
+    space = recipe.label_space or of_source
     run = Run(
         model.model_id,
         dataset_id,
@@ -96,6 +99,7 @@ def derive(store: Database, model: Model, recipe: Recipe) -> str:
         precision=precision,
         decoder=decoder,
         origin="derived",
+        answer_space="" if space == of_dataset else space,
         versions=versions,
     )
     before = states(store, recipe.sources) | dict(recipe.known)

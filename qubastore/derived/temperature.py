@@ -22,6 +22,7 @@ from qubastore.lake.database import Database
 from qubastore.lake.rows import insert
 from qubastore.models.model import Model
 from qubastore.runs import records
+from qubastore.runs.answers import check_has_logits
 from qubastore.runs.lookup import RunName, complete_runs_of, named_model, named_run, run_text
 from qubastore.runs.publish import publish_runs
 from qubastore.statistics.scores import log_sum, project
@@ -104,6 +105,7 @@ def calibrate(
         UsageError: if no run matches, it has no kept logits, or its classes are not outputs of the model.
     """
     name, model_id = named_model(store, model)
+    check_has_logits(store, model_id, name, "scale")
     runs = complete_runs_of(store, model_id)
     fitted = named_run(store, name, runs, fit_on)
     if label_space(fitted.label_space).rule == "none":

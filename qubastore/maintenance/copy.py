@@ -33,6 +33,8 @@ KEYS = {
     "fingerprints": ("model_id",),
     "heads": ("model_id",),
     "head_vectors": ("model_id", "class"),
+    "probe_heads": ("model_id",),
+    "probe_weights": ("model_id", "class"),
     "unsupported": ("model_id", "condition"),
     "temperatures": ("model_id", "fold"),
     "batch_sizes": ("model_id", "device", "precision", "work"),
@@ -61,6 +63,10 @@ OF_DATASET = ("datasets", "samples", "sample_contents", "label_sets")
 
 
 OF_RUN = ("runs", "derivations")
+
+
+PROBES = ("probes", "probe_heads", "probe_weights")
+"""Tables of models that are copied after the runs that probes were fitted on."""
 
 
 OF_STORE = ("own_suites", "annotations", "human_trials")
@@ -132,9 +138,10 @@ def copy_store(
             in_other_shards.add(run_id)
         done.shards += copied or 0
     publish_runs(target)
-    # Probes go with the runs that they were fitted on.
-    parts.append(("probes", "model_id", model_ids))
-    _copy_rows(source, target, *parts[-1])
+    probes = [(table, "model_id", model_ids) for table in PROBES]
+    for part in probes:
+        _copy_rows(source, target, *part)
+    parts += probes
     for part in parts:
         _check_rows(source, target, *part)
     summarised = summarised_at(source)

@@ -109,7 +109,7 @@ class Preprocessing:
 
     def under(self, condition: Condition) -> Preprocessing:
         """This preprocessing under a condition: `scale` multiplies the size before the crop, `resolution` crops to
-        another size, and `scale` and `shift` may set the filter.
+        another size, `corrupt` takes the whole corrupted image, and `scale` and `shift` may set the filter.
 
         Edges are rounded down. The shift itself is not included: it is applied to the image beforehand.
         """
@@ -117,6 +117,9 @@ class Preprocessing:
         if condition.kind == "scale":
             factor = condition.number("factor")
             return replace(chosen, resize=_scaled(self.resize, (factor, factor)))
+        if condition.corruption:
+            # The corrupted image is cropped already.
+            return chosen.framed("whole")
         if size := condition.resolution:
             ratios = (size / self.crop[0], size / self.crop[1])
             return replace(chosen, crop=(size, size), resize=_scaled(self.resize, ratios))

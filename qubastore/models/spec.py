@@ -10,7 +10,10 @@ from pathlib import PurePath
 from qubastore.errors import UsageError, check_name, check_text, did_you_mean
 from qubastore.models.preprocessing import Preprocessing
 
-LOADERS = ("timm", "torchvision", "open_clip", "python")
+PROBE = "probe"
+
+LOADERS = ("timm", "torchvision", "open_clip", "python", PROBE)
+"""What can load a model; `probe:NAME` is one that `qubastore probe --save-as NAME` kept."""
 
 
 OPTIONS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
@@ -61,6 +64,8 @@ class ModelSpec:
                 hint=did_you_mean(loader, LOADERS) or f"timm:{head}" if not colon else did_you_mean(loader, LOADERS),
             )
         options = dict(pair.split("=", 1) for pair in pairs)
+        if loader == PROBE and options:
+            raise UsageError(f"{text!r}: a probe has no options", expected=f"{PROBE}:NAME, as it was saved")
         for option in options:
             if option not in OPTIONS:
                 raise UsageError(

@@ -121,6 +121,7 @@ def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
         list(run.versions.items()),
         datetime.now(UTC),
         run.decoder,
+        run.answer_space or None,
     )
     insert(connection, "runs", [row])
 

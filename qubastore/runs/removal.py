@@ -24,9 +24,12 @@ def empty_derived(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """Delete everything that was computed from the outputs of a run, in the transaction that changes them.
 
     Derived runs (and runs derived from them) are kept as unfinished runs, with the command that computes them again;
-    probes of its features are deleted.
+    probes of its features are deleted, and so are the heads of models that were fitted on them.
     """
     connection.execute("delete from probes where list_contains([train_run_id, val_run_id, test_run_id], ?)", [run_id])
+    of_run = "select model_id from probe_heads where list_contains([train_run_id, val_run_id], ?)"
+    for table in ("probe_weights", "probe_heads"):
+        connection.execute(f"delete from {table} where model_id in ({of_run})", [run_id])
     # Temperatures that were fitted on the run's logits; the architecture of a derived model contains the run's id.
     fitted = "select model_id from models where loader = 'derived' and contains(architecture, ?)"
     connection.execute(f"delete from temperatures where model_id in ({fitted})", [f'"fit_on":"{run_id}"'])
@@ -86,8 +89,8 @@ def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
         remove_run(connection, run_id)
     tables = (
         *("models", "model_revisions", "fingerprints", "heads", "head_vectors", "unsupported", "temperatures"),
-        *("batch_sizes", "device_benchmarks"),
+        *("batch_sizes", "device_benchmarks", "probe_heads", "probe_weights", "probes"),
     )
-    for table in (*tables, "probes"):
+    for table in tables:
         connection.execute(f"delete from {table} where model_id = ?", [model_id])
     return len(runs)

@@ -39,6 +39,7 @@ class Run:
         decoder: One of `conditions.DECODERS`.
         origin: `measured` or `imported`.
         output_schema: Version of the meaning of stored outputs.
+        answer_space: How outputs become classes, where it is not as the dataset says (`runs.answers`); else empty.
         versions: Package -> version at the time of planning.
     """
 
@@ -52,6 +53,7 @@ class Run:
     decoder: str = PILLOW
     origin: str = "measured"
     output_schema: int = OUTPUT_SCHEMA
+    answer_space: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -52,7 +52,7 @@ class UnpublishedRun:
     Attributes:
         run_id: The run.
         dataset_id: Its dataset.
-        label_space: The label space of its dataset.
+        label_space: How its outputs became the dataset's classes.
         n_failed: Number of images that could not be decoded.
         has_cues: Whether its images have a shape and a texture.
         shards: Its shards, in order.
@@ -100,7 +100,7 @@ def unpublished_runs(
         summarised: Include runs that are published already, to write their files anew.
     """
     ready = """
-        select runs.run_id, datasets.label_space, runs.dataset_id, runs.n_shards
+        select runs.run_id, coalesce(runs.answer_space, datasets.label_space), runs.dataset_id, runs.n_shards
         from runs
         join datasets using (dataset_id)
         join (select run_id, count(*) as n from shards group by run_id) as done using (run_id)

@@ -59,7 +59,7 @@ def kept_logits(store: Database, run_id: str) -> tuple[NDArray[np.float32], NDAr
     """
     import numpy as np
 
-    ((space,),) = store.rows("select label_space from runs join datasets using (dataset_id) where run_id = ?", [run_id])
+    ((space,),) = store.rows("select label_space from named_runs where run_id = ?", [run_id])
     query = "select sample_id, label from outputs where run_id = ? order by sample_id"
     columns = store.arrays(query, [run_id])
     samples, labels = np.asarray(columns["sample_id"]), np.asarray(columns["label"])

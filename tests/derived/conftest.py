@@ -1,13 +1,18 @@
-"""Runs of two models over the same images, to derive others from."""
+"""Runs to derive others from: two models over the same images, and features of digits to probe."""
 
 from __future__ import annotations
 
+import io
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import qubastore
+from qubastore.datasets.locating import own_datasets
+from qubastore.evaluators import ingest
+from tests.derived.digits import NET
 from tests.derived.plain import C, N
 from tests.support.runs import add_run
 
@@ -47,3 +52,40 @@ def store(made, tmp_path):
 def two(made):
     """The ids of its runs."""
     return made[1]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """scikit-learn's digits as images, in train, val and test."""
+    from sklearn.datasets import load_digits
+
+    root = tmp_path_factory.mktemp("digits")
+    found = load_digits()
+    for index, (pixels, label) in enumerate(zip(found.images[:700], found.target[:700], strict=True)):
+        split = "train" if index < 400 else "val" if index < 500 else "test"
+        path = root / split / str(label) / f"{index:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        Image.fromarray((pixels * 15).astype(np.uint8)).convert("RGB").save(buffer, "png")
+        path.write_bytes(buffer.getvalue())
+    return root
+
+
+@pytest.fixture(scope="session")
+def probed(empty_store, tmp_path_factory, digits, ray_session):
+    """A store with the features of the digits under a network with outputs of its own, and the network's file."""
+    folder = tmp_path_factory.mktemp("probed")
+    (folder / "net.py").write_text(NET)
+    shutil.copytree(empty_store, folder / "store")
+    with qubastore.open(folder / "store", read_only=False) as store:
+        report = ingest(store, [f"python:{folder}/net.py:pixels"], own_datasets("digits", digits, "splits"))
+        assert (report.images, report.errors) == (700, [])
+    return folder / "store", folder / "net.py"
+
+
+@pytest.fixture
+def digits_store(probed, tmp_path):
+    """A copy of it to write to."""
+    shutil.copytree(probed[0], tmp_path / "copy")
+    with qubastore.open(tmp_path / "copy", read_only=False) as made:
+        yield made

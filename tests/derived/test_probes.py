@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-import io
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from qubastore.datasets.locating import own_datasets
-from qubastore.derived.probe_methods import METHODS
-from qubastore.derived.probes import probe, probe_tasks
+from qubastore.derived.probe_data import probe_tasks
+from qubastore.derived.probe_methods import METHODS, NearestNeighbours
+from qubastore.derived.probes import probe
 from qubastore.errors import DatasetError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.runs import removal
 from tests.conftest import write_images
-
-NET = '''
-import torch
-from torch import nn
-
-CONFIG = {"input_size": (3, 8, 8), "crop_pct": 1.0, "interpolation": "nearest", "mean": (0, 0, 0), "std": (1, 1, 1)}
-
-
-def pixels():
-    """Features are 24 random mixtures of the 64 grey values; the two outputs mean nothing here."""
-    torch.manual_seed(0)
-    first = nn.Linear(192, 24)
-    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(24, 2)), CONFIG
-'''
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """scikit-learn's digits as images, in train, val and test."""
-    from sklearn.datasets import load_digits
-
-    root = tmp_path_factory.mktemp("digits")
-    found = load_digits()
-    for index, (pixels, label) in enumerate(zip(found.images[:700], found.target[:700], strict=True)):
-        split = "train" if index < 400 else "val" if index < 500 else "test"
-        path = root / split / str(label) / f"{index:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        Image.fromarray((pixels * 15).astype(np.uint8)).convert("RGB").save(buffer, "png")
-        path.write_bytes(buffer.getvalue())
-    return root
-
-
-@pytest.fixture(scope="module")
-def probed(empty_store, tmp_path_factory, digits, ray_session):
-    """A store with the features of the digits under a network with outputs of its own."""
-    import shutil
-
-    import qubastore
-
-    folder = tmp_path_factory.mktemp("probed")
-    (folder / "net.py").write_text(NET)
-    shutil.copytree(empty_store, folder / "store")
-    with qubastore.open(folder / "store", read_only=False) as store:
-        report = ingest(store, [f"python:{folder}/net.py:pixels"], own_datasets("digits", digits, "splits"))
-        assert (report.images, report.errors) == (700, [])
-    return folder / "store"
+from tests.derived.digits import MODEL
 
 
 @pytest.fixture
-def store(probed, tmp_path):
-    """A copy of it to write to."""
-    import shutil
-
-    import qubastore
-
-    shutil.copytree(probed, tmp_path / "copy")
-    with qubastore.open(tmp_path / "copy", read_only=False) as made:
-        yield made
-
-
-MODEL = "python:net.py:pixels"
+def store(digits_store):
+    """The store of the digits' features."""
+    return digits_store
 
 
 def features(store, split):
@@ -108,12 +53,12 @@ def reference(store, method):
         if method == "linear":
             mean, std = x.mean(0), x.std(0)
             std[std == 0] = 1
-            model = LogisticRegression(C=value, max_iter=1000).fit((x - mean) / std, y)
+            model = LogisticRegression(C=value, max_iter=100_000, tol=1e-9).fit((x - mean) / std, y)
             return lambda z: model.predict((z - mean) / std)
         model = KNeighborsClassifier(int(value), metric="cosine").fit(x, y)
         return model.predict
 
-    scores = {value: (fitted(value, x, y)(xv) == yv).mean() for value in METHODS[method][1]}
+    scores = {value: (fitted(value, x, y)(xv) == yv).mean() for value in METHODS[method].candidates}
     best = max(scores, key=lambda value: scores[value])
     joined = fitted(best, np.concatenate([x, xv]), np.concatenate([y, yv]))
     return best, scores, (joined(xt) == yt).mean()
@@ -135,10 +80,11 @@ def test_a_probe_reaches_what_scikit_learn_reaches(store, method):
 
 def test_neighbours_are_found_by_hand():
     """By cosine: (2, 2) is nearest (1, 1); of two neighbours of different classes the lower class wins."""
-    make, _ = METHODS["knn"]
-    x, y = np.array([[1.0, 1.0], [0.0, 3.0], [3.0, 0.0]]), np.array([2, 1, 0])
-    assert make(1).fit(x, y).predict([[2.0, 2.0], [0.1, 9.0]]).tolist() == [2, 1]
-    assert make(2).fit(x, y).predict([[1.0, 2.0]]).tolist() == [1]
+    x, y = np.array([[1.0, 1.0], [0.0, 3.0], [3.0, 0.0]], np.float32), np.array([2, 1, 0])
+    asked = np.array([[2.0, 2.0], [0.1, 9.0], [1.0, 2.0]], np.float32)
+    assert NearestNeighbours(x, y, 1).logits(asked[:2]).argmax(axis=1).tolist() == [2, 1]
+    assert NearestNeighbours(x, y, 2).logits(asked[2:]).argmax(axis=1).tolist() == [1]
+    assert NearestNeighbours(x, y, 2).probabilities(asked[2:]).tolist() == [[0, 0.5, 0.5]]
 
 
 def test_without_a_validation_split_a_fifth_is_held_out(store):
@@ -151,7 +97,7 @@ def test_without_a_validation_split_a_fifth_is_held_out(store):
 def test_the_same_probe_is_not_fitted_again(store, monkeypatch):
     fitted = partial(probe, store, MODEL, train="digits/train", val="digits/val", test="digits/test")
     first = fitted()
-    monkeypatch.setitem(METHODS, "linear", (None, METHODS["linear"][1]))
+    monkeypatch.setitem(METHODS, "linear", replace(METHODS["linear"], fit=None))  # type: ignore[arg-type]
     again = fitted()
     assert (again.is_new, again.test_accuracy, again.candidates) == (False, first.test_accuracy, first.candidates)
     assert store.rows("select count(*) from probes") == [(1,)]
@@ -179,7 +125,7 @@ def test_invalid_probes_are_refused(store, splits, says):
 
 
 def test_runs_without_features_and_other_classes_are_refused(store, digits, tmp_path, probed):
-    net = f"python:{probed.parent}/net.py:pixels"
+    net = f"python:{probed[1]}:pixels"
     write_images(tmp_path / "pets/train", {"ant": 4, "bee": 4})
     (tmp_path / "pets/test").mkdir()
     (tmp_path / "pets/train/ant").rename(tmp_path / "pets/test/ant")
@@ -212,7 +158,7 @@ def test_images_of_another_split_are_left_out_and_copies_of_a_split_refused(stor
     shutil.copytree(digits, tmp_path / "leaky")
     image = next((tmp_path / "leaky/train/3").glob("*.png"))
     shutil.copy(image, tmp_path / "leaky/test/3/again.png")
-    net = f"python:{probed.parent}/net.py:pixels"
+    net = f"python:{probed[1]}:pixels"
     ingest(store, [net], own_datasets("leaky", tmp_path / "leaky", "splits"))
     said: list[str] = []
     made = probe(store, MODEL, train="leaky/train", val="leaky/val", test="leaky/test", log=said.append)

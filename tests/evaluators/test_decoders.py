@@ -171,8 +171,8 @@ def test_images_that_the_device_decodes_have_the_outputs_of_their_pixels(tmp_pat
             len(FILES),
             labels,
             {model.model_id: "run"},
-            3,
-            "own-classes",
+            {model.model_id: 3},
+            {model.model_id: "own-classes"},
             {model.model_id: ("outputs", "logits")},
             condition=altered,
             preparation=preparation,
@@ -201,7 +201,8 @@ def test_a_batch_without_a_single_image_is_left_out(tmp_path, tiny_models):
     files = [PLAIN["jpeg"], BROKEN["overwritten"], PLAIN["grey"]]
     chunk = decode([SampleFile(index, str(index), None, data) for index, data in enumerate(files)], SIDE, None, NVJPEG)
     request = ShardRequest(
-        *(0, 0, 3, np.zeros((3, 1), np.int32), {model.model_id: "run"}, 3, "own-classes"),
+        *(0, 0, 3, np.zeros((3, 1), np.int32), {model.model_id: "run"}),
+        *({model.model_id: 3}, {model.model_id: "own-classes"}),
         {model.model_id: ("outputs",)},
         preparation=Preparation(SIDE),
         keys=("0", "1", "2"),

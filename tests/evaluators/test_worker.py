@@ -59,7 +59,8 @@ prepare = Preprocessing(crop=(32, 32), resize=(32, 32))
 chunk = decode([SampleFile(0, "0", image), SampleFile(1, "1", image)], prepare)
 keep = {{model.model_id: ("outputs", "logits", "features")}}
 labels = np.zeros((2, 1), np.int32)
-request = ShardRequest(0, 0, 2, labels, {{model.model_id: "run"}}, 3, "own-classes", keep)
+name = model.model_id
+request = ShardRequest(0, 0, 2, labels, {{name: "run"}}, {{name: 3}}, {{name: "own-classes"}}, keep)
 result = evaluator.evaluate(request, [chunk])
 assert not result.errors, result.errors
 print(sorted(result.shards[0].files))
@@ -106,8 +107,8 @@ class Bench:
             size,
             generator.integers(0, 3, (size, 1)).astype(np.int32),
             {model_id: name for name, model_id in self.models.items()},
-            3,
-            "own-classes",
+            dict.fromkeys(self.models.values(), 3),
+            dict.fromkeys(self.models.values(), "own-classes"),
             dict.fromkeys(self.models.values(), keep),
         )
         return self.evaluator.evaluate(request, wrap(chunks))

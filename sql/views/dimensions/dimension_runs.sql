@@ -37,6 +37,8 @@ full_runs as (
         and run.n_samples = coalesce(suites.n_samples, run.n_samples)
         and coalesce(suites.label_space, '') in ('', run.label_space)
     where run.complete
+        -- A run without answers, of a backbone without a head, serves only to be probed.
+        and (run.label_space <> 'transfer' or suites.role = 'transfer')
 )
 
 select

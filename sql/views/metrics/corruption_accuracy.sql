@@ -1,4 +1,5 @@
--- Accuracy of every complete run over images that share a corruption and a severity.
+-- Accuracy of every complete run over images that share a corruption and a severity: those of a dataset of corrupted
+-- images, such as a cell of ImageNet-C, or any dataset's under a condition such as corrupt(fog,severity=3).
 --
 -- Grain: One row per run.
 --
@@ -19,10 +20,17 @@
 -- Source: Hendrycks and Dietterich, arXiv 1903.12261
 select
     accuracy.* exclude (accuracy),
-    datasets.factors['corruption'] as corruption,
-    try_cast(datasets.factors['severity'] as integer) as severity,
+    coalesce(nullif(regexp_extract(accuracy.condition, '^corrupt\((\w+),', 1), ''), datasets.factors['corruption'])
+        as corruption,
+    try_cast(
+        coalesce(
+            nullif(regexp_extract(accuracy.condition, '^corrupt\(.*severity=(\d)\)', 1), ''),
+            datasets.factors['severity']
+        ) as integer
+    ) as severity,
     accuracy.accuracy
 from accuracy
 join runs using (run_id)
 join datasets using (dataset_id)
 where datasets.factors['corruption'] is not null
+    or starts_with(accuracy.condition, 'corrupt(')

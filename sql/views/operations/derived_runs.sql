@@ -7,7 +7,7 @@
 -- model: name of its model
 -- dataset: name of the dataset
 -- condition: how the inputs were altered
--- kind: rescore, temperature or ensemble
+-- kind: rescore, temperature, ensemble or probe
 -- sources: the runs that it was computed from
 -- complete: true if it is up to date with its sources
 -- command: the command that computes it (again)
@@ -29,3 +29,4 @@ select
     made.created_at
 from made
 join run_details as run using (run_id)
+where run.origin = 'derived'

@@ -8,7 +8,7 @@
 -- model: loader:name; names that several models share end in @ and the start of the model's id
 -- dataset_id: its dataset
 -- dataset: name of the dataset
--- label_space: how the model's outputs became the dataset's classes
+-- label_space: how the model's outputs became the dataset's classes; transfer means that they are no answers
 -- condition: how the inputs were altered; clean means not at all
 -- framing: how an image became the input: model (resized and cropped as the model asks) or whole
 -- precision: fp32, bf16 or fp16, with -compiled after it where torch.compile made the code
@@ -31,7 +31,7 @@ select
     model_names.model,
     runs.dataset_id,
     datasets.name as dataset,
-    datasets.label_space,
+    coalesce(runs.answer_space, datasets.label_space) as label_space,
     runs.condition,
     runs.framing,
     runs.precision,

@@ -123,8 +123,6 @@ def test_features_of_a_backbone_are_those_of_the_network_with_a_head(store, task
 
 def test_what_a_head_would_answer_is_refused(store, task, images):
     backbone = InMemoryModel("backbone", Backbone(), CONFIG, "features")
-    with pytest.raises(ModelError, match="has no head, so it has no answers on noise"):
-        ingest(store, [backbone], {"noise": images})
     with pytest.raises(UsageError, match=r"maximises a loss over classes, and .* has no head"):
         ingest(store, [backbone], task, conditions=["fgsm"])
     with pytest.raises(UsageError, match="features to keep and no logits"):

@@ -49,6 +49,7 @@ COMMITS = {
     6: "4ae78ade455e01e76895fdd7805cd2c7f6f010b6",
     7: "354b2177bff593acf117b997ee95f4cede81ced0",
     8: "d9de776d1f61d47788613c4baaf61baffb50756b",
+    9: "50b6b16b92ebea07ca4062c0aac9a1fd0bf33b7d",
 }
 """Schema -> the last commit of the main line at which it was the newest; for 6, the last before runs were published."""
 
@@ -64,6 +65,7 @@ STEPS: tuple[tuple[int, str], ...] = (
     (3, "probe -m python:models.py:fine --task task --method linear --method knn"),
     (3, "import human human"),
     (5, "attach figures.csv --as paper --column model=network --column accuracy=top1/100"),
+    (9, "ingest -m python:models.py:fine -d pets=images/pets --decoder torchvision"),
 )
 """Schema that first had it -> the command. RUN stands for the clean run of `coarse` over `pets`."""
 
@@ -108,6 +110,7 @@ QUESTIONS: dict[str, tuple[int, str]] = {
     "agreement": (3, "select model_a, model_b, dataset, condition, n, only_a, only_b, same_answer from agreement"),
     "consistency": (3, "select model_a, model_b, dataset, condition, error_consistency from error_consistency"),
     "attachments": (5, "select name, kind, ranked_table, columns from attachments"),
+    "decoders": (9, "select model, dataset, decoder, accuracy from accuracy"),
 }
 """Name -> schema that first could answer it, and the question; rows are sorted by all their columns."""
 

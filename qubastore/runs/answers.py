@@ -1,0 +1,67 @@
+"""How the outputs of a model answer for a dataset: the label space of their run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qubastore.datasets.label_spaces import IMAGENET_1K, OWN_CLASSES, TRANSFER, imagenet_synsets, label_space
+from qubastore.errors import UsageError
+from qubastore.hashing import identifier
+from qubastore.lake.database import Database
+from qubastore.models.model import Model
+from qubastore.models.spec import PROBE
+
+
+def classes_of_probe(space: str, classes: Sequence[str]) -> dict[str, Any]:
+    """What the architecture of a probe says of the classes that it was fitted on."""
+    if space == TRANSFER:
+        space = IMAGENET_1K if len(classes) == 1000 and tuple(classes) == imagenet_synsets() else OWN_CLASSES
+    return {"label_space": space, "classes": identifier("classes", list(classes))}
+
+
+def answer_space(model: Model, space: str, classes: Sequence[str]) -> str | None:
+    """The label space of a run of a model over a dataset.
+
+    Args:
+        model: The model.
+        space: The label space of the dataset.
+        classes: The classes of the dataset, by label.
+
+    Returns:
+        `transfer` for a backbone without a head, which has no answers; for a probe, the space of the classes that it
+        was fitted on; else the dataset's space. None if the model does not fit the dataset.
+    """
+    if not model.has_head:
+        return TRANSFER
+    if model.loader == PROBE:
+        return _space_of_probe(model.architecture["probe"], space, classes)
+    expected = label_space(space).n_outputs or len(classes)
+    return space if label_space(space).rule == "none" or model.num_classes == expected else None
+
+
+def check_has_logits(store: Database, model_id: str, name: str, purpose: str) -> None:
+    """Refuse a k-NN probe, whose scores are logarithms of shares of votes, of which many are 0.
+
+    Args:
+        store: An open store.
+        model_id: The model.
+        name: Its name, for the message.
+        purpose: What the logits are needed for, as in `average`.
+
+    Raises:
+        UsageError: if it is one.
+    """
+    query = "select 1 from models where model_id = ? and loader = ? and output_type = 'probabilities'"
+    if store.rows(query, [model_id, PROBE]):
+        raise UsageError(
+            f"{name} is a k-NN probe: it gives shares of votes, and has no logits to {purpose}",
+            expected="a model with logits, such as a linear probe: --method linear",
+        )
+
+
+def _space_of_probe(probe: Mapping[str, Any], space: str, classes: Sequence[str]) -> str | None:
+    if probe["classes"] == classes_of_probe(space, classes)["classes"]:
+        return str(probe["label_space"]) if space == TRANSFER else space
+    # A probe of ImageNet's classes answers for their subsets and categories as any classifier of them does.
+    return space if probe["label_space"] == IMAGENET_1K and label_space(space).n_outputs == 1000 else None
