@@ -43,7 +43,7 @@ def _statements(metrics: str, n_models: int) -> list[str]:
         """insert into runs
             select models.model_id || datasets.dataset_id || left(tasks.condition, 5), models.model_id,
                 datasets.dataset_id, tasks.framing, tasks.condition, 'fp32', 1, 'measured', 1024, 49, map {}, now(),
-                'pillow'
+                'pillow', null
             from models, tasks join datasets on datasets.name = tasks.dataset""",
         """insert into run_summary
             select run_id, 50000, 0, 20000 + hash(run_id) % 20000, 45000, 35000, 40000, 20000, now() from runs""",
@@ -58,7 +58,7 @@ def store_of_shards(path: Path, n_shards: int) -> None:
     with qubastore.init(path) as store:
         for statement in (
             f"""insert into runs select 'r' || i, 'm' || (i % 100), 'd' || (i // 100), 'model', 'clean', 'fp32', 1,
-                'measured', 1024, 100, map {{}}, now(), 'pillow' from range({n_shards // 100}) as t(i)""",
+                'measured', 1024, 100, map {{}}, now(), 'pillow', null from range({n_shards // 100}) as t(i)""",
             """insert into shards select run_id, shard, shard * 1024, 1024, 1024, 0, ['outputs', 'logits'], 256, 'gpu',
                 1.0, now(), null, map {}, 0 from runs, range(100) as t(shard)""",
         ):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HEADINGS = {
     "Ingest": {
         "init": "Create a store.",
+        "new-suite": "Write a suite for a folder of your own images.",
         "ingest": "Run models over images, once each, and keep their outputs.",
         "status": "Show the progress of ingests.",
         "bench": "Measure what models cost on this machine's device.",
@@ -79,7 +80,7 @@ class LazyGroup(click.Group):
             return diff
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"qubastore.cli.commands.{name}")
+        module = importlib.import_module(f"qubastore.cli.commands.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -125,6 +125,7 @@ def command(
       NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)
+      NAME=PATH,layout=holdout     the same for class folders without splits: about 30 % of the images are the test
       NAME=PATH,order=natural      class folders in timm's order: numbers by value, case-insensitive
       NAME                         a dataset of docs/datasets.md, or a task to probe of docs/vtab.md, under
                                    --data-root
@@ -167,6 +168,8 @@ def command(
         raise click.UsageError(f"{config} already defines a suite: leave out --suite {suite}")
     if not specs or not (datasets or settings.datasets or suite):
         raise click.UsageError("give at least one --model, and a --dataset or --suite, or a --config that names them")
+    if settings.probe is not None and settings.suite is None:
+        raise click.UsageError(f"{config} has [probe] and no [suite], which says what the probes are measured by")
     with open_store(store_path, read_only=False) as store:
         sets = [*settings.datasets, *(found for text in datasets for found in find_datasets(text, data_root, _log))]
         if settings.suite is not None and not dry_run:
@@ -174,7 +177,7 @@ def command(
 
             own = settings.suite
             store.write(lambda connection: replace_suite(connection, own))
-        wanted = {"suite": settings.suite or suite, "data_root": data_root}
+        wanted = {"suite": settings.suite or suite, "data_root": data_root, "probe": settings.probe}
         _run(store, specs, sets, {**settings.options, **wanted}, dry_run=dry_run)
 
 
@@ -185,27 +188,37 @@ def _log(text: str) -> None:
 def _run(store: Store, specs: list[Any], datasets: list[Any], options: dict[str, Any], *, dry_run: bool) -> None:
     from qubastore.errors import DatasetNotFoundError, IngestError
     from qubastore.evaluators import ingest
+    from qubastore.evaluators.probed_ingest import ingest_with_probes
     from qubastore.evaluators.progress import terminal_display
 
+    probe = options.pop("probe")
+    how: dict[str, Any] = {**options, "dry_run": dry_run, "display": terminal_display()}
     try:
-        report = ingest(store, specs, datasets, **options, dry_run=dry_run, display=terminal_display())
+        if probe is None:
+            reports = [ingest(store, specs, datasets, **how)]
+        else:
+            reports = ingest_with_probes(store, specs, datasets, probe=probe, **how)
     except KeyboardInterrupt:
         click.echo("stopped: committed work is kept; the same command resumes from there", err=True)
         raise
     if dry_run:
-        _print_plan(store, report)
+        _print_plan(store, reports[0])
+        if probe is not None:
+            click.echo("then a probe is fitted for each model, and attacked if the suite has attacks")
         return
-    _print_report(report)
-    unreadable = [name for name, error in report.missing if not isinstance(error, DatasetNotFoundError)]
+    for report in reports:
+        _print_report(report)
+    missing = [each for report in reports for each in report.missing]
+    unreadable = [name for name, error in missing if not isinstance(error, DatasetNotFoundError)]
     if unreadable:
         raise IngestError(
             f"{_counted(len(unreadable), 'dataset')} could not be read; the rest is stored",
             found=", ".join(unreadable[:5]),
             hint="fix the errors above, then run the same command again",
         )
-    if report.errors or report.set_aside:
-        aside = [f"images {first} to {end - 1} of {name}" for name, first, end in report.set_aside]
-        failed = [f"{model} on {dataset}" for model, dataset, _ in report.errors]
+    aside = [f"images {first} to {end - 1} of {name}" for report in reports for name, first, end in report.set_aside]
+    failed = [f"{model} on {dataset}" for report in reports for model, dataset, _ in report.errors]
+    if failed or aside:
         raise IngestError(
             f"{len(failed)} runs failed and {len(aside)} shards were set aside; the rest is stored",
             found="; ".join([*failed, *aside]),

@@ -10,7 +10,8 @@ from typing import Any
 from qubastore.conditions import DECODERS, PRECISIONS
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
-from qubastore.errors import UsageError, did_you_mean
+from qubastore.derived.probe_methods import METHODS
+from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.metrics.suite_files import suite_from_table
 from qubastore.metrics.suites import Suite
 from qubastore.models.spec import OPTIONS, ModelSpec
@@ -35,7 +36,20 @@ _OPTION_TYPES: dict[str, tuple[Any, str]] = {
 }
 
 
-_TABLES = ("models", "datasets", "suite", "ingest")
+_TABLES = ("models", "datasets", "probe", "suite", "ingest")
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """The task on which a probe is fitted for every model, which is then what the suite measures.
+
+    Attributes:
+        task: The common part of the names of its splits.
+        method: One of `probe_methods.METHODS`.
+    """
+
+    task: str
+    method: str = "linear"
 
 
 @dataclass
@@ -46,12 +60,14 @@ class Configuration:
         models: `loader:name` texts or specs.
         datasets: Datasets, whose folders have been listed.
         suite: The suite that the file defines, or None.
+        probe: The task to probe, or None.
         options: Keyword arguments of `ingest`.
     """
 
     models: list[Any] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list)
     suite: Suite | None = None
+    probe: ProbeTask | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,8 +97,25 @@ def read_configuration(path: str | None) -> Configuration:
         suite=suite_from_table(_typed(table["suite"], dict, f"{path}: suite", "a table"), path)
         if "suite" in table
         else None,
+        probe=_probe(_typed(table["probe"], dict, f"{path}: probe", "a table"), datasets, path)
+        if "probe" in table
+        else None,
         options=_options(_typed(table.get("ingest", {}), dict, f"{path}: ingest", "a table"), base, path),
     )
+
+
+def _probe(table: dict[str, Any], datasets: dict[str, Any], path: str) -> ProbeTask:
+    _known(table, ("task", "method"), f"{path}: [probe]")
+    for key, value in table.items():
+        _typed(value, str, f"{path}: probe.{key}", "a name")
+    task = table.get("task")
+    if task not in datasets:
+        raise UsageError(
+            f"{path}: [probe] names the task {task!r}" if task else f"{path}: [probe] names no task",
+            expected=f"one of the datasets with splits: {', '.join(datasets) or 'none is defined'}",
+            hint='task = "NAME"',
+        )
+    return ProbeTask(task, check_name("method", table.get("method", "linear"), METHODS))
 
 
 def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:

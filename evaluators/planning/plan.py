@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.conditions import PILLOW, Condition
 from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.fit import check_decoder, check_fit, kept_kinds
@@ -169,7 +170,8 @@ def plan(
         if (model.model_id, str(task.condition)) in noted:
             log(f"left out: {model.title} cannot be run under {task.condition}, as recorded before")
             continue
-        if task.condition.is_attack and not model.model.has_head and is_run_as_probe(model, planned):
+        unanswered = not model.model.has_head or task.dataset.label_space == TRANSFER
+        if task.condition.is_attack and unanswered and is_run_as_probe(model, planned):
             log(f"left out: {model.title} under {task.condition}, where its probe is run instead")
             continue
         if model.head is not None and task.dataset.dataset_id in model.head.datasets:

@@ -17,7 +17,8 @@ from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.folders import check_folder
 from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import ORDERS
-from qubastore.datasets.readers import class_layout, corruption_layout, shape_texture_layout, splits_layout
+from qubastore.datasets.readers import class_layout, corruption_layout, shape_texture_layout
+from qubastore.datasets.task_layouts import holdout_layout, splits_layout
 from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
 
 
@@ -211,7 +212,7 @@ def own_datasets(
         check_name("framing", framing, FRAMINGS)
     if order is not None:
         check_name("order", order, ORDERS)
-        if layout == "splits" or (layout is None and len({*expand(name)} & {*KNOWN_DATASETS}) > 0):
+        if layout in ("splits", "holdout") or (layout is None and len({*expand(name)} & {*KNOWN_DATASETS}) > 0):
             raise UsageError(
                 f"dataset {name}: an order is only for your own class folders",
                 found=f"the layout {layout}" if layout else f"the known dataset {name}",
@@ -244,6 +245,7 @@ OWN_LAYOUTS: dict[str, Callable[[str, Path, str | None], list[Dataset]]] = {
     "corruption/severity/class": corruption_layout,
     "shape-texture": shape_texture_layout,
     "splits": splits_layout,
+    "holdout": holdout_layout,
 }
 """Layouts for the user's own datasets: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`;
-train, val and test of another task, for probes."""
+train, val and test of another task, for probes; class folders of which a part is held out as its test."""

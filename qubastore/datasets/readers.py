@@ -26,9 +26,7 @@ from qubastore.datasets.folders import (
 )
 from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import (
-    CODE_POINT,
     LABEL_SPACES,
-    TRANSFER,
     check_classes,
     implied_space,
     own_order_notes,
@@ -254,40 +252,6 @@ def corruption_layout(name: str, folder: Path, order: str | None = None) -> list
         image_folder(f"{name}/{c}/{s}", folder / c / s, factors={"corruption": c, "severity": s}, order=order)
         for c, s in cells
     ]
-
-
-SPLITS = ("train", "val", "test")
-
-
-def splits_layout(name: str, folder: Path, _: str | None = None) -> list[Dataset]:
-    """Read `NAME/train`, `NAME/val` (optional) and `NAME/test`, each with class folders, for probes of features.
-
-    Raises:
-        DatasetError: If train or test is missing, a split has only one class, or the splits' classes differ.
-    """
-    check_folder(name, folder, expected="folders train and test, and optionally val, each with class folders")
-    found: list[Dataset] = []
-    for split in SPLITS:
-        if split == "val" and not (folder / split).is_dir():
-            continue
-        # Classes of another task: no output of a model corresponds to them, so their order does not matter.
-        data = image_folder(f"{name}/{split}", folder / split, order=CODE_POINT)
-        names = tuple(sorted({sample.key.partition("/")[0] for sample in data.samples}))
-        if len(names) < 2:
-            raise DatasetError(
-                f"dataset {name}: {folder / split} has only one class, {names[0]}", expected="at least two classes"
-            )
-        samples = tuple(replace(s, label=names.index(s.key.partition("/")[0])) for s in data.samples)
-        data = replace(data, samples=samples, classes=names, label_space=TRANSFER, keep=("outputs", "features"))
-        if found and found[0].classes != names:
-            different = sorted(set(names) ^ set(found[0].classes))
-            raise DatasetError(
-                f"dataset {name}: {folder / split} has other classes than {folder / SPLITS[0]}",
-                expected=f"the {len(found[0].classes)} classes of {SPLITS[0]}",
-                found=f"{', '.join(different[:5])} in only one of them",
-            )
-        found.append(data)
-    return found
 
 
 def shape_texture_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:

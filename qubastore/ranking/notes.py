@@ -38,6 +38,8 @@ def ranking_notes(pool: Pool, models: Sequence[RankedModel], request: RankReques
         alike = [source for source in sources if origins[source] != "published"]
         apart = [[source] for source in sources if origins[source] == "published"]
         notes += [_store_note(models, request, each) for each in (alike, *apart) if each]
+    if absent := [name for name in absent_dimensions(store, suite) if not request.final_weights[name]]:
+        notes.append(f"suite {suite} has no runs for {', '.join(absent)}")
     looked_at = f"select count(*) from pool where suite = {quote(suite)} and source in ({named})"
     left_out = pool.rows(looked_at)[0][0] - len(models)
     if left_out:
@@ -59,6 +61,12 @@ def ranking_notes(pool: Pool, models: Sequence[RankedModel], request: RankReques
     if "measured" not in sources and (count := store.rows("select count(*) from models")[0][0]):
         notes.append(f"measured, but not ranked: {count}; qubastore show dimensions --model NAME; or --suite NAME")
     return notes + attached_notes(store, request.source, sources)
+
+
+def absent_dimensions(store: Database, suite: str) -> list[str]:
+    """The dimensions that no model of a suite can have, because their roles are not in it."""
+    roles = {role for (role,) in store.rows("select distinct role from suites where suite = ?", [suite])}
+    return [d.name for d in DIMENSIONS if roles and not roles.issuperset(d.roles)]
 
 
 def _unverified(store: AttachedDatabase, models: Sequence[RankedModel]) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 from qubastore.attachments.attached import AttachedDatabase
 from qubastore.errors import UsageError
 from qubastore.lake.ducklake import quote
-from qubastore.metrics.dimensions import DIMENSIONS
+from qubastore.metrics.dimensions import DIMENSION_NAMES, DIMENSIONS
 from qubastore.metrics.known_differences import known_faults
 from qubastore.metrics.suites import has_study_constants
 from qubastore.published import SOURCE
-from qubastore.ranking.cost import dimension_label
-from qubastore.ranking.notes import attached_notes, left_out_notes, ranking_notes, roles_text
+from qubastore.ranking.cost import dimension_label, dimension_of
+from qubastore.ranking.notes import absent_dimensions, attached_notes, left_out_notes, ranking_notes, roles_text
 from qubastore.ranking.pareto import front_note, pareto_front
 from qubastore.ranking.pool import Pool, of_source
 from qubastore.ranking.request import RankRequest, needed_dimensions
@@ -40,6 +40,7 @@ def rank(store: AttachedDatabase, request: RankRequest = _DEFAULTS) -> Ranking:
     Example:
         >>> rank(store, RankRequest({"calibration": 2}, top=3)).models[0].model  # doctest: +SKIP
     """
+    request = without_absent_roles(store, request)
     with Pool(store, request.pool) as pool:
         return _rank(pool, request)
 
@@ -48,6 +49,7 @@ def rank_with_contributions(
     store: AttachedDatabase, request: RankRequest = _DEFAULTS
 ) -> tuple[Ranking, list[Contribution]]:
     """As `rank`, with the contributions to every ranked model's score: one per weighted dimension."""
+    request = without_absent_roles(store, request)
     with Pool(store, request.pool) as pool:
         ranking = _rank(pool, request)
         columns = (
@@ -55,6 +57,20 @@ def rank_with_contributions(
             f" {_call('quba_contributions', request, pool.table)} where weight > 0"
         )
         return ranking, [Contribution(*row) for row in store.rows(f"select {columns}")]
+
+
+def without_absent_roles(store: AttachedDatabase, request: RankRequest) -> RankRequest:
+    """The same request with weight 0 for dimensions that no model of the suite can have: their roles are not in it.
+
+    A dimension that the request names by itself keeps its weight, so that the ranking says that no model has it.
+    """
+    meant = [
+        DIMENSION_NAMES.get(dimension_of(name, request.cost), ())
+        for name in (*request.weights, *request.dimensions, *request.pareto)
+    ]
+    named = {dimensions[0] for dimensions in meant if len(dimensions) == 1}
+    dropped = [name for name in absent_dimensions(store, request.suite) if name not in named]
+    return replace(request, weights={**request.weights, **dict.fromkeys(dropped, 0.0)})
 
 
 def _rank(pool: Pool, request: RankRequest) -> Ranking:

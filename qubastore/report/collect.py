@@ -16,6 +16,7 @@ from qubastore.metrics.dimensions import DIMENSIONS
 from qubastore.metrics.known_differences import PROTOCOL, difference_causes, differences_of, known_faults
 from qubastore.metrics.suites import BUILT_IN, QUBA, has_study_constants
 from qubastore.published import SOURCE
+from qubastore.ranking.notes import absent_dimensions
 from qubastore.ranking.pool import Pool
 from qubastore.ranking.request import PoolRequest
 from qubastore.ranking.resampling import Resampler
@@ -131,6 +132,7 @@ def collect(
         where = only_models(where, models)
     if not rows:
         raise UsageError(f"the report would be empty: no model of suite {suite} is left", hint="--where, --suite")
+    absent = absent_dimensions(store, suite)
     measured = [row["model"] for row in rows if row["source"] == "measured"]
     ids = model_ids(store) if measured else {}
     if measured and resamples:
@@ -157,7 +159,8 @@ def collect(
                 "title": d.title,
                 "meaning": d.meaning,
                 "better": d.better,
-                "weight": float(d.default_weight),
+                # As in `rank`: what the suite has no runs for is not weighted.
+                "weight": 0.0 if d.name in absent else float(d.default_weight),
                 "mean": d.published_mean,
                 "std": d.published_std,
                 "unit": d.unit,

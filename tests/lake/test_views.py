@@ -224,7 +224,7 @@ def test_several_runs_that_could_answer(store):
     store.write(
         lambda c: c.execute(
             "insert into runs select 'other', model_id, dataset_id, framing, condition, 'bf16', output_schema, origin,"
-            " shard_size, n_shards, versions, created_at, decoder from runs"
+            " shard_size, n_shards, versions, created_at, decoder, answer_space from runs"
         )
     )
     store.write(lambda c: c.execute("insert into run_summary select 'other', * exclude (run_id) from run_summary"))

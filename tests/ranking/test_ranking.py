@@ -145,7 +145,9 @@ def add_measured(store, values: dict[str, dict[str, float]], suite="tiny") -> No
     for name, given_values in values.items():
         parameters = int(given_values.get("parameters", size["parameters"]) * 1)
         models.append((f"m-{name}", name, "python", "{}", "", "{}", 8, 8, 2, parameters, 1, "logits", None, None, None))
-        runs.append((f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 4, 1, [], None, "pillow"))
+        runs.append(
+            (f"r-{name}", f"m-{name}", "d", "model", "clean", "fp32", 1, "measured", 4, 1, [], None, "pillow", None)
+        )
         summaries.append((f"r-{name}", 4, 0, 2, None, 0.0, None, None, None))
         metrics += [(f"r-{name}", metric, 1, v) for metric, v in given_values.items() if metric != "parameters"]
 
@@ -177,11 +179,24 @@ def test_partial_divides_by_the_weights_present(store):
     got = rank(store, RankRequest({"accuracy": 2}, suite="tiny", partial=True, where="true"))
     assert scores_of(got) == {"b": pytest.approx(1 / 5), "a": pytest.approx(-1 / 4)}
     coverage = {row[1]: row[4] for row in got.rows}
-    # accuracy (doubled) + robustness (3 * 1/3) + calibration + balance + focus + shape + parameters
-    total = 2 + 1 + 1 + 1 + 0.5 + 0.5 + 1
+    # accuracy (doubled) + calibration + balance + parameters; the suite has no roles for the others
+    total = 2 + 1 + 1 + 1
     assert coverage == {"a": pytest.approx(4 / total), "b": pytest.approx(5 / total)}
     assert any("no spread" in note and "parameters" in note for note in got.notes)
     assert any("coverage" in note for note in got.notes)
+
+
+def test_what_a_suite_cannot_tell_is_not_asked_of_its_models(store):
+    add_measured(store, {"a": WHOLE, "b": {**WHOLE, "accuracy": 0.6}})
+    got = rank(store, RankRequest({"robustness": 2}, suite="tiny"))
+    assert [row[1] for row in got.rows] == ["b", "a"]
+    assert {row[4] for row in got.rows} == {1.0}
+    absent = "adversarial_robustness, corruption_robustness, ood_robustness, object_focus, shape_bias"
+    assert f"suite tiny has no runs for {absent}" in got.notes
+    assert got.weights["ood_robustness"] == 0
+    # What is named by itself is wanted.
+    with pytest.raises(UsageError, match=r"has every weighted dimension[\s\S]*no model has shape_bias"):
+        rank(store, RankRequest({"shape": 2}, suite="tiny"))
 
 
 def test_a_model_that_lacks_a_dimension_is_left_out_and_counted(store):
