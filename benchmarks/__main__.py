@@ -29,6 +29,7 @@ from benchmarks import (
     memory,
     pages,
     photographs,
+    probes,
     protocol,
     resampling,
     simulated,
@@ -48,6 +49,7 @@ QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "resampled-ace": resampling.resampled_ace,
     "intervals": intervals.intervals,
     "report": pages.report,
+    "probes": probes.probes,
     "host": simulated.host,
 }
 PASSES: dict[str, Callable[[Path], Iterator[Row]]] = {
