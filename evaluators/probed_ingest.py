@@ -10,6 +10,7 @@ from typing import Any
 from qubastore.conditions import Condition
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import OWN_CLASSES, TRANSFER
+from qubastore.datasets.task_layouts import SPLITS
 from qubastore.derived.probe_models import save_probe
 from qubastore.errors import QubastoreError, UsageError
 from qubastore.evaluators.driver import ingest
@@ -55,7 +56,7 @@ def ingest_with_probes(
     """
     display = display or Silent()
     attacks = [role for role in suite.roles if Condition.parse(role.condition).is_attack]
-    _check(datasets, probe, bool(attacks), options)
+    _check(datasets, suite, probe, bool(attacks), options)
     named = [data for data in datasets if data.name in suite.datasets or data.name.startswith(f"{probe.task}/")]
     data = [_of_the_task(each) for each in named]
     others = replace(suite, roles=tuple(role for role in suite.roles if role not in attacks))
@@ -86,12 +87,19 @@ def probe_name(task: str, model: str) -> str:
     return re.sub(r"[,:@=\s/]+", "-", f"{task}-{backbone}")
 
 
-def _check(datasets: Sequence[Dataset], probe: ProbeTask, has_attacks: bool, options: dict[str, Any]) -> None:
+def _check(
+    datasets: Sequence[Dataset], suite: Suite, probe: ProbeTask, has_attacks: bool, options: dict[str, Any]
+) -> None:
     names = {data.name for data in datasets}
     if missing := {f"{probe.task}/{split}" for split in ("train", "test")} - names:
         raise UsageError(
             f"the task {probe.task} has no {' and no '.join(sorted(missing))}",
             expected='a dataset with splits: layout = "splits", or "holdout" for class folders without splits',
+        )
+    if not any((role.dataset, role.condition) == (f"{probe.task}/test", "clean") for role in suite.roles):
+        raise UsageError(
+            f"suite {suite.name} has no role with {probe.task}/test as it is, on which the probes are tested",
+            hint=f'clean = {{ dataset = "{probe.task}/test", samples = N }}',
         )
     if has_attacks and probe.method == "knn":
         raise UsageError(
@@ -118,7 +126,8 @@ def _splits(report: IngestReport, task: str) -> dict[str, dict[str, Any]]:
         return planned.dataset.name.startswith(f"{task}/") and planned.run.condition == "clean"
 
     for planned in filter(is_split, report.plan.runs):
-        if planned.model.model.loader != PROBE:
-            split = planned.dataset.name.removeprefix(f"{task}/")
+        split = planned.dataset.name.removeprefix(f"{task}/")
+        if planned.model.model.loader != PROBE and split in SPLITS:
             found.setdefault(planned.model.title, {})[split] = planned.run.run_id
-    return found
+    # What a model has no run of could not be planned, which is reported already.
+    return {title: runs for title, runs in found.items() if {"train", "test"} <= runs.keys()}

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from qubastore.derived.recipe import check_unchanged
 from qubastore.errors import DatasetError, QubastoreError
 from qubastore.evaluators.cluster.jobs import Job
 from qubastore.evaluators.cluster.publisher import Publisher
@@ -20,6 +21,9 @@ from qubastore.evaluators.worker.messages import ShardResult
 from qubastore.runs.commit import check_contents, commit_shards, known_contents
 from qubastore.runs.records import forget_unsupported
 from qubastore.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
 
 SHARDS_AT_ONCE = 64
 """Number of shards that are committed as soon as they are there."""
@@ -120,8 +124,21 @@ class Commits:
                 contents.setdefault(job.dataset.dataset_id, {}).update(new)
         shards = [shard for _, result, _ in waiting for shard in result.shards]
         runs = {planned.run.run_id: planned.run for job, _, _ in waiting for planned in job.runs}
+        heads = {p.model.title: p.model.head for job, _, _ in waiting for p in job.runs if p.model.head is not None}
+
+        def check_heads(connection: duckdb.DuckDBPyConnection) -> None:
+            """What a deleted head gave must not be stored."""
+            for title, head in heads.items():
+                check_unchanged(connection, head.fitted_on, title)
+
         won = commit_shards(
-            self._store, shards, contents=contents, replace=self._plan.replace, runs=runs, driver=self._driver
+            self._store,
+            shards,
+            contents=contents,
+            replace=self._plan.replace,
+            runs=runs,
+            driver=self._driver,
+            check=check_heads,
         )
         for shard, is_won in zip(shards, won, strict=True):
             if is_won:

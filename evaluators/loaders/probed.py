@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,6 +43,8 @@ class ProbedModel:
             ModelError: if the layer that takes the backbone's features cannot be found.
         """
         head = ProbeLayer(self.classifier)
+        # The module may be someone else's, such as that of a model in memory.
+        backbone = replace(backbone, module=copy.deepcopy(backbone.module))
         if backbone.output_type == "features":
             module: torch.nn.Module = torch.nn.Sequential(backbone.module, head)
         else:

@@ -10,13 +10,11 @@ from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.planning.identify import PlannedModel
-from qubastore.evaluators.planning.probes import check_not_fitted_on
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.evaluators.worker.tensors import MODES
 from qubastore.models.spec import PROBE
 from qubastore.runs.answers import answer_space
 from qubastore.runs.outputs import DEFAULT_KEEP
-from qubastore.store import Store
 
 
 def kept_kinds(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -30,11 +28,10 @@ def kept_kinds(model: PlannedModel, dataset: Dataset, keep: tuple[str, ...] | No
     return DEFAULT_KEEP if model.model.loader == PROBE and "features" in own else own
 
 
-def check_fit(store: Store, model: PlannedModel, task: Task, keep: tuple[str, ...]) -> str:
+def check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> str:
     """Refuse what a model cannot be run on.
 
     Args:
-        store: The store.
         model: The model.
         task: A dataset under a framing and a condition.
         keep: Kinds of output to keep.
@@ -52,8 +49,6 @@ def check_fit(store: Store, model: PlannedModel, task: Task, keep: tuple[str, ..
         raise _other_classes(model, dataset)
     if not model.model.has_head:
         _check_fit_of_backbone(model, task, keep)
-    if model.model.loader == PROBE:
-        check_not_fitted_on(store, model, dataset)
     if condition.is_attack and label_space(space).rule != "identity":
         raise UsageError(
             f"{condition} maximises the loss over the model's own classes, but {dataset.name} has others",

@@ -15,7 +15,7 @@ from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.fit import check_decoder, check_fit, kept_kinds
 from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, with_unique_names
-from qubastore.evaluators.planning.probes import identify_probe, is_run_as_probe, note_sources
+from qubastore.evaluators.planning.probes import check_not_fitted_on, identify_probe, is_run_as_probe, note_sources
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.evaluators.worker.corruptions import frost_photographs
 from qubastore.evaluators.worker.images import image_bytes
@@ -164,7 +164,7 @@ def plan(
     errors: list[tuple[str, str, QubastoreError]] = []
     identified = _identified(store, models, errors, log)
     planned = with_unique_names(store, distinct([model for model, _ in identified], log))
-    pairs = []
+    pairs, unseen = [], set()
     noted = set(store.rows("select model_id, condition from unsupported")) if not force else set()
     for model, task in itertools.product(planned, tasks):
         if (model.model_id, str(task.condition)) in noted:
@@ -178,7 +178,10 @@ def plan(
             log(f"left out: {model.title} on {task.dataset.name}, which it was fitted on")
             continue
         try:
-            space = check_fit(store, model, task, kept_kinds(model, task.dataset, keep))
+            space = check_fit(model, task, kept_kinds(model, task.dataset, keep))
+            if model.head is not None and (model.model_id, task.dataset.dataset_id) not in unseen:
+                check_not_fitted_on(store, model, task.dataset)
+                unseen.add((model.model_id, task.dataset.dataset_id))
             check_decoder(model, task, decoder)
             pairs.append((model, task, space))
         except QubastoreError as error:

@@ -47,9 +47,8 @@ def identify_probe(
             raise _unknown_backbone(name, head.backbone, str(error).splitlines()[0]) from None
     if backbone.model_id != head.backbone_id:
         raise _unknown_backbone(name, head.backbone, f"the model of this name is now {backbone.model_id}")
-    ((model_id,),) = store.rows("select model_id from models where name = ?", [name])
     source = ModelSource(ProbedModel(name, backbone.model, backbone.source, head.classifier))
-    return PlannedModel(stored_model(store, model_id), model_id, source, head=head)
+    return PlannedModel(stored_model(store, head.model_id), head.model_id, source, head=head)
 
 
 def _unknown_backbone(name: str, backbone: str, found: str) -> ModelError:

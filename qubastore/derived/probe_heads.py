@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qubastore.derived.probe_methods import Classifier
 from qubastore.derived.probes import FittedProbe
 from qubastore.derived.recipe import check_unchanged, states
 from qubastore.errors import UsageError, check_text
@@ -18,7 +19,7 @@ from qubastore.lake.rows import insert
 from qubastore.models.model import Model
 from qubastore.models.spec import PROBE
 from qubastore.runs import records, removal
-from qubastore.runs.lookup import named_model
+from qubastore.runs.lookup import RunName, named_model
 from qubastore.statistics.logistic import LinearClassifier
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ProbeHead:
     """The kept head of a linear probe.
 
     Attributes:
+        model_id: Id of the probe.
         backbone: Name of the model whose features it takes.
         backbone_id: Id of that model.
         classifier: The classifier of its features.
@@ -48,6 +50,7 @@ class ProbeHead:
         command: The command that fits it again.
     """
 
+    model_id: str
     backbone: str
     backbone_id: str
     classifier: LinearClassifier
@@ -68,8 +71,8 @@ def read_probe_head(store: Database, name: str) -> ProbeHead:
     """
     _, model_id = named_model(store, name)
     rows = store.rows(
-        "select model, backbone_id, method, center, scale, train_run_id, val_run_id, command"
-        " from probe_heads left join model_names on model_names.model_id = backbone_id where probe_heads.model_id = ?",
+        "select name, backbone_id, method, center, scale, train_run_id, val_run_id, command"
+        " from probe_heads left join models on models.model_id = backbone_id where probe_heads.model_id = ?",
         [model_id],
     )
     if not rows:
@@ -84,13 +87,39 @@ def read_probe_head(store: Database, name: str) -> ProbeHead:
             expected="a linear probe, which has gradients",
             hint=f"qubastore ingest --model {shlex.quote(str(backbone))} --keep outputs,features ..., then {command}",
         )
-    vectors = store.rows("select weights, bias from probe_weights where model_id = ? order by class", [model_id])
-    weights, bias = (np.array([row[column] for row in vectors], np.float64) for column in (0, 1))
-    classifier = LinearClassifier(np.array(center, np.float64), np.array(scale, np.float64), weights, bias)
     runs = [run_id for run_id in fitted_on if run_id]
     datasets = store.rows("select dataset_id from runs where list_contains(?, run_id)", [runs])
+    if backbone is None or len(datasets) < len(runs):
+        raise UsageError(
+            f"the store has {name}, but not the features that it was fitted on",
+            expected="its backbone with its runs, from the store that the probe comes from",
+            hint="qubastore copy SOURCE TARGET --model BACKBONE --model PROBE",
+        )
+    classifier = _classifier(store, model_id, center, scale)
     of_runs = frozenset(dataset_id for (dataset_id,) in datasets)
-    return ProbeHead(backbone, backbone_id, classifier, states(store, runs), of_runs, command)
+    return ProbeHead(model_id, backbone, backbone_id, classifier, states(store, runs), of_runs, command)
+
+
+def kept_classifier(store: Database, name: str, backbone_id: str, runs: Mapping[str, RunName]) -> Classifier | None:
+    """The classifier of a linear probe of a name that was fitted on these very runs; None if there is none.
+
+    Fitted again on another processor it would differ in the last digits, and with it the identity of the model.
+    """
+    rows = store.rows(
+        """
+        select model_id, center, scale from probe_heads join models using (model_id)
+        where name = ? and backbone_id = ? and method = 'linear' and train_run_id = ? and test_run_id = ?
+            and val_run_id is not distinct from ?
+        """,
+        [name, backbone_id, runs["train"].run_id, runs["test"].run_id, runs["val"].run_id if "val" in runs else None],
+    )
+    return _classifier(store, *rows[0]) if len(rows) == 1 else None
+
+
+def _classifier(store: Database, model_id: str, center: Sequence[float], scale: Sequence[float]) -> LinearClassifier:
+    vectors = store.rows("select weights, bias from probe_weights where model_id = ? order by class", [model_id])
+    weights, bias = (np.array([row[column] for row in vectors], np.float64) for column in (0, 1))
+    return LinearClassifier(np.array(center, np.float64), np.array(scale, np.float64), weights, bias)
 
 
 def fitted_images(store: Database, model_id: str) -> set[str]:

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.derived.probe_heads import check_probe_name, fitted_images, images_of, store_head
+from qubastore.derived.probe_heads import check_probe_name, fitted_images, images_of, kept_classifier, store_head
 from qubastore.derived.probe_methods import METHODS, Classifier, NearestNeighbours
 from qubastore.derived.probes import FittedProbe, Probe, fit_probe
 from qubastore.derived.recipe import Recipe, derive
@@ -82,7 +82,8 @@ def save_probe(
         StoreError: if features change in the meantime.
     """
     check_probe_name(name)
-    found = fit_probe(store, model, train=train, test=test, val=val, method=method, arrays=arrays, log=log)
+    kept = partial(kept_classifier, store, f"{PROBE}:{name}")
+    found = fit_probe(store, model, train=train, test=test, val=val, method=method, kept=kept, arrays=arrays, log=log)
     runs, measured = found.runs, found.probe
     space, classes = _classes(store, runs["train"].dataset_id)
     _check_classes(found.fitted.classes.tolist(), classes, runs["train"])

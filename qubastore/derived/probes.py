@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.derived.probe_data import find_splits, read_splits, task_of
-from qubastore.derived.probe_methods import METHODS, Fitted, Split, fit
+from qubastore.derived.probe_methods import METHODS, Classifier, Fitted, Split, fit
 from qubastore.derived.recipe import check_unchanged, states
 from qubastore.errors import check_name
 from qubastore.hashing import identifier
@@ -125,6 +125,7 @@ def fit_probe(
     test: str,
     val: str | None = None,
     method: str = "linear",
+    kept: Callable[[str, Mapping[str, RunName]], Classifier | None] = lambda *_: None,
     arrays: Arrays = HOST,
     log: Callable[[str], None] = lambda _: None,
 ) -> FittedProbe:
@@ -137,13 +138,15 @@ def fit_probe(
         test: See there.
         val: See there.
         method: See there.
+        kept: Gives the classifier that was fitted before, from the model's id and the runs, or None.
         arrays: See there.
         log: See there.
 
     Raises:
         UsageError: as `probe`.
     """
-    return _Task.of(store, model, train, val, test, method).fit(store, arrays, log)
+    task = _Task.of(store, model, train, val, test, method)
+    return task.fit(store, arrays, log, kept(task.model_id, task.runs))
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,9 @@ class _Task:
         )
         return replace(Probe(self.model, *rows[0]), is_new=False) if rows else None
 
-    def fit(self, store: Database, arrays: Arrays, log: Callable[[str], None]) -> FittedProbe:
+    def fit(
+        self, store: Database, arrays: Arrays, log: Callable[[str], None], kept: Classifier | None = None
+    ) -> FittedProbe:
         """Fit the probe, and store it if it is new."""
         log(f"{self.model} on {task_of(self.runs)}: {self.method} probe of kept features")
         data = read_splits(store, self.runs, log)
@@ -189,7 +194,10 @@ class _Task:
         # On a tie max returns the first: the strongest regularisation, the fewest neighbours.
         chosen = max(tried, key=lambda value: tried[value]) if known is None else known.chosen
         whole = data["train"].joined(data["val"])
-        fitted = fit(self.method, whole, chosen, arrays=arrays)
+        if known is not None and kept is not None:
+            fitted = Fitted(np.unique(whole.labels).astype(np.int32), kept)
+        else:
+            fitted = fit(self.method, whole, chosen, arrays=arrays)
         if known is None:
             known = Probe(
                 self.model,

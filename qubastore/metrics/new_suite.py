@@ -14,7 +14,7 @@ from qubastore.conditions import CORRUPTIONS
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.folders import check_folder, class_folders, readable
 from qubastore.datasets.locating import own_datasets
-from qubastore.errors import UsageError
+from qubastore.errors import DatasetError, UsageError
 from qubastore.metrics.suites import BUILT_IN
 
 
@@ -55,10 +55,20 @@ def new_suite(folder: str | os.PathLike[str], name: str | None = None, *, file: 
             hint="--name NAME",
         )
     with readable(chosen):
-        layout = "splits" if {"train", "test"} <= set(class_folders(root)) else "holdout"
+        folders = set(class_folders(root))
+    others = sorted(folders & {"val", "valid", "validation", "dev", "eval", "testing"} - {"val"})
+    if "train" in folders and "test" not in folders and (others or "val" in folders):
+        raise DatasetError(
+            f"{root} has train and {(others or ['val'])[0]}, and no test",
+            expected="train and test, and optionally val to choose hyperparameters on",
+            hint="call the images to test on test: a probe is fitted on train and val",
+        )
+    layout = "splits" if {"train", "test"} <= folders else "holdout"
     datasets = own_datasets(chosen, root, layout)
     base = (file.parent if file else Path()).resolve()
+    unread = sorted(folders - {"train", "val", "test"}) if layout == "splits" else []
     notes = tuple(dict.fromkeys(note for data in datasets for note in data.notes))
+    notes += (f"not read: {', '.join(unread)}: only train, val and test are splits",) if unread else ()
     return NewSuite(chosen, _text(chosen, datasets, layout, os.path.relpath(root.resolve(), base), file), notes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import qubastore
 from qubastore.datasets.locating import own_datasets
 from qubastore.derived.ensemble import ensemble
 from qubastore.derived.probe_heads import read_probe_head
+from qubastore.derived.probe_methods import METHODS
 from qubastore.derived.probe_models import save_probe
 from qubastore.derived.temperature import calibrate
 from qubastore.errors import ModelError, UsageError
@@ -224,6 +226,13 @@ def test_a_probe_whose_features_change_is_fitted_again(store, saved, digits):
     again = save_probe(store, MODEL, name="digits", **SPLITS)
     assert again.runs == saved[1].runs
     assert store.rows("select bool_and(complete) from run_details where model = 'probe:digits'") == [(True,)]
+
+
+def test_a_probe_that_is_kept_is_not_fitted_again(store, saved, monkeypatch):
+    """Another processor would give other last digits, and so another model."""
+    monkeypatch.setitem(METHODS, "linear", replace(METHODS["linear"], fit=None))  # type: ignore[arg-type]
+    again = save_probe(store, MODEL, name="digits", **SPLITS)
+    assert (again.runs, again.probe.is_new) == (saved[1].runs, False)
 
 
 def test_a_name_belongs_to_one_probe(store):

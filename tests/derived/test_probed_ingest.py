@@ -91,6 +91,15 @@ def test_each_class_has_an_image_on_either_side(tmp_path):
         own_datasets("pairs", tmp_path, "holdout")
 
 
+def test_splits_that_are_called_otherwise(digits, tmp_path):
+    shutil.copytree(digits, tmp_path / "digits")
+    (tmp_path / "digits" / "val").rename(tmp_path / "digits" / "valid")
+    assert new_suite(tmp_path / "digits").notes == ("not read: valid: only train, val and test are splits",)
+    shutil.rmtree(tmp_path / "digits" / "test")
+    with pytest.raises(DatasetError, match="has train and valid, and no test"):
+        new_suite(tmp_path / "digits")
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("quba", "quba is a built-in suite"), ("a/b", "'a/b' cannot be the name of a suite")]
 )

@@ -10,7 +10,7 @@ from qubastore.cli.main import cli
 from qubastore.errors import StoreError
 from qubastore.lake.snapshot import EMPTY, OF_RUNS, WHOLE
 from qubastore.lake.tidy import SMALL_TABLES
-from qubastore.maintenance.copy import KEYS, OF_DATASET, OF_MODEL, OF_RUN, OF_STORE, copy_store
+from qubastore.maintenance.copy import KEYS, OF_DATASET, OF_MODEL, OF_RUN, OF_STORE, PROBES, copy_store
 from qubastore.maintenance.doctor import examine
 from qubastore.runs import removal
 from qubastore.runs.outputs import KINDS
@@ -70,7 +70,7 @@ def test_every_table_is_copied_or_left_behind_for_a_reason(store):
     published_again = set(removal.SUMMARY_TABLES)
     with_the_shards = {"outputs", "logits", "features", "failures", "shards", "staged_files", "run_files"}
     published_tables = {"published_models", "published_results"}  # the same in every store of a release
-    copied = {*OF_MODEL, *OF_DATASET, *OF_RUN, *OF_STORE, "probes"}
+    copied = {*OF_MODEL, *OF_DATASET, *OF_RUN, *OF_STORE, *PROBES}
     assert copied == set(KEYS)
     left = made_by_the_store | published_again | with_the_shards | published_tables
     assert sorted(copied | left) == sorted(stored_tables(store))

@@ -1,5 +1,5 @@
 -- Which run answers for a model in each role of a suite. Only runs with the decoder of the suite count. Where
--- several could answer, the fp32 run over images does; where that still leaves several, none does.
+-- several could answer, the fp32 run over images does, else the only fp32 run; where that leaves several, none does.
 --
 -- Grain: One row per suite, role, dataset, condition and model that has at least one full run for it.
 --
@@ -27,6 +27,7 @@ full_runs as (
         run.model_id,
         run.model,
         run.run_id,
+        run.precision = 'fp32' as is_fp32,
         run.precision = 'fp32' and run.origin <> 'derived' as is_default
     from suites
     join run_details as run
@@ -54,6 +55,8 @@ select
     case
         when count(*) = 1 then any_value(run_id)
         when count(*) filter (where is_default) = 1 then any_value(run_id) filter (where is_default)
+        -- All runs of a probe may be derived.
+        when count(*) filter (where is_fp32) = 1 then any_value(run_id) filter (where is_fp32)
     end as run_id,
     count(*) as n_candidates
 from full_runs
