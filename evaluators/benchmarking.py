@@ -18,13 +18,13 @@ from qubastore.errors import IngestError, ModelError, QubastoreError, UsageError
 from qubastore.evaluators.devices import Energy, processor_name
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.heads import read_head, store_head
-from qubastore.evaluators.planning.identify import PlannedModel, identify
-from qubastore.evaluators.planning.probes import identify_probe
+from qubastore.evaluators.planning.identify import PlannedModel
+from qubastore.evaluators.planning.probes import identify_requested
 from qubastore.evaluators.timed_passes import Passes
 from qubastore.evaluators.worker.batch_size import LARGEST
 from qubastore.evaluators.worker.core import ShardEvaluator
 from qubastore.evaluators.worker.messages import Settings
-from qubastore.models.spec import PROBE, ModelSpec
+from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models
 from qubastore.runs import records
 from qubastore.runs.device_benchmarks import DeviceBenchmark, replace_benchmark
@@ -96,10 +96,7 @@ def bench(
     for spec in specs:
         name = str(spec) if isinstance(spec, ModelSpec) else spec.name
         try:
-            if isinstance(spec, ModelSpec) and spec.loader == PROBE:
-                planned, revision = identify_probe(store, name, [], log=log), None
-            else:
-                planned, revision = identify(store, spec, log=log)
+            planned, revision = identify_requested(store, spec, log=log)
             store.write(lambda c, model=planned.model, known=revision: records.register_model(c, model, known))  # type: ignore[misc]
             for precision in precisions:
                 settings = Settings(str(store.files.root), precision, 1, use_gpu, threads or os.cpu_count() or 1)

@@ -14,13 +14,19 @@ from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders.source import InMemoryModel
 from qubastore.evaluators.planning.fit import check_decoder, check_fit, kept_kinds
-from qubastore.evaluators.planning.identify import PlannedModel, distinct, identify, with_unique_names
-from qubastore.evaluators.planning.probes import check_not_fitted_on, identify_probe, is_run_as_probe, note_sources
+from qubastore.evaluators.planning.identify import PlannedModel, distinct, with_unique_names
+from qubastore.evaluators.planning.probes import (
+    check_not_fitted_on,
+    identify_requested,
+    is_probe,
+    is_run_as_probe,
+    note_sources,
+)
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.evaluators.worker.corruptions import frost_photographs
 from qubastore.evaluators.worker.images import image_bytes
 from qubastore.models.preprocessing import Preprocessing
-from qubastore.models.spec import PROBE, ModelSpec
+from qubastore.models.spec import ModelSpec
 from qubastore.runs import records
 from qubastore.runs.outputs import KINDS
 from qubastore.runs.run import Run, new_shard_size, place
@@ -231,24 +237,16 @@ def _identified(
     """The models, in order, with the revisions of their checkpoints; errors of the others are added to `errors`."""
     found: dict[int, tuple[PlannedModel, str | None]] = {}
     # Probes come last: a backbone may be among the models.
-    for number, spec in sorted(enumerate(models), key=lambda item: _is_probe(item[1])):
+    for number, spec in sorted(enumerate(models), key=lambda item: is_probe(item[1])):
         requested = str(spec) if isinstance(spec, ModelSpec) else spec.name
         try:
-            if _is_probe(spec):
-                others = [model for model, _ in found.values()]
-                found[number] = identify_probe(store, requested, others, log=log), None
-            else:
-                found[number] = identify(store, spec, log=log)
+            found[number] = identify_requested(store, spec, [model for model, _ in found.values()], log=log)
         except QubastoreError as error:
             errors.append((requested, "every dataset", error))
         except Exception as error:  # from a library: the other models continue
             text = in_one_line(error)
             errors.append((requested, "every dataset", ModelError(f"{requested} cannot be loaded", found=text[:300])))
     return [found[number] for number in sorted(found)]
-
-
-def _is_probe(spec: ModelSpec | InMemoryModel) -> bool:
-    return isinstance(spec, ModelSpec) and spec.loader == PROBE
 
 
 def _report_notes(datasets: Iterable[Dataset], log: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ from qubastore.derived.probe_heads import fitted_images, read_probe_head
 from qubastore.derived.recipe import check_unchanged
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.probed import ProbedModel
-from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
 from qubastore.evaluators.planning.identify import PlannedModel, identify, stored_model
 from qubastore.lake.rows import insert
 from qubastore.models.spec import PROBE, ModelSpec
@@ -21,6 +21,31 @@ from qubastore.store import Store
 
 if TYPE_CHECKING:
     import duckdb
+
+
+def identify_requested(
+    store: Store,
+    spec: ModelSpec | InMemoryModel,
+    requested: Sequence[PlannedModel] = (),
+    *,
+    log: Callable[[str], None],
+) -> tuple[PlannedModel, str | None]:
+    """Identify a model as `identify` does, or a probe that the store keeps, which has no revision.
+
+    Args:
+        store: The store.
+        spec: The model.
+        requested: The models of the request that are identified already; see `identify_probe`.
+        log: Called with lines for the user.
+    """
+    if is_probe(spec):
+        return identify_probe(store, str(spec), requested, log=log), None
+    return identify(store, spec, log=log)
+
+
+def is_probe(spec: ModelSpec | InMemoryModel) -> bool:
+    """Whether a spec names a probe that the store keeps."""
+    return isinstance(spec, ModelSpec) and spec.loader == PROBE
 
 
 def identify_probe(

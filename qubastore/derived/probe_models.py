@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from qubastore.derived.probe_heads import check_probe_name, fitted_images, images_of, kept_classifier, store_head
 from qubastore.derived.probe_methods import METHODS, Classifier, NearestNeighbours
-from qubastore.derived.probes import FittedProbe, Probe, fit_probe
+from qubastore.derived.probes import FittedProbe, Probe, ProbedRuns
 from qubastore.derived.recipe import Recipe, derive
 from qubastore.errors import UsageError
 from qubastore.lake.database import Database
 from qubastore.models.model import Model
 from qubastore.models.spec import PROBE
 from qubastore.runs.answers import answer_space, classes_of_probe
-from qubastore.runs.lookup import RunName, complete_runs_of, named_model
+from qubastore.runs.lookup import RunName, complete_runs_of
 from qubastore.runs.publish import publish_runs
 from qubastore.statistics.logistic import LinearClassifier
 from qubastore.statistics.scores import HOST, Arrays
@@ -82,12 +82,13 @@ def save_probe(
         StoreError: if features change in the meantime.
     """
     check_probe_name(name)
-    kept = partial(kept_classifier, store, f"{PROBE}:{name}")
-    found = fit_probe(store, model, train=train, test=test, val=val, method=method, kept=kept, arrays=arrays, log=log)
+    probed = ProbedRuns.of(store, model, train, val, test, method)
+    kept = kept_classifier(store, f"{PROBE}:{name}", probed.model_id, probed.runs)
+    found = probed.fit(store, arrays, log, kept)
     runs, measured = found.runs, found.probe
     space, classes = _classes(store, runs["train"].dataset_id)
     _check_classes(found.fitted.classes.tolist(), classes, runs["train"])
-    made = _model(store, name, found, space, classes)
+    made = _model(store, name, probed.model_id, found, space, classes)
     words = ["qubastore", "probe", "--model", measured.model, "--train", runs["train"].run_id]
     words += ["--val", runs["val"].run_id] if "val" in runs else []
     words += ["--test", runs["test"].run_id, "--method", method, "--save-as", name]
@@ -95,13 +96,16 @@ def save_probe(
     known = {run_id: found.states[run_id] for run_id in (runs[split].run_id for split in found.samples)}
     seen = fitted_images(store, made.model_id)
     derived, skipped = [], []
-    for run in complete_runs_of(store, named_model(store, model)[1]):
-        if "features" not in run.kept:
-            continue
-        answers = answer_space(made, *_classes(store, run.dataset_id))
+    with_features = [run for run in complete_runs_of(store, probed.model_id) if "features" in run.kept]
+    # Once per dataset: there may be many conditions of one.
+    datasets = {run.dataset_id for run in with_features}
+    spaces = {dataset: answer_space(made, *_classes(store, dataset)) for dataset in datasets}
+    n_seen = {dataset: len(images_of(store, dataset) & seen) for dataset in datasets if spaces[dataset] is not None}
+    for run in with_features:
+        answers = spaces[run.dataset_id]
         if answers is None:
             skipped.append((run.place, "other classes"))
-        elif n := len(images_of(store, run.dataset_id) & seen):
+        elif n := n_seen[run.dataset_id]:
             skipped.append((run.place, f"it was fitted on {n:,} of its images"))
         else:
             log(f"{made.name} on {run.place}: from kept features")
@@ -135,10 +139,9 @@ def _check_classes(fitted: Sequence[int], classes: Sequence[str], train: RunName
         )
 
 
-def _model(store: Database, name: str, found: FittedProbe, space: str, names: Sequence[str]) -> Model:
+def _model(store: Database, name: str, backbone_id: str, found: FittedProbe, space: str, names: Sequence[str]) -> Model:
     """The row of the probe: the backbone's preprocessing, and its size and cost with the head's."""
     measured, runs, classifier = found.probe, found.runs, found.fitted.classifier
-    _, backbone_id = named_model(store, measured.model)
     row = store.rows(
         "select preprocessing, input_height, input_width, parameters, feature_width, macs, activations from models"
         " where model_id = ?",

@@ -94,7 +94,7 @@ def probe(
         UsageError: if a run is missing or has no kept features, classes differ, there is only one class, splits share
             more than half of their images, or the runs differ in precision, condition, framing or decoder.
     """
-    task = _Task.of(store, model, train, val, test, method)
+    task = ProbedRuns.of(store, model, train, val, test, method)
     return task.stored(store) or task.fit(store, arrays, log).probe
 
 
@@ -117,41 +117,17 @@ class FittedProbe:
     fitted: Fitted
 
 
-def fit_probe(
-    store: Database,
-    model: str,
-    *,
-    train: str,
-    test: str,
-    val: str | None = None,
-    method: str = "linear",
-    kept: Callable[[str, Mapping[str, RunName]], Classifier | None] = lambda *_: None,
-    arrays: Arrays = HOST,
-    log: Callable[[str], None] = lambda _: None,
-) -> FittedProbe:
-    """Fit a probe as `probe` does, and return its classifier as well; a hyperparameter that is stored is not searched.
-
-    Args:
-        store: As for `probe`, and so are the rest.
-        model: See there.
-        train: See there.
-        test: See there.
-        val: See there.
-        method: See there.
-        kept: Gives the classifier that was fitted before, from the model's id and the runs, or None.
-        arrays: See there.
-        log: See there.
-
-    Raises:
-        UsageError: as `probe`.
-    """
-    task = _Task.of(store, model, train, val, test, method)
-    return task.fit(store, arrays, log, kept(task.model_id, task.runs))
-
-
 @dataclass(frozen=True)
-class _Task:
-    """What is probed: the runs of a model on the splits of a task, and how."""
+class ProbedRuns:
+    """What is probed: the runs of a model on the splits of a task, and how.
+
+    Attributes:
+        model: Name of the model.
+        model_id: Its id.
+        method: One of `METHODS`.
+        runs: `train`, `test` and perhaps `val` -> the run.
+        states: Run -> its state.
+    """
 
     model: str
     model_id: str
@@ -160,7 +136,8 @@ class _Task:
     states: dict[str, str]
 
     @classmethod
-    def of(cls, store: Database, model: str, train: str, val: str | None, test: str, method: str) -> _Task:
+    def of(cls, store: Database, model: str, train: str, val: str | None, test: str, method: str) -> ProbedRuns:
+        """Find the runs; arguments and errors are those of `probe`."""
         check_name("method", method, METHODS)
         name, model_id = named_model(store, model)
         runs = find_splits(store, model, {"train": train, "test": test} | ({"val": val} if val else {}))
@@ -186,7 +163,15 @@ class _Task:
     def fit(
         self, store: Database, arrays: Arrays, log: Callable[[str], None], kept: Classifier | None = None
     ) -> FittedProbe:
-        """Fit the probe, and store it if it is new."""
+        """Fit the probe, and store it if it is new.
+
+        Args:
+            store: A store open for writing.
+            arrays: What computes.
+            log: Called with progress messages.
+            kept: The classifier that was fitted before; it is used if the probe is stored, whose hyperparameter is not
+                searched again in any case.
+        """
         log(f"{self.model} on {task_of(self.runs)}: {self.method} probe of kept features")
         data = read_splits(store, self.runs, log)
         known = self.stored(store)
@@ -230,7 +215,7 @@ class _Task:
         return tried
 
 
-def _store_probe(store: Database, task: _Task, made: Probe) -> None:
+def _store_probe(store: Database, task: ProbedRuns, made: Probe) -> None:
     runs = task.runs
     row = (
         task.probe_id,
