@@ -8,13 +8,16 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-cluster test-browser check format lint imports types docs docs-check bench hooks clean
+.PHONY: demo test coverage test-cluster test-browser check format lint imports types docs docs-check bench hooks clean
 
 demo: $(INSTALLED)  ## Train four small networks, ingest them, query and rank. Offline once installed.
 	examples/digits/demo.sh
 
-test: $(INSTALLED)  ## All tests, with coverage.
-	python -m pytest --durations=40 --cov --cov-report=term:skip-covered
+test: $(INSTALLED)  ## All tests, in two processes.
+	python -m pytest --numprocesses=2 --dist=loadfile --durations=40
+
+coverage: $(INSTALLED)  ## All tests, with coverage, which takes longer.
+	python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term:skip-covered
 
 test-cluster: $(INSTALLED)  ## Tests with PostgreSQL, S3 and several nodes; installs PostgreSQL (as root) and an S3 server.
 	test -n "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb)" || \

@@ -24,8 +24,8 @@ def decoding(folder: Path) -> Iterator[Row]:
     from torchvision.transforms import v2
 
     from qubastore.conditions import PILLOW, TORCHVISION
+    from qubastore.evaluators.pixels.pillow import open_image, prepare
     from qubastore.evaluators.worker.images import SampleFile, decode
-    from qubastore.evaluators.worker.pillow import open_image, prepare
     from qubastore.models.preprocessing import Preprocessing
 
     del folder
@@ -98,7 +98,7 @@ def _stages(files: list[bytes], own: Preprocessing) -> dict[str, float]:
     """Milliseconds of CPU per photograph of each step of the default decoder."""
     from PIL import Image
 
-    from qubastore.evaluators.worker.geometry import center, resized_size
+    from qubastore.evaluators.pixels.geometry import center, resized_size
     from qubastore.hashing import content_hash
 
     steps: dict[str, Callable[[object], object]] = {

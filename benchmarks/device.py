@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.workbench import Workbench, chunks_in_memory, drop, write_models
 from qubastore.conditions import DECODERS, NVJPEG
-from qubastore.evaluators.worker import tensors
+from qubastore.evaluators.pixels import tensors
 from qubastore.evaluators.worker.images import Decoded, SampleFile, decode
 from qubastore.evaluators.worker.messages import Preparation
 from qubastore.models.preprocessing import Preprocessing

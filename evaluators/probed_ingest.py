@@ -20,7 +20,8 @@ from qubastore.evaluators.planning.configuration import ProbeTask
 from qubastore.evaluators.planning.plan import PlannedRun
 from qubastore.evaluators.progress import Display, Silent
 from qubastore.metrics.suites import Suite
-from qubastore.models.spec import PROBE, ModelSpec
+from qubastore.models.loaders import PROBE
+from qubastore.models.spec import ModelSpec
 from qubastore.store import Store
 
 

@@ -23,6 +23,7 @@ from qubastore.evaluators.loaders.loaded import Head, LoadedModel
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.planning.heads import read_head, store_head
 from qubastore.hashing import canonical_json
+from qubastore.models.loaders import known_loader
 from qubastore.models.model import Model
 from qubastore.models.recognition import recognise
 from qubastore.models.spec import ModelSpec
@@ -71,8 +72,10 @@ def rescore(
         ModelError: if the text encoder is needed and cannot be loaded.
     """
     spec = ModelSpec.parse(model)
-    if spec.loader != "open_clip":
-        raise UsageError(f"{model} is not a zero-shot model", expected="open_clip:ARCH/PRETRAINED, as it was ingested")
+    if "templates" not in known_loader(spec.loader).options:
+        raise UsageError(
+            f"{model} is not a zero-shot model", expected="open_clip:ARCH/PRETRAINED or hf:NAME, as it was ingested"
+        )
     options = dict(spec.options)
     if templates is not None:
         options["templates"] = templates

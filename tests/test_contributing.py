@@ -44,24 +44,22 @@ CHECKS = {
         assert [data.classes[sample.label] for sample in data.samples] == ["n02979186", "n03028079"]
         """,
     "loader": """
-        import torch
+        import numpy as np
         from qubastore.errors import ModelError
         from qubastore.evaluators.loaders.describe import describe
         from qubastore.evaluators.loaders.source import ModelSource
         from qubastore.models.spec import ModelSpec
 
-        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2)).eval()
-        sizes = ({0: torch.export.Dim("n")},)
-        torch.export.save(torch.export.export(net, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=sizes), "net.pt2")
-        source = ModelSource.of(ModelSpec.parse("exported:net,checkpoint=net.pt2,preprocess=8/1"))
+        np.savez("net.npz", weight=np.ones((2, 3 * 8 * 8), np.float32))
+        source = ModelSource.of(ModelSpec.parse("linear:net.npz,preprocess=8/1"))
         model = describe(source.load())
-        assert (model.input_size, model.num_classes, model.parameters) == ((8, 8), 2, 2 * 3 * 8 * 8 + 2)
-        assert "|exported|" in source.revision()
-        open("broken.pt2", "w").write("no program")
+        assert (model.input_size, model.num_classes, model.parameters) == ((8, 8), 2, 2 * 3 * 8 * 8)
+        assert "|linear|" in source.revision()
+        open("broken.npz", "w").write("no matrix")
         try:
-            ModelSource.of(ModelSpec.parse("exported:net,checkpoint=broken.pt2,preprocess=8/1")).load()
+            ModelSource.of(ModelSpec.parse("linear:broken.npz,preprocess=8/1")).load()
         except ModelError as error:
-            assert "'broken.pt2' is not an exported program" in str(error)
+            assert "no matrix 'weight'" in str(error)
         else:
             raise AssertionError("a broken file was loaded")
         """,

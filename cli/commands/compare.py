@@ -155,10 +155,10 @@ def _meaning(store: Store, names: tuple[str, ...]) -> str:
 
     One known model is enough, so that a misspelt second one is reported as an unknown model.
     """
-    from qubastore.models.spec import LOADERS
+    from qubastore.models.loaders import loader_names
 
     known = {row[0] for row in store.rows("select model from model_names union select name from models")}
-    prefixes = ("zoo:", *(f"{loader}:" for loader in LOADERS))
+    prefixes = ("zoo:", *(f"{loader}:" for loader in loader_names()))
     if len(names) > 2 or any(name in known or name.startswith(prefixes) for name in names):
         return "models"
     query = "select count(*) from runs where starts_with(run_id, ?)"

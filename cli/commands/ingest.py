@@ -111,14 +111,19 @@ def command(
       timm:NAME.TAG                timm:resnet50.a1_in1k
       torchvision:NAME/WEIGHTS     torchvision:resnet50/IMAGENET1K_V2
       open_clip:ARCH/PRETRAINED    open_clip:ViT-B-16/openai; open_clip:hf-hub:ORG/REPO: zero-shot
+      hf:ORG/NAME or hf:FOLDER     transformers: classifiers, vision towers, CLIP and SigLIP (extra hf)
+      bcos:NAME                    the study's B-cos networks (extra bcos)
+      hub:OWNER/REPO:ENTRY         torch.hub, or hub:FOLDER:ENTRY; runs the repository's code
+      export:FILE.pt2              what torch.export saved, with ,preprocess=
+      onnx:FILE.onnx               a graph in onnxruntime, with ,preprocess= (extra onnx)
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
     with ,name=NAME and ,output_type=probabilities (it ends in a softmax) or features (open_clip's image tower, or a
     python network without a head: for tasks to probe) after any of them; ,checkpoint=FILE (tensors only, never
     unpickled), ,weights=raw or ema (for a checkpoint with both; default: ema), ,num_classes=N (0 for timm's: no head)
     and ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T
-    after open_clip's. Models of the zoo have their own preprocessing; --suite quba-reference and
-    beyond-imagenet-reference use the study's, which makes them separate models.
+    after open_clip's and hf's, ,pooling=cls, mean, ... after hf's (docs/loaders.md). Models of the zoo have their own
+    preprocessing; --suite quba-reference and beyond-imagenet-reference use the study's: separate models.
 
     \b
     Datasets:

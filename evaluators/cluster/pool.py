@@ -199,7 +199,7 @@ class EvaluatorPool:
         actor: Any = ray.remote(concurrency_groups={SHARDS: self.shards_at_a_time})(Evaluator)
         worker = Worker(actor.options(**options).remote(settings), place)
         for model_id, model in self._models.items():
-            head = read_head(self._store, model_id) if model.model.loader == "open_clip" else None
+            head = read_head(self._store, model_id) if model.model.is_zero_shot else None
             worker.loads[model_id] = worker.actor.load.remote(model.model, model.source, head)
         # An actor answers its calls in order: once this one is answered, all models have been loaded.
         self.starting[worker.actor.device.remote()] = worker

@@ -112,14 +112,16 @@ def local_file(checkpoint: str, where: str) -> str:
     return str(path)
 
 
-def cached_commit(repository: str) -> str | None:
-    """The commit of a hub repository in the local cache; None if it is not cached."""
+def cached_commit(repository: str, reference: str = "main") -> str | None:
+    """The commit that a reference of a hub repository has in the local cache; None if it is not cached."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
-    reference = folder / "refs" / "main"
-    return reference.read_text().strip() if reference.is_file() else None
+    file = folder / "refs" / reference
+    if file.is_file():
+        return file.read_text().strip()
+    return reference if (folder / "snapshots" / reference).is_dir() else None
 
 
 def load_into(

@@ -131,7 +131,8 @@ def describe(loaded: LoadedModel, *, thorough: bool = True) -> Model:
         parameters=loaded.parameters or n_parameters(loaded.module),
         feature_width=feature_width,
         output_type=loaded.output_type,
-        macs=macs,
-        activations=activations,
+        # What a runtime of its own computes is not seen.
+        macs=macs or None,
+        activations=activations or None,
         fingerprint=fingerprint(loaded),
     )

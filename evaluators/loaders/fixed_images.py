@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qubastore.errors import ModelError, QubastoreError, in_one_line
 from qubastore.models.fingerprints import DOUBLE, SINGLE, VERSION, Fingerprint, same_answers
+from qubastore.models.loaders import find_loader
 from qubastore.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def fingerprint(loaded: LoadedModel) -> Fingerprint:
 
 def package_versions(loader: str) -> dict[str, str]:
     """The packages that determine what a model of a loader computes, and their versions."""
-    library = {"timm": "timm", "torchvision": "torchvision", "open_clip": "open_clip_torch"}.get(loader)
-    return {name: version(name) for name in ("torch", library) if name}
+    known = find_loader(loader)
+    return {name: version(name) for name in ("torch", *(known.libraries if known else ()))}
 
 
 def _in_double(loaded: LoadedModel, inputs: torch.Tensor) -> NDArray[np.float64] | None:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
@@ -48,6 +49,8 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     import open_clip
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
+    from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier, image_width
+
     architecture, tag = resolve(spec)
     where = str(spec)
     if "num_classes" in spec.options:
@@ -77,7 +80,8 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     if spec.options.get("output_type") == FEATURES:
         return _image_tower(clip.eval(), architecture, spec, prepare, notes, taken)
     prompts, names = templates(spec, source), tuple(IMAGENET_CLASSNAMES)
-    texts = Texts(clip.eval(), architecture, names, prompts, temperature(spec))
+    classifier = ZeroShotClassifier(clip.eval(), len(names), image_width(clip))
+    texts = Texts(classifier, partial(open_clip.get_tokenizer, architecture), names, prompts, temperature(spec))
     described = {
         "open_clip": architecture,
         "activations": _activations(clip),

@@ -1,9 +1,10 @@
-"""The text side of open_clip models: prompts, temperature, and the head computed from them."""
+"""The text side of zero-shot models: prompts, temperature, and the head computed from them."""
 
 from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from qubastore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
+
+    from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier
 
 
 def read_source(spec: ModelSpec) -> SourceFile | None:
@@ -91,6 +94,13 @@ def templates(spec: ModelSpec, source: SourceFile | None = None) -> tuple[str, .
 class Texts:
     """The text side of a model, which computes its head and sets it in `classifier`.
 
+    Args:
+        classifier: The network, on a model of open_clip or one with its methods.
+        tokenizer: Makes the model's tokenizer: texts -> (n, length) int64.
+        names: The name of each class.
+        templates: The prompts.
+        temperature: Divides the logits.
+
     Attributes:
         templates: The prompts.
         temperature: Divides the logits.
@@ -101,28 +111,26 @@ class Texts:
 
     def __init__(
         self,
-        clip: Any,
-        architecture: str,
+        classifier: ZeroShotClassifier,
+        tokenizer: Callable[[], Callable[[Sequence[str]], torch.Tensor]],
         names: tuple[str, ...],
         templates: tuple[str, ...],
         temperature: float,
     ) -> None:
-        from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier, image_width
-
-        self._clip = clip
-        self._architecture, self._names, self.templates = architecture, names, templates
+        clip: Any = classifier.clip
+        self._clip, self.classifier = clip, classifier.eval()
+        self._tokenizer, self._names, self.templates = tokenizer, names, templates
         self.temperature = temperature
         bias = getattr(clip, "logit_bias", None)
         self.logit_scale = float(self._clip.logit_scale.detach().exp()) / temperature
         self.logit_bias = float(bias.detach()) / temperature if bias is not None else 0.0
-        self.classifier = ZeroShotClassifier(clip, len(names), image_width(clip)).eval()
 
     def encode(self) -> Head:
         """Encode every prompt of every class."""
         import open_clip
         import torch
 
-        tokenizer = open_clip.get_tokenizer(self._architecture)
+        tokenizer = self._tokenizer()
         device = next(self._clip.parameters()).device
         with torch.no_grad():
             vectors = open_clip.build_zero_shot_classifier(
@@ -144,11 +152,9 @@ class Texts:
 
         They show whether the text encoder and its tokenizer compute the same as before.
         """
-        import open_clip
         import torch
 
-        tokenizer = open_clip.get_tokenizer(self._architecture)
-        tokens = tokenizer([self.templates[place].replace("{}", self._names[0]) for place in (0, -1)])
+        tokens = self._tokenizer()([self.templates[place].replace("{}", self._names[0]) for place in (0, -1)])
         with torch.inference_mode():
             clip: Any = classifier.clip
             vectors: torch.Tensor = clip.encode_text(tokens, normalize=True)

@@ -11,8 +11,8 @@ from qubastore.errors import ModelError
 from qubastore.evaluators.loaders.features import find_classifier, no_features
 from qubastore.evaluators.loaders.loaded import LoadedModel
 from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.models.loaders import PROBE
 from qubastore.models.model import Model
-from qubastore.models.spec import PROBE
 from qubastore.statistics.logistic import LinearClassifier
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +14,7 @@ from qubastore.evaluators.loaders.loaded import (
     plain_attributes,
     read_preprocessing,
 )
+from qubastore.models.loaders import loader_module
 from qubastore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -101,4 +101,4 @@ class ModelSource:
 
 
 def _module(spec: ModelSpec) -> Any:
-    return importlib.import_module(f"qubastore.evaluators.loaders.{spec.loader}")
+    return loader_module(spec.loader)

@@ -45,7 +45,7 @@ class ZeroShotClassifier(torch.nn.Module):
     The input of the linear layer, the image vector of length 1, is what is kept as features.
 
     Args:
-        clip: A model of open_clip.
+        clip: A model of open_clip, or one with its methods and `drop_texts`.
         n_classes: Number of classes.
         width: Width of the image vectors.
     """
@@ -63,6 +63,10 @@ class ZeroShotClassifier(torch.nn.Module):
         with torch.no_grad():
             self.head.weight.copy_(weight)
             self.head.bias.fill_(head.logit_bias)
+        drop = getattr(self.clip, "drop_texts", None)
+        if drop is not None:
+            drop()
+            return
         for name in ("transformer", "text", "token_embedding", "ln_final"):
             if isinstance(getattr(self.clip, name, None), torch.nn.Module):
                 delattr(self.clip, name)

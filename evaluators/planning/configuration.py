@@ -14,7 +14,8 @@ from qubastore.derived.probe_methods import METHODS
 from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.metrics.suite_files import suite_from_table
 from qubastore.metrics.suites import Suite
-from qubastore.models.spec import OPTIONS, ModelSpec
+from qubastore.models.loaders import OPTIONS
+from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import PREFIX
 
 _OPTION_TYPES: dict[str, tuple[Any, str]] = {
@@ -152,6 +153,8 @@ def _model(entry: Any, base: Path, path: str) -> ModelSpec:
     if spec.loader == "python":
         file, _, factory = target.rpartition(":")
         target = f"{base / file}:{factory}"
+    elif spec.loader in ("export", "onnx") or (spec.loader in ("hf", "hub") and target.startswith(".")):
+        target = str(base / target)
     return ModelSpec.parse(str(ModelSpec(spec.loader, target, options)))
 
 

@@ -9,10 +9,10 @@ from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import label_space
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.features import no_features
+from qubastore.evaluators.pixels.tensors import MODES
 from qubastore.evaluators.planning.identify import PlannedModel
 from qubastore.evaluators.planning.tasks import Task
-from qubastore.evaluators.worker.tensors import MODES
-from qubastore.models.spec import PROBE
+from qubastore.models.loaders import PROBE
 from qubastore.runs.answers import answer_space
 from qubastore.runs.outputs import DEFAULT_KEEP
 
@@ -54,6 +54,11 @@ def check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> str:
             f"{condition} maximises the loss over the model's own classes, but {dataset.name} has others",
             expected=f"a dataset in the model's own classes, not in the label space {space}",
         )
+    if condition.is_attack and model.model.loader == "onnx":
+        raise UsageError(
+            f"{condition} needs gradients, and {model.title} runs in onnxruntime, which has none",
+            expected="the network in PyTorch: timm, hf, hub, export or python",
+        )
     if condition.is_attack and model.preprocessing is None:
         raise ModelError(
             f"{model.title} preprocesses its images itself, so {condition} has no pixels to alter",
@@ -89,6 +94,15 @@ def _other_classes(model: PlannedModel, dataset: Dataset) -> ModelError:
             found=f"{len(dataset.classes)} classes: {', '.join(dataset.classes[:5])}, ...",
         )
     expected = label_space(dataset.label_space).n_outputs or len(dataset.classes)
+    if model.model.num_classes == expected:
+        labels = model.model.labels
+        named = labels if isinstance(labels, str) else ", ".join((labels or [])[:5]) + ", ..."
+        return ModelError(
+            f"{model.title} does not fit the dataset {dataset.name}: its classes have other names, or another order",
+            expected=", ".join(dataset.classes[:5]) + ", ...",
+            found=named,
+            hint="name the folders of the images as its id2label in config.json names the classes, in that order",
+        )
     backbone = f"{model.source.spec},num_classes=0" if model.model.loader == "timm" else None
     return ModelError(
         f"{model.title} does not fit the dataset {dataset.name}",

@@ -14,6 +14,7 @@ from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.loaded import LoadedModel
 from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
 from qubastore.models.fingerprints import Fingerprint
+from qubastore.models.loaders import whose_code
 from qubastore.models.model import Model
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.recognition import distinct_name, recognise
@@ -91,10 +92,10 @@ def identify(
         known = store.rows("select model_id from model_revisions where revision = ?", [revision])
         if known:
             return PlannedModel(stored_model(store, known[0][0]), known[0][0], source), revision
-    runs_code = isinstance(spec, ModelSpec) and spec.loader == "python"
+    code = whose_code(spec.loader, spec.options) if isinstance(spec, ModelSpec) else None
     log(
         f"loading {spec if isinstance(spec, ModelSpec) else spec.name} to identify the model"
-        + (" (this runs the code in its file)" if runs_code else "")
+        + (f" (this runs {code})" if code else "")
     )
     loaded = source.load()
     found = recognise(store.rows, describe(loaded))

@@ -15,7 +15,8 @@ from qubastore.evaluators.loaders.probed import ProbedModel
 from qubastore.evaluators.loaders.source import InMemoryModel, ModelSource
 from qubastore.evaluators.planning.identify import PlannedModel, identify, stored_model
 from qubastore.lake.rows import insert
-from qubastore.models.spec import PROBE, ModelSpec
+from qubastore.models.loaders import PROBE
+from qubastore.models.spec import ModelSpec
 from qubastore.runs.commit import known_contents
 from qubastore.store import Store
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from qubastore.conditions import Condition
+from qubastore.evaluators.pixels.pillow import open_image, prepare
 from qubastore.evaluators.worker.attacks import sample_seed
 from qubastore.evaluators.worker.corruptions import corrupt
-from qubastore.evaluators.worker.pillow import open_image, prepare
 from qubastore.models.preprocessing import Preprocessing
 
 CROPPED = Preprocessing(crop=(224, 224), resize=(256, 256), interpolation="bilinear")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.evaluators.worker import tensors
+from qubastore.evaluators.pixels import tensors
 from qubastore.evaluators.worker.images import decoded_by_pillow, failure
 from qubastore.evaluators.worker.inputs import Batch
 from qubastore.evaluators.worker.messages import Preparation, ShardResult

@@ -20,7 +20,7 @@ from PIL import Image
 from qubastore.conditions import NVJPEG, PILLOW, TORCHVISION, Shift
 from qubastore.datasets.parquet import read_image
 from qubastore.errors import DatasetError, QubastoreError
-from qubastore.evaluators.worker import pillow, tensors
+from qubastore.evaluators.pixels import pillow, tensors
 from qubastore.evaluators.worker.corrupted_files import Corrupted
 from qubastore.hashing import content_hash
 from qubastore.models.preprocessing import Preprocessing

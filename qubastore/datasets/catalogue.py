@@ -23,6 +23,8 @@ from qubastore.datasets.readers import (
     read_numbered_classes,
     read_pug,
 )
+from qubastore.errors import UsageError
+from qubastore.plugins import DATASETS, plugins
 
 _ARCHIVES = (*["noise"] * 3, *["blur"] * 4, *["weather"] * 4, *["digital"] * 4)
 
@@ -266,3 +268,32 @@ KNOWN_DATASETS: dict[str, KnownDataset] = {
     )
 }
 """Every known dataset by name; each part of ImageNet-C, ImageNet-V2 and PUG is a dataset."""
+
+
+def known_dataset(name: str) -> KnownDataset | None:
+    """The dataset that is known by a name, here or to another package; None if there is none.
+
+    A package adds a dataset through an entry point of the group `qubastore.datasets`, whose name is that of the dataset
+    and whose object is a `KnownDataset`.
+
+    Raises:
+        UsageError: if two packages add the name, or what a package adds is something else.
+    """
+    if name in KNOWN_DATASETS:
+        return KNOWN_DATASETS[name]
+    added = plugins(DATASETS, KNOWN_DATASETS).get(name)
+    if added is None:
+        return None
+    found = added.load()
+    if not isinstance(found, KnownDataset) or found.name != name:
+        raise UsageError(
+            f"{name} of the package {added.package} is not a dataset",
+            expected=f"a KnownDataset with the name {name!r}",
+            found=f"{added.module}: {found!r}"[:200],
+        )
+    return found
+
+
+def known_names() -> tuple[str, ...]:
+    """The names of all known datasets."""
+    return (*KNOWN_DATASETS, *plugins(DATASETS, KNOWN_DATASETS))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qubastore.conditions import FRAMINGS
-from qubastore.datasets.catalogue import KNOWN_DATASETS, KnownDataset
+from qubastore.datasets.catalogue import KNOWN_DATASETS, KnownDataset, known_dataset, known_names
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.folders import check_folder
 from qubastore.datasets.image_folder import image_folder
@@ -30,7 +30,8 @@ def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
         DatasetNotFoundError: If it is not there; the error names every path that was tried.
         DatasetError: If it has another layout.
     """
-    known = KNOWN_DATASETS[check_name("dataset", name, KNOWN_DATASETS)]
+    known = known_dataset(check_name("dataset", name, known_names()))
+    assert known is not None
     root = Path(data_root)
     check_folder(name, root, expected="the folder with the datasets")
     tried = [root / place for place in known.folders]
@@ -105,10 +106,10 @@ def locate_suite(
         if name in given:
             continue
         try:
-            if data_root is None or name not in KNOWN_DATASETS:
+            if data_root is None or known_dataset(name) is None:
                 raise DatasetNotFoundError(
                     f"dataset {name}: no path was given",
-                    expected=f"--dataset {name}=PATH" + (", or --data-root DIR" if name in KNOWN_DATASETS else ""),
+                    expected=f"--dataset {name}=PATH" + (", or --data-root DIR" if known_dataset(name) else ""),
                 )
             found.append(locate(name, data_root))
         except DatasetError as error:
@@ -150,7 +151,7 @@ def parse_dataset(
             )
     if "framing" in options:
         check_name("framing", options["framing"], FRAMINGS)
-    known = {each.partition("/")[0] for each in KNOWN_DATASETS} | set(KNOWN_DATASETS)
+    known = {each.partition("/")[0] for each in KNOWN_DATASETS} | set(known_names())
     if name not in known:
         check_name("dataset", name, sorted(each for each in known if "/" not in each))
     if data_root is None:
@@ -197,7 +198,7 @@ def own_datasets(
     """Read the dataset, or the datasets, in a folder.
 
     Args:
-        name: Its name. A name of `KNOWN_DATASETS` is read as that dataset, unless `layout` is given.
+        name: Its name. The name of a known dataset is read as that dataset, unless `layout` is given.
         path: Its folder.
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or the default of a known dataset.
@@ -212,7 +213,7 @@ def own_datasets(
         check_name("framing", framing, FRAMINGS)
     if order is not None:
         check_name("order", order, ORDERS)
-        if layout in ("splits", "holdout") or (layout is None and len({*expand(name)} & {*KNOWN_DATASETS}) > 0):
+        if layout in ("splits", "holdout") or (layout is None and any(map(known_dataset, expand(name)))):
             raise UsageError(
                 f"dataset {name}: an order is only for your own class folders",
                 found=f"the layout {layout}" if layout else f"the known dataset {name}",
@@ -220,8 +221,8 @@ def own_datasets(
             )
     if layout is not None:
         found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path), order)
-    elif name in KNOWN_DATASETS:
-        found = [read_known(KNOWN_DATASETS[name], Path(path))]
+    elif (known := known_dataset(name)) is not None:
+        found = [read_known(known, Path(path))]
     elif len(expand(name)) > 1:
         found = []
         missing: list[tuple[str, QubastoreError]] = []

@@ -16,8 +16,8 @@ from qubastore.derived.recipe import check_unchanged, states
 from qubastore.errors import UsageError, check_text
 from qubastore.lake.database import Database
 from qubastore.lake.rows import insert
+from qubastore.models.loaders import PROBE
 from qubastore.models.model import Model
-from qubastore.models.spec import PROBE
 from qubastore.runs import records, removal
 from qubastore.runs.lookup import RunName, named_model
 from qubastore.statistics.logistic import LinearClassifier

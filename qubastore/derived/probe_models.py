@@ -23,8 +23,8 @@ from qubastore.derived.probes import FittedProbe, Probe, ProbedRuns
 from qubastore.derived.recipe import Recipe, derive
 from qubastore.errors import UsageError
 from qubastore.lake.database import Database
+from qubastore.models.loaders import PROBE
 from qubastore.models.model import Model
-from qubastore.models.spec import PROBE
 from qubastore.runs.answers import answer_space, classes_of_probe
 from qubastore.runs.lookup import RunName, complete_runs_of
 from qubastore.runs.publish import publish_runs

@@ -67,6 +67,17 @@ class Model:
         return self.output_type != FEATURES
 
     @property
+    def labels(self) -> list[str] | str | None:
+        """The names of its classes in their order, or `imagenet-1k`; None if its loader knows none."""
+        found: list[str] | str | None = self.architecture.get("labels") if isinstance(self.architecture, dict) else None
+        return found
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether its head is made of texts."""
+        return isinstance(self.architecture, dict) and "templates" in self.architecture
+
+    @property
     def described(self) -> tuple[Any, ...]:
         """The parts of the identity that can be read without running the model: all but the fingerprint."""
         return self.loader, self.architecture, self.weights_hash, self.preprocessing, self.output_type

@@ -28,6 +28,8 @@ class Preprocessing:
         interpolation: Pillow's filter: `bilinear`, `bicubic`, `lanczos`, `nearest`, `box` or `hamming`.
         mean: Subtracted from each channel after scaling to [0, 1].
         std: Divisor of each channel after subtracting the mean.
+        center: How the crop lies where the margins cannot be equal: `even` rounds half of the difference to an even
+            number (timm, torchvision), `down` rounds it down (transformers).
     """
 
     crop: tuple[int, int]
@@ -36,6 +38,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    center: str = "even"
 
     @classmethod
     def from_timm(cls, config: Mapping[str, Any], where: str) -> Preprocessing:
@@ -129,11 +132,16 @@ class Preprocessing:
     def decode_key(self) -> str:
         """What determines the decoded pixels; models with the same key share decoding, whatever their normalisation."""
         padding = self.mean if self.mode == "border" else None
-        return canonical_json(["pixels", self.crop, self.resize, self.mode, self.interpolation, padding])
+        center = () if self.center == "even" else (self.center,)
+        return canonical_json(["pixels", self.crop, self.resize, self.mode, self.interpolation, padding, *center])
 
     def describe(self) -> dict[str, Any]:
         """The preprocessing as JSON-representable data: part of the model's identity."""
-        return {"kind": "pixels", **asdict(self)}
+        described = {"kind": "pixels", **asdict(self)}
+        if self.center == "even":
+            # Models that were recorded before there was another way keep their identity.
+            del described["center"]
+        return described
 
 
 def _scaled(size: tuple[int, int], ratios: tuple[float, float]) -> tuple[int, int]:

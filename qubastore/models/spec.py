@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from qubastore.errors import UsageError, check_name, check_text, did_you_mean
+from qubastore.models.loaders import LOADERS, OPTIONS, PROBE, Loader, find_loader, loader_names
 from qubastore.models.preprocessing import Preprocessing
 
-PROBE = "probe"
-
-LOADERS = ("timm", "torchvision", "open_clip", "python", PROBE)
-"""What can load a model; `probe:NAME` is one that `qubastore probe --save-as NAME` kept."""
-
-
-OPTIONS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess", "templates", "temperature")
+POOLINGS = ("pooler", "cls", "mean", "cls+mean")
+"""How the tokens of a vision tower become one vector: the network's own pooler, the class token, the mean of the
+patches, or the last two after one another."""
 
 
 FEATURES = "features"
@@ -34,14 +31,14 @@ class ModelSpec:
     """How a user names a model: `loader:name[,option=value...]`.
 
     Attributes:
-        loader: One of `LOADERS`.
+        loader: The name of a loader, as in `qubastore.models.loaders`.
         target: The loader's name of the model: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
         options: `checkpoint` (a local file, or a URL whose file name ends in its hash), `weights` (`ema` or `raw`, for
             a checkpoint with both; EMA by default), `num_classes` (0, for `timm`: without a head), `name` (a name of
             your own), `output_type` (`probabilities` for a network that ends in a softmax, `features` for one without a
-            head); for all loaders but `python`, `preprocess`
-            (`224/0.95/bicubic`: see `Preprocessing.pinned`); for `open_clip`, `templates` (a file of prompts) and
-            `temperature` (divides the logits).
+            head), `preprocess` (`224/0.95/bicubic`: see `Preprocessing.pinned`), `pooling` (one of `POOLINGS`),
+            `trust_remote_code` (`yes`), and for zero-shot models `templates` (a file of prompts) and `temperature`
+            (divides the logits). `qubastore.models.loaders` says which loader takes which.
     """
 
     loader: str
@@ -56,53 +53,18 @@ class ModelSpec:
             UsageError: On an unknown loader or option, or an option that does not apply to the loader.
         """
         head, *pairs = re.split(r",(?=\w+=)", check_text("the model", text))
-        loader, colon, target = head.partition(":")
-        if loader not in LOADERS or not colon or not target:
+        name, colon, target = head.partition(":")
+        loader = find_loader(name) if colon and target else None
+        if loader is None:
+            known = loader_names()
             raise UsageError(
                 f"{text!r} does not name a model",
-                expected=f"LOADER:NAME with one of the loaders {', '.join(LOADERS)}, as in timm:resnet50.a1_in1k",
-                hint=did_you_mean(loader, LOADERS) or f"timm:{head}" if not colon else did_you_mean(loader, LOADERS),
+                expected=f"LOADER:NAME with one of the loaders {', '.join(known)}, as in timm:resnet50.a1_in1k",
+                hint=did_you_mean(name, known) or f"timm:{head}" if not colon else did_you_mean(name, known),
             )
         options = dict(pair.split("=", 1) for pair in pairs)
-        if loader == PROBE and options:
-            raise UsageError(f"{text!r}: a probe has no options", expected=f"{PROBE}:NAME, as it was saved")
-        for option in options:
-            if option not in OPTIONS:
-                raise UsageError(
-                    f"{text!r}: unknown option {option!r}",
-                    expected=f"one of {', '.join(OPTIONS)}",
-                    hint=did_you_mean(option, OPTIONS),
-                )
-        fewest = 0 if loader == "timm" else 1
-        classes = options.get("num_classes", "1")
-        if not (classes.isdecimal() and int(classes) >= fewest):
-            raise UsageError(
-                f"{text!r}: num_classes is {classes!r}",
-                expected=f"a whole number from {fewest} up{'; 0 means no head' if not fewest else ''}",
-            )
-        if "output_type" in options:
-            check_name("output_type", options["output_type"], OUTPUT_TYPES)
-        if "weights" in options:
-            check_name("weights", options["weights"], WEIGHTS)
-            if "checkpoint" not in options:
-                raise UsageError(f"{text!r}: weights is only for a checkpoint that contains raw and EMA weights")
-        for option in ("checkpoint", "num_classes"):
-            if option in options and loader == "python":
-                raise UsageError(
-                    f"{text!r}: {option} is only for loaders that build the network themselves",
-                    hint="load the weights in the function in the file",
-                )
-        if "preprocess" in options:
-            if loader == "python":
-                raise UsageError(
-                    f"{text!r}: preprocess is only for {', '.join(other for other in LOADERS if other != loader)}",
-                    expected="the preprocessing that the factory returns",
-                )
-            Preprocessing.pinned(options["preprocess"], repr(text))
-        for option in ("templates", "temperature"):
-            if option in options and loader != "open_clip":
-                raise UsageError(f"{text!r}: {option} is only for open_clip models, which have a text encoder")
-        return cls(loader, target, options)
+        _check_options(loader, options, text)
+        return cls(loader.name, target, options)
 
     def display(self, target: str | None = None) -> str:
         """The name of the model in the store: `name=` if given, else loader, target and options.
@@ -118,3 +80,42 @@ class ModelSpec:
 
     def __str__(self) -> str:
         return ",".join([f"{self.loader}:{self.target}", *(f"{key}={value}" for key, value in self.options.items())])
+
+
+def _check_options(loader: Loader, options: Mapping[str, str], text: str) -> None:
+    """Refuse options that the loader does not take, and values that are none."""
+    if loader.name == PROBE and options:
+        raise UsageError(f"{text!r}: a probe has no options", expected=f"{PROBE}:NAME, as it was saved")
+    for option in options:
+        if option in loader.options:
+            continue
+        if option not in OPTIONS:
+            raise UsageError(
+                f"{text!r}: unknown option {option!r}",
+                expected=f"one of {', '.join(loader.options)}",
+                hint=did_you_mean(option, loader.options),
+            )
+        takers = ", ".join(each.name for each in LOADERS.values() if option in each.options)
+        raise UsageError(
+            f"{text!r}: {option} is only for {takers}",
+            expected=f"for {loader.name}, {', '.join(loader.options)}",
+            hint="do it in the function in the file" if loader.name == "python" else None,
+        )
+    fewest = 0 if loader.name == "timm" else 1
+    classes = options.get("num_classes", "1")
+    if not (classes.isdecimal() and int(classes) >= fewest):
+        raise UsageError(
+            f"{text!r}: num_classes is {classes!r}",
+            expected=f"a whole number from {fewest} up{'; 0 means no head' if not fewest else ''}",
+        )
+    for option, values in _VALUES.items():
+        if option in options:
+            check_name(option, options[option], values)
+    if "weights" in options and "checkpoint" not in options:
+        raise UsageError(f"{text!r}: weights is only for a checkpoint that contains raw and EMA weights")
+    if "preprocess" in options:
+        Preprocessing.pinned(options["preprocess"], repr(text))
+
+
+_VALUES = {"output_type": OUTPUT_TYPES, "weights": WEIGHTS, "pooling": POOLINGS, "trust_remote_code": ("yes",)}
+"""Options with a fixed set of values."""

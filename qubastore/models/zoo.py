@@ -1,9 +1,10 @@
 """The zoo: the 326 models of the QUBA study and the four of the second study by name, with the specs that load them.
 
-`published/zoo.csv` lists for each model the spec that loads exactly its weights (from timm, torchvision or open_clip,
-or a checkpoint URL whose file name contains its hash), or what is needed to load it. A similar model is never
-substituted. The file also lists the study's preprocessing where it differs from the model's own: a suite that follows
-the study's protocol uses the study's, any other suite the model's own (docs/decisions/0020).
+`published/zoo.csv` lists for each model the spec that loads exactly its weights (from timm, torchvision, open_clip,
+bcos or torch.hub, or a checkpoint URL whose file name contains its hash), or what is needed to load it. A similar model
+is never substituted. The file also lists the study's preprocessing where it differs from the model's own, and where it
+is known: a suite that follows the study's protocol uses the study's, any other suite the model's own
+(docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.models.spec import ModelSpec
@@ -44,6 +46,8 @@ class ZooEntry:
         study_preprocess: The study's preprocessing, in the form of the option `preprocess`; empty if it is the model's
             own, or if `spec` is empty.
         tuning: One of `TUNINGS`.
+        preprocessing_checked: Whether what the study did to images is known from its code (docs/published.md), so that
+            `study_preprocess` was compared with it; elsewhere the model's own is assumed.
     """
 
     name: str
@@ -55,6 +59,7 @@ class ZooEntry:
     study: str = "hesse2025"
     study_preprocess: str = ""
     tuning: str = ""
+    preprocessing_checked: bool = False
 
     @property
     def stored_as(self) -> str:
@@ -83,6 +88,8 @@ class ZooEntry:
         """The preprocessing for tables: the model's own, and the study's if it differs."""
         if not self.spec:
             return "-"
+        if not self.preprocessing_checked and self.study == "hesse2025":
+            return "own; unchecked against the study's"
         return f"own; the study's: {self.study_preprocess}" if self.study_preprocess else "own, as the study's"
 
     @property
@@ -100,10 +107,14 @@ BEYOND_IMAGENET = "beyond-imagenet"
 """Name of the group of the second study's models."""
 
 
-_SUPERVISED = {"study": "vishniakov2023", "study_preprocess": "224/0.875/bilinear", "tuning": "fine-tuned"}
+_SUPERVISED: dict[str, Any] = {
+    "study": "vishniakov2023",
+    "study_preprocess": "224/0.875/bilinear",
+    "tuning": "fine-tuned",
+}
 
 
-_CLIP = {"study": "vishniakov2023", "tuning": "zero-shot"}
+_CLIP: dict[str, Any] = {"study": "vishniakov2023", "tuning": "zero-shot"}
 
 
 _SECOND_STUDY = (
@@ -165,6 +176,7 @@ def read_zoo() -> tuple[ZooEntry, ...]:
             loadable[row["model"]]["needs"],
             study_preprocess=loadable[row["model"]]["study_preprocess"],
             tuning=loadable[row["model"]]["tuning"],
+            preprocessing_checked=loadable[row["model"]]["preprocessing_checked"] == "yes",
         )
         for row in read_table(SOURCE)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from qubastore.datasets.label_spaces import IMAGENET_1K, OWN_CLASSES, TRANSFER, 
 from qubastore.errors import UsageError
 from qubastore.hashing import identifier
 from qubastore.lake.database import Database
+from qubastore.models.loaders import PROBE
 from qubastore.models.model import Model
-from qubastore.models.spec import PROBE
 
 
 def classes_of_probe(space: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -30,14 +31,31 @@ def answer_space(model: Model, space: str, classes: Sequence[str]) -> str | None
 
     Returns:
         `transfer` for a backbone without a head, which has no answers; for a probe, the space of the classes that it
-        was fitted on; else the dataset's space. None if the model does not fit the dataset.
+        was fitted on; else the dataset's space. None if the model does not fit the dataset: it has another number of
+        classes, or names for them that are not the dataset's.
     """
     if not model.has_head:
         return TRANSFER
     if model.loader == PROBE:
         return _space_of_probe(model.architecture["probe"], space, classes)
+    if label_space(space).rule == "none":
+        return space
     expected = label_space(space).n_outputs or len(classes)
-    return space if label_space(space).rule == "none" or model.num_classes == expected else None
+    return space if model.num_classes == expected and _same_classes(model.labels, space, classes) else None
+
+
+def _same_classes(labels: Sequence[str] | str | None, space: str, classes: Sequence[str]) -> bool:
+    """Whether the names of a head's classes are those of a dataset, in its order; True where it has no names."""
+    if labels is None:
+        return True
+    if label_space(space).n_outputs == 1000 or tuple(classes) == imagenet_synsets():
+        return labels == IMAGENET_1K
+    return not isinstance(labels, str) and [*map(_plain, labels)] == [*map(_plain, classes)]
+
+
+def _plain(name: str) -> str:
+    """A name as people compare it: `golden_retriever` is `Golden Retriever`."""
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
 def check_has_logits(store: Database, model_id: str, name: str, purpose: str) -> None:

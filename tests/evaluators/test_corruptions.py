@@ -18,7 +18,7 @@ from qubastore.conditions import Condition
 from qubastore.errors import IngestError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders.source import ModelSource
-from qubastore.evaluators.worker import pillow
+from qubastore.evaluators.pixels import pillow
 from qubastore.evaluators.worker.corrupted_files import Corrupted
 from qubastore.evaluators.worker.corruptions import _TABLE, corrupt, frost_photographs
 from qubastore.models.preprocessing import Preprocessing

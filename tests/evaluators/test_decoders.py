@@ -19,7 +19,7 @@ from qubastore.errors import IngestError, ModelError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.source import ModelSource
-from qubastore.evaluators.worker import pillow, tensors
+from qubastore.evaluators.pixels import pillow, tensors
 from qubastore.evaluators.worker.core import ShardEvaluator
 from qubastore.evaluators.worker.device_decoding import _prepared
 from qubastore.evaluators.worker.images import Decoded, SampleFile, decode

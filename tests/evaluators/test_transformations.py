@@ -7,8 +7,8 @@ import pytest
 
 from qubastore.conditions import Condition, Shift
 from qubastore.errors import UsageError
+from qubastore.evaluators.pixels.pillow import prepare
 from qubastore.evaluators.worker.images import SampleFile, decode
-from qubastore.evaluators.worker.pillow import prepare
 from qubastore.models.preprocessing import Preprocessing
 from tests.evaluators.test_images import noise
 

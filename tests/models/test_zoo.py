@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 import pytest
@@ -11,15 +12,17 @@ from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models, groups, in_group, read_zoo
 from qubastore.runs.lookup import named_model
+from tests.conftest import shared
 from tests.support.runs import add_run
 
 EXACT = [entry for entry in read_zoo() if entry.is_exact]
 
 
-def test_326_of_which_276_resolve():
-    """203 listed identifiers and 15 hub addresses, 17 recipes that became timm tags, 5 Hiera, 36 checkpoints."""
+def test_326_of_which_294_resolve():
+    """203 listed identifiers and 15 hub addresses, 17 recipes that became timm tags, 5 Hiera, 36 checkpoints; 12 of
+    the package bcos, 6 entry points of torch.hub."""
     assert len(read_zoo()) == len({entry.name for entry in read_zoo()}) == 326
-    assert len(EXACT) == 276
+    assert len(EXACT) == 294
     assert sum("checkpoint=" in entry.spec for entry in EXACT) == 36
     assert all(entry.needs for entry in read_zoo() if not entry.is_exact)
     assert not any(entry.needs for entry in EXACT)
@@ -57,6 +60,10 @@ def test_identifier_exists(entry, hub_repositories, timm_names):
         from qubastore.evaluators.loaders.torchvision import resolve
 
         assert resolve(spec).url
+    elif spec.loader == "hub":
+        assert re.fullmatch(r"facebookresearch/dinov2:dinov2_vit[sbl]14(_reg)?_lc", spec.target)
+    elif spec.loader == "bcos":
+        assert spec.target in pytest.importorskip("bcos.models.pretrained").list_available()
     else:
         assert spec.loader == "open_clip"
         from qubastore.evaluators.loaders.open_clip import resolve
@@ -64,6 +71,35 @@ def test_identifier_exists(entry, hub_repositories, timm_names):
         architecture, _ = resolve(spec)
         if architecture.startswith("hf-hub:"):
             assert architecture.removeprefix("hf-hub:") in hub_repositories
+
+
+def test_preprocessing_is_checked_where_the_studys_is_known():
+    """The released code applies timm's config of a base model to the recipes, and 224 pixels, bilinear, to Hiera."""
+    import timm
+    from timm.data import resolve_data_config
+
+    text = shared("facts", "quba_preprocessing.csv").read_text("utf-8")
+    known = {row["model"]: row for row in csv.DictReader(text.splitlines())}
+    checked = {entry.name: entry for entry in read_zoo() if entry.preprocessing_checked}
+    assert {name for name in checked if not name.startswith("Hiera")} == {*known}
+    for name, entry in checked.items():
+        spec = ModelSpec.parse(entry.reference)
+        if "preprocess" in spec.options:
+            followed = Preprocessing.pinned(spec.options["preprocess"], name)
+        else:
+            own = timm.get_pretrained_cfg(spec.target)
+            assert own is not None
+            followed = Preprocessing.from_timm(resolve_data_config(pretrained_cfg=own.to_dict()), name)
+        row = known.get(
+            name, {"input_size": "224", "crop_pct": "1", "interpolation": "bilinear", "crop_mode": "center"}
+        )
+        size, share = int(row["input_size"]), float(row["crop_pct"])
+        assert followed.crop == (size, size)
+        assert followed.resize[0] == pytest.approx(size / share, abs=1)
+        assert (followed.interpolation, row["crop_mode"]) == (row["interpolation"], "center")
+    assert {entry.preprocessing for entry in read_zoo() if entry.spec and not entry.preprocessing_checked} == {
+        "own; unchecked against the study's"
+    }
 
 
 @pytest.mark.parametrize("entry", [e for e in EXACT if e.paradigm in ("a1", "a2", "a3")], ids=lambda e: e.name)
@@ -201,7 +237,7 @@ def test_preprocessing_can_be_said(text, crop, resize, interpolation):
         ("timm:resnet18,preprocess=0/1", "SIZE/CROP"),
         ("timm:resnet18,preprocess=224/0.9/bilinaer", "did you mean bilinear"),
         ("timm:resnet18,preprocess=224/0.9/random", "unknown interpolation"),
-        ("python:a.py:net,preprocess=224/0.9", "the preprocessing that the factory returns"),
+        ("python:a.py:net,preprocess=224/0.9", "do it in the function in the file"),
     ],
 )
 def test_preprocessing_that_makes_no_sense(text, message):

@@ -230,7 +230,8 @@ def test_figures_of_a_suite_without_all_dimensions(store, tmp_path):
     """Where no model has every dimension, the figures rank on what there is, and say so."""
     store.write(
         lambda c: c.execute(
-            "insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow')"
+            "insert into own_suites values ('mine', 'clean', 'pets', 'clean', 'model', 4, '', 'pillow'),"
+            " ('mine', 'adversarial', 'pets', 'fgsm(eps=8/255)', 'model', 4, '', 'pillow')"
         )
     )
     for number, name in enumerate(("good", "poor")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from qubastore.evaluators.loaders.fixed_images import fixed_inputs
 from qubastore.evaluators.loaders.open_clip import load, preprocessing, read_source, resolve
 from qubastore.evaluators.loaders.open_clip_texts import Texts, read_templates
 from qubastore.evaluators.loaders.source import ModelSource
+from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier, image_width
+from qubastore.evaluators.pixels.pillow import prepare
 from qubastore.evaluators.rescore import rescore
-from qubastore.evaluators.worker.pillow import prepare
 from qubastore.models.spec import ModelSpec
 from tests.conftest import write_images
 
@@ -184,7 +186,7 @@ def test_wrong_temperature(folder, option):
 
 
 def test_prompts_are_for_models_with_a_text_side():
-    with pytest.raises(UsageError, match="for open_clip models"):
+    with pytest.raises(UsageError, match="only for open_clip, hf"):
         ModelSpec.parse("timm:resnet18.a1_in1k,temperature=2")
 
 
@@ -242,7 +244,8 @@ def test_a_bias_is_added_as_siglip_does():
 
     torch.manual_seed(0)
     clip = open_clip.create_model(ARCHITECTURE, init_logit_bias=-10.0).eval()
-    texts = Texts(clip, ARCHITECTURE, ("cat", "dog"), ("a {}.",), 2.0)
+    classifier = ZeroShotClassifier(clip, 2, image_width(clip))
+    texts = Texts(classifier, partial(open_clip.get_tokenizer, ARCHITECTURE), ("cat", "dog"), ("a {}.",), 2.0)
     head = texts.encode()
     assert head.logit_bias == -5.0
     assert head.logit_scale == pytest.approx(float(clip.logit_scale.detach().exp()) / 2)

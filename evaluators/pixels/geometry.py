@@ -63,7 +63,9 @@ def steps(size: Size, preprocessing: Preprocessing, shift: Shift | None = None) 
     if preprocessing.mode == "border":
         red, green, blue = (round(255 * value) for value in preprocessing.mean)
         fill = (red, green, blue)
-    return Steps(before, resized if resized != size else None, center(resized, preprocessing.crop), fill)
+    return Steps(
+        before, resized if resized != size else None, center(resized, preprocessing.crop, preprocessing.center), fill
+    )
 
 
 def resized_size(size: Size, preprocessing: Preprocessing) -> Size:
@@ -83,13 +85,15 @@ def resized_size(size: Size, preprocessing: Preprocessing) -> Size:
     return round(width / ratio), round(height / ratio)
 
 
-def center(size: Size, crop: tuple[int, int]) -> Box:
+def center(size: Size, crop: tuple[int, int], rounding: str = "even") -> Box:
     """The box of a height and width in the middle of an image; it reaches beyond an image that is smaller."""
-    left, top = _offset(size[0], crop[1]), _offset(size[1], crop[0])
+    left, top = _offset(size[0], crop[1], rounding), _offset(size[1], crop[0], rounding)
     return Box(left, top, left + crop[1], top + crop[0])
 
 
-def _offset(have: int, want: int) -> int:
+def _offset(have: int, want: int, rounding: str) -> int:
+    if rounding == "down":
+        return (have - want) // 2
     return round((have - want) / 2) if have >= want else -((want - have) // 2)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from qubastore.conditions import Shift
 from qubastore.errors import IngestError, in_one_line
-from qubastore.evaluators.worker.geometry import Box, steps
+from qubastore.evaluators.pixels.geometry import Box, steps
 from qubastore.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from qubastore.conditions import Shift
-from qubastore.evaluators.worker.geometry import Box, steps
+from qubastore.evaluators.pixels.geometry import Box, steps
 from qubastore.models.preprocessing import Preprocessing
 
 _FILTERS = {
