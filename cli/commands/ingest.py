@@ -127,7 +127,8 @@ def command(
 
     \b
     Datasets:
-      NAME=PATH                    a folder of class folders, or of Hugging Face-style Parquet files
+      NAME=PATH                    a folder of class folders, of Hugging Face-style Parquet files, or of tar files
+      NAME=FILE.csv                a manifest: path, label[, split, attributes...], as CSV, TSV or Parquet
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)
       NAME=PATH,layout=holdout     the same for class folders without splits: about 30 % of the images are the test

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qubastore.errors import ModelError, in_one_line
+from qubastore.errors import ModelError, QubastoreError, in_one_line
 from qubastore.evaluators.loaders.fixed_images import package_versions
 from qubastore.models.spec import ModelSpec
 
@@ -69,6 +69,8 @@ def fetched(build: Callable[[], T], where: str, hint: str) -> T:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return build()
+    except QubastoreError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{where} could not be built, or its weights not be downloaded",

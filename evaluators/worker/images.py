@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qubastore.conditions import NVJPEG, PILLOW, TORCHVISION, Shift
-from qubastore.datasets.parquet import read_image
+from qubastore.datasets.stored_images import read_part
 from qubastore.errors import DatasetError, QubastoreError
 from qubastore.evaluators.pixels import pillow, tensors
 from qubastore.evaluators.worker.corrupted_files import Corrupted
@@ -194,7 +194,7 @@ def _read(sample: SampleFile) -> bytes:
     for attempt in range(READ_ATTEMPTS):
         try:
             if sample.row is not None:
-                return read_image(str(sample.path), sample.row)
+                return read_part(str(sample.path), sample.row)
             return Path(str(sample.path)).read_bytes()
         except OSError as error:
             # Retry transient errors of network file systems, but not files that do not exist or may not be read.

@@ -26,7 +26,8 @@ class Sample:
         factors: Factors of the image: corruption, severity, texture, ...
         data: The encoded image, for datasets in memory; None if it is read from a file.
         path: The file relative to the root; None if it is the key.
-        row: The row of the Parquet file `path` that contains the image; None for an image file.
+        row: Where the image is in the file `path`: a row of a Parquet file, or the offset of a tar member's header;
+            None for an image file.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Dataset:
         image_size: Width and height in pixels that every image must have; None if they vary.
         keep: Kinds of output that its runs keep by default; None means `qubastore.runs.outputs.DEFAULT_KEEP`.
         listed_factors: Whether the samples' factors come from a separate list, so that keys do not imply them.
+        listed_labels: Whether their labels do.
         notes: Messages for the user about how it was read: files left out, the order of its classes.
     """
 
@@ -72,6 +74,7 @@ class Dataset:
     image_size: tuple[int, int] | None = None
     keep: tuple[str, ...] | None = None
     listed_factors: bool = False
+    listed_labels: bool = False
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -96,7 +99,12 @@ class Dataset:
             factors.append([dict(s.factors) for s in self.samples])
         # Keys do not imply further correct classes.
         several = [[s.others for s in self.samples]] if any(s.others for s in self.samples) else []
-        return identifier("dataset", self.name, space, listing, *factors, *several)
+        labels = ["labels", [s.label for s in self.samples]] if self.listed_labels else []
+        return identifier("dataset", self.name, space, listing, *factors, *several, *labels)
+
+    def with_lists(self, *, factors: bool, keep: tuple[str, ...] | None) -> Dataset:
+        """This dataset, whose labels (and factors) come from a list, with the outputs that its runs keep."""
+        return replace(self, listed_labels=True, listed_factors=factors, keep=keep)
 
     def limited(self, limit: int | None) -> Dataset:
         """A separate dataset of at most `limit` samples, evenly spaced so that they are spread over the classes."""

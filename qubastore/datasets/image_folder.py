@@ -35,8 +35,8 @@ def image_folder(
 ) -> Dataset:
     """The images of an ImageFolder tree: one folder per class, images at any depth below it, sorted by key.
 
-    A folder that contains Parquet files (at any depth) instead of class folders is read by
-    `qubastore.datasets.parquet`.
+    A folder that contains Parquet files (at any depth) or tar files instead of class folders is read by
+    `qubastore.datasets.parquet` and `qubastore.datasets.tars`.
 
     Args:
         name: Name of the dataset.
@@ -61,6 +61,10 @@ def image_folder(
             from qubastore.datasets.parquet import parquet_images
 
             return parquet_images(name, root, tables, space=space, factors=factors, order=order)
+        if not folders and (tars := sorted(root.glob("*.tar"))):
+            from qubastore.datasets.tars import tar_images
+
+            return tar_images(name, root, tars, space=space, factors=factors, order=order)
         return _read_image_folder(name, root, folders, space, factors, order)
 
 

@@ -17,6 +17,7 @@ from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.folders import check_folder
 from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import ORDERS
+from qubastore.datasets.manifests import ENDINGS, manifest_images
 from qubastore.datasets.readers import class_layout, corruption_layout, shape_texture_layout
 from qubastore.datasets.task_layouts import holdout_layout, splits_layout
 from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
@@ -199,7 +200,7 @@ def own_datasets(
 
     Args:
         name: Its name. The name of a known dataset is read as that dataset, unless `layout` is given.
-        path: Its folder.
+        path: Its folder; or a manifest, a CSV or Parquet file (`qubastore.datasets.manifests`).
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or the default of a known dataset.
         log: Called with a message about missing parts of a dataset such as `imagenet-c`.
@@ -236,6 +237,8 @@ def own_datasets(
             except DatasetError as error:
                 missing.append((cell.name, error))
         _log_missing(found, missing, log)
+    elif Path(path).suffix.lower() in ENDINGS and Path(path).is_file():
+        found = manifest_images(name, Path(path), order)
     else:
         found = [image_folder(name, path, order=order)]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found

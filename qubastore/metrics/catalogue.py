@@ -229,6 +229,16 @@ METRICS = (
         column="accuracy",
     ),
     Metric(
+        "worst_group_accuracy",
+        "0 to 1",
+        "up",
+        "accuracy on the group of images that it gets wrong most often, by a factor of the images",
+        "Sagawa et al., arXiv 1911.08731",
+        view="worst_group",
+        over="view",
+        column="accuracy",
+    ),
+    Metric(
         "consistency",
         "0 to 1",
         "up",

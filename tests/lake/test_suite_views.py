@@ -47,6 +47,18 @@ WHOLE_CASES = {
             near("texture", "dog", 3, 2 / 3),
         ],
     ),
+    # The shape is the class: cat 1 of 2, dog 1 of 2. By texture, cat 0 of 1 and dog 2 of 3; of dogs with a cat's
+    # texture 0 of 1, of cats with a dog's 1 of 2, of dogs with a dog's 1 of 1. Wilson's bounds of 1 of 2, 0 of 1.
+    "worst_group": (
+        "select factor, grouping, n_groups, value, class_name, n, accuracy, low, high, mean_accuracy, best_accuracy,"
+        " gap from worst_group where dataset = 'cues' order by all",
+        [
+            near("shape", "class and factor", 2, "cat", "cat", 2, 0.5, 0.09453121, 0.90546879, 0.5, 0.5, 0.0),
+            near("shape", "factor", 2, "cat", None, 2, 0.5, 0.09453121, 0.90546879, 0.5, 0.5, 0.0),
+            near("texture", "class and factor", 3, "cat", "dog", 1, 0.0, 0.0, 0.79345069, 0.5, 1.0, 1.0),
+            near("texture", "factor", 2, "cat", None, 1, 0.0, 0.0, 0.79345069, 1 / 3, 2 / 3, 2 / 3),
+        ],
+    ),
     "measured_dimensions": (
         "select * exclude (model_id) from measured_dimensions",
         [

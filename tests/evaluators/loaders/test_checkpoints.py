@@ -190,5 +190,5 @@ def test_options_that_mean_nothing_are_refused():
         ModelSpec.parse("timm:resnet10t,checkpoint=x.pth,weights=best")
     with pytest.raises(UsageError, match="weights is only for a checkpoint"):
         ModelSpec.parse("timm:resnet18.a1_in1k,weights=ema")
-    with pytest.raises(UsageError, match="checkpoint is only for loaders that build the network"):
+    with pytest.raises(UsageError, match="checkpoint is only for timm"):
         ModelSpec.parse("python:nets.py:net,checkpoint=x.pth")

@@ -1,0 +1,182 @@
+"""Images in tar files: WebDataset's layout, or class folders as they are.
+
+In WebDataset's layout the files of a sample have one name and different endings: `000017.jpg` and `000017.cls`, or
+`000017.json` with a `label` (or `cls`). A class is a name, or a number, from 0, of a line of `classes.txt` beside the
+tar files. Without these, the last folder of an image's path is its class.
+
+Keys are the same as with class folders, `<class>/<file name>`, so that a dataset has the same identity in both layouts.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from qubastore.datasets.dataset import Dataset, Sample
+from qubastore.datasets.folders import EXTENSIONS, listed
+from qubastore.datasets.label_spaces import LABEL_SPACES, check_classes, implied_space
+from qubastore.errors import DatasetError
+
+NAMES = "classes.txt"
+"""The file beside the tar files with the name of a class in each line."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    """An image in a tar file: the file, where its header begins, its path in it, its size, and its class if written."""
+
+    tar: str
+    offset: int
+    path: PurePosixPath
+    size: int
+    label: str | None
+
+
+def tar_images(
+    name: str,
+    root: Path,
+    tars: Sequence[Path],
+    *,
+    space: str | None = None,
+    factors: Mapping[str, str],
+    order: str | None = None,
+) -> Dataset:
+    """The images of tar files, sorted by key. Only headers and labels are read.
+
+    Args:
+        name: Name of the dataset.
+        root: Folder to which the paths of the files are relative.
+        tars: The files.
+        space: Label space of the classes; None means the one that their names imply.
+        factors: Factors that all its images share.
+        order: Order of the user's own classes, as in `datasets.image_folder`.
+
+    Raises:
+        DatasetError: If a file is truncated or compressed, or an image has no class.
+    """
+    members = [member for tar in tars for member in _members(name, root, tar)]
+    where = f"dataset {name}: {root}"
+    if not members:
+        raise DatasetError(f"{where}: no images in its {len(tars)} tar files", expected=" ".join(sorted(EXTENSIONS)))
+    classes_of = _class_names(name, root, members)
+    if space is None:
+        space, classes = implied_space(sorted(set(classes_of)), where, order)
+    else:
+        classes = LABEL_SPACES[space].classes
+        check_classes(sorted(set(classes_of)), classes, where, f"only classes of the label space {space}")
+    index = {each: position for position, each in enumerate(classes)}
+    samples = [
+        Sample(f"{of}/{member.path.name}", member.size, index[of], factors, path=member.tar, row=member.offset)
+        for member, of in zip(members, classes_of, strict=True)
+    ]
+    return listed(name, root, samples, classes, space, factors=factors)
+
+
+def read_member(path: str, offset: int) -> bytes:
+    """The contents of the member of a tar file whose header begins at an offset."""
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                member = archive.next()
+                found = archive.extractfile(member) if member is not None else None
+                data = found.read() if found is not None else b""
+        except tarfile.TarError as error:
+            raise OSError(f"{path} has no file at the offset {offset}: {error}") from None
+    if member is None or found is None or len(data) != member.size:
+        raise OSError(f"{path} has no whole file at the offset {offset}")
+    return data
+
+
+def _members(name: str, root: Path, tar: Path) -> Iterator[_Member]:
+    """The images of a tar file, each with the label that is beside it."""
+    images: list[tarfile.TarInfo] = []
+    labels: dict[str, str] = {}
+    length = tar.stat().st_size
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for member in archive:
+                stem, ending = _parts(member.name)
+                if member.offset_data + member.size > length:
+                    raise DatasetError(
+                        f"dataset {name}: {tar} is truncated: it ends within {member.name}",
+                        expected=f"at least {member.offset_data + member.size:,} bytes",
+                        found=f"{length:,} bytes",
+                    )
+                if not member.isfile():
+                    continue
+                if ending in EXTENSIONS:
+                    images.append(member)
+                elif ending in (".cls", ".json"):
+                    written = archive.extractfile(member)
+                    assert written is not None
+                    label = _label(written.read(), ending)
+                    if label is not None:
+                        labels[stem] = label
+    except (tarfile.TarError, UnicodeDecodeError, ValueError) as error:
+        raise DatasetError(
+            f"dataset {name}: {tar} cannot be read as a tar file",
+            expected="an uncompressed, whole tar file: a range of its bytes is an image",
+            found=str(error).splitlines()[0],
+            hint="gunzip it" if tar.suffix in (".gz", ".tgz") else None,
+        ) from None
+    for member in images:
+        path = PurePosixPath(member.name)
+        yield _Member(
+            tar.relative_to(root).as_posix(), member.offset, path, member.size, labels.get(_parts(member.name)[0])
+        )
+
+
+def _parts(path: str) -> tuple[str, str]:
+    """A path up to the first dot of its file name, which names the sample, and the last ending in lower case."""
+    folder, slash, file = path.rpartition("/")
+    stem, _, _ = file.partition(".")
+    return f"{folder}{slash}{stem}", PurePosixPath(file).suffix.lower()
+
+
+def _label(data: bytes, ending: str) -> str | None:
+    """The class in a file beside an image; None if it has none."""
+    text = data.decode("utf-8").strip()
+    if ending == ".cls":
+        return text
+    found: Any = json.loads(text)
+    value = next((found[key] for key in ("label", "cls") if key in found), None) if isinstance(found, dict) else None
+    return None if value is None else str(value)
+
+
+def _class_names(name: str, root: Path, members: Sequence[_Member]) -> list[str]:
+    """The class of each image."""
+    if all(member.label is None for member in members):
+        return [_folder_of(name, member) for member in members]
+    names = (root / NAMES).read_text("utf-8").splitlines() if (root / NAMES).is_file() else None
+    found: list[str] = []
+    for member in members:
+        if member.label is None:
+            raise DatasetError(
+                f"dataset {name}: {member.path} in {member.tar} has no class",
+                expected="a file .cls or .json beside every image, or beside none",
+            )
+        if not member.label.isdecimal():
+            found.append(member.label)
+        elif names is None or int(member.label) >= len(names):
+            raise DatasetError(
+                f"dataset {name}: {member.path} in {member.tar} has the class {member.label}",
+                expected=f"a name for it in line {int(member.label) + 1} of {root / NAMES}",
+                found="no such file" if names is None else f"{len(names)} lines",
+            )
+        else:
+            found.append(names[int(member.label)])
+    return found
+
+
+def _folder_of(name: str, member: _Member) -> str:
+    if len(member.path.parts) < 2:
+        raise DatasetError(
+            f"dataset {name}: {member.path} in {member.tar} has no class",
+            expected="a file .cls or .json beside it, or a folder of its class around it",
+        )
+    return member.path.parts[-2]
