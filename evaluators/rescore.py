@@ -23,7 +23,6 @@ from qubastore.evaluators.loaders.loaded import Head, LoadedModel
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.evaluators.planning.heads import read_head, store_head
 from qubastore.hashing import canonical_json
-from qubastore.models.loaders import known_loader
 from qubastore.models.model import Model
 from qubastore.models.recognition import recognise
 from qubastore.models.spec import ModelSpec
@@ -72,9 +71,12 @@ def rescore(
         ModelError: if the text encoder is needed and cannot be loaded.
     """
     spec = ModelSpec.parse(model)
-    if "templates" not in known_loader(spec.loader).options:
+    if spec.loader != "open_clip":
         raise UsageError(
-            f"{model} is not a zero-shot model", expected="open_clip:ARCH/PRETRAINED or hf:NAME, as it was ingested"
+            f"{model} is not a zero-shot model of open_clip",
+            expected="open_clip:ARCH/PRETRAINED, as it was ingested",
+            hint="for a model of transformers, ingest it with ,templates=FILE or ,temperature=T" * (spec.loader == "hf")
+            or None,
         )
     options = dict(spec.options)
     if templates is not None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from qubastore.errors import ModelError, in_one_line
 from qubastore.evaluators.loaders.checkpoints import file_hash, revision_of
-from qubastore.evaluators.loaders.graph_files import check_input, prepared_as, readable
+from qubastore.evaluators.loaders.graph_files import check_input, prepared_as, readable, tensors_only
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.models.spec import ModelSpec
 
 
 def revision(spec: ModelSpec) -> str | None:
     """The hash of the file."""
-    return revision_of(spec, Path(spec.target).name, file_hash(spec.target))
+    return revision_of(spec, Path(spec.target).name, file_hash(str(readable(spec))))
 
 
 def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
@@ -29,7 +29,8 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
 
     where, path = f"export:{spec.target}", readable(spec)
     try:
-        program = torch.export.load(path)
+        with tensors_only():
+            program = torch.export.load(path)
         module = program.module()
     except Exception as error:
         raise ModelError(

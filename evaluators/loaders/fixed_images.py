@@ -5,10 +5,11 @@ Computed on the CPU, whatever device evaluates the model later.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,15 @@ def fingerprint(loaded: LoadedModel) -> Fingerprint:
 def package_versions(loader: str) -> dict[str, str]:
     """The packages that determine what a model of a loader computes, and their versions."""
     known = find_loader(loader)
-    return {name: version(name) for name in ("torch", *(known.libraries if known else ()))}
+    return {name: _version(name) for name in ("torch", *(known.libraries if known else ()))}
+
+
+def _version(package: str) -> str:
+    """The release of a package, which may have another name where it is built for GPUs (onnxruntime-gpu)."""
+    for name in (package, f"{package}-gpu"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name)
+    return "unknown"
 
 
 def _in_double(loaded: LoadedModel, inputs: torch.Tensor) -> NDArray[np.float64] | None:

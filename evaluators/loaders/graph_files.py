@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from qubastore.errors import ModelError, UsageError
 from qubastore.models.preprocessing import Preprocessing
@@ -36,6 +38,23 @@ def prepared_as(spec: ModelSpec) -> Preprocessing:
             hint=f"{spec},preprocess=224/0.875/bilinear",
         )
     return Preprocessing.pinned(spec.options["preprocess"], str(spec))
+
+
+@contextlib.contextmanager
+def tensors_only() -> Iterator[None]:
+    """Make torch.load read tensors and nothing else: torch.export falls back to unpickling any object."""
+    import torch
+
+    load = torch.load
+
+    def load_tensors(*places: Any, **options: Any) -> Any:
+        return load(*places, **{**options, "weights_only": True})
+
+    torch.load = load_tensors
+    try:
+        yield
+    finally:
+        torch.load = load
 
 
 def check_input(where: str, shapes: Sequence[Sequence[int | None]], prepare: Preprocessing, dynamic: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.errors import ModelError, UsageError, in_one_line
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, file_hash, revision_of
 from qubastore.evaluators.loaders.extras import require
@@ -34,6 +35,9 @@ def revision(spec: ModelSpec) -> str | None:
     """The hash of the files of a folder, or the hub commit in the local cache; None if it is not there."""
     require("transformers", spec)
     name, reference = _place(spec)
+    if "trust_remote_code" in spec.options:
+        # The code may read anything, also other repositories.
+        return None
     if reference is None:
         files = sorted(path for path in Path(name).iterdir() if path.suffix in _READ)
         named: str | None = identifier("folder", *((path.name, file_hash(str(path))) for path in files))
@@ -41,7 +45,7 @@ def revision(spec: ModelSpec) -> str | None:
         named = cached_commit(name, reference)
     if named is None:
         return None
-    chosen = [spec.options.get(option, "") for option in ("pooling", "trust_remote_code")]
+    chosen = [spec.options.get("pooling", "")]
     prompts = hashlib.sha256("\n".join(templates(spec)).encode()).hexdigest()[:16]
     return revision_of(spec, str(spec.target), "|".join([named, *chosen, prompts, repr(temperature(spec))]))
 
@@ -63,7 +67,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     config = _read(spec, AutoConfig)
     processor = _processor(spec)
     if spec.options.get("preprocess"):
-        prepare = Preprocessing.pinned(spec.options["preprocess"], where, processor and _statistics(processor))
+        prepare = Preprocessing.pinned(spec.options["preprocess"], where, processor and _values_of(processor, where))
     elif processor is None:
         raise ModelError(
             f"{where} has no image processor",
@@ -90,11 +94,13 @@ def _single(spec: ModelSpec, config: Any, prepare: Preprocessing) -> LoadedModel
         if option in spec.options:
             raise UsageError(f"{spec}: {option} is only for models with a text encoder", hint=f"leave out ,{option}=")
     built_as = tuple(config.architectures or ())
+    if not built_as:
+        raise ModelError(f"{spec}: config.json names no architectures", expected="as save_pretrained() writes it")
     if any("ImageClassification" in name for name in built_as) and spec.options.get("output_type") != FEATURES:
         if "pooling" in spec.options:
             raise UsageError(f"{spec}: pooling is only for features", hint=",output_type=features")
         network, _ = _weights(spec, AutoModelForImageClassification)
-        labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+        labels = [str(config.id2label.get(index, index)) for index in range(config.num_labels)]
         described = {"transformers": type(network).__name__, "labels": known_labels(labels)}
         return LoadedModel(spec.display(), "hf", Classifier(network).eval(), prepare, described)
     network, missing = _weights(spec, AutoModel, may_miss=("pooler.",))
@@ -169,6 +175,8 @@ def known_labels(labels: Sequence[str]) -> list[str] | str | None:
 
     info = ImageNetInfo()
     # Lists of ImageNet's classes differ in spelling (crane, maillot), but hardly.
+    if tuple(labels) == imagenet_synsets():
+        return "imagenet-1k"
     if len(labels) == 1000:
         same = sum(_first(label) == _first(info.index_to_description(index)) for index, label in enumerate(labels))
         if same >= 950:
@@ -187,7 +195,7 @@ def _place(spec: ModelSpec) -> tuple[str, str | None]:
         ModelError: if the folder has no model.
     """
     target = spec.target
-    if target.startswith((".", "/", "~")) or Path(target).is_dir():
+    if target.startswith((".", "/", "~")):
         folder = Path(target).expanduser()
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -195,7 +203,8 @@ def _place(spec: ModelSpec) -> tuple[str, str | None]:
             )
         return str(folder), None
     name, _, reference = target.partition("@")
-    return name, reference or "main"
+    # What is in the cache is pinned, so that all parts are of one commit, and of the one that `revision` names.
+    return name, cached_commit(name, reference or "main") or reference or "main"
 
 
 def _read(spec: ModelSpec, kind: Any, **options: Any) -> Any:
@@ -255,10 +264,15 @@ def _processor(spec: ModelSpec) -> Any:
         raise
 
 
-def _statistics(processor: Any) -> Preprocessing:
-    """Mean and standard deviation of a processor; the rest is not read."""
-    settings = processor.to_dict()
-    return Preprocessing((1, 1), (1, 1), mean=tuple(settings["image_mean"]), std=tuple(settings["image_std"]))
+def _values_of(processor: Any, where: str) -> Preprocessing:
+    """The mean and standard deviation of a processor, for another resize and crop."""
+    from qubastore.evaluators.loaders.hf_processors import statistics
+
+    try:
+        mean, std = statistics(processor.to_dict())
+    except ValueError as error:
+        raise ModelError(f"{where}: its image processor cannot be followed", found=str(error)) from None
+    return Preprocessing((1, 1), (1, 1), mean=mean, std=std)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ class Tower(torch.nn.Module):
     Args:
         network: The tower.
         pooling: One of `qubastore.models.spec.POOLINGS`; None means what the network has: its pooler, else its class
-            token, else the mean over the pixels of its last map.
+            token, else the mean over the positions of its last map.
         where: Prefix of error messages.
 
     Attributes:
@@ -48,8 +48,9 @@ class Tower(torch.nn.Module):
         output = self.network(pixel_values=images)
         pooled = getattr(output, "pooler_output", None)
         states: torch.Tensor = output.last_hidden_state
+        n_first = self._n_first(images, states.shape[1]) if states.ndim == 3 else 0
         if self.pooling is None:
-            self.pooling = "pooler" if pooled is not None else "cls" if states.ndim == 3 else "mean"
+            self.pooling = "pooler" if pooled is not None else "cls" if n_first else "mean"
         if self.pooling == "pooler":
             if pooled is None:
                 raise self._refused("the network has no pooler")
@@ -59,20 +60,28 @@ class Tower(torch.nn.Module):
             if self.pooling != "mean":
                 raise self._refused("the network gives a map of features, without a class token")
             return states.mean(dim=(2, 3))
-        n_first = states.shape[1] - self._n_patches(images)
+        if n_first > 2 + int(getattr(self._config, "num_register_tokens", 0) or 0):
+            total = states.shape[1]
+            raise self._refused(f"{n_first} of its {total} tokens are no patches, and where they stand is not known")
         if "cls" in self.pooling and n_first < 1:
             raise self._refused("the network has no class token")
         parts = {"cls": states[:, 0], "mean": states[:, n_first:].mean(dim=1)}
         return torch.cat([parts[name] for name in self.pooling.split("+")], dim=1)
 
-    def _n_patches(self, images: torch.Tensor) -> int:
-        """The number of tokens that are patches; the class token and registers come before them."""
-        size: Any = getattr(self.network.config, "patch_size", None)
-        if size is None:
-            # Without patches (Swin's last stage, say), no token is a class token.
-            return -1 if self.pooling == "cls" else 0
+    def _n_first(self, images: torch.Tensor, n_tokens: int) -> int:
+        """The number of tokens before those of the patches: the class token, registers."""
+        size = getattr(self._config, "patch_size", None)
+        if not isinstance(size, (int, tuple, list)):
+            # No token stands for a patch of a known size: all are positions of a map.
+            return 0
         height, width = (size, size) if isinstance(size, int) else size
-        return (images.shape[2] // height) * (images.shape[3] // width)
+        n_patches = (images.shape[2] // int(height)) * (images.shape[3] // int(width))
+        # Swin merges patches from stage to stage, so fewer tokens than patches are left, and none is a class token.
+        return max(n_tokens - n_patches, 0)
+
+    @property
+    def _config(self) -> Any:
+        return self.network.config
 
     def _refused(self, reason: str) -> ModelError:
         return ModelError(

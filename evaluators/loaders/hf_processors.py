@@ -5,6 +5,7 @@ The processor is the one that works on PIL images and NumPy arrays: the torchvis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,19 +65,34 @@ def _read(processor: Any) -> Preprocessing:
     else:
         resize = (size["height"], size["width"])
         input_size = (crop["height"], crop["width"]) if crop else resize
-    factor = settings["rescale_factor"] if settings.get("do_rescale", False) else 1.0
-    normalised = settings.get("do_normalize", False)
-    mean, std = (_three(settings[f"image_{name}"]) if normalised else (plain,) * 3 for name, plain in _STATISTICS)
+    mean, std = statistics(settings)
     return Preprocessing(
         crop=input_size,
         resize=resize,
         mode=mode,
         interpolation=_FILTERS[int(settings["resample"])],
-        # The division by 255 comes first here; (factor * x - mean) / std is the same with other constants.
-        mean=tuple(value / (255 * factor) for value in mean),
-        std=tuple(value / (255 * factor) for value in std),
+        mean=mean,
+        std=std,
         center="down",
     )
+
+
+def statistics(settings: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a processor's settings come to, for pixels in [0, 1].
+
+    Raises:
+        ValueError: if it does something else to values, or a setting is missing.
+    """
+    if settings.get("do_flip_channel_order") or settings.get("do_color_quantize"):
+        raise ValueError("it exchanges or quantises colours")
+    factor = settings["rescale_factor"] if settings.get("do_rescale", False) else 1.0
+    normalised = settings.get("do_normalize", False)
+    try:
+        mean, std = (_three(settings[f"image_{name}"]) if normalised else (plain,) * 3 for name, plain in _STATISTICS)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it has no mean or standard deviation: {error}") from None
+    # The division by 255 comes first here; (factor * x - mean) / std is the same with other constants.
+    return tuple(value / (255 * factor) for value in mean), tuple(value / (255 * factor) for value in std)
 
 
 _STATISTICS = (("mean", 0.0), ("std", 1.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,24 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     if is_folder and not (Path(place) / "hubconf.py").is_file():
         raise ModelError(f"{where}: {place} has no hubconf.py", expected="a folder as torch.hub.load takes it")
 
+    if is_folder and reference:
+        raise UsageError(f"{where}: a folder has no branches", expected=f"hub:{repository}:{entry}")
+    for name in _imported:
+        # A module of the repository that was loaded before may have the same name.
+        sys.modules.pop(name, None)
+    before = {*sys.modules}
+
     def build() -> Any:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             hub: Any = torch.hub
             return hub.load(place, entry, **options)
 
     hint = f"python {place}/hubconf.py" if is_folder else f"clone {repository} and type hub:FOLDER:{entry}"
-    returned = fetched(build, where, hint)
+    try:
+        returned = fetched(build, where, hint)
+    finally:
+        home = Path(place if is_folder else torch.hub.get_dir()).resolve()
+        _imported[:] = [name for name in {*sys.modules} - before if home in _file_of(name).parents]
     module, own = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     check_module(module, where)
     if pinned := spec.options.get("preprocess"):
@@ -60,6 +72,14 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     else:
         return LoadedModel(spec.display(), "hub", module.eval(), read_preprocessing(own, where), {"hub": entry})
     return LoadedModel(spec.display(), "hub", module.eval(), prepare, {"hub": entry})
+
+
+_imported: list[str] = []
+"""Modules of the repository that was loaded last."""
+
+
+def _file_of(name: str) -> Path:
+    return Path(getattr(sys.modules.get(name), "__file__", None) or "/").resolve()
 
 
 def _parts(spec: ModelSpec) -> tuple[str, str, str]:

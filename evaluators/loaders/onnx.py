@@ -5,7 +5,9 @@ They have no gradients, so attacks refuse them, and no layers that can be seen: 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from qubastore.errors import ModelError, in_one_line
 from qubastore.evaluators.loaders.checkpoints import file_hash, revision_of
@@ -59,11 +61,21 @@ def _identity(path: Path, where: str) -> str:
         raise ModelError(f"{where} is not an ONNX file", found=in_one_line(error)[:300]) from error
     beside = {
         entry.value
-        for tensor in graph.initializer
+        for tensor in _tensors(graph)
         for entry in tensor.external_data
         if tensor.data_location == onnx.TensorProto.EXTERNAL and entry.key == "location"
     }
     return identifier("onnx", file_hash(str(path)), *(file_hash(str(path.parent / name)) for name in sorted(beside)))
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All tensors that a graph carries, also those of its nodes' attributes and of the graphs within."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def _n_parameters(path: Path) -> int:

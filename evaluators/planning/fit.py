@@ -148,3 +148,16 @@ def check_decoder(model: PlannedModel, task: Task, decoder: str) -> None:
             expected=f"one of {', '.join(MODES)}",
             hint=f"--decoder {PILLOW}",
         )
+
+
+def check_precision(model: PlannedModel, precision: str) -> None:
+    """Refuse a precision that a runtime does not follow: its outputs would be stored under the wrong name.
+
+    Raises:
+        UsageError: naming what it computes in.
+    """
+    if model.model.loader == "onnx" and precision != "fp32":
+        raise UsageError(
+            f"{model.title} runs in onnxruntime, which computes in the graph's own precision, not in {precision}",
+            expected="--precision fp32",
+        )

@@ -13,7 +13,7 @@ from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import TRANSFER
 from qubastore.errors import ModelError, QubastoreError, UsageError, in_one_line
 from qubastore.evaluators.loaders.source import InMemoryModel
-from qubastore.evaluators.planning.fit import check_decoder, check_fit, kept_kinds
+from qubastore.evaluators.planning.fit import check_decoder, check_fit, check_precision, kept_kinds
 from qubastore.evaluators.planning.identify import PlannedModel, distinct, with_unique_names
 from qubastore.evaluators.planning.probes import (
     check_not_fitted_on,
@@ -189,6 +189,7 @@ def plan(
                 check_not_fitted_on(store, model, task.dataset)
                 unseen.add((model.model_id, task.dataset.dataset_id))
             check_decoder(model, task, decoder)
+            check_precision(model, precision)
             pairs.append((model, task, space))
         except QubastoreError as error:
             errors.append((model.title, task.dataset.name, error))

@@ -80,7 +80,7 @@ def readable(name: str) -> Iterator[None]:
 def class_folders(root: Path) -> list[str]:
     """The names of the folders in a folder, sorted, without hidden ones."""
     with os.scandir(root) as scan:
-        return sorted(entry.name for entry in scan if entry.is_dir() and not _hidden(entry.name))
+        return sorted(entry.name for entry in scan if entry.is_dir() and not is_hidden(entry.name))
 
 
 def has_images(folder: Path) -> bool:
@@ -121,7 +121,7 @@ def images_directly_in(root: Path) -> list[str]:
         return [
             entry.name
             for entry in scan
-            if PurePath(entry.name).suffix.lower() in EXTENSIONS and not _hidden(entry.name) and entry.is_file()
+            if PurePath(entry.name).suffix.lower() in EXTENSIONS and not is_hidden(entry.name) and entry.is_file()
         ]
 
 
@@ -176,7 +176,7 @@ def images_below(folder: Path, prefix: str, skipped: list[str] | None = None) ->
     Keys of files without an image's extension are added to `skipped`.
     """
     with os.scandir(folder) as scan:
-        entries = [entry for entry in scan if not _hidden(entry.name)]
+        entries = [entry for entry in scan if not is_hidden(entry.name)]
     for entry in entries:
         key = f"{prefix}/{entry.name}" if prefix else entry.name
         if entry.is_dir():
@@ -187,7 +187,8 @@ def images_below(folder: Path, prefix: str, skipped: list[str] | None = None) ->
             skipped.append(key)
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that operating systems leave beside what people see."""
     return name.startswith(".") or name == "__MACOSX"
 
 

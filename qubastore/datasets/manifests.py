@@ -15,7 +15,7 @@ from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.datasets.folders import listed
 from qubastore.datasets.label_spaces import CODE_POINT, TRANSFER, implied_space
 from qubastore.datasets.task_layouts import SPLITS
-from qubastore.errors import DatasetError, did_you_mean
+from qubastore.errors import DatasetError, UsageError, did_you_mean
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 
@@ -47,8 +47,13 @@ def manifest_images(name: str, file: Path, order: str | None = None) -> list[Dat
     if has_splits:
         space, classes = TRANSFER, tuple(labels)
     index = {each: position for position, each in enumerate(classes)}
+    if has_splits and order is not None:
+        raise UsageError(f"dataset {name}: the classes of a task to probe have no order", hint="leave order= out")
     by_split: dict[str, list[Sample]] = {}
+    lines: dict[str, int] = {}
     for line, row in rows:
+        if (first := lines.setdefault(row["path"], line)) != line:
+            raise DatasetError(f"dataset {name}: lines {first} and {line} of {file} list the same image, {row['path']}")
         size = _size(name, file, root / row["path"], line)
         split = row.get("split", "")
         if has_splits and split not in SPLITS:

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qubastore.datasets.dataset import Dataset, Sample
-from qubastore.datasets.folders import EXTENSIONS, listed
-from qubastore.datasets.label_spaces import LABEL_SPACES, check_classes, implied_space
+from qubastore.datasets.folders import EXTENSIONS, is_hidden, listed
+from qubastore.datasets.label_spaces import LABEL_SPACES, OWN_CLASSES, check_classes, implied_space
 from qubastore.errors import DatasetError
 
 NAMES = "classes.txt"
@@ -62,9 +62,12 @@ def tar_images(
     where = f"dataset {name}: {root}"
     if not members:
         raise DatasetError(f"{where}: no images in its {len(tars)} tar files", expected=" ".join(sorted(EXTENSIONS)))
-    classes_of = _class_names(name, root, members)
+    classes_of, in_list = _class_names(name, root, members)
     if space is None:
-        space, classes = implied_space(sorted(set(classes_of)), where, order)
+        space, classes = implied_space(sorted({*classes_of, *(in_list or ())}), where, order)
+        if space == OWN_CLASSES and in_list is not None:
+            # Numbers are what the model was trained with, so their order is that of its outputs.
+            classes = in_list
     else:
         classes = LABEL_SPACES[space].classes
         check_classes(sorted(set(classes_of)), classes, where, f"only classes of the label space {space}")
@@ -107,6 +110,14 @@ def _members(name: str, root: Path, tar: Path) -> Iterator[_Member]:
                         expected=f"at least {member.offset_data + member.size:,} bytes",
                         found=f"{length:,} bytes",
                     )
+                if any(is_hidden(part) for part in PurePosixPath(member.name).parts):
+                    continue
+                if ending in EXTENSIONS and (member.islnk() or member.issym()):
+                    raise DatasetError(
+                        f"dataset {name}: {member.name} in {tar} is a link to {member.linkname}",
+                        expected="the images themselves",
+                        hint="tar --hard-dereference --dereference",
+                    )
                 if not member.isfile():
                     continue
                 if ending in EXTENSIONS:
@@ -117,6 +128,8 @@ def _members(name: str, root: Path, tar: Path) -> Iterator[_Member]:
                     label = _label(written.read(), ending)
                     if label is not None:
                         labels[stem] = label
+            end = archive.offset
+        _check_end(name, tar, end)
     except (tarfile.TarError, UnicodeDecodeError, ValueError) as error:
         raise DatasetError(
             f"dataset {name}: {tar} cannot be read as a tar file",
@@ -128,6 +141,22 @@ def _members(name: str, root: Path, tar: Path) -> Iterator[_Member]:
         path = PurePosixPath(member.name)
         yield _Member(
             tar.relative_to(root).as_posix(), member.offset, path, member.size, labels.get(_parts(member.name)[0])
+        )
+
+
+def _check_end(name: str, tar: Path, end: int) -> None:
+    """Refuse a file that goes on, or stops, where no end is marked: tarfile takes a damaged header for the end."""
+    with tar.open("rb") as file:
+        file.seek(end)
+        first = file.read(tarfile.BLOCKSIZE)
+        rest = first if len(first) == tarfile.BLOCKSIZE else None
+        while rest is not None and not any(rest):
+            rest = file.read(1 << 20) or None
+    if len(first) < tarfile.BLOCKSIZE or rest is not None:
+        raise DatasetError(
+            f"dataset {name}: {tar} is truncated or damaged at byte {end:,}",
+            expected="the end of an archive: blocks of zeros, and nothing after them",
+            hint="copy it again; files that were joined must stay separate",
         )
 
 
@@ -148,11 +177,15 @@ def _label(data: bytes, ending: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _class_names(name: str, root: Path, members: Sequence[_Member]) -> list[str]:
-    """The class of each image."""
+def _class_names(name: str, root: Path, members: Sequence[_Member]) -> tuple[list[str], tuple[str, ...] | None]:
+    """The class of each image, and all classes in their order where numbers are written."""
     if all(member.label is None for member in members):
-        return [_folder_of(name, member) for member in members]
+        return [_folder_of(name, member) for member in members], None
     names = (root / NAMES).read_text("utf-8").splitlines() if (root / NAMES).is_file() else None
+    if names is not None and len({*names}) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise DatasetError(f"dataset {name}: {root / NAMES} has the class {twice!r} twice", expected="distinct names")
+    numbered = False
     found: list[str] = []
     for member in members:
         if member.label is None:
@@ -169,8 +202,9 @@ def _class_names(name: str, root: Path, members: Sequence[_Member]) -> list[str]
                 found="no such file" if names is None else f"{len(names)} lines",
             )
         else:
+            numbered = True
             found.append(names[int(member.label)])
-    return found
+    return found, tuple(names) if numbered and names is not None else None
 
 
 def _folder_of(name: str, member: _Member) -> str:

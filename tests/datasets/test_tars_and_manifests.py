@@ -84,6 +84,45 @@ def test_outputs_of_tars_and_folders_are_equal_to_the_bit(images, tmp_path, stor
     assert store.rows(query) == found
 
 
+def damage(file):
+    """Zero bytes in a header in the middle, which tarfile takes for the end."""
+    with tarfile.open(file) as archive:
+        offset = archive.getmembers()[20].offset
+    data = bytearray(file.read_bytes())
+    data[offset : offset + 512] = b"\xff" * 512
+    file.write_bytes(data)
+
+
+def cut_between(file):
+    """A copy that ended between two members."""
+    with tarfile.open(file) as archive:
+        offset = archive.getmembers()[20].offset
+    file.write_bytes(file.read_bytes()[:offset])
+
+
+def test_numbers_follow_the_list_of_classes(images, tmp_path):
+    """The order of the list is that of the model's outputs."""
+    folder = tars(images, tmp_path / "tars", "cls")
+    (folder / "classes.txt").write_text("zebra\nape\nyak\nunused\n")
+    (data,) = own_datasets("pets", folder)
+    assert data.classes == ("zebra", "ape", "yak", "unused")
+    assert {(s.key.partition("/")[0], s.label) for s in data.samples} == {("zebra", 0), ("ape", 1), ("yak", 2)}
+
+
+def test_files_of_operating_systems_are_left_out_and_links_refused(images, tmp_path):
+    folder = tars(images, tmp_path / "tars", "folders")
+    with tarfile.open(folder / "part-2.tar", "w") as archive:
+        add(archive, "ant/._001.png", b"?")
+        add(archive, "__MACOSX/ant/001.png", b"?")
+    assert own_datasets("pets", folder)[0].dataset_id == image_folder("pets", images).dataset_id
+    with tarfile.open(folder / "part-3.tar", "w") as archive:
+        link = tarfile.TarInfo("ant/again.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "ant/001.png"
+        archive.addfile(link)
+    with pytest.raises(DatasetError, match=r"ant/again\.png in .* is a link to ant/001\.png"):
+        own_datasets("pets", folder)
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -91,6 +130,10 @@ def test_outputs_of_tars_and_folders_are_equal_to_the_bit(images, tmp_path, stor
         (lambda f: f.write_bytes(b"no tar file at all" * 100), "cannot be read as a tar file"),
         (lambda f: f.with_name("classes.txt").unlink(), "classes.txt"),
         (lambda f: f.with_name("classes.txt").write_text("ant\nbee\n"), "2 lines"),
+        (lambda f: f.with_name("classes.txt").write_text("ant\nbee\nant\n"), "'ant' twice"),
+        (lambda f: f.write_bytes(f.read_bytes() + f.with_name("part-0.tar").read_bytes()), "damaged at byte"),
+        (lambda f: damage(f), "damaged at byte"),
+        (lambda f: cut_between(f), "damaged at byte"),
     ],
 )
 def test_tars_that_are_not_whole(images, tmp_path, harm, message):
@@ -183,9 +226,10 @@ def test_attributes_become_groups(images, tmp_path, store, tiny_models, ray_sess
         ("path,label,sky\nimages/ant/000.png,ant\n", "line 2 .*no value for sky"),
         ("path,label\nimages/ant/000.png,ant,more\n", "line 2 .*too many values"),
         ("path,label\nimages/ant/000.png,\n", "line 2 .*empty label"),
-        ("path,label\nimages/ant/000.png,ant\nimages/ant/000.png,bee\n", "two images are called"),
+        ("path,label\nimages/ant/000.png,ant\nimages/ant/000.png,bee\n", "lines 2 and 3 .* the same image"),
         ("path,label,split\nimages/ant/000.png,ant,trian\n", "line 2 .*the split 'trian'"),
         ("path,label,split\nimages/ant/000.png,ant,train\n", "no images of both train and test"),
+        ("path,label,split\nimages/ant/000.png,ant,train\nimages/ant/000.png,ant,test\n", "lines 2 and 3"),
         ("path,label,label\nimages/ant/000.png,ant,ant\n", "two columns of one name"),
         ("path,label\n", "lists no images"),
         ("", "no column"),

@@ -66,7 +66,7 @@ ranked as (
     select
         *,
         count(*) over every_group as n_groups,
-        avg(accuracy) over every_group as mean_accuracy,
+        list_avg(list_sort(list(accuracy) over every_group)) as mean_accuracy,
         max(accuracy) over every_group as best_accuracy,
         row_number() over (every_group order by accuracy, n desc, value, label) as place
     from grouped

@@ -16,6 +16,7 @@ from qubastore.errors import ModelError, QubastoreError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders.describe import describe
 from qubastore.evaluators.loaders.fixed_images import fixed_inputs
+from qubastore.evaluators.loaders.graph_files import tensors_only
 from qubastore.evaluators.loaders.source import ModelSource
 from qubastore.models.loaders import loader_names
 from qubastore.models.spec import ModelSpec
@@ -121,6 +122,8 @@ def test_runs_of_graphs(tmp_path, images, store, ray_session, kind):
     if kind == "onnx":
         with pytest.raises(UsageError, match="needs gradients"):
             ingest(store, [spec], {"own": images}, conditions=["fgsm(eps=4/255)"])
+        with pytest.raises(UsageError, match="not in bf16"):
+            ingest(store, [spec], {"own": images}, precision="bf16")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +153,71 @@ def test_files_that_are_something_else_are_refused(tmp_path, ending):
     path.write_bytes(b"\x08not a network")
     with pytest.raises(ModelError, match="cannot be read"):
         load(f"{'export' if ending == 'pt2' else 'onnx'}:{path},preprocess=32/1")
+
+
+class Harm:
+    """An object that writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_an_exported_file_is_never_unpickled(tmp_path):
+    """An archive whose constants say that they are pickled, which torch.export would unpickle."""
+    import json
+    import pickle
+    import zipfile
+
+    exported(tmp_path / "net.pt2")
+    marker = tmp_path / "harmed"
+    harmed = 0
+    with zipfile.ZipFile(tmp_path / "net.pt2") as old, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith(".json"):
+                found = json.loads(data)
+                for entry in (found.get("config") or {}).values() if isinstance(found, dict) else ():
+                    entry["use_pickle"] = True
+                    harmed += 1
+                data = json.dumps(found).encode()
+            elif "/weights/" in name or "/constants/" in name:
+                data = pickle.dumps(Harm(marker))
+            new.writestr(name, data)
+    assert harmed
+    with pytest.raises(ModelError, match="cannot be read"):
+        load(f"export:{tmp_path / 'bad.pt2'},preprocess=32/1/bilinear")
+    assert not marker.exists()
+    torch.save(Harm(marker), tmp_path / "object.pt")
+    with tensors_only(), pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "object.pt", weights_only=False)
+    assert not marker.exists()
+
+
+def test_weights_in_a_branch_of_a_graph_are_part_of_its_identity(tmp_path):
+    """An attribute of a node may hold its tensor in a file beside the graph."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    from qubastore.evaluators.loaders.onnx import _identity
+
+    outside = TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[1])
+    outside.data_location = TensorProto.EXTERNAL
+    entry = outside.external_data.add()
+    entry.key, entry.value = "location", "weights.bin"
+    output = helper.make_tensor_value_info("value", TensorProto.FLOAT, [1])
+    branch = helper.make_graph([helper.make_node("Constant", [], ["value"], value=outside)], "branch", [], [output])
+    node = helper.make_node("If", ["yes"], ["out"], then_branch=branch, else_branch=branch)
+    graph = helper.make_graph([node], "net", [], [])
+    (tmp_path / "net.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    found = set()
+    for content in (b"1234", b"5678"):
+        (tmp_path / "weights.bin").write_bytes(content)
+        found.add(_identity(tmp_path / "net.onnx", "net"))
+    assert len(found) == 2
+    assert onnx
 
 
 HUBCONF = """
@@ -197,7 +265,21 @@ def test_entry_points_that_fail(hub, entry, message):
         load(f"hub:{hub}:{entry}")
 
 
-def test_a_hub_is_named_with_its_entry(tmp_path):
+def test_modules_of_two_hubs_with_one_name(tmp_path):
+    """Both have a module `widths`, and each gets its own."""
+    for number in (4, 7):
+        folder = tmp_path / f"hub{number}"
+        folder.mkdir()
+        (folder / "widths.py").write_text(f"WIDTH = {number}\n")
+        text = HUBCONF.replace("torch.nn.Linear(3, 4)", "torch.nn.Linear(3, WIDTH)")
+        (folder / "hubconf.py").write_text("from widths import WIDTH\n" + text)
+    widths = [describe(load(f"hub:{tmp_path / f'hub{n}'}:bare,preprocess=32/1")).num_classes for n in (4, 7, 4)]
+    assert widths == [4, 7, 4]
+
+
+def test_a_hub_is_named_with_its_entry(tmp_path, hub):
+    with pytest.raises(UsageError, match="no branches"):
+        load(f"hub:{hub}:bare/main,preprocess=32/1")
     with pytest.raises(UsageError, match="does not name an entry point"):
         load("hub:facebookresearch/dinov2")
     with pytest.raises(ModelError, match=r"no hubconf\.py"):

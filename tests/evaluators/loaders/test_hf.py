@@ -15,10 +15,12 @@ from PIL import Image
 
 transformers = pytest.importorskip("transformers")
 
+from qubastore.datasets.label_spaces import imagenet_synsets  # noqa: E402
 from qubastore.errors import ModelError, UsageError  # noqa: E402
 from qubastore.evaluators import ingest  # noqa: E402
 from qubastore.evaluators.loaders.describe import describe  # noqa: E402
 from qubastore.evaluators.loaders.hf import known_labels  # noqa: E402
+from qubastore.evaluators.loaders.hf_networks import Tower  # noqa: E402
 from qubastore.evaluators.loaders.hf_processors import preprocessing_of  # noqa: E402
 from qubastore.evaluators.loaders.source import ModelSource  # noqa: E402
 from qubastore.evaluators.pixels.pillow import open_image, prepare  # noqa: E402
@@ -272,12 +274,52 @@ def test_processors_are_followed_pixel_for_pixel(processor, settings):
         np.testing.assert_allclose(pixels, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+def test_a_tower_whose_tokens_are_not_known_is_refused():
+    """Tokens after the patches, as YOLOS has them, are no class tokens; without patches all tokens are the map."""
+
+    class Net(torch.nn.Module):
+        def __init__(self, n_tokens, patch_size):
+            super().__init__()
+            self.n_tokens = n_tokens
+            self.config = type("Config", (), {"patch_size": patch_size})
+
+        def forward(self, pixel_values):
+            states = torch.arange(self.n_tokens, dtype=torch.float32)[None, :, None].expand(len(pixel_values), -1, 2)
+            return type("Output", (), {"last_hidden_state": states, "pooler_output": None})
+
+    images = torch.zeros(2, 3, 32, 32)
+    assert Tower(Net(5, 16), "mean", "x")(images).tolist() == [[2.5, 2.5]] * 2
+    assert Tower(Net(5, 16), "cls+mean", "x")(images).tolist() == [[0, 0, 2.5, 2.5]] * 2
+    assert Tower(Net(9, None), "mean", "x")(images).tolist() == [[4, 4]] * 2
+    assert Tower(Net(2, 8), "mean", "x")(images).tolist() == [[0.5, 0.5]] * 2
+    for patch_size, pooling in ((None, "mean"), (16, "cls")):
+        tower = Tower(Net(9 if patch_size is None else 5, patch_size), None, "x")
+        tower(images)
+        assert tower.pooling == pooling
+    with pytest.raises(ModelError, match="no class token"):
+        Tower(Net(9, None), "cls", "x")(images)
+    with pytest.raises(ModelError, match="11 of its 15 tokens are no patches"):
+        Tower(Net(15, 16), "mean", "x")(images)
+
+
+def test_another_preprocessing_has_the_processors_mean(tmp_path):
+    saved(tmp_path, "vit", id2label=LABELS)
+    transformers.ViTImageProcessor(size=SQUARE, do_rescale=False).save_pretrained(tmp_path)
+    found = load(tmp_path, ",preprocess=64/1/bilinear").preprocessing
+    assert found.mean == pytest.approx((0.5 / 255,) * 3)
+    transformers.ViTImageProcessor(size=SQUARE, image_mean=None).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**config, "do_flip_channel_order": True}))
+    with pytest.raises(ModelError, match="cannot"):
+        load(tmp_path)
+
+
 def test_labels():
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo()
     names = [info.index_to_description(index) for index in range(1000)]
-    assert known_labels(names) == "imagenet-1k"
+    assert known_labels(names) == known_labels(imagenet_synsets()) == "imagenet-1k"
     assert known_labels(names[::-1]) == names[::-1]
     assert known_labels([f"LABEL_{index}" for index in range(4)]) is None
 
