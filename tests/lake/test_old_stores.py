@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,21 +74,38 @@ def schema(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="module")
-def migrated(schema: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of a schema, migrated to the newest; what it attaches is attached from where it is now."""
-    store = unpack(schema, tmp_path_factory.mktemp(f"schema-{schema}"))
-    command(store, "migrate")
-    if schema >= ATTACHES:
-        command(store, "detach", "paper")
-        command(store, *ATTACH.split())
-    return store
+def migrated_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The store of a schema, migrated once: pytest makes a fixture anew for every question that names its schema."""
+
+    @cache
+    def of(schema: int) -> Path:
+        store = unpack(schema, tmp_path_factory.mktemp(f"schema-{schema}"))
+        command(store, "migrate")
+        if schema >= ATTACHES:
+            command(store, "detach", "paper")
+            command(store, *ATTACH.split())
+        return store
+
+    return of
 
 
 @pytest.fixture(scope="module")
-def asked(migrated: Path) -> Iterator[qubastore.Store]:
+def migrated(schema: int, migrated_stores: Callable[[int], Path]) -> Path:
+    """The store of a schema, migrated to the newest; what it attaches is attached from where it is now."""
+    return migrated_stores(schema)
+
+
+@pytest.fixture(scope="module")
+def opened_stores(migrated_stores: Callable[[int], Path]) -> Iterator[Callable[[int], qubastore.Store]]:
+    """The migrated stores, each opened once, for questions."""
+    with ExitStack() as opened:
+        yield cache(lambda schema: opened.enter_context(qubastore.open(migrated_stores(schema))))
+
+
+@pytest.fixture(scope="module")
+def asked(schema: int, opened_stores: Callable[[int], qubastore.Store]) -> qubastore.Store:
     """The migrated store, open for questions."""
-    with qubastore.open(migrated) as store:
-        yield store
+    return opened_stores(schema)
 
 
 def test_an_older_store_is_refused_with_the_way_out(schema: int, newest: str, tmp_path: Path) -> None:
