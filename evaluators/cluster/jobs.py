@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from qubastore.conditions import NVJPEG, Condition
 from qubastore.datasets.dataset import Dataset
-from qubastore.datasets.label_spaces import label_space
 from qubastore.evaluators.planning.plan import PlannedRun
 from qubastore.evaluators.worker.attacks import sample_seed
 from qubastore.evaluators.worker.messages import Preparation, ShardRequest
+from qubastore.runs.answers import n_outputs
 from qubastore.statistics.scores import label_matrix
 
 
@@ -55,7 +55,7 @@ class Job:
             n_samples=self.end - self.first,
             labels=labels,
             runs={p.model.model_id: p.run.run_id for p in active},
-            classes={p.model.model_id: self._n_outputs(p) for p in active},
+            classes={p.model.model_id: n_outputs(p.label_space, len(self.dataset.classes)) for p in active},
             label_spaces={p.model.model_id: p.label_space for p in active},
             keep={p.model.model_id: p.keep for p in active},
             condition=self.condition,
@@ -63,11 +63,6 @@ class Job:
             preparation=preparation,
             keys=tuple(sample.key for sample in self.dataset.samples[self.first : self.end]) if preparation else (),
         )
-
-    def _n_outputs(self, planned: PlannedRun) -> int:
-        """The number of outputs that a model must have; 0 if any number is valid."""
-        space = label_space(planned.label_space)
-        return 0 if space.rule == "none" else space.n_outputs or len(self.dataset.classes)
 
     def _preparation(self) -> Preparation | None:
         """How the evaluator prepares images that it decodes itself."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from qubastore.errors import ModelError, in_one_line
 from qubastore.evaluators.loaders.checkpoints import file_hash, revision_of
-from qubastore.evaluators.loaders.graph_files import check_input, prepared_as, readable, tensors_only
+from qubastore.evaluators.loaders.graph_files import check_graph, prepared_as, readable, tensors_only
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.models.spec import ModelSpec
 
@@ -46,8 +46,6 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         if node.op == "placeholder" and node.name in names and hasattr(node.meta.get("val"), "shape")
     ]
     prepare = prepared_as(spec)
-    check_input(where, shapes, prepare, 'dynamic_shapes={"x": {0: torch.export.Dim("n")}} for torch.export.export')
-    outputs = len(program.graph_signature.user_outputs)
-    if outputs != 1:
-        raise ModelError(f"{where} has {outputs} outputs", expected="one tensor, (n, n_classes) or (n, width)")
+    dynamic = 'dynamic_shapes={"x": {0: torch.export.Dim("n")}} for torch.export.export'
+    check_graph(where, shapes, len(program.graph_signature.user_outputs), prepare, dynamic)
     return LoadedModel(spec.display(Path(spec.target).name), "export", ExportedNetwork(module), prepare, {"export": 1})

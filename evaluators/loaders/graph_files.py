@@ -57,12 +57,15 @@ def tensors_only() -> Iterator[None]:
         torch.load = load
 
 
-def check_input(where: str, shapes: Sequence[Sequence[int | None]], prepare: Preprocessing, dynamic: str) -> None:
-    """Refuse a graph that does not take images, of any number at a time.
+def check_graph(
+    where: str, shapes: Sequence[Sequence[int | None]], n_outputs: int, prepare: Preprocessing, dynamic: str
+) -> None:
+    """Refuse a graph that does not turn images, of any number at a time, into one tensor.
 
     Args:
         where: The model, for messages.
         shapes: The shape of each input; None where it is free.
+        n_outputs: Number of outputs.
         prepare: The preprocessing, with the size of the images.
         dynamic: How to export a network for batches of any size.
 
@@ -84,3 +87,5 @@ def check_input(where: str, shapes: Sequence[Sequence[int | None]], prepare: Pre
             found=f"{prepare.crop[0]} x {prepare.crop[1]} pixels",
             hint=f"preprocess={shape[2]}/0.875/bilinear",
         )
+    if n_outputs != 1:
+        raise ModelError(f"{where} has {n_outputs} outputs", expected="one tensor, (n, n_classes) or (n, width)")

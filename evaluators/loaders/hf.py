@@ -11,7 +11,6 @@ Code of a repository runs only with `trust_remote_code=yes`. Weights are read as
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from qubastore.errors import ModelError, UsageError, in_one_line
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, file_hash, revision_of
 from qubastore.evaluators.loaders.extras import require
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
-from qubastore.evaluators.loaders.open_clip_texts import Texts, temperature, templates
+from qubastore.evaluators.loaders.open_clip_texts import Texts, revision_of_texts, temperature, templates
 from qubastore.evaluators.loaders.open_clip_texts import read_source as read_source
 from qubastore.hashing import identifier
 from qubastore.models.preprocessing import Preprocessing
@@ -46,8 +45,7 @@ def revision(spec: ModelSpec) -> str | None:
     if named is None:
         return None
     chosen = [spec.options.get("pooling", "")]
-    prompts = hashlib.sha256("\n".join(templates(spec)).encode()).hexdigest()[:16]
-    return revision_of(spec, str(spec.target), "|".join([named, *chosen, prompts, repr(temperature(spec))]))
+    return revision_of(spec, spec.target, "|".join([named, *chosen, revision_of_texts(spec)]))
 
 
 _READ = (".json", ".safetensors", ".bin", ".txt", ".model", ".py")
@@ -131,8 +129,8 @@ def _dual(spec: ModelSpec, config: Any, prepare: Preprocessing, source: SourceFi
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from transformers import AutoModel, AutoTokenizer
 
-    from qubastore.evaluators.loaders.hf_networks import ImageVectors, TwoTowers
-    from qubastore.evaluators.loaders.zero_shot import ZeroShotClassifier
+    from qubastore.evaluators.loaders.hf_networks import TwoTowers
+    from qubastore.evaluators.loaders.zero_shot import ImageTower, ZeroShotClassifier
 
     if "pooling" in spec.options:
         raise UsageError(f"{spec}: pooling is not for models with a text encoder", expected="their image vector")
@@ -140,18 +138,13 @@ def _dual(spec: ModelSpec, config: Any, prepare: Preprocessing, source: SourceFi
     towers = TwoTowers(network).eval()
     if spec.options.get("output_type") == FEATURES:
         described: dict[str, Any] = {"transformers": type(network).__name__, "pooling": "image vector of length 1"}
-        tower = ImageVectors(towers).eval()
+        tower = ImageTower(towers, network, ("vision_model", "visual_projection")).eval()
         return LoadedModel(spec.display(), "hf", tower, prepare, described, output_type=FEATURES)
     tokenizer = _tokenizer(_read(spec, AutoTokenizer), config)
     prompts, names = templates(spec, source), tuple(IMAGENET_CLASSNAMES)
     width = int(config.projection_dim) if config.model_type == "clip" else int(config.vision_config.hidden_size)
     texts = Texts(ZeroShotClassifier(towers, len(names), width), tokenizer, names, prompts, temperature(spec))
-    described = {
-        "transformers": type(network).__name__,
-        "classes": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
-        "templates": list(prompts),
-        "temperature": texts.temperature,
-    }
+    described = {"transformers": type(network).__name__, **texts.describe()}
     size = sum(parameter.numel() for parameter in network.parameters())
     return LoadedModel(spec.display(), "hf", texts.classifier, prepare, described, parameters=size, texts=texts)
 
@@ -171,13 +164,13 @@ def known_labels(labels: Sequence[str]) -> list[str] | str | None:
     """The classes of a head as its identity has them: `imagenet-1k`, their names, or None if they have no names."""
     if all(label.upper() in (f"LABEL_{index}", str(index)) for index, label in enumerate(labels)):
         return None
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo()
-    # Lists of ImageNet's classes differ in spelling (crane, maillot), but hardly.
     if tuple(labels) == imagenet_synsets():
         return "imagenet-1k"
     if len(labels) == 1000:
+        from timm.data import ImageNetInfo
+
+        info = ImageNetInfo()
+        # Lists of ImageNet's classes differ in spelling (crane, maillot), but hardly.
         same = sum(_first(label) == _first(info.index_to_description(index)) for index, label in enumerate(labels))
         if same >= 950:
             return "imagenet-1k"

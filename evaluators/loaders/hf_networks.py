@@ -126,26 +126,6 @@ class TwoTowers(torch.nn.Module):
                 delattr(self.network, name)
 
 
-class ImageVectors(torch.nn.Module):
-    """The image encoder of a dual encoder: a backbone without a head.
-
-    Args:
-        towers: The dual encoder; what belongs to its texts is removed, scales as well as encoders.
-    """
-
-    def __init__(self, towers: TwoTowers) -> None:
-        super().__init__()
-        network = towers.network
-        for name in [*dict(network.named_children()), *network._parameters]:
-            if name not in ("vision_model", "visual_projection"):
-                delattr(network, name)
-        self.towers = towers
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, height, width) normalised images -> (n, width) image vectors of length 1."""
-        return self.towers.encode_image(images, normalize=True)
-
-
 def _vectors(output: Any, normalize: bool) -> torch.Tensor:
     # Since transformers 5 the vectors are one of several outputs.
     vectors: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output

@@ -60,17 +60,15 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
         _imported[:] = [name for name in {*sys.modules} - before if home in _file_of(name).parents]
     module, own = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     check_module(module, where)
+    prepare = None if own is None else read_preprocessing(own, where)
     if pinned := spec.options.get("preprocess"):
-        own_pixels = read_preprocessing(own, where) if own is not None else None
-        prepare = Preprocessing.pinned(pinned, where, own_pixels if isinstance(own_pixels, Preprocessing) else None)
-    elif own is None:
+        prepare = Preprocessing.pinned(pinned, where, prepare if isinstance(prepare, Preprocessing) else None)
+    if prepare is None:
         raise UsageError(
             f"{where} does not say how its images are prepared",
             expected="an entry point that returns (network, timm data config), or preprocess=SIZE/CROP/INTERPOLATION",
             hint=f"{spec},preprocess=224/0.875/bilinear",
         )
-    else:
-        return LoadedModel(spec.display(), "hub", module.eval(), read_preprocessing(own, where), {"hub": entry})
     return LoadedModel(spec.display(), "hub", module.eval(), prepare, {"hub": entry})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from qubastore.errors import ModelError, in_one_line
 from qubastore.evaluators.loaders.checkpoints import file_hash, revision_of
 from qubastore.evaluators.loaders.extras import require
-from qubastore.evaluators.loaders.graph_files import check_input, prepared_as, readable
+from qubastore.evaluators.loaders.graph_files import check_graph, prepared_as, readable
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
 from qubastore.hashing import identifier
 from qubastore.models.spec import ModelSpec
@@ -41,9 +41,8 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
     except Exception as error:
         raise ModelError(f"{where} cannot be read by onnxruntime", found=in_one_line(error)[:300]) from error
     prepare = prepared_as(spec)
-    check_input(where, network.input_shapes, prepare, "dynamic_axes or dynamic_shapes for torch.onnx.export")
-    if network.n_outputs != 1:
-        raise ModelError(f"{where} has {network.n_outputs} outputs", expected="one, (n, n_classes) or (n, width)")
+    dynamic = "dynamic_axes or dynamic_shapes for torch.onnx.export"
+    check_graph(where, network.input_shapes, network.n_outputs, prepare, dynamic)
     if network.input_type != "tensor(float)":
         raise ModelError(f"{where} takes {network.input_type}", expected="float32 images, tensor(float)")
     described = {"onnx": _identity(path, where)}

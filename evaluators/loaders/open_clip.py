@@ -9,7 +9,6 @@ head is computed once per model and stored, so the text encoder is not run again
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +18,7 @@ from qubastore.errors import ModelError, UsageError, did_you_mean
 from qubastore.evaluators.loaders.checkpoints import cached_commit, fetched, load_into, revision_of
 from qubastore.evaluators.loaders.describe import weights_hash
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile
-from qubastore.evaluators.loaders.open_clip_texts import Texts, temperature, templates
+from qubastore.evaluators.loaders.open_clip_texts import Texts, revision_of_texts, temperature, templates
 from qubastore.evaluators.loaders.open_clip_texts import read_source as read_source
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import FEATURES, ModelSpec
@@ -37,8 +36,7 @@ def revision(spec: ModelSpec) -> str | None:
     named = revision_of(spec, spec.target, commit)
     if named is None:
         return None
-    prompts = hashlib.sha256("\n".join(templates(spec)).encode()).hexdigest()[:16]
-    return "|".join([named, prompts, repr(temperature(spec))])
+    return f"{named}|{revision_of_texts(spec)}"
 
 
 def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
@@ -85,9 +83,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     described = {
         "open_clip": architecture,
         "activations": _activations(clip),
-        "classes": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
-        "templates": list(prompts),
-        "temperature": texts.temperature,
+        **texts.describe(),
         "weights": weights_hash(clip),
     }
     return LoadedModel(

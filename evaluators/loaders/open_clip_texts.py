@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shlex
 from collections.abc import Callable, Sequence
@@ -91,6 +92,12 @@ def templates(spec: ModelSpec, source: SourceFile | None = None) -> tuple[str, .
     return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
 
 
+def revision_of_texts(spec: ModelSpec) -> str:
+    """An identifier of the prompts and the temperature of a model."""
+    prompts = hashlib.sha256("\n".join(templates(spec)).encode()).hexdigest()[:16]
+    return f"{prompts}|{temperature(spec)!r}"
+
+
 class Texts:
     """The text side of a model, which computes its head and sets it in `classifier`.
 
@@ -142,6 +149,14 @@ class Texts:
                 device=device,
             )
         return Head(vectors.T.float().cpu().numpy(), self.logit_scale, self.logit_bias, self._names, self.templates)
+
+    def describe(self) -> dict[str, Any]:
+        """What the identity of a model has of its texts; JSON-representable."""
+        return {
+            "classes": hashlib.sha256("\n".join(self._names).encode()).hexdigest()[:16],
+            "templates": list(self.templates),
+            "temperature": self.temperature,
+        }
 
     def use(self, head: Head) -> None:
         """Set the head of the classifier, and free the text encoder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,15 +23,18 @@ class ImageTower(torch.nn.Module):
     """The image encoder of a two-tower model: a backbone without a head.
 
     Args:
-        clip: A model of open_clip; all but its image encoder is removed from it.
+        clip: A model of open_clip, or one with its methods.
+        network: The part of it that holds the encoders; None means `clip` itself.
+        kept: The parts of the image encoder; all others are removed.
     """
 
-    def __init__(self, clip: Any) -> None:
+    def __init__(self, clip: Any, network: Any = None, kept: Sequence[str] = ("visual",)) -> None:
         super().__init__()
+        network = clip if network is None else network
         # What belongs to the texts must not be part of the identity: scales and projections as well as encoders.
-        for name in [*dict(clip.named_children()), *clip._parameters]:
-            if name != "visual":
-                delattr(clip, name)
+        for name in [*dict(network.named_children()), *network._parameters]:
+            if name not in kept:
+                delattr(network, name)
         self.clip = clip
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

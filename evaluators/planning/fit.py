@@ -13,7 +13,7 @@ from qubastore.evaluators.pixels.tensors import MODES
 from qubastore.evaluators.planning.identify import PlannedModel
 from qubastore.evaluators.planning.tasks import Task
 from qubastore.models.loaders import PROBE
-from qubastore.runs.answers import answer_space
+from qubastore.runs.answers import answer_space, n_outputs
 from qubastore.runs.outputs import DEFAULT_KEEP
 
 
@@ -93,7 +93,7 @@ def _other_classes(model: PlannedModel, dataset: Dataset) -> ModelError:
             expected=f"the {model.model.num_classes} classes that it was fitted on, in their order",
             found=f"{len(dataset.classes)} classes: {', '.join(dataset.classes[:5])}, ...",
         )
-    expected = label_space(dataset.label_space).n_outputs or len(dataset.classes)
+    expected = n_outputs(dataset.label_space, len(dataset.classes))
     if model.model.num_classes == expected:
         labels = model.model.labels
         named = labels if isinstance(labels, str) else ", ".join((labels or [])[:5]) + ", ..."

@@ -102,10 +102,6 @@ class Dataset:
         labels = ["labels", [s.label for s in self.samples]] if self.listed_labels else []
         return identifier("dataset", self.name, space, listing, *factors, *several, *labels)
 
-    def with_lists(self, *, factors: bool, keep: tuple[str, ...] | None) -> Dataset:
-        """This dataset, whose labels (and factors) come from a list, with the outputs that its runs keep."""
-        return replace(self, listed_labels=True, listed_factors=factors, keep=keep)
-
     def limited(self, limit: int | None) -> Dataset:
         """A separate dataset of at most `limit` samples, evenly spaced so that they are spread over the classes."""
         if limit is None or limit >= len(self.samples):

@@ -7,8 +7,10 @@ train, val and test, the file is a task to probe: one dataset per split.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from qubastore.datasets.dataset import Dataset, Sample
@@ -69,7 +71,7 @@ def manifest_images(name: str, file: Path, order: str | None = None) -> list[Dat
         if split in by_split:
             data = listed(f"{name}/{split}" if split else name, root, by_split[split], classes, space)
             keep = ("outputs", "features") if split else None
-            found.append(data.with_lists(factors=bool(attributes), keep=keep))
+            found.append(replace(data, listed_labels=True, listed_factors=bool(attributes), keep=keep))
     return found
 
 
@@ -122,13 +124,9 @@ def _checked(name: str, file: Path, line: int, row: dict[str | None, object]) ->
 
 
 def _size(name: str, file: Path, path: Path, line: int) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else _missing(name, file, path, line)
-    except OSError:
-        return _missing(name, file, path, line)
-
-
-def _missing(name: str, file: Path, path: Path, line: int) -> int:
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            return path.stat().st_size
     raise DatasetError(
         f"dataset {name}: line {line} of {file} lists an image that is not there",
         found=str(path),

@@ -21,6 +21,12 @@ def classes_of_probe(space: str, classes: Sequence[str]) -> dict[str, Any]:
     return {"label_space": space, "classes": identifier("classes", list(classes))}
 
 
+def n_outputs(space: str, n_classes: int) -> int:
+    """The number of outputs that a model needs for a label space and a dataset's classes; 0 if any number is valid."""
+    found = label_space(space)
+    return 0 if found.rule == "none" else found.n_outputs or n_classes
+
+
 def answer_space(model: Model, space: str, classes: Sequence[str]) -> str | None:
     """The label space of a run of a model over a dataset.
 
@@ -38,9 +44,9 @@ def answer_space(model: Model, space: str, classes: Sequence[str]) -> str | None
         return TRANSFER
     if model.loader == PROBE:
         return _space_of_probe(model.architecture["probe"], space, classes)
-    if label_space(space).rule == "none":
+    expected = n_outputs(space, len(classes))
+    if not expected:
         return space
-    expected = label_space(space).n_outputs or len(classes)
     return space if model.num_classes == expected and _same_classes(model.labels, space, classes) else None
 
 
