@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.checkpoints import fetched
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile, check_module, read_preprocessing
+from qubastore.evaluators.loaders.own_modules import fresh_modules
 from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 
@@ -42,22 +42,18 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
 
     if is_folder and reference:
         raise UsageError(f"{where}: a folder has no branches", expected=f"hub:{repository}:{entry}")
-    for name in _imported:
-        # A module of the repository that was loaded before may have the same name.
-        sys.modules.pop(name, None)
-    before = {*sys.modules}
+    # As in the paths of the modules that it imports.
+    home = str(Path(place).resolve()) if is_folder else torch.hub.get_dir()
 
     def build() -> Any:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             hub: Any = torch.hub
-            return hub.load(place, entry, **options)
+            return hub.load(home if is_folder else place, entry, **options)
 
     hint = f"python {place}/hubconf.py" if is_folder else f"clone {repository} and type hub:FOLDER:{entry}"
-    try:
+    # torch keeps a repository in a folder of its own below the hub's.
+    with fresh_modules(home, depth=2 if is_folder else 3):
         returned = fetched(build, where, hint)
-    finally:
-        home = Path(place if is_folder else torch.hub.get_dir()).resolve()
-        _imported[:] = [name for name in {*sys.modules} - before if home in _file_of(name).parents]
     module, own = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     check_module(module, where)
     prepare = None if own is None else read_preprocessing(own, where)
@@ -70,14 +66,6 @@ def load(spec: ModelSpec, _: SourceFile | None = None) -> LoadedModel:
             hint=f"{spec},preprocess=224/0.875/bilinear",
         )
     return LoadedModel(spec.display(), "hub", module.eval(), prepare, {"hub": entry})
-
-
-_imported: list[str] = []
-"""Modules of the repository that was loaded last."""
-
-
-def _file_of(name: str) -> Path:
-    return Path(getattr(sys.modules.get(name), "__file__", None) or "/").resolve()
 
 
 def _parts(spec: ModelSpec) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from qubastore.errors import ModelError, UsageError, check_text, did_you_mean
 from qubastore.evaluators.loaders.loaded import LoadedModel, SourceFile, check_module, read_preprocessing
+from qubastore.evaluators.loaders.own_modules import fresh_modules
 from qubastore.models.spec import ModelSpec
 
 
@@ -53,8 +54,7 @@ def load(spec: ModelSpec, source: SourceFile | None = None) -> LoadedModel:
     source = source or read_source(spec)
     path = Path(source.path)
     factory_name = spec.target.rpartition(":")[2]
-    # Modules in the same folder can be imported, as if the file were run there.
-    with _imports_from(str(path.parent)):
+    with fresh_modules(str(path.parent)), _on_path(str(path.parent)):
         namespace = _run(source)
         factory = namespace.get(factory_name)
         if not callable(factory):
@@ -110,29 +110,11 @@ def _line_of(error: BaseException, path: str) -> str:
     return f", line {line}," if line else ""
 
 
-_imported: set[str] = set()
-"""Modules that the file of the last loaded model imported from its folder."""
-
-
 @contextlib.contextmanager
-def _imports_from(folder: str) -> Iterator[None]:
-    """Let a file import modules from its folder in their current state.
-
-    Modules that an earlier file imported from its own folder are removed first: they may have the same names or have
-    changed since.
-    """
-    for name in _imported:
-        sys.modules.pop(name, None)
-    _imported.clear()
-    importlib.invalidate_caches()
-    before = set(sys.modules)
+def _on_path(folder: str) -> Iterator[None]:
+    """Let a file import modules from its folder, as if it were run there."""
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            top = sys.modules.get(name.partition(".")[0])
-            origin = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", [])), None)
-            if origin is not None and Path(folder) in Path(origin).parents[:2]:
-                _imported.add(name)

@@ -38,6 +38,20 @@ WHOLE_CASES = {
         [near("cat", 2, 0.5, 0.5, 0.5), near("dog", 1, 0.0, 1.0, 0.0)],
     ),
     # cat/dog says cat, cat/dog says dog, dog/cat says cat, dog/dog says dog; the label is the shape.
+    "factor_outputs": (
+        "select sample_id, factor, value, label, is_right from factor_outputs join named_runs using (run_id)"
+        " where dataset = 'cues' order by all",
+        [
+            near(0, "shape", "cat", 0, True),
+            near(0, "texture", "dog", 0, True),
+            near(1, "shape", "cat", 0, False),
+            near(1, "texture", "dog", 0, False),
+            near(2, "shape", "dog", 1, False),
+            near(2, "texture", "cat", 1, False),
+            near(3, "shape", "dog", 1, True),
+            near(3, "texture", "dog", 1, True),
+        ],
+    ),
     "factor_accuracy": (
         "select factor, value, n, accuracy from factor_accuracy where dataset = 'cues' order by all",
         [

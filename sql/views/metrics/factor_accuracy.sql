@@ -20,30 +20,16 @@
 --
 -- Source: PUG: Bordes et al., arXiv 2308.03977
 with
-answers as (
-    select
-        outputs.run_id,
-        unnest(map_entries(samples.factors)) as known,
-        outputs.prediction = outputs.label as is_right,
-        outputs.label_probability
-    from outputs
-    join runs using (run_id)
-    join samples
-        on samples.dataset_id = runs.dataset_id
-        and samples.sample_id = outputs.sample_id
-    where outputs.prediction is not null
-),
-
 counted as (
     select
         run_id,
-        known.key as factor,
-        known.value as value,
+        factor,
+        value,
         count(*) as n,
         count(*) filter (where is_right) as n_correct,
         avg(label_probability order by label_probability) as label_probability
-    from answers
-    group by run_id, known.key, known.value
+    from factor_outputs
+    group by run_id, factor, value
 )
 
 select

@@ -27,30 +27,10 @@
 --
 -- Source: Sagawa et al., arXiv 1911.08731; Wilson, JASA 1927
 with
-answers as (
-    select
-        outputs.run_id,
-        unnest(map_entries(samples.factors)) as known,
-        outputs.label,
-        outputs.prediction = outputs.label as is_right
-    from outputs
-    join runs using (run_id)
-    join samples
-        on samples.dataset_id = runs.dataset_id
-        and samples.sample_id = outputs.sample_id
-    where outputs.prediction is not null
-),
-
 counted as (
-    select
-        run_id,
-        known.key as factor,
-        known.value as value,
-        label,
-        count(*) as n,
-        count(*) filter (where is_right) as n_correct
-    from answers
-    group by run_id, known.key, known.value, label
+    select run_id, factor, value, label, count(*) as n, count(*) filter (where is_right) as n_correct
+    from factor_outputs
+    group by run_id, factor, value, label
 ),
 
 grouped as (
