@@ -5,7 +5,8 @@
      ├── StoreError                the store is missing, damaged, locked or cannot be written
      │    ├── StoreNotFoundError
      │    ├── StoreVersionError    written by another release
-     │    └── StoreBusyError       locked by another process for too long
+     │    ├── StoreBusyError       locked by another process for too long
+     │    └── StoreUnreachableError its catalog's server does not answer
      ├── QueryError                SQL that DuckDB rejects
      ├── DatasetError              images or labels that are not as expected
      │    └── DatasetNotFoundError a dataset that is not at its expected path
@@ -78,6 +79,10 @@ class StoreVersionError(StoreError):
 
 class StoreBusyError(StoreError):
     """Another process kept the store locked until the time limit."""
+
+
+class StoreUnreachableError(StoreError):
+    """The PostgreSQL server of the store's catalog does not answer at present."""
 
 
 class QueryError(QubastoreError):

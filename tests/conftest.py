@@ -12,6 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A core for each process: more threads than cores take longer. torch and OpenMP read it when they are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

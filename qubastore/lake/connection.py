@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qubastore.errors import StoreError, StoreNotFoundError
+from qubastore.errors import StoreError, StoreNotFoundError, StoreUnreachableError
 from qubastore.lake import ducklake, migrations, views
 from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.location import Location
@@ -40,7 +42,7 @@ def open_connection(location: Location, *, read_only: bool) -> Opened:
     """
     location, connection = attach(location, read_only=read_only)
     try:
-        with translate_errors():
+        with translate_errors(), _lost_server(location):
             if location.is_postgres and not is_store(connection):
                 raise StoreNotFoundError(
                     f"there is no store at {location}",
@@ -75,7 +77,7 @@ def attach(location: Location, *, read_only: bool, fresh: bool = False) -> tuple
 
     Raises:
         StoreNotFoundError: If there is no store at the location.
-        StoreError: If it cannot be reached.
+        StoreUnreachableError: If its server cannot be reached.
     """
     _check_there(location)
     connection = ducklake.connect(location)
@@ -133,15 +135,11 @@ def _attach_postgres(
     # DuckLake creates a missing catalog by default.
     options = "" if fresh else "create_if_not_exists false"
     try:
-        ducklake.attach(connection, location, read_only=read_only, options=options, name=name)
+        with _lost_server(location):
+            ducklake.attach(connection, location, read_only=read_only, options=options, name=name)
+            noted = ducklake.noted_data(connection, name)
     except duckdb.Error as error:
         message = ducklake.plain(error)
-        if ducklake.is_lost(error):
-            raise StoreError(
-                f"the PostgreSQL server of {location} cannot be reached",
-                found=message,
-                hint="is it up? pg_isready -h HOST",
-            ) from None
         if "authentication failed" in message or "no password" in message:
             raise StoreError(
                 f"PostgreSQL denies access to {location}",
@@ -158,8 +156,28 @@ def _attach_postgres(
                 hint="leave data= out: the catalog contains their location",
             ) from None
         raise StoreError(f"the store {location} cannot be opened", found=message) from None
-    noted = ducklake.noted_data(connection, name)
     return location.with_data(noted)
+
+
+@contextlib.contextmanager
+def _lost_server(location: Location) -> Iterator[None]:
+    """Recognise the errors of a server that stops inside the block, DuckDB's internal ones included.
+
+    Raises:
+        StoreUnreachableError: For each of them; other errors are passed on.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        if not (location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))):
+            raise
+        raise StoreUnreachableError(
+            f"the PostgreSQL server of {location} cannot be reached",
+            found=ducklake.plain(error),
+            hint="is it up? pg_isready -h HOST",
+        ) from None
 
 
 def lock_file(location: Location) -> Path:

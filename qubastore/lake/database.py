@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qubastore.errors import StoreError, UsageError
+from qubastore.errors import StoreError, StoreUnreachableError, UsageError
 from qubastore.lake import ducklake, sandbox
 from qubastore.lake.connection import lock_file, open_connection, refresh_views
 from qubastore.lake.duckdb_errors import translate_errors
@@ -264,32 +264,32 @@ class Database:
         return self._lock
 
     def _with_reconnect(self, query: Callable[[], T]) -> T:
-        """Run a query; if the connection to the catalog's server is lost, reconnect and run it again."""
+        """Run a query; whenever the connection to the catalog's server is lost, reconnect and run it again."""
         import duckdb
 
-        try:
-            return query()
-        except duckdb.Error as error:
-            if not (self.location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))):
-                raise
-        self._reconnect(time.monotonic() + PATIENCE)
-        return query()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return query()
+            except duckdb.Error as error:
+                lost = self.location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))
+                if not lost or time.monotonic() > deadline:
+                    raise
+            self._reconnect(deadline)
 
     def _reconnect(self, deadline: float) -> None:
         """Replace a lost connection by a new one as soon as the server is available.
 
         Raises:
-            StoreError: If it is not available by the deadline.
+            StoreUnreachableError: If it is not available by the deadline.
         """
-        import duckdb
-
         pause = 0.1
         while True:
             try:
                 fresh = open_connection(self.location, read_only=self.read_only).connection
                 break
-            except (StoreError, duckdb.Error) as error:
-                if time.monotonic() > deadline or not ducklake.is_lost(error):
+            except StoreUnreachableError:
+                if time.monotonic() > deadline:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 2.0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qubastore.errors import StoreError
 from qubastore.lake.location import Location
 from qubastore.lake.object_storage import s3_endpoint, s3_region
+from qubastore.statistics.threads import n_threads
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,6 +88,7 @@ def connect(location: Location) -> duckdb.DuckDBPyConnection:
     config = dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), "false")
     # A name in a query always refers to a table, never to a Python variable.
     config["python_enable_replacements"] = "false"
+    config["threads"] = str(n_threads())
     connection = duckdb.connect(":memory:", config={**config, "allow_unsigned_extensions": "true"})
     load(connection, needed(location))
     connection.execute("set allow_unsigned_extensions = false")

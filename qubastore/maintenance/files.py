@@ -42,14 +42,20 @@ def _kept(store: Database) -> list[_Kept]:
         # Rows of the same shard that were published before have another checksum.
         known = of_shards.pop((run_id, shard, kind), None)
         found.append(_Kept(store.files.path(file), None, kind, run_id, shard, known))
-    for (table,) in store.rows("select table_name from duckdb_tables() where database_name = ?", [ducklake.CATALOG]):
-        listed = f"ducklake_list_files({ducklake.quote(ducklake.CATALOG)}, {ducklake.quote(table)})"
-        for path, size in store.rows(f"select data_file, data_file_size_bytes from {listed}"):
-            place = re.search(r"/run_id=([0-9a-f]+)/(?:shard-(\d+)|run)-[0-9a-f]+\.parquet$", path)
-            run_id = place[1] if place else None
-            shard = int(place[2]) if place and place[2] else None
-            known = of_runs.get(store.files.below(path)) or of_shards.get((run_id, shard, table))
-            found.append(_Kept(path, size, table, run_id, shard, known))
+    query = "select table_name from duckdb_tables() where database_name = ?"
+    tables = [name for (name,) in store.rows(query, [ducklake.CATALOG])]
+    # One query for all tables: each query costs a look at the catalog.
+    listed = " union all ".join(
+        f"select {ducklake.quote(table)}, data_file, data_file_size_bytes"
+        f" from ducklake_list_files({ducklake.quote(ducklake.CATALOG)}, {ducklake.quote(table)})"
+        for table in tables
+    )
+    for table, path, size in store.rows(listed):
+        place = re.search(r"/run_id=([0-9a-f]+)/(?:shard-(\d+)|run)-[0-9a-f]+\.parquet$", path)
+        run_id = place[1] if place else None
+        shard = int(place[2]) if place and place[2] else None
+        known = of_runs.get(store.files.below(path)) or of_shards.get((run_id, shard, table))
+        found.append(_Kept(path, size, table, run_id, shard, known))
     return found
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import qubastore
+from qubastore.errors import StoreUnreachableError
+from qubastore.lake import migrations
 from qubastore.maintenance.doctor import examine
 from qubastore.maintenance.gc import collect
 from qubastore.runs.commit import commit_shard
@@ -115,6 +117,34 @@ def test_an_internal_error_of_a_lost_connection_is_not_the_end(url, postgres):
         assert broken
         publish_runs(remote)
         assert list(examine(remote, deep=True)) == []
+
+
+def test_a_server_that_dies_while_a_store_is_opened_is_waited_for(url, postgres, monkeypatch):
+    """The new connection of a writer breaks down as its first one did; a store that is opened anew says what it is."""
+    import duckdb
+
+    with qubastore.init(url) as remote:
+        run = planned_run(remote)
+        shard = write_shard(remote, run, 0, 0, logits(), LABELS)
+        real, failures = migrations.store_facts, [2]
+
+        def dies(connection, name="store"):
+            if failures[0]:
+                failures[0] -= 1
+                raise duckdb.InternalException("INTERNAL Error: Attempted to access index 0 within vector of size 0")
+            return real(connection, name)
+
+        def kill_once(connection):
+            if failures == [2]:
+                monkeypatch.setattr(migrations, "store_facts", dies)
+                postgres.kill()
+                postgres.start()
+
+        assert commit_shard(remote, shard, dataset_id="pets", check=kill_once)
+        assert failures == [0]
+        failures[0] = 1
+        with pytest.raises(StoreUnreachableError, match="cannot be reached"):
+            qubastore.open(url)
 
 
 def test_postgres_is_killed_again_and_again(url, postgres):
