@@ -97,7 +97,8 @@ def bench(
         name = str(spec) if isinstance(spec, ModelSpec) else spec.name
         try:
             planned, revision = identify_requested(store, spec, log=log)
-            store.write(lambda c, model=planned.model, known=revision: records.register_model(c, model, known))  # type: ignore[misc]
+            row = (planned.model, revision, planned.source.checkpoint)
+            store.write(lambda c, row=row: records.register_model(c, *row))  # type: ignore[misc]
             for precision in precisions:
                 settings = Settings(str(store.files.root), precision, 1, use_gpu, threads or os.cpu_count() or 1)
                 found = _measure(store, planned, settings, seconds, energy)

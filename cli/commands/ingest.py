@@ -118,8 +118,9 @@ def command(
       onnx:FILE.onnx               a graph in onnxruntime, with ,preprocess= (extra onnx)
       python:FILE.py:FACTORY       FACTORY() returns (module, timm data config); runs your code
       zoo:NAME or zoo:GROUP        the study's models: zoo:ResNet50-A1, zoo:cnn (qubastore show zoo)
-    with ,name=NAME and ,output_type=probabilities (it ends in a softmax) or features (open_clip's image tower, or a
-    python network without a head: for tasks to probe) after any of them; ,checkpoint=FILE (tensors only, never
+    with ,name=NAME (and ,step=N: a checkpoint of the training NAME) and ,output_type=probabilities (it ends in a
+    softmax) or features (open_clip's image tower, or a python network without a head: for tasks to probe) after any of
+    them; ,checkpoint=FILE (tensors only, never
     unpickled), ,weights=raw or ema (for a checkpoint with both; default: ema), ,num_classes=N (0 for timm's: no head)
     and ,preprocess=224/0.875/bilinear (size/crop/filter) after all but python's; ,templates=FILE and ,temperature=T
     after open_clip's and hf's, ,pooling=cls, mean, ... after hf's (docs/loaders.md). Models of the zoo have their own
@@ -127,7 +128,9 @@ def command(
 
     \b
     Datasets:
-      NAME=PATH                    a folder of class folders, of Hugging Face-style Parquet files, or of tar files
+      NAME=PATH                    a folder or s3://BUCKET/PREFIX of class folders, of Hugging Face's tables (Parquet,
+                                   or saved to disk; ,split=NAME where there are several), or of tar files
+      NAME=PATH,labels=none        images without labels: outputs are kept, and metrics that need labels are absent
       NAME=FILE.csv                a manifest: path, label[, split, attributes...], as CSV, TSV or Parquet
       NAME=PATH,layout=LAYOUT      corruption/severity/class, shape-texture (<shape>/<shape>N-<texture>M.png), or splits
                                    (train, val, test of another task: features are kept, for qubastore probe)

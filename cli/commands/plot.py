@@ -58,30 +58,13 @@ def reliability(model: str, dataset: str | None, store_path: str | None, format_
         name, model_id = named_model(store, model)
         runs = complete_runs_of(store, model_id)
         run = named_run(store, name, runs, dataset) if dataset is not None else _only(name, runs)
-        _check_classes(name, run)
+        run.check_has_answers(name)
         rows = _bins(store, run)
         figures = dict(store.rows("select metric, value from run_metrics where run_id = ?", [run.run_id]))
     if format_ != "table" or output is not None:
         write_rows(("low", "high", "n", "accuracy", "confidence"), rows, format_=format_, output=output)
         return
     _draw(name, run, rows, figures)
-
-
-def _check_classes(name: str, run: RunName) -> None:
-    """Refuse a run whose classes are not outputs of the model, which can be neither right nor wrong.
-
-    Raises:
-        UsageError: for such a run.
-    """
-    from qubastore.datasets.label_spaces import label_space
-    from qubastore.errors import UsageError
-
-    if label_space(run.label_space).rule == "none":
-        raise UsageError(
-            f"{name} predicts other classes than {run.place} has, so it is neither right nor wrong there",
-            expected="a dataset in the model's own classes, such as imagenet-val",
-            hint="qubastore show runs",
-        )
 
 
 def _only(name: str, runs: Sequence[RunName]) -> RunName:

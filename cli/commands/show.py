@@ -56,6 +56,8 @@ QUERIES = {
         select model, device, runtime, precision, height || ' x ' || width as input, latency_ms, latency_p99_ms,
             batch_size, images_per_second, peak_memory_mb, energy_j, measured_at
         from benchmarks order by model, device, precision, runtime""",
+    "trajectory": """
+        select suite, training, step, dimension, value from trajectory order by suite, training, dimension, step""",
     "suites": """
         select suite, role, dataset, condition, framing, decoder, n_samples from suites
         order by suite, role, dataset""",
@@ -90,7 +92,7 @@ def command(
     format_: str,
     output: str | None,
 ) -> None:
-    """List models, datasets, runs, benchmarks, suites, attachments, views, metrics, dimensions or the zoo.
+    """List models, datasets, runs, benchmarks, trajectory, suites, attachments, views, metrics, dimensions or the zoo.
 
     `show views NAME` documents one view, `show dimensions --model NAME` lists a model's values and missing runs.
 

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from qubastore.datasets.places import S3Path
 from qubastore.errors import IngestError, QubastoreError
 from qubastore.evaluators.cluster.resources import is_alive
 from qubastore.lake.object_storage import DataFiles
+from qubastore.s3 import is_s3
 from qubastore.store import Store
 from qubastore.version import __version__
 
@@ -45,8 +47,17 @@ def problems(version: str, data_path: str, token_path: str, roots: list[str]) ->
             DataFiles(data_path).check()
         except QubastoreError as error:
             found.append(str(error).replace("\n", ";"))
-    found += [f"it does not see the images in {root}" for root in roots if not os.access(root, os.R_OK)]
+    found += [f"it does not see the images in {root}" for root in roots if not _sees(root)]
     return found
+
+
+def _sees(root: str) -> bool:
+    """Whether this machine can read what is in a folder, or in S3."""
+    if not is_s3(root):
+        return os.access(root, os.R_OK)
+    with contextlib.suppress(QubastoreError, OSError):
+        return S3Path(root).is_dir()
+    return False
 
 
 def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]) -> list[str] | None:

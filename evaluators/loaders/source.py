@@ -88,6 +88,11 @@ class ModelSource:
         revision: str | None = _module(self.spec).revision(self.spec)
         return revision
 
+    @property
+    def checkpoint(self) -> tuple[str, int] | None:
+        """The training of which it is a checkpoint, and the step; None if the user names none."""
+        return self.spec.checkpoint if isinstance(self.spec, ModelSpec) else None
+
     def load(self) -> LoadedModel:
         """Load the model on this node.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from qubastore.conditions import DECODERS, PRECISIONS
 from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.locating import OPTIONS as DATASET_OPTIONS
 from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
 from qubastore.derived.probe_methods import METHODS
 from qubastore.errors import UsageError, check_name, did_you_mean
@@ -17,6 +18,7 @@ from qubastore.metrics.suites import Suite
 from qubastore.models.loaders import OPTIONS
 from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import PREFIX
+from qubastore.s3 import is_s3
 
 _OPTION_TYPES: dict[str, tuple[Any, str]] = {
     "conditions": (list, 'a list such as ["clean", "fgsm"]'),
@@ -123,10 +125,11 @@ def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
     """The datasets of `"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
     expected = f'"PATH" or {{ path = "PATH", layout = "{next(iter(OWN_LAYOUTS))}" }}'
     table = {"path": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: datasets.{name}", expected)
-    _known(table, ("path", "layout", "framing", "order"), f"{path}: datasets.{name}")
+    _known(table, ("path", *DATASET_OPTIONS), f"{path}: datasets.{name}")
     for key in ("path", *table):
         _typed(table.get(key), str, f"{path}: datasets.{name}.{key}", expected)
-    return own_datasets(name, base / table["path"], table.get("layout"), table.get("framing"), order=table.get("order"))
+    options: dict[str, Any] = {option: table[option] for option in DATASET_OPTIONS if option in table}
+    return own_datasets(name, table["path"] if is_s3(table["path"]) else base / table["path"], **options)
 
 
 def _spec(entry: Any, base: Path, path: str) -> ModelSpec | str:

@@ -6,7 +6,7 @@ import shlex
 
 from qubastore.conditions import PILLOW
 from qubastore.datasets.dataset import Dataset
-from qubastore.datasets.label_spaces import label_space
+from qubastore.datasets.label_spaces import UNLABELLED, label_space
 from qubastore.errors import ModelError, UsageError
 from qubastore.evaluators.loaders.features import no_features
 from qubastore.evaluators.pixels.tensors import MODES
@@ -49,6 +49,11 @@ def check_fit(model: PlannedModel, task: Task, keep: tuple[str, ...]) -> str:
         raise _other_classes(model, dataset)
     if not model.model.has_head:
         _check_fit_of_backbone(model, task, keep)
+    if condition.is_attack and space == UNLABELLED:
+        raise UsageError(
+            f"{condition} moves images away from their labels, and {dataset.name} has none",
+            expected="a dataset with labels",
+        )
     if condition.is_attack and label_space(space).rule != "identity":
         raise UsageError(
             f"{condition} maximises the loss over the model's own classes, but {dataset.name} has others",

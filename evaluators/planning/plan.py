@@ -268,7 +268,7 @@ def _register(
     runs: Iterable[PlannedRun],
 ) -> None:
     for model, revision in identified:
-        records.register_model(connection, model.model, revision)
+        records.register_model(connection, model.model, revision, model.source.checkpoint)
     for dataset in datasets:
         records.register_dataset(connection, dataset)
     for planned in runs:

@@ -77,7 +77,7 @@ def _checked(task: Task, datasets: Sequence[Dataset]) -> list[Dataset]:
     first = datasets[0]
     for dataset in datasets:
         unshared = sorted(set(dataset.classes) ^ set(first.classes))
-        labels = {sample.label for sample in dataset.samples}
+        labels = {sample.labels[0] for sample in dataset.samples}
         wrong = sorted(labels - set(range(len(dataset.classes))))
         for problem, expected, found in (
             (

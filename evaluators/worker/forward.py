@@ -58,7 +58,6 @@ class ForwardPasses:
         """
         import torch
 
-        right = labels[:, 0].to(torch.int64)
         parts: list[torch.Tensor] = []
         features: list[torch.Tensor] = []
         first = 0
@@ -69,7 +68,8 @@ class ForwardPasses:
             part = inputs[chosen]
             try:
                 if condition.is_attack:
-                    part = held.normalise(attacked(held, part, right[chosen], condition, seeds[chosen]))
+                    right = labels[chosen, 0].to(torch.int64)
+                    part = held.normalise(attacked(held, part, right, condition, seeds[chosen]))
                 module = held.use(condition, self._device)
                 held.captured.clear()
                 # A network may return its results on another device.

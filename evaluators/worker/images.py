@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qubastore.conditions import NVJPEG, PILLOW, TORCHVISION, Shift
+from qubastore.datasets.places import read_file
 from qubastore.datasets.stored_images import read_part
 from qubastore.errors import DatasetError, QubastoreError
 from qubastore.evaluators.pixels import pillow, tensors
@@ -195,7 +195,7 @@ def _read(sample: SampleFile) -> bytes:
         try:
             if sample.row is not None:
                 return read_part(str(sample.path), sample.row)
-            return Path(str(sample.path)).read_bytes()
+            return read_file(str(sample.path))
         except OSError as error:
             # Retry transient errors of network file systems, but not files that do not exist or may not be read.
             if attempt + 1 == READ_ATTEMPTS or isinstance(

@@ -94,8 +94,11 @@ def of_runs(store: Database, a: RunName, b: RunName, *, options: BootstrapOption
     """Compare two runs by accuracy, ece, ace, calibration_error and class_balance; arguments as in `of_models`.
 
     Raises:
-        UsageError: if they are over different datasets.
+        UsageError: if they are over different datasets, or one can be neither right nor wrong.
     """
+    for run in (a, b):
+        ((name,),) = store.rows("select model from named_runs where run_id = ?", [run.run_id])
+        run.check_has_answers(name)
     without = left_out(store, [(run_pair(a, b).a, b.run_id)])
     resampler = Resampler(store, QUBA.name, options)
     sides = [resampler.run_figures(run.run_id, without.get(run.run_id, ())) for run in (a, b)]

@@ -21,7 +21,7 @@ class Sample:
     Attributes:
         key: Path relative to the dataset's root, `/`-separated, as in class folders, whatever the layout on the disk.
         size: Size of the encoded image in bytes.
-        label: Its class, an index into the dataset's classes.
+        label: Its class, an index into the dataset's classes; None in a dataset without labels.
         others: Further correct classes.
         factors: Factors of the image: corruption, severity, texture, ...
         data: The encoded image, for datasets in memory; None if it is read from a file.
@@ -32,7 +32,7 @@ class Sample:
 
     key: str
     size: int
-    label: int
+    label: int | None
     factors: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     data: bytes | None = None
     path: str | None = None
@@ -41,8 +41,8 @@ class Sample:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """All correct classes, `label` first."""
-        return (self.label, *self.others)
+        """All correct classes, `label` first; none in a dataset without labels."""
+        return () if self.label is None else (self.label, *self.others)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from qubastore.datasets.dataset import NOTHING, Dataset, Sample
+from qubastore.datasets.places import Place
 from qubastore.errors import DatasetError, DatasetNotFoundError, check_text
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
@@ -24,15 +25,24 @@ _SPLIT = re.compile(rf"({'|'.join(SPLITS)})(?:[-_ ]?(?:set|split|data|images?|\d
 """The same with common suffixes, as in val2017 and test_set."""
 
 
-def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
+def check_no_splits(
+    name: str, root: Place, folders: Sequence[str], has_folders: Callable[[str], bool] | None = None
+) -> None:
     """Reject a root that contains the splits of a dataset instead of class folders.
+
+    Args:
+        name: Name of the dataset.
+        root: Its root.
+        folders: The names of the folders in it.
+        has_folders: Whether one of them has folders in it; None looks at the disk.
 
     Raises:
         DatasetError: If it does; the error lists the splits and suggests one.
     """
     matches = [(match[1].lower(), folder) for folder in folders if (match := _SPLIT.fullmatch(folder))]
     splits = [folder for _, folder in sorted(matches, key=lambda found: SPLITS.index(found[0]))]
-    alone = len(splits) == 1 == len(folders) and any((root / splits[0]).glob("*/"))
+    nested = has_folders or (lambda folder: any(Path(str(root), folder).glob("*/")))
+    alone = len(splits) == 1 == len(folders) and nested(splits[0])
     if len(splits) < 2 and not alone:
         return
     found = [folder for folder in folders if folder in splits]
@@ -47,7 +57,7 @@ def check_no_splits(name: str, root: Path, folders: Sequence[str]) -> None:
     )
 
 
-def check_folder(name: str, root: Path, *, expected: str = "a folder with one folder of images per class") -> None:
+def check_folder(name: str, root: Place, *, expected: str = "a folder with one folder of images per class") -> None:
     """Reject a path that is not a folder.
 
     Raises:
@@ -60,7 +70,9 @@ def check_folder(name: str, root: Path, *, expected: str = "a folder with one fo
         raise DatasetNotFoundError(
             f"dataset {name}: {root} {'is not a folder' if root.exists() else 'does not exist'}",
             expected=expected,
-            hint=f"ls {shlex.quote(str(_nearest_parent(root)))}",
+            hint=f"ls {shlex.quote(str(_nearest_parent(root)))}"
+            if isinstance(root, Path)
+            else f"aws s3 ls {shlex.quote(str(root.parent))}/",
         )
 
 
@@ -71,9 +83,9 @@ def readable(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DatasetError(
-            f"dataset {name}: {error.filename} cannot be read",
-            found=error.strerror,
-            hint=f"ls -l {shlex.quote(str(error.filename))}",
+            f"dataset {name}: {error.filename or 'it'} cannot be read",
+            found=error.strerror or str(error).splitlines()[0],
+            hint=f"ls -l {shlex.quote(str(error.filename))}" if error.filename else None,
         ) from None
 
 
@@ -138,7 +150,7 @@ def _holds_image(path: Path) -> bool:
 
 def listed(
     name: str,
-    root: Path,
+    root: Place,
     samples: Iterable[Sample],
     classes: Sequence[str],
     space: str,

@@ -38,11 +38,19 @@ TRANSFER = "transfer"
 """Classes of another task: a model's outputs do not correspond to them, only its features are used."""
 
 
+UNLABELLED = "unlabelled"
+"""Images without labels: a model's outputs are kept as they are, and there is nothing to compare them with."""
+
+
 VALIDATION_FILE = re.compile(r"(?:^|/)ILSVRC2012_val_(\d{8})\.[^/]+$")
 """The path of an official validation image of ImageNet; the group is its number, from 1."""
 
 
 _SYNSET = re.compile(r"n\d{8}")
+
+
+_WITHOUT_CLASSES = (OWN_CLASSES, TRANSFER, UNLABELLED)
+"""Label spaces that do not say what the classes are."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class LabelSpace:
         name: Its name, as stored with datasets.
         rule: `identity` (output i is class i), `subset` (softmax over the members only), `mean` (the mean probability
             of a class's members, renormalised over the classes), `argmax` (the class of the largest of all outputs; -1
-            if that output belongs to no class), or `none` (the outputs do not correspond to the classes).
+            if that output belongs to no class), or `none` (the outputs do not correspond to the classes, or there are
+            no classes).
         meaning: A one-line description.
         source: The paper that defines it.
     """
@@ -65,8 +74,10 @@ class LabelSpace:
 
     @property
     def n_outputs(self) -> int | None:
-        """Number of outputs that a model must have; None means one per class of the dataset, or any in `transfer`."""
-        return None if self.name in (OWN_CLASSES, TRANSFER) else 1000
+        """Number of outputs that a model must have; None means one per class of the dataset, or any if the rule is
+        `none`.
+        """
+        return None if self.name in _WITHOUT_CLASSES else 1000
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,6 +108,7 @@ LABEL_SPACES = {
         LabelSpace(
             TRANSFER, "none", "classes of another task, for probes of features", "Zhai et al., arXiv 1910.04867"
         ),
+        LabelSpace(UNLABELLED, "none", "images without labels: predictions are the model's own outputs"),
     )
 }
 """Every label space by name."""
@@ -114,7 +126,7 @@ def label_space(name: str) -> LabelSpace:
 @cache
 def _members(name: str) -> dict[str, tuple[int, ...]]:
     """The classes of a label space, each with its model outputs."""
-    if name in (OWN_CLASSES, TRANSFER):
+    if name in _WITHOUT_CLASSES:
         return {}
     if name == IMAGENET_1K:
         return {synset: (index,) for index, synset in enumerate(imagenet_synsets())}

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from qubastore.conditions import FRAMINGS
 from qubastore.datasets.catalogue import KNOWN_DATASETS, KnownDataset, known_dataset, known_names
@@ -18,9 +20,17 @@ from qubastore.datasets.folders import check_folder
 from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import ORDERS
 from qubastore.datasets.manifests import ENDINGS, manifest_images
-from qubastore.datasets.readers import class_layout, corruption_layout, shape_texture_layout
+from qubastore.datasets.places import Place, S3Path, place
+from qubastore.datasets.readers import (
+    class_layout,
+    corruption_layout,
+    read_classes,
+    read_imagenet_val,
+    shape_texture_layout,
+)
 from qubastore.datasets.task_layouts import holdout_layout, splits_layout
 from qubastore.errors import DatasetError, DatasetNotFoundError, QubastoreError, UsageError, check_name
+from qubastore.s3 import is_s3
 
 
 def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
@@ -47,18 +57,26 @@ def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
     return read_known(known, found)
 
 
-def read_known(known: KnownDataset, folder: Path) -> Dataset:
+def read_known(known: KnownDataset, folder: Place) -> Dataset:
     """Read a known dataset from its folder.
 
     Raises:
         DatasetError: If it has another layout, or its images have another size.
     """
-    dataset = known.read(known.name, folder, known.label_space)
+    _check_on_disk(known.name, folder, getattr(known.read, "func", known.read) in _FROM_S3, f"{known.name}")
+    if isinstance(folder, S3Path):
+        dataset = image_folder(known.name, folder, space=known.label_space, factors=known.factors)
+    else:
+        dataset = known.read(known.name, folder, known.label_space)
     if known.image_size is not None:
         _check_size(dataset, known.image_size)
     return replace(
         dataset, framing=known.framing, image_size=known.image_size, factors=dict(known.factors), keep=known.keep
     )
+
+
+_FROM_S3 = (read_classes, read_imagenet_val)
+"""Readers of class folders, which can be in S3, too."""
 
 
 def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
@@ -67,7 +85,7 @@ def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
 
     first = dataset.samples[0]
     path = f"{dataset.root}/{first.path or first.key}"
-    if first.row is not None:
+    if first.row is not None or is_s3(path):
         return
     try:
         with Image.open(path) as image:
@@ -127,7 +145,7 @@ def expand(name: str) -> list[str]:
 def parse_dataset(
     text: str, data_root: str | os.PathLike[str] | None = None, log: Callable[[str], None] = lambda _: None
 ) -> list[Dataset]:
-    """Parse `NAME=PATH[,layout=LAYOUT][,framing=FRAMING][,order=ORDER]`, or a known `NAME` under `data_root`.
+    """Parse `NAME=PATH[,OPTION=VALUE]...` with the options `OPTIONS`, or a known `NAME` under `data_root`.
 
     If parts of a dataset such as `imagenet-c` are missing, they are logged and the others are returned.
 
@@ -135,7 +153,7 @@ def parse_dataset(
         UsageError: If a name without a path is not a known one, or there is no data root.
         DatasetError: As `locate` and `own_datasets`.
     """
-    head, *pairs = re.split(r",(?=(?:layout|framing|order)=)", text)
+    head, *pairs = re.split(rf",(?=(?:{'|'.join(OPTIONS)})=)", text)
     options = dict(pair.split("=", 1) for pair in pairs)
     name, equals, path = head.partition("=")
     if not name or (equals and not path):
@@ -143,9 +161,9 @@ def parse_dataset(
             f"{text!r} does not name a dataset", expected="NAME=PATH", hint="--dataset imagenet-val=/data/imagenet/val"
         )
     if equals:
-        return own_datasets(name, path, options.get("layout"), options.get("framing"), log, order=options.get("order"))
-    for option in ("layout", "order"):
-        if option in options:
+        return own_datasets(name, path, log=log, **options)
+    for option in OPTIONS:
+        if option in options and option != "framing":
             raise UsageError(
                 f"{text!r} has the option {option}, but no path",
                 hint=f"--dataset {name}=PATH,{option}={options[option]}",
@@ -195,19 +213,23 @@ def own_datasets(
     log: Callable[[str], None] = lambda _: None,
     *,
     order: str | None = None,
+    split: str | None = None,
+    labels: str | None = None,
 ) -> list[Dataset]:
     """Read the dataset, or the datasets, in a folder.
 
     Args:
         name: Its name. The name of a known dataset is read as that dataset, unless `layout` is given.
-        path: Its folder; or a manifest, a CSV or Parquet file (`qubastore.datasets.manifests`).
+        path: Its folder, or a prefix in S3; or a manifest, a CSV or Parquet file (`qubastore.datasets.manifests`).
         layout: A name of `OWN_LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or the default of a known dataset.
         log: Called with a message about missing parts of a dataset such as `imagenet-c`.
         order: Order of the user's own class folders, one of `label_spaces.ORDERS`; None means by code points.
+        split: The split of tables to read (Parquet files, or what `datasets.save_to_disk` writes).
+        labels: `none` for images without labels.
 
     Raises:
-        UsageError: On an unknown layout, framing or order, or an order for a layout without the user's own classes.
+        UsageError: On an unknown option, or one that the layout does not have.
         DatasetError: If the folder does not have the layout.
     """
     if framing is not None:
@@ -220,31 +242,58 @@ def own_datasets(
                 found=f"the layout {layout}" if layout else f"the known dataset {name}",
                 hint="leave order= out",
             )
+    where = place(path)
+    known = known_dataset(name)
+    is_manifest = layout is None and known is None and where.suffix.lower() in ENDINGS and where.is_file()
+    if labels is not None:
+        check_name("labels", labels, ("none",))
+    for option, value in (("split", split), ("labels", labels)):
+        if value is not None and (layout is not None or is_manifest or any(map(known_dataset, expand(name)))):
+            raise UsageError(
+                f"dataset {name}: {option}= is only for your own folders of images or tables, without layout=",
+                hint=f"leave {option}= out" + ("; a manifest without a column label has no labels" * is_manifest),
+            )
     if layout is not None:
-        found = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)](name, Path(path), order)
-    elif (known := known_dataset(name)) is not None:
-        found = [read_known(known, Path(path))]
+        read = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)]
+        _check_on_disk(name, where, read in (class_layout, splits_layout, holdout_layout), f"the layout {layout}")
+        found = read(name, where, order)
+    elif known is not None:
+        found = [read_known(known, where)]
     elif len(expand(name)) > 1:
         found = []
         missing: list[tuple[str, QubastoreError]] = []
-        check_folder(name, Path(path))
+        check_folder(name, where)
         for cell in map(KNOWN_DATASETS.__getitem__, expand(name)):
-            places = [Path(path, each) for each in cell.parts]
-            place = next((each for each in places if each.is_dir()), places[0])
+            tried = [where / each for each in cell.parts]
+            part = next((each for each in tried if each.is_dir()), tried[0])
             try:
-                check_folder(cell.name, place)
-                found.append(read_known(cell, place))
+                check_folder(cell.name, part)
+                found.append(read_known(cell, part))
             except DatasetError as error:
                 missing.append((cell.name, error))
         _log_missing(found, missing, log)
-    elif Path(path).suffix.lower() in ENDINGS and Path(path).is_file():
-        found = manifest_images(name, Path(path), order)
+    elif is_manifest:
+        found = manifest_images(name, where, order)
     else:
-        found = [image_folder(name, path, order=order)]
+        found = [image_folder(name, where, order=order, split=split, labelled=labels is None)]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found
 
 
-OWN_LAYOUTS: dict[str, Callable[[str, Path, str | None], list[Dataset]]] = {
+def _check_on_disk(name: str, where: Place, reads_s3: bool, what: str) -> None:
+    """Refuse a URL for what is read from folders alone."""
+    if isinstance(where, S3Path) and not reads_s3:
+        raise UsageError(
+            f"dataset {name}: {what} is read from a folder, not from {where}",
+            expected="a folder on a disk; from S3, class folders, tar files, tables and manifests are read",
+            hint=f"aws s3 cp --recursive {shlex.quote(str(where))}/ FOLDER",
+        )
+
+
+OPTIONS = ("layout", "framing", "order", "split", "labels")
+"""What may follow the path of a dataset, as in `NAME=PATH,order=natural`."""
+
+
+OWN_LAYOUTS: dict[str, Callable[[str, Any, str | None], list[Dataset]]] = {
     "class": class_layout,
     "corruption/severity/class": corruption_layout,
     "shape-texture": shape_texture_layout,

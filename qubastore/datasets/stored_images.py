@@ -1,4 +1,4 @@
-"""Images that are part of a larger file: a row of a Parquet file, or a member of a tar file."""
+"""Images that are part of a larger file: a row of a table, or a member of a tar file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def read_part(path: str, place: int) -> bytes:
         from qubastore.datasets.tars import read_member
 
         return read_member(path, place)
-    from qubastore.datasets.parquet import read_image
+    from qubastore.datasets.tables import read_image
 
     return read_image(path, place)

@@ -10,15 +10,17 @@ Keys are the same as with class folders, `<class>/<file name>`, so that a datase
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
 
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.datasets.folders import EXTENSIONS, is_hidden, listed
 from qubastore.datasets.label_spaces import LABEL_SPACES, OWN_CLASSES, check_classes, implied_space
+from qubastore.datasets.places import Place, open_file, read_file
 from qubastore.errors import DatasetError
 
 NAMES = "classes.txt"
@@ -26,7 +28,7 @@ NAMES = "classes.txt"
 
 
 @dataclass(frozen=True)
-class _Member:
+class Member:
     """An image in a tar file: the file, where its header begins, its path in it, its size, and its class if written."""
 
     tar: str
@@ -38,8 +40,8 @@ class _Member:
 
 def tar_images(
     name: str,
-    root: Path,
-    tars: Sequence[Path],
+    root: Place,
+    tars: Sequence[str],
     *,
     space: str | None = None,
     factors: Mapping[str, str],
@@ -49,7 +51,7 @@ def tar_images(
 
     Args:
         name: Name of the dataset.
-        root: Folder to which the paths of the files are relative.
+        root: Folder to which the names of the files are relative.
         tars: The files.
         space: Label space of the classes; None means the one that their names imply.
         factors: Factors that all its images share.
@@ -58,7 +60,7 @@ def tar_images(
     Raises:
         DatasetError: If a file is truncated or compressed, or an image has no class.
     """
-    members = [member for tar in tars for member in _members(name, root, tar)]
+    members = [member for tar in tars for member in tar_members(name, root, tar)]
     where = f"dataset {name}: {root}"
     if not members:
         raise DatasetError(f"{where}: no images in its {len(tars)} tar files", expected=" ".join(sorted(EXTENSIONS)))
@@ -81,7 +83,7 @@ def tar_images(
 
 def read_member(path: str, offset: int) -> bytes:
     """The contents of the member of a tar file whose header begins at an offset."""
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         file.seek(offset)
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -95,66 +97,72 @@ def read_member(path: str, offset: int) -> bytes:
     return data
 
 
-def _members(name: str, root: Path, tar: Path) -> Iterator[_Member]:
-    """The images of a tar file, each with the label that is beside it."""
-    images: list[tarfile.TarInfo] = []
-    labels: dict[str, str] = {}
-    length = tar.stat().st_size
+def tar_members(name: str, root: Place, tar: str) -> Iterator[Member]:
+    """The images of a tar file, each with the label that is beside it.
+
+    Raises:
+        DatasetError: If it is truncated, damaged or compressed, or an image in it is a link.
+    """
+    path = f"{root}/{tar}"
     try:
-        with tarfile.open(tar, "r:") as archive:
-            for member in archive:
-                stem, ending = _parts(member.name)
-                if member.offset_data + member.size > length:
-                    raise DatasetError(
-                        f"dataset {name}: {tar} is truncated: it ends within {member.name}",
-                        expected=f"at least {member.offset_data + member.size:,} bytes",
-                        found=f"{length:,} bytes",
-                    )
-                if any(is_hidden(part) for part in PurePosixPath(member.name).parts):
-                    continue
-                if ending in EXTENSIONS and (member.islnk() or member.issym()):
-                    raise DatasetError(
-                        f"dataset {name}: {member.name} in {tar} is a link to {member.linkname}",
-                        expected="the images themselves",
-                        hint="tar --hard-dereference --dereference",
-                    )
-                if not member.isfile():
-                    continue
-                if ending in EXTENSIONS:
-                    images.append(member)
-                elif ending in (".cls", ".json"):
-                    written = archive.extractfile(member)
-                    assert written is not None
-                    label = _label(written.read(), ending)
-                    if label is not None:
-                        labels[stem] = label
-            end = archive.offset
-        _check_end(name, tar, end)
+        with open_file(path) as file:
+            yield from _members(name, path, tar, file)
     except (tarfile.TarError, UnicodeDecodeError, ValueError) as error:
         raise DatasetError(
-            f"dataset {name}: {tar} cannot be read as a tar file",
+            f"dataset {name}: {path} cannot be read as a tar file",
             expected="an uncompressed, whole tar file: a range of its bytes is an image",
             found=str(error).splitlines()[0],
-            hint="gunzip it" if tar.suffix in (".gz", ".tgz") else None,
         ) from None
+
+
+def _members(name: str, path: str, tar: str, file: BinaryIO) -> Iterator[Member]:
+    images: list[tarfile.TarInfo] = []
+    labels: dict[str, str] = {}
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    archive = tarfile.TarFile(fileobj=file)
+    for member in archive:
+        stem, ending = _parts(member.name)
+        if member.offset_data + member.size > length:
+            raise DatasetError(
+                f"dataset {name}: {path} is truncated: it ends within {member.name}",
+                expected=f"at least {member.offset_data + member.size:,} bytes",
+                found=f"{length:,} bytes",
+            )
+        if any(is_hidden(part) for part in PurePosixPath(member.name).parts):
+            continue
+        if ending in EXTENSIONS and (member.islnk() or member.issym()):
+            raise DatasetError(
+                f"dataset {name}: {member.name} in {path} is a link to {member.linkname}",
+                expected="the images themselves",
+                hint="tar --hard-dereference --dereference",
+            )
+        if not member.isfile():
+            continue
+        if ending in EXTENSIONS:
+            images.append(member)
+        elif ending in (".cls", ".json"):
+            written = archive.extractfile(member)
+            assert written is not None
+            label = _label(written.read(), ending)
+            if label is not None:
+                labels[stem] = label
+    _check_end(name, path, file, archive.offset)
     for member in images:
-        path = PurePosixPath(member.name)
-        yield _Member(
-            tar.relative_to(root).as_posix(), member.offset, path, member.size, labels.get(_parts(member.name)[0])
-        )
+        inside = PurePosixPath(member.name)
+        yield Member(tar, member.offset, inside, member.size, labels.get(_parts(member.name)[0]))
 
 
-def _check_end(name: str, tar: Path, end: int) -> None:
+def _check_end(name: str, path: str, file: BinaryIO, end: int) -> None:
     """Refuse a file that goes on, or stops, where no end is marked: tarfile takes a damaged header for the end."""
-    with tar.open("rb") as file:
-        file.seek(end)
-        first = file.read(tarfile.BLOCKSIZE)
-        rest = first if len(first) == tarfile.BLOCKSIZE else None
-        while rest is not None and not any(rest):
-            rest = file.read(1 << 20) or None
+    file.seek(end)
+    first = file.read(tarfile.BLOCKSIZE)
+    rest = first if len(first) == tarfile.BLOCKSIZE else None
+    while rest is not None and not any(rest):
+        rest = file.read(1 << 20) or None
     if len(first) < tarfile.BLOCKSIZE or rest is not None:
         raise DatasetError(
-            f"dataset {name}: {tar} is truncated or damaged at byte {end:,}",
+            f"dataset {name}: {path} is truncated or damaged at byte {end:,}",
             expected="the end of an archive: blocks of zeros, and nothing after them",
             hint="copy it again; files that were joined must stay separate",
         )
@@ -177,11 +185,11 @@ def _label(data: bytes, ending: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _class_names(name: str, root: Path, members: Sequence[_Member]) -> tuple[list[str], tuple[str, ...] | None]:
+def _class_names(name: str, root: Place, members: Sequence[Member]) -> tuple[list[str], tuple[str, ...] | None]:
     """The class of each image, and all classes in their order where numbers are written."""
     if all(member.label is None for member in members):
         return [_folder_of(name, member) for member in members], None
-    names = (root / NAMES).read_text("utf-8").splitlines() if (root / NAMES).is_file() else None
+    names = read_file(f"{root}/{NAMES}").decode("utf-8").splitlines() if (root / NAMES).is_file() else None
     if names is not None and len({*names}) < len(names):
         twice = next(each for each in names if names.count(each) > 1)
         raise DatasetError(f"dataset {name}: {root / NAMES} has the class {twice!r} twice", expected="distinct names")
@@ -207,7 +215,7 @@ def _class_names(name: str, root: Path, members: Sequence[_Member]) -> tuple[lis
     return found, tuple(names) if numbered and names is not None else None
 
 
-def _folder_of(name: str, member: _Member) -> str:
+def _folder_of(name: str, member: Member) -> str:
     if len(member.path.parts) < 2:
         raise DatasetError(
             f"dataset {name}: {member.path} in {member.tar} has no class",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.datasets.folders import check_folder
 from qubastore.datasets.image_folder import image_folder
 from qubastore.datasets.label_spaces import CODE_POINT, TRANSFER
+from qubastore.datasets.places import Place
 from qubastore.errors import DatasetError
 from qubastore.hashing import part_of
 
 SPLITS = ("train", "val", "test")
 
 
-def splits_layout(name: str, folder: Path, _: str | None = None) -> list[Dataset]:
+def splits_layout(name: str, folder: Place, _: str | None = None) -> list[Dataset]:
     """Read `NAME/train`, `NAME/val` (optional) and `NAME/test`, each with class folders, for probes of features.
 
     Raises:
@@ -43,7 +44,7 @@ HOLDOUT = 10, 3
 """Of so many equal parts, how many are held out for testing where a folder has no splits of its own."""
 
 
-def holdout_layout(name: str, folder: Path, _: str | None = None) -> list[Dataset]:
+def holdout_layout(name: str, folder: Place, _: str | None = None) -> list[Dataset]:
     """Read class folders as `NAME/train` and `NAME/test`, for probes of features: about 30 % of the images are tested.
 
     The part of an image depends on its key alone, so that other images may come and go. Where all images of a class
@@ -54,9 +55,9 @@ def holdout_layout(name: str, folder: Path, _: str | None = None) -> list[Datase
     """
     whole = _of_a_task(image_folder(name, folder, order=CODE_POINT), folder)
     n_parts, n_test = HOLDOUT
-    by_class: dict[int, list[Sample]] = {}
+    by_class: dict[int, list[Sample]] = defaultdict(list)
     for sample in whole.samples:
-        by_class.setdefault(sample.label, []).append(sample)
+        by_class[sample.labels[0]].append(sample)
     test: set[str] = set()
     for label, samples in by_class.items():
         if len(samples) < 2:
@@ -74,7 +75,7 @@ def holdout_layout(name: str, folder: Path, _: str | None = None) -> list[Datase
     ]
 
 
-def _of_a_task(data: Dataset, folder: Path) -> Dataset:
+def _of_a_task(data: Dataset, folder: Place) -> Dataset:
     """Class folders as a task to probe.
 
     No output of a model corresponds to its classes, so their order does not matter.

@@ -108,12 +108,7 @@ def calibrate(
     check_has_logits(store, model_id, name, "scale")
     runs = complete_runs_of(store, model_id)
     fitted = named_run(store, name, runs, fit_on)
-    if label_space(fitted.label_space).rule == "none":
-        raise UsageError(
-            f"a temperature cannot be fitted on {fitted.place}: its classes belong to another task",
-            expected="a dataset in the model's own classes, such as imagenet-val: no output is one of these classes",
-            hint=f"qubastore probe fits classifiers for {shlex.quote(fitted.dataset)}",
-        )
+    fitted.check_has_answers(name)
     if label_space(fitted.label_space).rule not in ("identity", "subset"):
         raise UsageError(
             f"a temperature cannot be fitted on {fitted.place}: each of its classes covers several outputs",
@@ -249,11 +244,7 @@ def _images(store: Database, dataset_id: str) -> list[str]:
 
 def _check_logits(runs: Sequence[RunName], name: str) -> None:
     for run in runs:
-        if label_space(run.label_space).rule == "none":
-            raise UsageError(
-                f"no output of {name} is one of the classes of {run.dataset}",
-                expected="a dataset in the model's classes",
-            )
+        run.check_has_answers(name)
         if "logits" not in run.kept:
             raise UsageError(
                 f"the run of {name} on {run.place} has no kept logits",

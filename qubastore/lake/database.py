@@ -20,8 +20,9 @@ from qubastore.lake.duckdb_errors import translate_errors
 from qubastore.lake.interrupts import defer_interrupts
 from qubastore.lake.location import Location
 from qubastore.lake.locks import ANOTHER_HOLDS_IT, LOCK_TIMEOUT, AdvisoryLock, FileLock, WriterLock
-from qubastore.lake.object_storage import PATIENCE, DataFiles
+from qubastore.lake.object_storage import DataFiles
 from qubastore.lake.rows import records
+from qubastore.s3 import PATIENCE
 
 if TYPE_CHECKING:
     from typing import Self

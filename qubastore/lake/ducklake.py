@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
 from qubastore.lake.location import Location
-from qubastore.lake.object_storage import s3_endpoint, s3_region
+from qubastore.s3 import s3_endpoint, s3_region
 from qubastore.statistics.threads import n_threads
 
 if TYPE_CHECKING:

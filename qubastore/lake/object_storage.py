@@ -1,41 +1,16 @@
-"""The Parquet files of a store, in a folder or in S3: writing (completely or not at all), listing, removing.
-
-S3 is accessed through Arrow's file system, which uses AWS's default credential chain: environment, ~/.aws, the
-machine's role.
-"""
+"""The Parquet files of a store, in a folder or in S3: writing (completely or not at all), listing, removing."""
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from qubastore.errors import StoreError
-
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
-
-
-T = TypeVar("T")
-
-
-PATIENCE = 120.0
-"""Seconds that a server or object store may be unreachable before work on it fails."""
-
-
-_REFUSALS = (
-    "ACCESS_DENIED",
-    "SIGNATURE_DOES_NOT_MATCH",
-    "INVALID_ACCESS_KEY_ID",
-    "NO_SUCH_BUCKET",
-)
-"""Parts of Arrow's error messages for which a retry does not help."""
+from qubastore.s3 import CREDENTIALS, is_s3, patiently, s3_files, s3_key
 
 
 class DataFiles:
@@ -51,7 +26,7 @@ class DataFiles:
     @property
     def is_s3(self) -> bool:
         """Whether the files are in object storage."""
-        return self.root.startswith("s3://")
+        return is_s3(self.root)
 
     def __reduce__(self) -> tuple[type[DataFiles], tuple[str]]:
         return DataFiles, (self.root,)
@@ -71,7 +46,7 @@ class DataFiles:
             OSError: On a full disk, or if an object store is unreachable for two minutes.
         """
         if self.is_s3:
-            self._patiently(lambda: self._upload(path, data))
+            patiently(lambda: self._upload(path, data))
             return
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +67,7 @@ class DataFiles:
         """
         if not self.is_s3:
             return Path(path).read_bytes()
-        return bytes(self._patiently(lambda: self._download(path)))
+        return bytes(patiently(lambda: self._download(path)))
 
     def remove(self, path: str) -> None:
         """Remove a file, if it exists."""
@@ -100,7 +75,7 @@ class DataFiles:
             Path(path).unlink(missing_ok=True)
             return
         with contextlib.suppress(FileNotFoundError):
-            self._patiently(lambda: self._system.delete_file(_key(path)))
+            patiently(lambda: s3_files().delete_file(s3_key(path)))
 
     def remove_all(self, paths: Sequence[str]) -> None:
         """Remove files; in object storage several at a time, because each takes a round trip."""
@@ -124,15 +99,15 @@ class DataFiles:
             return found_here
         from pyarrow.fs import FileSelector, FileType
 
-        selector = FileSelector(_key(self.root), recursive=True, allow_not_found=True)
-        found = self._patiently(lambda: self._system.get_file_info(selector))
+        selector = FileSelector(s3_key(self.root), recursive=True, allow_not_found=True)
+        found = patiently(lambda: s3_files().get_file_info(selector))
         return {f"s3://{info.path}": info.size for info in found if info.type == FileType.File}
 
     def modified(self, path: str) -> float:
         """The time of a file's last modification, in seconds since the epoch."""
         if not self.is_s3:
             return Path(path).stat().st_mtime
-        return float(self._patiently(lambda: self._system.get_file_info(_key(path))).mtime_ns) / 1e9
+        return float(patiently(lambda: s3_files().get_file_info(s3_key(path))).mtime_ns) / 1e9
 
     def check(self) -> None:
         """Check that files can be written: write, read and remove a small one.
@@ -153,74 +128,15 @@ class DataFiles:
             raise StoreError(
                 f"the store's files cannot be written at {self.root}",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-                hint=_S3_HINT if self.is_s3 else hint,
+                hint=CREDENTIALS if self.is_s3 else hint,
             ) from None
         if not same:
             raise StoreError(f"a file written to {self.root} has other content when it is read")
 
-    @cached_property
-    def _system(self) -> FileSystem:
-        from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
-
-        endpoint = s3_endpoint()
-        scheme, _, host = endpoint.rpartition("://")
-        return S3FileSystem(
-            endpoint_override=host or None,
-            scheme=scheme or "https",
-            region=s3_region(),
-            # Servers other than AWS are addressed as host/bucket, not bucket.host.
-            force_virtual_addressing=False,
-            connect_timeout=5,
-            request_timeout=30,
-            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=2),
-        )
-
     def _upload(self, path: str, data: bytes) -> None:
-        with self._system.open_output_stream(_key(path)) as stream:
+        with s3_files().open_output_stream(s3_key(path)) as stream:
             stream.write(data)
 
     def _download(self, path: str) -> bytes:
-        with self._system.open_input_stream(_key(path)) as stream:
+        with s3_files().open_input_stream(s3_key(path)) as stream:
             return bytes(stream.read())
-
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Call `work`, which must be idempotent, again while the object store is unreachable."""
-        deadline, pause = time.monotonic() + PATIENCE, 0.2
-        while True:
-            try:
-                return work()
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                if time.monotonic() > deadline or any(refusal in str(error) for refusal in _REFUSALS):
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-
-
-_S3_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials; AWS_ENDPOINT_URL if it is not AWS"
-
-
-def _key(path: str) -> str:
-    return path.removeprefix("s3://")
-
-
-def s3_endpoint() -> str:
-    """The URL of the S3 server; empty means AWS."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or _configured("endpoint_url")
-
-
-def s3_region() -> str:
-    """AWS's region; other servers accept any."""
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _configured("region") or "us-east-1"
-
-
-def _configured(key: str) -> str:
-    """The value of a key in ~/.aws/config for the active profile."""
-    file = Path(os.environ.get("AWS_CONFIG_FILE") or Path("~/.aws/config").expanduser())
-    profile = os.environ.get("AWS_PROFILE") or "default"
-    section = "default" if profile == "default" else f"profile {profile}"
-    parser = configparser.ConfigParser(interpolation=None)
-    with contextlib.suppress(OSError, configparser.Error, UnicodeDecodeError):
-        parser.read(file)
-    return parser.get(section, key, fallback="")

@@ -48,6 +48,26 @@ def drop_older_benchmarks(source: Database, target: Database, model_ids: Sequenc
         target.write(work)
 
 
+def check_checkpoints(source: Database, target: Database, model_ids: Sequence[str]) -> None:
+    """Reject a checkpoint whose training and step are another model in the target.
+
+    Raises:
+        StoreError: with the training and the step.
+    """
+    query = "select training, step, model_id from checkpoints"
+    there = {(training, step): model_id for training, step, model_id in target.rows(query)}
+    for training, step, model_id in source.rows(
+        f"{query} where list_contains(?, model_id) order by all", [[*model_ids]]
+    ):
+        if there.get((training, step), model_id) != model_id:
+            raise StoreError(
+                f"step {step} of {training} is another model in {target.location} than in {source.location}",
+                expected=model_id,
+                found=there[training, step],
+                hint=f"qubastore rm model {shlex.quote(f'{training},step={step}')} in one of the two",
+            )
+
+
 def check_models(source: Database, target: Database, model_ids: Sequence[str]) -> None:
     """Reject a model whose outputs differ between the stores: ids made before fingerprints do not show that.
 

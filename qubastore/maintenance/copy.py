@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qubastore.errors import StoreError
 from qubastore.lake.database import Database
-from qubastore.maintenance.before_copy import check_models, check_suites, drop_older_benchmarks
+from qubastore.maintenance.before_copy import check_checkpoints, check_models, check_suites, drop_older_benchmarks
 from qubastore.maintenance.run_rows import copy_replicates, fingerprint, rows_of_shard, shards_fit, summarised_at, twice
 from qubastore.runs import device_benchmarks, outputs
 from qubastore.runs.commit import commit_shards
@@ -31,6 +31,7 @@ KEYS = {
     "models": ("model_id",),
     "model_revisions": ("revision",),
     "fingerprints": ("model_id",),
+    "checkpoints": ("training", "step"),
     "heads": ("model_id",),
     "head_vectors": ("model_id", "class"),
     "probe_heads": ("model_id",),
@@ -54,7 +55,7 @@ KEYS = {
 
 
 OF_MODEL = (
-    *("models", "model_revisions", "fingerprints", "heads", "head_vectors"),
+    *("models", "model_revisions", "fingerprints", "checkpoints", "heads", "head_vectors"),
     *("unsupported", "temperatures", "batch_sizes", "device_benchmarks"),
 )
 
@@ -124,6 +125,7 @@ def copy_store(
     check_models(source, target, sorted(set(model_ids) & there))
     if not chosen:
         check_suites(source, target)
+    check_checkpoints(source, target, model_ids)
     drop_older_benchmarks(source, target, model_ids)
     parts = [(table, "model_id", model_ids) for table in OF_MODEL]
     parts += [(table, "dataset_id", dataset_ids) for table in OF_DATASET]

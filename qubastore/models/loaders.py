@@ -2,7 +2,8 @@
 
 A package adds a loader through an entry point of the group `qubastore.loaders`, whose name is that of the loader and
 whose object is a module with `load(spec, source)` and `revision(spec)`, as those in `qubastore.evaluators.loaders`
-have; `OPTIONS` in it names the options that it takes besides `name` and `output_type`. docs/loaders.md has an example.
+have; `OPTIONS` in it names the options that it takes besides `name`, `step` and `output_type`. docs/loaders.md has an
+example.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Loader:
     libraries: tuple[str, ...] = ()
 
 
-_TENSORS = ("checkpoint", "weights", "num_classes", "name", "output_type", "preprocess")
-_FILES = ("name", "output_type", "preprocess")
+_ANY = ("name", "step", "output_type")
+_TENSORS = ("checkpoint", "weights", "num_classes", *_ANY, "preprocess")
+_FILES = (*_ANY, "preprocess")
 _TEXTS = ("templates", "temperature")
 
 
@@ -61,7 +63,7 @@ _LOADERS = (
     _own("hub", "OWNER/REPO:ENTRY[/REF], or FOLDER:ENTRY", _FILES),
     _own("export", "FILE.pt2", _FILES),
     _own("onnx", "FILE.onnx", _FILES, "onnxruntime"),
-    _own("python", "FILE.py:FACTORY", ("name", "output_type")),
+    _own("python", "FILE.py:FACTORY", _ANY),
     _own(PROBE, "NAME, as `qubastore probe --save-as NAME` kept it", ()),
 )
 LOADERS = {loader.name: loader for loader in _LOADERS}
@@ -82,7 +84,7 @@ def find_loader(name: str) -> Loader | None:
     added = plugins(GROUP, LOADERS).get(name)
     if added is None:
         return None
-    options = ("name", "output_type", *getattr(added.load(), "OPTIONS", ()))
+    options = (*_ANY, *getattr(added.load(), "OPTIONS", ()))
     return Loader(name, "NAME", options, added.module, (added.package,))
 
 

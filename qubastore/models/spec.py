@@ -35,10 +35,11 @@ class ModelSpec:
         target: The loader's name of the model: `resnet50.a1_in1k`, `alexnet/IMAGENET1K_V1`, `my_models.py:my_net`.
         options: `checkpoint` (a local file, or a URL whose file name ends in its hash), `weights` (`ema` or `raw`, for
             a checkpoint with both; EMA by default), `num_classes` (0, for `timm`: without a head), `name` (a name of
-            your own), `output_type` (`probabilities` for a network that ends in a softmax, `features` for one without a
-            head), `preprocess` (`224/0.95/bicubic`: see `Preprocessing.pinned`), `pooling` (one of `POOLINGS`),
-            `trust_remote_code` (`yes`), and for zero-shot models `templates` (a file of prompts) and `temperature`
-            (divides the logits). `qubastore.models.loaders` says which loader takes which.
+            your own), `step` (a whole number: how far the training `name` was at this checkpoint), `output_type`
+            (`probabilities` for a network that ends in a softmax, `features` for one without a head), `preprocess`
+            (`224/0.95/bicubic`: see `Preprocessing.pinned`), `pooling` (one of `POOLINGS`), `trust_remote_code`
+            (`yes`), and for zero-shot models `templates` (a file of prompts) and `temperature` (divides the logits).
+            `qubastore.models.loaders` says which loader takes which.
     """
 
     loader: str
@@ -73,10 +74,15 @@ class ModelSpec:
             target: The full target, if the user may have typed only a part of it.
         """
         if "name" in self.options:
-            return self.options["name"]
+            return ",step=".join(map(str, self.checkpoint or (self.options["name"],)))
         files = ("checkpoint", "templates")
         parts = [f"{key}={PurePath(value).name if key in files else value}" for key, value in self.options.items()]
         return ",".join([f"{self.loader}:{target or self.target}", *parts])
+
+    @property
+    def checkpoint(self) -> tuple[str, int] | None:
+        """The training of which it is a checkpoint, and the step; None if the user names none."""
+        return (self.options["name"], int(self.options["step"])) if "step" in self.options else None
 
     def __str__(self) -> str:
         return ",".join([f"{self.loader}:{self.target}", *(f"{key}={value}" for key, value in self.options.items())])
@@ -107,6 +113,11 @@ def _check_options(loader: Loader, options: Mapping[str, str], text: str) -> Non
         raise UsageError(
             f"{text!r}: num_classes is {classes!r}",
             expected=f"a whole number from {fewest} up{'; 0 means no head' if not fewest else ''}",
+        )
+    if "step" in options and not ("name" in options and re.fullmatch(r"\d{1,18}", options["step"], re.ASCII)):
+        raise UsageError(
+            f"{text!r}: step is {options['step']!r}" + ("" if "name" in options else ", and there is no name"),
+            expected="name=TRAINING,step=N: the name of the training, and how far it was, a whole number from 0 up",
         )
     for option, values in _VALUES.items():
         if option in options:

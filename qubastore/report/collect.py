@@ -169,6 +169,7 @@ def collect(
         ],
         "rows": rows,
         "details": _details(store, suite, {model: ids[model] for model in measured}),
+        "trainings": _trainings(store, suite, measured),
         "people": store.records(_PEOPLE),
         "make": MAKE if suite in BUILT_IN else {},
     }
@@ -246,6 +247,24 @@ def _packed(resampler: Resampler, model_id: str) -> list[str | None]:
     found = resampler.dimensions(model_id)
     packed = {name: estimate.resamples.astype(np.dtype("<f4")).tobytes() for name, estimate in found.items()}
     return [base64.b64encode(packed[d.name]).decode() if d.name in packed else None for d in DIMENSIONS]
+
+
+def _trainings(store: Store, suite: str, measured: Sequence[str]) -> dict[str, list[Json]]:
+    """Training -> dimensions of those of its checkpoints that are shown, by step; trainings with one step are left out.
+
+    Costs are left out, too: they do not change.
+    """
+    changing = [d.name for d in DIMENSIONS if d.unit != "millions"]
+    rows = store.records(
+        "select training, step, model, dimension, value from trajectory"
+        " where suite = ? and list_contains(?, model) and list_contains(?, dimension)"
+        " qualify min(step) over (partition by training) < max(step) over (partition by training) order by all",
+        [suite, list(measured), changing],
+    )
+    found: dict[str, list[Json]] = {}
+    for row in rows:
+        found.setdefault(row.pop("training"), []).append(row)
+    return found
 
 
 def _details(store: Store, suite: str, measured: Mapping[str, str]) -> dict[str, Json]:

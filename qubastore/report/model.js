@@ -103,10 +103,26 @@ const Model = (() => {
     })],
   ];
 
+  // The dimensions of the checkpoints of a training, which are shares; the model's own step is marked.
+  function trajectory(rows, model) {
+    const named = rows.map((row) => ({ ...row, dimension: row.dimension.replaceAll("_", " ") }));
+    const encoding = { x: { field: "step", type: "quantitative", title: "step" }, y: { field: "value", type: "quantitative", title: null }, color: { field: "dimension", type: "nominal", legend: { orient: "bottom", columns: 3, title: null, columnPadding: 14 } }, tooltip: [{ field: "dimension" }, { field: "step" }, { field: "value", format: ".4f" }] };
+    return { height: 260, layer: [
+      { data: { values: named }, mark: { type: "line", point: true }, encoding },
+      { data: { values: named.filter((row) => row.model === model) }, mark: { type: "point", size: 160 }, encoding },
+    ] };
+  }
+
   async function parts(detail, model) {
     const cards = el("div", { class: "cards" });
     byId("card").append(cards);
     const drawn = [];
+    for (const [training, rows] of Object.entries(DATA.trainings)) {
+      if (!rows.some((row) => row.model === model)) continue;
+      const place = el("div", { class: "chart" });
+      cards.append(el("div", {}, el("h3", {}, `Over the training ${training}`), place));
+      drawn.push(Charts.draw(place, trajectory(rows, model), `Dimensions over the training ${training}, ${model}`));
+    }
     for (const [part, heading, spec] of PARTS) {
       const rows = detail[part];
       if (rows?.length) {

@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qubastore.datasets.label_spaces import IMAGENET_1K, OWN_CLASSES, TRANSFER, imagenet_synsets, label_space
+from qubastore.datasets.label_spaces import (
+    IMAGENET_1K,
+    OWN_CLASSES,
+    TRANSFER,
+    UNLABELLED,
+    imagenet_synsets,
+    label_space,
+)
 from qubastore.errors import UsageError
 from qubastore.hashing import identifier
 from qubastore.lake.database import Database
@@ -42,6 +49,8 @@ def answer_space(model: Model, space: str, classes: Sequence[str]) -> str | None
     """
     if not model.has_head:
         return TRANSFER
+    if space == UNLABELLED:
+        return space
     if model.loader == PROBE:
         return _space_of_probe(model.architecture["probe"], space, classes)
     expected = n_outputs(space, len(classes))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from qubastore.conditions import CLEAN, PILLOW
-from qubastore.datasets.label_spaces import label_space
+from qubastore.datasets.label_spaces import UNLABELLED, label_space
 from qubastore.errors import UsageError, did_you_mean
 from qubastore.lake.database import Database
 from qubastore.models.zoo import PREFIX, in_group
@@ -43,6 +44,25 @@ class RunName:
     def place(self) -> str:
         """The dataset, with the framing and condition if they are not the defaults."""
         return place(self.dataset, self.framing, self.condition)
+
+    def check_has_answers(self, name: str) -> None:
+        """Refuse a run whose outputs can be neither right nor wrong.
+
+        Args:
+            name: The model, for the message.
+
+        Raises:
+            UsageError: If its images have no labels, or no output of the model is one of their classes.
+        """
+        if label_space(self.label_space).rule != "none":
+            return
+        unlabelled = self.label_space == UNLABELLED
+        raise UsageError(
+            f"{name} is neither right nor wrong on {self.place}: "
+            + ("its images have no labels" if unlabelled else "no output is one of its classes"),
+            expected="a dataset with labels in the model's own classes, such as imagenet-val",
+            hint=None if unlabelled else f"qubastore probe fits classifiers for {shlex.quote(self.dataset)}",
+        )
 
     @property
     def has_logits(self) -> bool:

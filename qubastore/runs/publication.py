@@ -102,7 +102,8 @@ def prepare(
                 merger.copy(kind)
             elif kind == "logits" and all(kind in shard.kept for shard in run.shards):
                 logits = merger.matrix(kind)
-                metrics = transformed(run.run_id, logits, _labels(rows), label_space(run.label_space))
+                if not rows.column("label").null_count:
+                    metrics = transformed(run.run_id, logits, _labels(rows), label_space(run.label_space))
             else:
                 merger.copy(kind)
         if merger.damaged:

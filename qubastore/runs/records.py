@@ -6,12 +6,14 @@ writer at a time.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.label_spaces import IMAGENET_1K, VALIDATION_FILE, real_labels
+from qubastore.errors import UsageError
 from qubastore.lake.rows import exists, insert
 from qubastore.metrics.suites import Suite
 from qubastore.models.model import Model
@@ -75,10 +77,24 @@ def add_real_labels(connection: duckdb.DuckDBPyConnection, dataset_id: str, keys
     return True
 
 
-def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision: str | None = None) -> None:
+def register_model(
+    connection: duckdb.DuckDBPyConnection,
+    model: Model,
+    revision: str | None = None,
+    checkpoint: tuple[str, int] | None = None,
+) -> None:
     """Store a model, unless it exists, with its fingerprint and the checkpoint revision from which it is loaded.
 
     For a model that exists, missing information is added: costs, width of the features, fingerprint.
+
+    Args:
+        connection: The caller's transaction.
+        model: The model.
+        revision: What it is loaded from.
+        checkpoint: The training of which it is a checkpoint, and the step.
+
+    Raises:
+        UsageError: If another model is that step of the training.
     """
     model_id = model.model_id
     if not exists(connection, "models", "model_id", model_id):
@@ -101,6 +117,22 @@ def register_model(connection: duckdb.DuckDBPyConnection, model: Model, revision
         insert(connection, "fingerprints", [row])
     if revision is not None and not exists(connection, "model_revisions", "revision", revision):
         insert(connection, "model_revisions", [(revision, model_id)])
+    if checkpoint is not None:
+        _register_checkpoint(connection, *checkpoint, model_id)
+
+
+def _register_checkpoint(connection: duckdb.DuckDBPyConnection, training: str, step: int, model_id: str) -> None:
+    query = "select model_id from checkpoints where training = ? and step = ?"
+    known = connection.execute(query, [training, step]).fetchone()
+    if known is None:
+        insert(connection, "checkpoints", [(training, step, model_id, datetime.now(UTC))])
+    elif known[0] != model_id:
+        raise UsageError(
+            f"step {step} of {training} is another model in this store",
+            expected=f"the model {known[0]}: a step of a training has one set of weights",
+            found=model_id,
+            hint=f"another name=, or qubastore rm model {shlex.quote(f'{training},step={step}')}",
+        )
 
 
 def register_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:

@@ -89,7 +89,7 @@ def remove_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> int:
         remove_run(connection, run_id)
     tables = (
         *("models", "model_revisions", "fingerprints", "heads", "head_vectors", "unsupported", "temperatures"),
-        *("batch_sizes", "device_benchmarks", "probe_heads", "probe_weights", "probes"),
+        *("batch_sizes", "device_benchmarks", "probe_heads", "probe_weights", "probes", "checkpoints"),
     )
     for table in tables:
         connection.execute(f"delete from {table} where model_id = ?", [model_id])

@@ -53,10 +53,11 @@ def summarise(run_id: str, outputs: pa.Table, n_failed: int) -> Summary:
     """
     import numpy as np
 
-    label, prediction = outputs.column("label").to_numpy(), outputs.column("prediction")
-    if len(label) and prediction.null_count:
-        # The outputs do not correspond to the classes: only samples can be counted.
-        return Summary((run_id, len(label), n_failed, *[None] * 5, datetime.now(UTC)))
+    prediction = outputs.column("prediction")
+    if prediction.null_count or outputs.column("label").null_count:
+        # The outputs do not correspond to the classes, or there are no labels: only samples can be counted.
+        return Summary((run_id, len(outputs), n_failed, *[None] * 5, datetime.now(UTC)))
+    label = outputs.column("label").to_numpy()
     confidence = np.asarray(outputs.column("confidence").to_numpy(), np.float64)
     correct = prediction.to_numpy() == label
     truth, squares = _doubles(outputs, "label_probability"), _doubles(outputs, "sum_squared_probability")

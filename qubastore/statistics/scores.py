@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qubastore.datasets.label_spaces import LabelSpace
+from qubastore.datasets.label_spaces import UNLABELLED, LabelSpace
 from qubastore.errors import OutputError
 
 
@@ -147,7 +147,7 @@ class _Projection:
 @cache
 def _projection(space: LabelSpace | None, arrays: Arrays) -> _Projection:
     """Kept, because copying it to a device would wait for all that the device has to do."""
-    if space is None or space.rule == "identity":
+    if space is None or space.rule in ("identity", "none"):
         return _Projection("identity")
     if space.rule == "subset":
         return _Projection("subset", (arrays.of([index for (index,) in space.members]),))
@@ -172,9 +172,9 @@ def project(logits: Any, space: LabelSpace | None = None, arrays: Arrays = HOST)
         arrays: Whose array it is.
 
     Returns:
-        (n, n_classes) float64: the logits themselves (`identity`), those of the members (`subset`), the log of the mean
-        exponentiated logit of each class's members (`mean`), or the log of their sum (`argmax`, with a last column for
-        the outputs that belong to no class).
+        (n, n_classes) float64: the logits themselves (`identity`, `none`), those of the members (`subset`), the log of
+        the mean exponentiated logit of each class's members (`mean`), or the log of their sum (`argmax`, with a last
+        column for the outputs that belong to no class).
     """
     wide, to = arrays.of(logits, "float64"), _projection(space, arrays)
     if to.rule == "identity":
@@ -186,7 +186,7 @@ def project(logits: Any, space: LabelSpace | None = None, arrays: Arrays = HOST)
 
 
 def label_matrix(labels: Sequence[Sequence[int]]) -> NDArray[np.int32]:
-    """The right classes of each sample as (n, k) int32, padded with -1; k is 1 if each sample has one."""
+    """The right classes of each sample as (n, k) int32, padded with -1; k is 1 if each has one, 0 if none has any."""
     width = max(map(len, labels), default=1)
     return np.array([[*row, *[-1] * (width - len(row))] for row in labels], np.int32).reshape(len(labels), width)
 
@@ -198,7 +198,7 @@ def output_columns(logits: Any, labels: Any, space: LabelSpace | None = None, ar
         logits: (n, n_outputs) float32, finite.
         labels: (n,) int32, classes of the dataset; or (n, k), if several classes are right, padded with -1. Then the
             right class with the largest score is the label, the lowest on a tie: a prediction is right if it is one of
-            them.
+            them. With k = 0 there are no labels.
         space: The dataset's label space; None takes the outputs as the classes.
         arrays: Whose arrays they are.
 
@@ -207,14 +207,16 @@ def output_columns(logits: Any, labels: Any, space: LabelSpace | None = None, ar
         `confidence`, `label_probability`, `logsumexp`, `sum_squared_probability` (n,) float64, `label_logit` (n,)
         float32, `top5_class` (n, k) int32 and `top5_logit` (n, k) float32 with k = min(5, n_classes), largest first,
         lower classes first on ties. In an `argmax` space the top five are those of the outputs, each as the class that
-        it belongs to. If no output is one of the classes, only `label`.
+        it belongs to. If no output is one of the classes, only `label`. Without labels, none of the columns that begin
+        with `label`.
     """
     xp = arrays.library
-    labels = arrays.of(labels, "int32").reshape(len(labels), -1)
-    if space is not None and space.rule == "none":
-        return {"label": labels[:, 0]}
+    labels = arrays.of(labels, "int32")
+    labels = labels[:, None] if labels.ndim == 1 else labels
+    is_labelled = labels.shape[1] > 0
+    if space is not None and space.rule == "none" and space.name != UNLABELLED:
+        return {"label": labels[:, 0]} if is_labelled else {}
     scores = project(logits, space, arrays)
-    label = _best_label(scores, labels, arrays)
     peak = xp.amax(scores, axis=1, keepdims=True)
     exponentials = xp.exp(scores - peak)
     total = exponentials.sum(axis=1, keepdims=True)
@@ -225,17 +227,22 @@ def output_columns(logits: Any, labels: Any, space: LabelSpace | None = None, ar
         top_class = _projection(space, arrays).owners[outputs]
     else:
         top_class, top_logit = _largest(scores, min(5, scores.shape[1]), arrays)
-    return {
-        "label": label,
+    columns = {
         "prediction": top_class[:, 0],
         # -1 selects the last column: the outputs that belong to no class.
         "confidence": probabilities[rows, top_class[:, 0]],
-        "label_probability": probabilities[rows, label],
-        "label_logit": arrays.of(scores[rows, label], "float32"),
         "logsumexp": (peak + xp.log(total))[:, 0],
         "sum_squared_probability": xp.square(probabilities).sum(axis=1),
         "top5_class": top_class,
         "top5_logit": arrays.of(top_logit, "float32"),
+    }
+    if not is_labelled:
+        return columns
+    label = _best_label(scores, labels, arrays)
+    return columns | {
+        "label": label,
+        "label_probability": probabilities[rows, label],
+        "label_logit": arrays.of(scores[rows, label], "float32"),
     }
 
 

@@ -18,7 +18,7 @@ with wrong as (
                 then 'a log-sum-exp below the largest logit'
             -- Where the argmax decides, -1 is the class of none.
             when outputs.prediction not between -1 and greatest(len(datasets.classes), 1) - 1
-                and coalesce(runs.answer_space, datasets.label_space) <> 'transfer'
+                and coalesce(runs.answer_space, datasets.label_space) not in ('transfer', 'unlabelled')
                 then 'a class that the dataset does not have'
         end as fault
     from outputs

@@ -40,7 +40,7 @@ def test_labels_are_those_of_the_label_space(root, name):
     for sample in data.samples:
         folder = sample.key.partition("/")[0]
         stripped = folder[3:] if layout.label_space == "in9" else folder
-        assert data.classes[sample.label] == stripped
+        assert data.classes[sample.labels[0]] == stripped
 
 
 def test_the_label_of_a_subset_is_its_place_in_the_subset(root):

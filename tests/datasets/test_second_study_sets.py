@@ -73,7 +73,7 @@ def test_pug_says_the_value_of_the_factor_that_a_set_varies(root):
     for folder, column in PUG_SETS.items():
         data = locate(f"pug/{folder.lower()}", root)
         assert [dict(s.factors) for s in data.samples] == [{column: f"{column}-{i % 2}"} for i in range(3)]
-    assert [data.classes[s.label] for s in data.samples] == ["Cat", "Frog", "Goldfish"]
+    assert [data.classes[s.labels[0]] for s in data.samples] == ["Cat", "Frog", "Goldfish"]
     assert len(find_datasets(f"pug={root / 'PUG_ImageNet'}")) == 10
 
 

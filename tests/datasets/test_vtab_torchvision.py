@@ -63,7 +63,7 @@ def test_torchvision(tmp_path, monkeypatch, few, name, place):
             known = {np.asarray(image.convert("RGB")).tobytes(): label for image, label in loaded}
             for sample in data.samples:
                 with Image.open(f"{data.root}/{sample.path}") as image:
-                    assert known[np.asarray(image.convert("RGB")).tobytes()] == sample.label + how.first_label
+                    assert known[np.asarray(image.convert("RGB")).tobytes()] == sample.labels[0] + how.first_label
 
 
 def test_the_draw_is_by_hash(tmp_path, monkeypatch, few):

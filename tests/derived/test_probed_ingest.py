@@ -85,7 +85,7 @@ def test_each_class_has_an_image_on_either_side(tmp_path):
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(np.full((4, 4, 3), 3 * label + number, np.uint8)).save(path)
     for data in own_datasets("pairs", tmp_path, "holdout"):
-        assert sorted(sample.label for sample in data.samples) == list(range(40))
+        assert sorted(sample.labels[0] for sample in data.samples) == list(range(40))
     (tmp_path / "7" / "1.png").unlink()
     with pytest.raises(DatasetError, match="has a single image of the class 7"):
         own_datasets("pairs", tmp_path, "holdout")

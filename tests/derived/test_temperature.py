@@ -131,5 +131,5 @@ def test_sets_of_another_task_are_left_out(store, two, data):
     store.write(lambda c: c.execute("update datasets set label_space = 'transfer' where name = 'flowers'"))
     made = calibrate(store, "a", fit_on="pets")
     assert "flowers" in made.skipped
-    with pytest.raises(UsageError, match="is one of the classes of flowers"):
+    with pytest.raises(UsageError, match="on flowers: no output is one of its classes"):
         calibrate(store, "a", fit_on="pets", apply_to=["flowers"])

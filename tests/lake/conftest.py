@@ -44,6 +44,7 @@ def whole_store(empty_store, tmp_path_factory):
             add_run(made, right(n), LABELS, classes=PETS, complete=False, **options)
         cues = {"dataset": "cues", "classes": PETS, "framing": "whole", "textures": [1, 1, 0, 1]}
         add_run(made, [[1, 0], [0, 1], [1, 0], [0, 1]], [0, 0, 1, 1], **cues)  # completes them all
+        made.write(lambda c: c.execute("insert into checkpoints select 'training', 500, model_id, null from models"))
     return path
 
 

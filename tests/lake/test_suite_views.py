@@ -73,6 +73,11 @@ WHOLE_CASES = {
             near("texture", "factor", 2, "cat", None, 1, 0.0, 0.0, 0.79345069, 1 / 3, 2 / 3, 2 / 3),
         ],
     ),
+    "trajectory": (
+        "select training, step, model, dimension, value from trajectory where suite = 'tiny'"
+        " and dimension in ('accuracy', 'parameters') order by all",
+        [near("training", 500, "net", "accuracy", 0.75), near("training", 500, "net", "parameters", 2.0)],
+    ),
     "measured_dimensions": (
         "select * exclude (model_id) from measured_dimensions",
         [

@@ -101,6 +101,7 @@ def test_views_over_a_view(opened):
         "quba_contributions",
         "quba_ranking",
         "rankable",
+        "trajectory",
         "without_known_faults",
     ]
     assert over.index("rankable") < over.index("quba_contributions") < over.index("quba_ranking")

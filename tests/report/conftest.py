@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 import qubastore
+from qubastore.lake.rows import insert
 from qubastore.report.collect import collect
 from qubastore.report.page import render
 from tests.report.browser import HOSTILE, Page
@@ -41,5 +42,8 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     with qubastore.init(folder / "store") as store:
         add_tiny_suite(store, HOSTILE)
+        ids = [store.rows("select model_id from models where name = ?", [name])[0][0] for name in HOSTILE[:2]]
+        rows = [("<b>net</b>", 10 * step, model_id, None) for step, model_id in enumerate(ids)]
+        store.write(lambda c: insert(c, "checkpoints", rows))
         (folder / "report.html").write_text(render(collect(store, suite="tiny", resamples=50, seed=4)), "utf-8")
     return folder / "store", folder / "report.html"

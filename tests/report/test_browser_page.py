@@ -91,6 +91,7 @@ def test_charts_are_drawn_and_points_can_be_pinned(page, published, tiny):
     assert "GoogLeNet" in page.ask("byId('pins').textContent")
     page.open(tiny[1], "view=model")
     assert page.ask("document.querySelectorAll('#card svg').length") >= 4
+    assert "Over the training <b>net</b>" in page.ask("byId('card').textContent")
     page.open(published[1], "view=model&model=AlexNet")
     assert "qubastore ingest --model 'zoo:AlexNet'" in page.ask("byId('card').textContent")
     assert page.complaints() == []

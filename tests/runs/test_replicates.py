@@ -264,7 +264,7 @@ def test_a_store_that_cannot_be_written_to_answers_and_says_so(tiny, monkeypatch
 
 def test_images_composed_of_parts_have_none(store):
     data = dataset_of(LABELS, CLASSES, textures=[int(label + 1) % 4 for label in LABELS])
-    names = [f"{CLASSES[s.label]}{i % 3}-{s.factors['texture']}{i % 2}.png" for i, s in enumerate(data.samples)]
+    names = [f"{CLASSES[s.labels[0]]}{i % 3}-{s.factors['texture']}{i % 2}.png" for i, s in enumerate(data.samples)]
     samples = tuple(
         type(s)(f"{i}/{n}", s.size, s.label, s.factors)
         for i, (s, n) in enumerate(zip(data.samples, names, strict=True))

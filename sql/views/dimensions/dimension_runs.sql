@@ -40,6 +40,7 @@ full_runs as (
     where run.complete
         -- A run without answers, of a backbone without a head, serves only to be probed.
         and (run.label_space <> 'transfer' or suites.role = 'transfer')
+        and run.label_space <> 'unlabelled'
 )
 
 select

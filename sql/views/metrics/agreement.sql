@@ -17,7 +17,7 @@
 -- run_a: run of model_a; null without one
 -- run_b: run of model_b; null without one
 -- n: images that both answered
--- both_right: images that both get right
+-- both_right: images that both get right; null, as the next three, where the images have no labels
 -- only_a: images that only a gets right
 -- only_b: images that only b gets right
 -- both_wrong: images that both get wrong
@@ -120,10 +120,10 @@ pairs as (
 select
     dataset, condition, framing, precision, decoder, level, model_a, observer_a, model_b, observer_b, run_a, run_b,
     count(*) as n,
-    count(*) filter (where right_a and right_b) as both_right,
-    count(*) filter (where right_a and not right_b) as only_a,
-    count(*) filter (where right_b and not right_a) as only_b,
-    count(*) filter (where not right_a and not right_b) as both_wrong,
+    sum((right_a and right_b)::bigint)::bigint as both_right,
+    sum((right_a and not right_b)::bigint)::bigint as only_a,
+    sum((right_b and not right_a)::bigint)::bigint as only_b,
+    sum((not right_a and not right_b)::bigint)::bigint as both_wrong,
     count(*) filter (where is_same) as same_answer
 from pairs
 group by all

@@ -34,4 +34,5 @@ from
             on samples.dataset_id = runs.dataset_id
             and samples.sample_id = outputs.sample_id
         where outputs.prediction is not null
+            and outputs.label is not null
     ) as known_outputs

@@ -50,6 +50,7 @@ COMMITS = {
     7: "354b2177bff593acf117b997ee95f4cede81ced0",
     8: "d9de776d1f61d47788613c4baaf61baffb50756b",
     9: "50b6b16b92ebea07ca4062c0aac9a1fd0bf33b7d",
+    10: "e5dfb4532a92f650ade4255b2830ced60b787336",
 }
 """Schema -> the last commit of the main line at which it was the newest; for 6, the last before runs were published."""
 
@@ -66,6 +67,7 @@ STEPS: tuple[tuple[int, str], ...] = (
     (3, "import human human"),
     (5, "attach figures.csv --as paper --column model=network --column accuracy=top1/100"),
     (9, "ingest -m python:models.py:fine -d pets=images/pets --decoder torchvision"),
+    (10, "probe -m python:models.py:fine --task task --method linear --save-as head"),
 )
 """Schema that first had it -> the command. RUN stands for the clean run of `coarse` over `pets`."""
 
@@ -111,6 +113,7 @@ QUESTIONS: dict[str, tuple[int, str]] = {
     "consistency": (3, "select model_a, model_b, dataset, condition, error_consistency from error_consistency"),
     "attachments": (5, "select name, kind, ranked_table, columns from attachments"),
     "decoders": (9, "select model, dataset, decoder, accuracy from accuracy"),
+    "heads": (10, "select name, task, method, chosen, num_classes from probe_heads join models using (model_id)"),
 }
 """Name -> schema that first could answer it, and the question; rows are sorted by all their columns."""
 
