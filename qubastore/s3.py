@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
 from functools import cache
@@ -31,11 +32,9 @@ CREDENTIALS = (
 """What to do where access is denied."""
 
 
-_REFUSALS = (
-    "ACCESS_DENIED",
-    "SIGNATURE_DOES_NOT_MATCH",
-    "INVALID_ACCESS_KEY_ID",
-    "NO_SUCH_BUCKET",
+_REFUSED = re.compile(
+    r"ACCESS_DENIED|SIGNATURE|ACCESS_KEY_ID|CLIENT_TOKEN|AUTHENTICATION_TOKEN|UNRECOGNIZED_CLIENT|TIME_TOO_SKEWED"
+    r"|NO_SUCH_BUCKET|ExpiredToken|InvalidToken|PermanentRedirect|HTTP status (?:301|400|401|403)"
 )
 """Parts of Arrow's error messages for which a retry does not help."""
 
@@ -97,7 +96,7 @@ def patiently(work: Callable[[], T]) -> T:
 
 def is_refused(error: OSError) -> bool:
     """Whether an object store denies access or has no such bucket, so that a retry does not help."""
-    return any(refusal in str(error) for refusal in _REFUSALS)
+    return bool(_REFUSED.search(str(error)))
 
 
 def s3_endpoint() -> str:
@@ -115,7 +114,18 @@ def _configured(key: str) -> str:
     file = Path(os.environ.get("AWS_CONFIG_FILE") or Path("~/.aws/config").expanduser())
     profile = os.environ.get("AWS_PROFILE") or "default"
     section = "default" if profile == "default" else f"profile {profile}"
+    try:
+        changed = file.stat().st_mtime_ns
+    except OSError:
+        return ""
+    return _parsed(file, changed).get(section, key, fallback="")
+
+
+@cache
+def _parsed(file: Path, changed: int) -> configparser.ConfigParser:
+    """A configuration file as it was at a time: it is asked for with every file that is read."""
+    del changed
     parser = configparser.ConfigParser(interpolation=None)
     with contextlib.suppress(OSError, configparser.Error, UnicodeDecodeError):
         parser.read(file)
-    return parser.get(section, key, fallback="")
+    return parser

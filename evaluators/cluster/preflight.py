@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from qubastore.datasets.places import S3Path
 from qubastore.errors import IngestError, QubastoreError
 from qubastore.evaluators.cluster.resources import is_alive
 from qubastore.lake.object_storage import DataFiles
-from qubastore.s3 import is_s3
+from qubastore.s3 import is_s3, s3_files, s3_key
 from qubastore.store import Store
 from qubastore.version import __version__
 
@@ -47,17 +46,19 @@ def problems(version: str, data_path: str, token_path: str, roots: list[str]) ->
             DataFiles(data_path).check()
         except QubastoreError as error:
             found.append(str(error).replace("\n", ";"))
-    found += [f"it does not see the images in {root}" for root in roots if not _sees(root)]
+    found += [f"it does not see the images in {root}{why}" for root in roots if (why := _hidden(root)) is not None]
     return found
 
 
-def _sees(root: str) -> bool:
-    """Whether this machine can read what is in a folder, or in S3."""
+def _hidden(root: str) -> str | None:
+    """Why this machine cannot read what is in a folder, or in S3; None if it can. It does not wait for a server."""
     if not is_s3(root):
-        return os.access(root, os.R_OK)
-    with contextlib.suppress(QubastoreError, OSError):
-        return S3Path(root).is_dir()
-    return False
+        return None if os.access(root, os.R_OK) else ""
+    try:
+        found = s3_files().get_file_info(s3_key(root))
+    except (OSError, ValueError) as error:
+        return f" ({str(error).splitlines()[0][:200]})"
+    return None if found.type.name != "NotFound" else " (there is nothing)"
 
 
 def check_node(node_id: str, store: Store, token_path: str, roots: Iterable[str]) -> list[str] | None:

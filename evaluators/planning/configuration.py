@@ -9,8 +9,8 @@ from typing import Any
 
 from qubastore.conditions import DECODERS, PRECISIONS
 from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.locating import LAYOUTS, own_datasets
 from qubastore.datasets.locating import OPTIONS as DATASET_OPTIONS
-from qubastore.datasets.locating import OWN_LAYOUTS, own_datasets
 from qubastore.derived.probe_methods import METHODS
 from qubastore.errors import UsageError, check_name, did_you_mean
 from qubastore.metrics.suite_files import suite_from_table
@@ -123,7 +123,7 @@ def _probe(table: dict[str, Any], datasets: dict[str, Any], path: str) -> ProbeT
 
 def _datasets(name: str, entry: Any, base: Path, path: str) -> list[Dataset]:
     """The datasets of `"PATH"` or `{ path = "PATH", layout = "shape-texture", framing = "whole" }`."""
-    expected = f'"PATH" or {{ path = "PATH", layout = "{next(iter(OWN_LAYOUTS))}" }}'
+    expected = f'"PATH" or {{ path = "PATH", layout = "{LAYOUTS[0]}" }}'
     table = {"path": entry} if isinstance(entry, str) else _typed(entry, dict, f"{path}: datasets.{name}", expected)
     _known(table, ("path", *DATASET_OPTIONS), f"{path}: datasets.{name}")
     for key in ("path", *table):

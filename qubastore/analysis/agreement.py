@@ -15,10 +15,10 @@ _AGREEMENT = """
         ? as dataset, ? as condition, ? as framing, ? as precision, ? as decoder, null as level,
         ? as model_a, 'model' as observer_a, ? as model_b, 'model' as observer_b,
         count(*) as n,
-        count(*) filter (where a.prediction = a.label and b.prediction = b.label) as both_right,
-        count(*) filter (where a.prediction = a.label and b.prediction <> b.label) as only_a,
-        count(*) filter (where a.prediction <> a.label and b.prediction = b.label) as only_b,
-        count(*) filter (where a.prediction <> a.label and b.prediction <> b.label) as both_wrong,
+        sum((a.prediction = a.label and b.prediction = b.label)::bigint)::bigint as both_right,
+        sum((a.prediction = a.label and b.prediction <> b.label)::bigint)::bigint as only_a,
+        sum((a.prediction <> a.label and b.prediction = b.label)::bigint)::bigint as only_b,
+        sum((a.prediction <> a.label and b.prediction <> b.label)::bigint)::bigint as both_wrong,
         count(*) filter (where a.prediction = b.prediction) as same_answer
     from outputs as a
     join outputs as b using (sample_id)
@@ -36,7 +36,7 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
     Returns:
         Per pair, dataset, framing, condition, precision and decoder: n, accuracy_a, accuracy_b, same_answer (share),
         only_a and only_b (images that one alone gets right), error_consistency (as the view of that name), p_value,
-        p_holm.
+        p_holm. Without labels, n and same_answer alone.
     """
     from scipy.stats import binomtest
 
@@ -54,15 +54,18 @@ def agreement(store: Database, pairs: Sequence[Pair]) -> Table:
             if not figures[0]:
                 continue
             only_a, only_b = figures[4:6]
+            if only_a is None:
+                rows.append((*place, *figures, None))
+                continue
             p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
             rows.append((*place, *figures, float(p)))
     columns = (
         *("model_a", "model_b", "dataset", "condition", "framing", "precision", "decoder", "n"),
         *("accuracy_a", "accuracy_b", "same_answer", "only_a", "only_b", "error_consistency", "p_value", "p_holm"),
     )
-    corrected = holm([row[-1] for row in rows])
+    corrected = iter(holm([row[-1] for row in rows if row[-1] is not None]))
     note = "McNemar's exact test on images that one model alone gets right, two-sided, Holm-corrected over the rows"
-    return Table(columns, [(*row, p) for row, p in zip(rows, corrected, strict=True)], [note])
+    return Table(columns, [(*row, None if row[-1] is None else next(corrected)) for row in rows], [note])
 
 
 _BOTH = """
@@ -76,8 +79,10 @@ _BOTH = """
         and label_sets.sample_id = a.sample_id
         and label_sets.label_set = 'dataset'
     where a.run_id = ? and b.run_id = ? and a.prediction is not null and b.prediction is not null
+        and a.label is not null
 """
-"""Images that both have; if several classes are right, each run's label is the right class that it scored highest."""
+"""Labelled images that both have; if several classes are right, each run's label is the right class that it scored
+highest."""
 
 
 def classes(store: Database, pairs: Sequence[Pair]) -> Table:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from qubastore.datasets.contents import Contents, contents_of
 from qubastore.datasets.dataset import NOTHING, Dataset, Sample
 from qubastore.datasets.folders import (
     EXTENSIONS,
     check_folder,
-    check_no_splits,
+    left_out_notes,
     listed,
     readable,
 )
@@ -54,7 +55,7 @@ def image_folder(
     root = place(path)
     check_folder(name, root)
     with readable(name):
-        found = contents_of(name, root, split)
+        found = contents_of(name, root, split, may_be_splits=may_be_splits or not labelled)
         if split is not None and not found.tables:
             raise UsageError(
                 f"dataset {name}: {root} contains no tables, so that there is no split to choose",
@@ -64,8 +65,6 @@ def image_folder(
             from qubastore.datasets.unlabelled import unlabelled_images
 
             return unlabelled_images(name, root, found, factors)
-        if not may_be_splits and not found.tables:
-            _check_no_splits(name, root, found)
         if found.tables:
             from qubastore.datasets.image_tables import table_images
 
@@ -75,13 +74,6 @@ def image_folder(
 
             return tar_images(name, root, found.tars, space=space, factors=factors, order=order)
         return _class_images(name, root, found, space, factors, order)
-
-
-def _check_no_splits(name: str, root: Place, found: Contents) -> None:
-    def has_folders(folder: str) -> bool:
-        return any(key.startswith(f"{folder}/") and key.count("/") > 1 for key, _ in found.images)
-
-    check_no_splits(name, root, found.folders, has_folders if isinstance(root, S3Path) else None)
 
 
 def _class_images(
@@ -105,7 +97,7 @@ def _class_images(
         check_classes(folders, classes, where, f"only folders of the label space {space}, such as {classes[0]!r}")
     index = {folder: position for position, folder in enumerate(classes)}
     samples = [Sample(key, size, index[key.partition("/")[0]], factors) for key, size in found.images if "/" in key]
-    notes += found.notes
+    notes += [*found.notes, *left_out_notes(Path(), (), [key for key, _ in found.images if "/" not in key])]
     if not samples:
         raise DatasetError(
             f"dataset {name}: no images in the {len(folders)} class folders of {root}",

@@ -77,12 +77,12 @@ def table_images(
 def _classes(name: str, table: str, space: str | None, order: str | None) -> tuple[str, tuple[str, ...], list[int]]:
     """Label space, class names, and the class of each label in the files."""
     schema = schema_of(name, table)
-    image = schema.field("image").type if "image" in schema.names else None
-    if image is None or "label" not in schema.names or not hasattr(image, "fields") or "bytes" not in image.names:
+    if "label" not in schema.names or not _is_whole(schema.field("label").type):
         raise DatasetError(
             f"dataset {name}: {table} does not contain labelled images",
             expected="columns image (struct with bytes) and label (whole numbers), as Hugging Face datasets have",
-            found=", ".join(schema.names),
+            found=", ".join(f"{field.name} ({field.type})" for field in schema if field.name != "image"),
+            hint=f"--dataset {name}=PATH,labels=none, if they have no labels",
         )
     names = _names(name, table)
     if space is None and names is None:
@@ -118,6 +118,15 @@ def _classes(name: str, table: str, space: str | None, order: str | None) -> tup
         found=", ".join((names or ("none",))[:3]),
         hint="export the images as class folders",
     )
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    """Whether a column has whole numbers, or lists of them."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind.value_type if pa.types.is_dictionary(kind) else kind))
 
 
 def _names(name: str, table: str) -> tuple[str, ...] | None:

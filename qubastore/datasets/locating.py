@@ -22,7 +22,6 @@ from qubastore.datasets.label_spaces import ORDERS
 from qubastore.datasets.manifests import ENDINGS, manifest_images
 from qubastore.datasets.places import Place, S3Path, place
 from qubastore.datasets.readers import (
-    class_layout,
     corruption_layout,
     read_classes,
     read_imagenet_val,
@@ -57,15 +56,18 @@ def locate(name: str, data_root: str | os.PathLike[str]) -> Dataset:
     return read_known(known, found)
 
 
-def read_known(known: KnownDataset, folder: Place) -> Dataset:
-    """Read a known dataset from its folder.
+def read_known(known: KnownDataset, folder: Place, split: str | None = None) -> Dataset:
+    """Read a known dataset from its folder, or from a split of the tables in it.
 
     Raises:
         DatasetError: If it has another layout, or its images have another size.
     """
-    _check_on_disk(known.name, folder, getattr(known.read, "func", known.read) in _FROM_S3, f"{known.name}")
-    if isinstance(folder, S3Path):
-        dataset = image_folder(known.name, folder, space=known.label_space, factors=known.factors)
+    in_classes = getattr(known.read, "func", known.read) in _IN_CLASSES
+    _check_on_disk(known.name, folder, in_classes, f"{known.name}")
+    if isinstance(folder, S3Path) or (split is not None and in_classes):
+        dataset = image_folder(known.name, folder, space=known.label_space, factors=known.factors, split=split)
+    elif split is not None:
+        raise UsageError(f"dataset {known.name}: its authors distribute no tables", hint="leave split= out")
     else:
         dataset = known.read(known.name, folder, known.label_space)
     if known.image_size is not None:
@@ -75,8 +77,8 @@ def read_known(known: KnownDataset, folder: Place) -> Dataset:
     )
 
 
-_FROM_S3 = (read_classes, read_imagenet_val)
-"""Readers of class folders, which can be in S3, too."""
+_IN_CLASSES = (read_classes, read_imagenet_val)
+"""Readers of class folders, which can be tables, or in S3, too."""
 
 
 def _check_size(dataset: Dataset, expected: tuple[int, int]) -> None:
@@ -221,7 +223,7 @@ def own_datasets(
     Args:
         name: Its name. The name of a known dataset is read as that dataset, unless `layout` is given.
         path: Its folder, or a prefix in S3; or a manifest, a CSV or Parquet file (`qubastore.datasets.manifests`).
-        layout: A name of `OWN_LAYOUTS`; None means class folders.
+        layout: One of `LAYOUTS`; None means class folders.
         framing: How its images become inputs; None means `model`, or the default of a known dataset.
         log: Called with a message about missing parts of a dataset such as `imagenet-c`.
         order: Order of the user's own class folders, one of `label_spaces.ORDERS`; None means by code points.
@@ -247,19 +249,22 @@ def own_datasets(
     is_manifest = layout is None and known is None and where.suffix.lower() in ENDINGS and where.is_file()
     if labels is not None:
         check_name("labels", labels, ("none",))
+    whole = len(expand(name)) > 1
+    takes = {"split": layout in (None, "class") and not whole, "labels": layout in (None, "class")}
+    takes["labels"] &= known is None and not whole
     for option, value in (("split", split), ("labels", labels)):
-        if value is not None and (layout is not None or is_manifest or any(map(known_dataset, expand(name)))):
+        if value is not None and (not takes[option] or (option == "split" and is_manifest)):
             raise UsageError(
-                f"dataset {name}: {option}= is only for your own folders of images or tables, without layout=",
-                hint=f"leave {option}= out" + ("; a manifest without a column label has no labels" * is_manifest),
+                f"dataset {name}: {option}= is only for {_TAKERS[option]}",
+                hint=f"leave {option}= out",
             )
-    if layout is not None:
-        read = OWN_LAYOUTS[check_name("layout", layout, OWN_LAYOUTS)]
-        _check_on_disk(name, where, read in (class_layout, splits_layout, holdout_layout), f"the layout {layout}")
+    if layout not in (None, "class"):
+        read = OWN_LAYOUTS[check_name("layout", layout, LAYOUTS)]
+        _check_on_disk(name, where, read in (splits_layout, holdout_layout), f"the layout {layout}")
         found = read(name, where, order)
-    elif known is not None:
-        found = [read_known(known, where)]
-    elif len(expand(name)) > 1:
+    elif layout is None and known is not None:
+        found = [read_known(known, where, split)]
+    elif layout is None and whole:
         found = []
         missing: list[tuple[str, QubastoreError]] = []
         check_folder(name, where)
@@ -273,9 +278,10 @@ def own_datasets(
                 missing.append((cell.name, error))
         _log_missing(found, missing, log)
     elif is_manifest:
-        found = manifest_images(name, where, order)
+        found = manifest_images(name, where, order, labelled=labels is None)
     else:
-        found = [image_folder(name, where, order=order, split=split, labelled=labels is None)]
+        options: dict[str, Any] = {"order": order, "split": split, "labelled": labels is None}
+        found = [image_folder(name, where, **options, may_be_splits=layout == "class")]
     return [replace(dataset, framing=framing) for dataset in found] if framing else found
 
 
@@ -289,16 +295,27 @@ def _check_on_disk(name: str, where: Place, reads_s3: bool, what: str) -> None:
         )
 
 
+_TAKERS = {
+    "split": "tables: a folder of Parquet files, or what datasets.save_to_disk writes",
+    "labels": "your own images: folders, tar files, tables and manifests",
+}
+"""Option -> the datasets that it is for."""
+
+
 OPTIONS = ("layout", "framing", "order", "split", "labels")
 """What may follow the path of a dataset, as in `NAME=PATH,order=natural`."""
 
 
 OWN_LAYOUTS: dict[str, Callable[[str, Any, str | None], list[Dataset]]] = {
-    "class": class_layout,
     "corruption/severity/class": corruption_layout,
     "shape-texture": shape_texture_layout,
     "splits": splits_layout,
     "holdout": holdout_layout,
 }
-"""Layouts for the user's own datasets: class folders; corruptions at severities; `<shape>/<shape>N-<texture>M.png`;
-train, val and test of another task, for probes; class folders of which a part is held out as its test."""
+"""Layouts for the user's own datasets besides class folders: corruptions at severities;
+`<shape>/<shape>N-<texture>M.png`; train, val and test of another task, for probes; class folders of which a part is
+held out as its test."""
+
+
+LAYOUTS = ("class", *OWN_LAYOUTS)
+"""The names of all layouts; `class` are class folders, whatever they are called."""

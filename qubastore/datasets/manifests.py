@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +26,14 @@ ENDINGS = (".csv", ".tsv", ".parquet")
 _PATH, _LABEL, _SPLIT = "path", "label", "split"
 
 
-def manifest_images(name: str, file: Place, order: str | None = None) -> list[Dataset]:
+def manifest_images(name: str, file: Place, order: str | None = None, *, labelled: bool = True) -> list[Dataset]:
     """The images that a manifest lists, sorted by path.
 
     Args:
         name: Name of the dataset.
         file: The manifest.
         order: Order of the classes, one of `label_spaces.ORDERS`; None means by code points.
+        labelled: False leaves labels out.
 
     Returns:
         One dataset, or one per split, called `NAME/SPLIT`.
@@ -42,6 +43,8 @@ def manifest_images(name: str, file: Place, order: str | None = None) -> list[Da
     """
     root = file.parent
     rows = list(_rows(name, file))
+    if not labelled:
+        rows = [(line, {column: row[column] for column in row if column != _LABEL}) for line, row in rows]
     if not rows:
         raise DatasetError(f"dataset {name}: {file} lists no images")
     columns = rows[0][1]
@@ -68,13 +71,24 @@ def manifest_images(name: str, file: Place, order: str | None = None) -> list[Da
         by_split.setdefault(split, []).append(Sample(row[_PATH], size, label, factors))
     if has_splits and not {"train", "test"} <= {*by_split}:
         raise DatasetError(f"dataset {name}: {file} has no images of both train and test", found=", ".join(by_split))
+    notes = () if is_labelled or not labelled else (_no_labels(file, columns),)
     found = []
     for split in SPLITS if has_splits else ("",):
         if split in by_split:
             data = listed(f"{name}/{split}" if split else name, root, by_split[split], classes, space)
             keep = ("outputs", "features") if split else None
-            found.append(replace(data, listed_labels=is_labelled, listed_factors=bool(attributes), keep=keep))
+            found.append(
+                replace(data, listed_labels=is_labelled, listed_factors=bool(attributes), keep=keep, notes=notes)
+            )
     return found
+
+
+def _no_labels(file: Place, columns: Iterable[str]) -> str:
+    """The note on a manifest that does not say that its images have no labels."""
+    return (
+        f"{file} has no column {_LABEL!r} ({', '.join(columns)}), so its images have no labels, and no accuracy can be"
+        " had of them; labels=none says that this is meant"
+    )
 
 
 def _classes(

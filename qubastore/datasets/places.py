@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
 
-from qubastore.errors import DatasetError, DatasetNotFoundError
+from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
 from qubastore.s3 import CREDENTIALS, is_refused, is_s3, patiently, s3_files, s3_key
 
 T = TypeVar("T")
@@ -73,11 +73,20 @@ Place = Path | S3Path
 
 
 def place(path: str | os.PathLike[str] | S3Path) -> Place:
-    """The place that a user names."""
+    """The place that a user names.
+
+    Raises:
+        UsageError: If a URL of S3 has no bucket, or an empty part.
+    """
     if isinstance(path, S3Path):
         return path
     text = os.fspath(path)
-    return S3Path(text.rstrip("/")) if is_s3(text) else Path(text)
+    if not is_s3(text):
+        return Path(text)
+    url = text.rstrip("/")
+    if not is_s3(url) or not all(s3_key(url).split("/")):
+        raise UsageError(f"{text!r} does not name a place in S3", expected="s3://BUCKET, or s3://BUCKET/PREFIX")
+    return S3Path(url)
 
 
 def s3_listing(root: S3Path) -> dict[str, int]:
@@ -85,7 +94,7 @@ def s3_listing(root: S3Path) -> dict[str, int]:
 
     Raises:
         DatasetNotFoundError: If there is none.
-        DatasetError: If access is denied.
+        DatasetError: If access is denied, or S3 does not answer.
     """
     from pyarrow.fs import FileSelector, FileType
 
@@ -102,7 +111,8 @@ def open_file(path: str) -> BinaryIO:
     """Open a file for reading, anywhere in it.
 
     Raises:
-        OSError: If it cannot be read; `DatasetError` if S3 denies access.
+        OSError: If it cannot be read.
+        DatasetError: If S3 denies access, or does not answer.
     """
     if not is_s3(path):
         return Path(path).open("rb")
@@ -114,7 +124,8 @@ def read_file(path: str) -> bytes:
     """The bytes of a file.
 
     Raises:
-        OSError: If it cannot be read; `DatasetError` if S3 denies access.
+        OSError: If it cannot be read.
+        DatasetError: If S3 denies access, or does not answer.
     """
     if not is_s3(path):
         return Path(path).read_bytes()
@@ -131,14 +142,18 @@ def asked(url: str, work: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError: If there is no such object.
-        OSError: If it cannot be reached.
-        DatasetError: If it denies access.
+        DatasetError: If it denies access, cannot be reached for two minutes, or the URL is none.
     """
     try:
         return patiently(work)
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        if not is_refused(error):
-            raise
+        refuses = is_refused(error)
         raise DatasetError(
-            f"S3 refuses access to {url}", found=str(error).splitlines()[0][:300], hint=CREDENTIALS
+            f"S3 refuses access to {url}" if refuses else f"S3 does not answer for {url}",
+            found=str(error).splitlines()[0][:300],
+            hint=CREDENTIALS if refuses else "is AWS_ENDPOINT_URL right, and the server up?",
         ) from None
+    except ValueError as error:  # Arrow's, of a path that it does not take
+        raise DatasetError(f"{url} cannot be read", found=str(error).splitlines()[0][:300]) from None

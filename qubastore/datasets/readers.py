@@ -234,11 +234,6 @@ def _cue_key(key: str, shape: str) -> str:
     return f"{shape}/{found[1] if found else name}"
 
 
-def class_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
-    """Read class folders, whatever they are called."""
-    return [image_folder(name, folder, order=order, may_be_splits=True)]
-
-
 def corruption_layout(name: str, folder: Path, order: str | None = None) -> list[Dataset]:
     """Read one dataset per corruption and severity: `NAME/corruption/severity`."""
     check_folder(name, folder, expected="folders corruption/severity/class")

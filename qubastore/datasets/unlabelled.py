@@ -1,12 +1,14 @@
 """Images without labels, in folders of any structure, tar files or tables: their outputs are kept, to be asked.
 
-The key of an image is its path below the root, in a tar file that within the file; of a row of a table, its
-path where these differ, else its number.
+The key of an image is its path below the root. In tar files it is the path within the file, after the file's name where
+these are not distinct; of a row of a table, its path where these are distinct, else its number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from qubastore.datasets.contents import Contents
 from qubastore.datasets.dataset import Dataset, Sample
@@ -24,20 +26,24 @@ def unlabelled_images(name: str, root: Place, found: Contents, factors: Mapping[
     Args:
         name: Name of the dataset.
         root: The folder.
-        found: What it contains: its images, or else its tables, or else its tar files.
+        found: What it contains.
         factors: Factors that all its images share.
 
     Raises:
         DatasetError: If there are no images.
     """
-    samples = [Sample(key, size, None, factors) for key, size in found.images]
-    samples = samples or _rows(name, root, found, factors) or list(_members(name, root, found, factors))
+    if found.tables:
+        samples = _rows(name, root, found, factors)
+    elif found.tars and not found.folders:
+        samples = _members(name, root, found, factors)
+    else:
+        samples = [Sample(key, size, None, factors) for key, size in found.images]
     if not samples:
         raise DatasetError(
             f"dataset {name}: no images in {root}",
             expected=f"files with the extensions {' '.join(sorted(EXTENSIONS))}, tar files or tables",
         )
-    return listed(name, root, samples, (), UNLABELLED, factors=factors)
+    return replace(listed(name, root, samples, (), UNLABELLED, factors=factors), notes=tuple(found.notes))
 
 
 def _rows(name: str, root: Place, found: Contents, factors: Mapping[str, str]) -> list[Sample]:
@@ -54,7 +60,18 @@ def _rows(name: str, root: Place, found: Contents, factors: Mapping[str, str]) -
     ]
 
 
-def _members(name: str, root: Place, found: Contents, factors: Mapping[str, str]) -> Iterator[Sample]:
-    for tar in found.tars:
-        for member in tar_members(name, root, tar):
-            yield Sample(member.path.as_posix(), member.size, None, factors, path=tar, row=member.offset)
+def _members(name: str, root: Place, found: Contents, factors: Mapping[str, str]) -> list[Sample]:
+    members = [member for tar in found.tars for member in tar_members(name, root, tar)]
+    # Tar files are often numbered anew inside.
+    has_names = len({member.path for member in members}) == len(members)
+    return [
+        Sample(
+            (member.path if has_names else PurePosixPath(member.tar).with_suffix("") / member.path).as_posix(),
+            member.size,
+            None,
+            factors,
+            path=member.tar,
+            row=member.offset,
+        )
+        for member in members
+    ]

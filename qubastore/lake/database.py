@@ -268,15 +268,19 @@ class Database:
         """Run a query; whenever the connection to the catalog's server is lost, reconnect and run it again."""
         import duckdb
 
-        deadline = time.monotonic() + PATIENCE
+        deadline, pause, breakdowns = time.monotonic() + PATIENCE, 0.1, 0
         while True:
             try:
                 return query()
             except duckdb.Error as error:
+                # A query that breaks DuckDB down again and again is not the server's fault.
+                breakdowns += ducklake.is_broken(error)
                 lost = self.location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))
-                if not lost or time.monotonic() > deadline:
+                if not lost or breakdowns > _DOUBTS or time.monotonic() > deadline:
                     raise
             self._reconnect(deadline)
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
 
     def _reconnect(self, deadline: float) -> None:
         """Replace a lost connection by a new one as soon as the server is available.

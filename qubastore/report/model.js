@@ -106,7 +106,7 @@ const Model = (() => {
   // The dimensions of the checkpoints of a training, which are shares; the model's own step is marked.
   function trajectory(rows, model) {
     const named = rows.map((row) => ({ ...row, dimension: row.dimension.replaceAll("_", " ") }));
-    const encoding = { x: { field: "step", type: "quantitative", title: "step" }, y: { field: "value", type: "quantitative", title: null }, color: { field: "dimension", type: "nominal", legend: { orient: "bottom", columns: 3, title: null, columnPadding: 14 } }, tooltip: [{ field: "dimension" }, { field: "step" }, { field: "value", format: ".4f" }] };
+    const encoding = { x: { field: "step", type: "quantitative", title: "step" }, y: { field: "value", type: "quantitative", title: null }, color: { field: "dimension", type: "nominal", legend: { orient: "bottom", columns: 2, title: null, columnPadding: 14 }, scale: { scheme: "tableau10" } }, tooltip: [{ field: "dimension" }, { field: "step" }, { field: "value", format: ".4f" }] };
     return { height: 260, layer: [
       { data: { values: named }, mark: { type: "line", point: true }, encoding },
       { data: { values: named.filter((row) => row.model === model) }, mark: { type: "point", size: 160 }, encoding },

@@ -94,11 +94,12 @@ def standard_rows(
         logits: (n, n_classes) logits of its dataset's classes; None means that only the accuracy is resampled.
 
     Returns:
-        No rows for images that are not drawn one by one, and for outputs that do not correspond to the classes.
+        No rows for images that are not drawn one by one, without labels, and for outputs that do not correspond to the
+        classes.
     """
     import numpy as np
 
-    if images.is_crossed or not len(outputs) or outputs.column("prediction").null_count:
+    if images.is_crossed or not len(outputs) or any(outputs.column(n).null_count for n in ("prediction", "label")):
         return []
     names = ("sample_id", "label", "prediction", "confidence", "label_probability")
     samples, label, prediction, confidence, truth = (outputs.column(name).to_numpy() for name in names)

@@ -117,7 +117,7 @@ def test_parquet_that_holds_no_images(tmp_path):
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"x": [1]}), tmp_path / "t.parquet")
-    with pytest.raises(DatasetError, match="does not contain labelled images"):
+    with pytest.raises(DatasetError, match="does not contain images"):
         image_folder("x", tmp_path)
     (tmp_path / "t.parquet").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="is not a Parquet file"):

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qubastore.datasets.image_folder import image_folder
+from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.datasets.locating import own_datasets, parse_dataset
 from qubastore.errors import DatasetError, UsageError
 from qubastore.evaluators import ingest
@@ -90,9 +92,9 @@ def test_what_has_no_splits_is_refused(folders, tmp_path):
     with pytest.raises(UsageError, match="contains no tables, so that there is no split"):
         image_folder("x", root, split="test")
     with pytest.raises(UsageError, match="split= is only for"):
-        own_datasets("x", root, "class", split="test")
-    with pytest.raises(UsageError, match="split= is only for"):
-        own_datasets("imagenet-r", root, split="test")
+        own_datasets("x", root, "splits", split="test")
+    with pytest.raises(UsageError, match="authors distribute no tables"):
+        own_datasets("cue-conflict", root, split="test")
     write_saved(tmp_path / "saved", samples, split="validation")
     with pytest.raises(DatasetError, match=r"no split 'test'(?s:.*)validation"):
         image_folder("x", tmp_path / "saved", split="test")
@@ -102,7 +104,9 @@ def test_what_has_no_splits_is_refused(folders, tmp_path):
     ("state", "said"),
     [
         ("{", "cannot be read"),
-        ("[]", "is not what datasets.save_to_disk writes"),
+        ("[]", "has no class folders"),
+        ('{"_data_files": []}', "names no files"),
+        ('{"_data_files": [{}]}', "names no files"),
         ('{"_indices_data_files": [{"filename": "i.arrow"}], "_data_files": []}', "has an index beside its files"),
         ('{"_data_files": [{"filename": "cache-0123.arrow"}]}', "is not an Arrow file with images"),
     ],
@@ -112,6 +116,60 @@ def test_a_damaged_folder_is_named(folders, tmp_path, state, said):
     (tmp_path / "saved" / "state.json").write_text(state)
     with pytest.raises(DatasetError, match=said):
         image_folder("x", tmp_path / "saved")
+
+
+def test_files_of_that_name_that_are_others(folders, tmp_path):
+    root, samples = folders
+    write_parquet(tmp_path / "t" / "0.parquet", samples, CLASSES)
+    (tmp_path / "t" / "state.json").write_text("{}")
+    (tmp_path / "t" / "dataset_dict.json").write_text('{"splits": "none"}')
+    assert image_folder("x", tmp_path / "t").dataset_id == image_folder("x", root).dataset_id
+
+
+def test_a_split_of_a_known_dataset(tmp_path):
+    synsets = imagenet_synsets()
+    samples = pictures(range(2), 2)
+    for split in ("train", "validation", "test"):
+        write_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", samples, synsets)
+    with pytest.raises(DatasetError, match=r"tables of several splits(?s:.*),split=validation"):
+        own_datasets("imagenet-val", tmp_path)
+    assert len(own_datasets("imagenet-val", tmp_path, split="validation")[0].samples) == 4
+    # The name of a folder around several splits is none of them.
+    with pytest.raises(DatasetError, match="no split 'data'"):
+        own_datasets("x", tmp_path, split="data")
+    assert own_datasets("x", tmp_path, "class", split="test")[0].label_space == "imagenet-1k"
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"image": [{"bytes": b"x", "path": "0.png"}], "label": ["ant"]}, r"labelled images(?s:.*)label \(string\)"),
+        ({"image": [{"bytes": b"x", "path": "0.png"}], "label": [0.5]}, r"labelled images(?s:.*)label \(double\)"),
+        ({"image": [{"bytes": [1, 2], "path": "0.png"}], "label": [0]}, "does not contain images"),
+        ({"image": [b"x"], "label": [0]}, r"does not contain images(?s:.*)image \(binary\)"),
+        ({"img": [{"bytes": b"x"}], "label": [0]}, r"does not contain images(?s:.*)img"),
+    ],
+)
+def test_columns_that_are_no_images(tmp_path, columns, said):
+    pq.write_table(pa.table(columns), tmp_path / "0.parquet")
+    with pytest.raises(DatasetError, match=said):
+        image_folder("x", tmp_path)
+    if "labelled" not in said:
+        with pytest.raises(DatasetError, match="does not contain images"):
+            image_folder("x", tmp_path, labelled=False)
+
+
+def test_arrows_file_format_is_read_too(folders, tmp_path):
+    root, samples = folders
+    write_saved(tmp_path / "saved", samples, files=1)
+    file = tmp_path / "saved" / "data-00000-of-00001.arrow"
+    with pa.ipc.open_stream(file.read_bytes()) as stream:
+        table = stream.read_all()
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    saved, whole = image_folder("x", tmp_path / "saved"), image_folder("x", root)
+    assert saved.dataset_id == whole.dataset_id
+    assert decoded(saved) == decoded(whole)
 
 
 def test_rows_are_read_by_the_workers(store, images, tmp_path, tiny_models, ray_session):

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qubastore.analysis.agreement import agreement, classes, factors
+from qubastore.analysis.pairs import Pair
 from qubastore.datasets.locating import own_datasets, parse_dataset
 from qubastore.errors import DatasetError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.planning.configuration import read_configuration
 from qubastore.maintenance.doctor import examine
+from qubastore.runs.image_sets import image_set
+from qubastore.runs.replicates import standard_rows
 from tests.datasets.test_parquet import pictures, write_parquet
+from tests.datasets.test_tars_and_manifests import add
+from tests.support.runs import both_runs
 
 LIMITS: Any = {"num_gpus": 0, "num_cpus": 2}
 
@@ -51,6 +57,37 @@ def test_tars_tables_and_manifests_are_read(images, tmp_path):
     )
 
 
+def test_pictures_beside_tables_and_tars_are_not_the_dataset(tmp_path):
+    thumbnail = pictures("a", 1)[0][2]
+    write_parquet(tmp_path / "tables" / "0.parquet", pictures("ab"), None)
+    (tmp_path / "tars").mkdir()
+    for tar in ("a", "b"):
+        with tarfile.open(tmp_path / "tars" / f"{tar}.tar", "w") as archive:
+            add(archive, "0.png", thumbnail)
+    for folder in ("tables", "tars"):
+        (tmp_path / folder / "thumbnail.png").write_bytes(thumbnail)
+    assert len(own_datasets("new", tmp_path / "tables", labels="none")[0].samples) == 6
+    # Files that are numbered anew in each tar are called after it, too.
+    keys = [sample.key for sample in own_datasets("new", tmp_path / "tars", labels="none")[0].samples]
+    assert keys == ["a/0.png", "b/0.png"]
+
+
+def test_files_that_are_left_out_are_told(images):
+    (images / "ant" / "no_ending").write_bytes((images / "ant" / "000.png").read_bytes())
+    (data,) = own_datasets("new", images, labels="none")
+    assert ["no_ending" in note for note in data.notes] == [True]
+
+
+def test_a_manifest_says_that_it_has_no_labels(images):
+    (images / "list.csv").write_text("path,class\nant/000.png,ant\nbee/001.png,bee\n")
+    (data,) = own_datasets("new", images / "list.csv")
+    assert "has no column 'label' (path, class)" in data.notes[0]
+    assert own_datasets("new", images / "list.csv", labels="none")[0].notes == ()
+    (images / "list.csv").write_text("path,label\nant/000.png,ant\nbee/001.png,bee\n")
+    (data,) = own_datasets("new", images / "list.csv", labels="none")
+    assert (data.label_space, data.notes, [dict(s.factors) for s in data.samples]) == ("unlabelled", (), [{}, {}])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -68,7 +105,9 @@ def test_an_option_without_a_meaning_is_refused(images):
     with pytest.raises(UsageError, match="labels"):
         own_datasets("new", images, labels="some")
     with pytest.raises(UsageError, match="labels= is only for"):
-        own_datasets("new", images, "class", labels="none")
+        own_datasets("new", images, "splits", labels="none")
+    with pytest.raises(UsageError, match="labels= is only for"):
+        own_datasets("imagenet-val", images, labels="none")
     (images / "list.csv").write_text("path\nant/000.png\n")
     with pytest.raises(UsageError, match="no classes to order"):
         own_datasets("new", images / "list.csv", order="natural")
@@ -109,7 +148,29 @@ def test_outputs_are_those_of_labelled_images(store, images, tmp_path, tiny_mode
     assert [row[0] for row in store.rows(query, ["new"])] == [row[0] for row in store.rows(query, ["old"])]
     assert {row[1] for row in store.rows(query, ["new"])} == {True}
     assert list(examine(store, deep=True)) == []
-    assert ingest(store, models, [new], conditions=["clean"], keep=keep, **LIMITS).images == 0
+    assert ingest(store, models, [new], conditions=["clean"], keep=keep, intervals=True, **LIMITS).images == 0
+    # Two models: counts of agreement alone; tests are corrected over the rows that have one.
+    runs = {
+        name: [
+            run
+            for run, n in store.rows("select run_id, dataset from named_runs order by model, condition")
+            if n == name
+        ]
+        for name in ("new", "old")
+    }
+    pairs = [Pair("a", "b", [both_runs(store, mine[0], mine[2])]) for mine in runs.values()]
+    both, alone = agreement(store, pairs), agreement(store, pairs[1:])
+    by_dataset = [dict(zip(both.columns, row, strict=True)) for row in both.rows]
+    assert [row["dataset"] for row in by_dataset] == ["new", "old"]
+    assert {name for name, value in by_dataset[0].items() if value is None} == {
+        *("accuracy_a", "accuracy_b", "only_a", "only_b", "error_consistency", "p_value", "p_holm")
+    }
+    assert by_dataset[0]["same_answer"] == by_dataset[1]["same_answer"]
+    assert both.rows[1:] == alone.rows
+    assert classes(store, pairs[:1]).rows == factors(store, pairs[:1]).rows == []
+    rows = store.arrow("from outputs where run_id = ? order by sample_id", [runs["new"][0]])
+    ((dataset_id,),) = store.rows("select dataset_id from datasets where name = 'new'")
+    assert standard_rows(runs["new"][0], image_set(store, dataset_id), rows, None) == []
 
 
 def test_a_model_of_any_head_is_run_and_a_backbone_too(store, images, tmp_path, ray_session):

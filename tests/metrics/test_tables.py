@@ -151,8 +151,8 @@ def test_layout(name):
 def test_label_space(space):
     assert space.rule in ("identity", "subset", "mean", "argmax", "none")
     assert space.meaning
-    assert bool(space.source) == (space.name != "own-classes")
-    if space.name not in ("own-classes", "transfer"):
+    assert bool(space.source) == (space.name not in ("own-classes", "unlabelled"))
+    if space.name not in ("own-classes", "transfer", "unlabelled"):
         assert len(space.classes) == len(space.members) == len(set(space.classes))
         outputs = [index for members in space.members for index in members]
         assert len(outputs) == len(set(outputs))
