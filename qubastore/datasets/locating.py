@@ -236,35 +236,28 @@ def own_datasets(
     """
     if framing is not None:
         check_name("framing", framing, FRAMINGS)
+    where = place(path)
+    # A layout says that the images are one's own, whatever they are called.
+    known = known_dataset(name) if layout is None else None
+    is_whole = layout is None and len(expand(name)) > 1
+    is_manifest = layout is None and known is None and where.suffix.lower() in ENDINGS and where.is_file()
+    in_folders = layout in (None, "class") and not is_whole
     if order is not None:
         check_name("order", order, ORDERS)
-        if layout in ("splits", "holdout") or (layout is None and any(map(known_dataset, expand(name)))):
-            raise UsageError(
-                f"dataset {name}: an order is only for your own class folders",
-                found=f"the layout {layout}" if layout else f"the known dataset {name}",
-                hint="leave order= out",
-            )
-    where = place(path)
-    known = known_dataset(name)
-    is_manifest = layout is None and known is None and where.suffix.lower() in ENDINGS and where.is_file()
+        is_own = known is None and not is_whole and layout not in ("splits", "holdout")
+        _check_option(name, "order", is_own and labels is None)
+    if split is not None:
+        _check_option(name, "split", in_folders and not is_manifest)
     if labels is not None:
         check_name("labels", labels, ("none",))
-    whole = len(expand(name)) > 1
-    takes = {"split": layout in (None, "class") and not whole, "labels": layout in (None, "class")}
-    takes["labels"] &= known is None and not whole
-    for option, value in (("split", split), ("labels", labels)):
-        if value is not None and (not takes[option] or (option == "split" and is_manifest)):
-            raise UsageError(
-                f"dataset {name}: {option}= is only for {_TAKERS[option]}",
-                hint=f"leave {option}= out",
-            )
+        _check_option(name, "labels", in_folders and known is None)
     if layout not in (None, "class"):
         read = OWN_LAYOUTS[check_name("layout", layout, LAYOUTS)]
         _check_on_disk(name, where, read in (splits_layout, holdout_layout), f"the layout {layout}")
         found = read(name, where, order)
-    elif layout is None and known is not None:
+    elif known is not None:
         found = [read_known(known, where, split)]
-    elif layout is None and whole:
+    elif is_whole:
         found = []
         missing: list[tuple[str, QubastoreError]] = []
         check_folder(name, where)
@@ -295,7 +288,14 @@ def _check_on_disk(name: str, where: Place, reads_s3: bool, what: str) -> None:
         )
 
 
+def _check_option(name: str, option: str, fits: bool) -> None:
+    """Refuse an option that a dataset does not have."""
+    if not fits:
+        raise UsageError(f"dataset {name}: {option}= is only for {_TAKERS[option]}", hint=f"leave {option}= out")
+
+
 _TAKERS = {
+    "order": "your own class folders",
     "split": "tables: a folder of Parquet files, or what datasets.save_to_disk writes",
     "labels": "your own images: folders, tar files, tables and manifests",
 }

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-ENDINGS = (".parquet", ".arrow")
-
-
 DICTIONARY, STATE = "dataset_dict.json", "state.json"
 """What `save_to_disk` writes beside the splits of a `DatasetDict`, and beside the files of a `Dataset`."""
 

@@ -185,7 +185,7 @@ def test_an_order_for_every_layout_of_class_folders(tmp_path):
         assert plain.classes == ("Apple", "Cherry", "banana")
         assert any("order=natural" in note for note in plain.notes)
         assert natural.classes == tuple(names)
-    with pytest.raises(UsageError, match="an order is only for your own class folders"):
+    with pytest.raises(UsageError, match="order= is only for your own class folders"):
         own_datasets("imagenet-val", tmp_path, order="natural")
 
 

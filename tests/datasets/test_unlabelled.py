@@ -108,6 +108,8 @@ def test_an_option_without_a_meaning_is_refused(images):
         own_datasets("new", images, "splits", labels="none")
     with pytest.raises(UsageError, match="labels= is only for"):
         own_datasets("imagenet-val", images, labels="none")
+    with pytest.raises(UsageError, match="order= is only for"):
+        own_datasets("new", images, labels="none", order="natural")
     (images / "list.csv").write_text("path\nant/000.png\n")
     with pytest.raises(UsageError, match="no classes to order"):
         own_datasets("new", images / "list.csv", order="natural")
