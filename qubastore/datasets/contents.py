@@ -52,8 +52,9 @@ def contents_of(name: str, root: Place, split: str | None, *, may_be_splits: boo
         DatasetError: If it contains splits: folders, or tables of several of which none is chosen.
         OSError: If it cannot be read.
     """
-    read = _in_s3 if isinstance(root, S3Path) else _on_disk
-    return read(name, root, split, may_be_splits)  # type: ignore[arg-type]
+    if isinstance(root, S3Path):
+        return _in_s3(name, root, split, may_be_splits)
+    return _on_disk(name, root, split, may_be_splits)
 
 
 def _on_disk(name: str, root: Path, split: str | None, may_be_splits: bool) -> Contents:

@@ -64,6 +64,7 @@ def table_images(
                 raise DatasetError(
                     f"dataset {name}: row {row} of {whole} has the label {found}",
                     expected=f"0 to {len(label_of) - 1}, a class of the label space {chosen}",
+                    hint="labels=none, if the images have no labels, as test sets often do",
                 )
             label, *more = dict.fromkeys(label_of[each] for each in right)
             # An image with several correct classes belongs to no single class folder: its key has its number.

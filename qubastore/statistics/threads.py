@@ -1,4 +1,4 @@
-"""The number of threads of computations over arrays."""
+"""The number of threads of computations over arrays, and of DuckDB."""
 
 from __future__ import annotations
 
