@@ -90,7 +90,7 @@ def slow_model(tmp_path):
     return f"python:{path}:net"
 
 
-def wait_for_shards(path, count, process, seconds=90):
+def wait_for_shards(path, count, process, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         with qubastore.open(path) as reader:
@@ -161,7 +161,7 @@ def test_a_killed_evaluator_process(store, tmp_path, slow_model):
             evaluators.append(int(path.parent.name))
     assert len(evaluators) == 1
     os.kill(evaluators[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "; retrying" in output
     assert store.rows("select n_outputs from accuracy") == [(1500,)]
