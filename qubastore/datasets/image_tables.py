@@ -49,9 +49,10 @@ def table_images(
         DatasetError: If columns or class names are missing, or a label is out of range.
     """
     paths = [f"{root}/{table}" for table in tables]
-    chosen, classes, label_of = _classes(name, paths[0], space, order)
-    names = _names(name, paths[0])
-    others = [path for path in paths[1:] if _names(name, path) != names]
+    schema = schema_of(name, paths[0])
+    chosen, classes, label_of = _classes(name, paths[0], schema, space, order)
+    names = _names(name, paths[0], schema)
+    others = [path for path in paths[1:] if _names(name, path, schema_of(name, path)) != names]
     if others:
         raise DatasetError(f"dataset {name}: {others[0]} has other classes than {paths[0]}")
     samples: list[Sample] = []
@@ -75,9 +76,10 @@ def table_images(
     return listed(name, root, samples, classes, chosen, factors=factors)
 
 
-def _classes(name: str, table: str, space: str | None, order: str | None) -> tuple[str, tuple[str, ...], list[int]]:
+def _classes(
+    name: str, table: str, schema: pa.Schema, space: str | None, order: str | None
+) -> tuple[str, tuple[str, ...], list[int]]:
     """Label space, class names, and the class of each label in the files."""
-    schema = schema_of(name, table)
     if "label" not in schema.names or not _is_whole(schema.field("label").type):
         raise DatasetError(
             f"dataset {name}: {table} does not contain labelled images",
@@ -85,7 +87,7 @@ def _classes(name: str, table: str, space: str | None, order: str | None) -> tup
             found=", ".join(f"{field.name} ({field.type})" for field in schema if field.name != "image"),
             hint=f"--dataset {name}=PATH,labels=none, if they have no labels",
         )
-    names = _names(name, table)
+    names = _names(name, table, schema)
     if space is None and names is None:
         raise DatasetError(
             f"dataset {name}: {table} does not contain the names of its classes",
@@ -130,8 +132,8 @@ def _is_whole(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind.value_type if pa.types.is_dictionary(kind) else kind))
 
 
-def _names(name: str, table: str) -> tuple[str, ...] | None:
-    names = _class_names(schema_of(name, table))
+def _names(name: str, table: str, schema: pa.Schema) -> tuple[str, ...] | None:
+    names = _class_names(schema)
     if names is not None and len(set(names)) < len(names):
         raise DatasetError(f"dataset {name}: {table} has two classes of the same name")
     return names

@@ -8,10 +8,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from qubastore.errors import DatasetError, DatasetNotFoundError, UsageError
 from qubastore.s3 import CREDENTIALS, is_refused, is_s3, patiently, s3_files, s3_key
+
+if TYPE_CHECKING:
+    from pyarrow import NativeFile
+
 
 T = TypeVar("T")
 
@@ -116,8 +120,17 @@ def open_file(path: str) -> BinaryIO:
     """
     if not is_s3(path):
         return Path(path).open("rb")
-    found = asked(path, lambda: s3_files().open_input_file(s3_key(path)))
-    return cast(BinaryIO, io.BufferedReader(found, READ_AHEAD))
+    return cast(BinaryIO, io.BufferedReader(s3_file(path), READ_AHEAD))
+
+
+def s3_file(path: str) -> NativeFile:
+    """A file in S3 for Arrow, which fetches the ranges that it reads.
+
+    Raises:
+        OSError: If it cannot be read.
+        DatasetError: If S3 denies access, or does not answer.
+    """
+    return asked(path, lambda: s3_files().open_input_file(s3_key(path)))
 
 
 def read_file(path: str) -> bytes:

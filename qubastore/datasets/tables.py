@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qubastore.datasets.folders import SPLITS
-from qubastore.datasets.places import Place, asked, read_file
+from qubastore.datasets.places import Place, read_file, s3_file
 from qubastore.errors import DatasetError, did_you_mean
-from qubastore.s3 import is_s3, s3_files, s3_key
+from qubastore.s3 import is_s3
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,13 +160,17 @@ def schema_of(name: str, path: str) -> pa.Schema:
 def rows_of(name: str, path: str, column: str | None) -> Iterator[tuple[Any, str | None, int]]:
     """Yield the value of a column, the path and the size in bytes of the image of every row.
 
+    Args:
+        name: Name of the dataset, for messages.
+        path: A table whose schema `schema_of` has checked.
+        column: The column; None yields None in place of its values.
+
     Raises:
-        DatasetError: If the file is no table with images, a row has none, or it cannot be read.
+        DatasetError: If a row has no image, or the file cannot be read.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    schema_of(name, path)
     columns = ["image", column] if column else ["image"]
     try:
         batches: Any = (
@@ -221,7 +225,7 @@ def _is_parquet(path: str) -> bool:
 def _open_parquet(path: str) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(asked(path, lambda: s3_files().open_input_file(s3_key(path))) if is_s3(path) else path)
+    return pq.ParquetFile(s3_file(path) if is_s3(path) else path)
 
 
 # A reader asks for the rows of a few files again and again.
@@ -239,7 +243,7 @@ def _arrow_schema(path: str) -> pa.Schema:
 
     if not is_s3(path):
         return _reader(pa.memory_map(path)).schema
-    with asked(path, lambda: s3_files().open_input_file(s3_key(path))) as source:
+    with s3_file(path) as source:
         return _reader(source).schema
 
 

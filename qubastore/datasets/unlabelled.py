@@ -15,7 +15,7 @@ from qubastore.datasets.dataset import Dataset, Sample
 from qubastore.datasets.folders import EXTENSIONS, listed
 from qubastore.datasets.label_spaces import UNLABELLED
 from qubastore.datasets.places import Place
-from qubastore.datasets.tables import rows_of
+from qubastore.datasets.tables import rows_of, schema_of
 from qubastore.datasets.tars import tar_members
 from qubastore.errors import DatasetError
 
@@ -47,6 +47,8 @@ def unlabelled_images(name: str, root: Place, found: Contents, factors: Mapping[
 
 
 def _rows(name: str, root: Place, found: Contents, factors: Mapping[str, str]) -> list[Sample]:
+    for table in found.tables:
+        schema_of(name, f"{root}/{table}")
     places = [
         (path, size, table, row)
         for table in found.tables

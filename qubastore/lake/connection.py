@@ -171,7 +171,7 @@ def _lost_server(location: Location) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        if not (location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))):
+        if not ducklake.is_cut(error, location):
             raise
         raise StoreUnreachableError(
             f"the PostgreSQL server of {location} cannot be reached",

@@ -275,8 +275,7 @@ class Database:
             except duckdb.Error as error:
                 # A query that breaks DuckDB down again and again is not the server's fault.
                 breakdowns += ducklake.is_broken(error)
-                lost = self.location.is_postgres and (ducklake.is_lost(error) or ducklake.is_broken(error))
-                if not lost or breakdowns > _DOUBTS or time.monotonic() > deadline:
+                if not ducklake.is_cut(error, self.location) or breakdowns > _DOUBTS or time.monotonic() > deadline:
                     raise
             self._reconnect(deadline)
             time.sleep(pause)

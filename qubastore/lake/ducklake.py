@@ -195,6 +195,11 @@ def is_broken(error: Exception) -> bool:
     return isinstance(error, duckdb.InternalException | duckdb.FatalException)
 
 
+def is_cut(error: Exception, location: Location) -> bool:
+    """Whether a connection must be made anew: its catalog's server is lost, or DuckDB has broken down over it."""
+    return location.is_postgres and (is_lost(error) or is_broken(error))
+
+
 def close(connection: duckdb.DuckDBPyConnection, location: Location) -> None:
     """Close a connection, unless it was to a PostgreSQL server that cannot be reached any more.
 
