@@ -33,7 +33,7 @@ from qubastore.models.spec import ModelSpec
 from qubastore.models.zoo import expand_models
 from qubastore.runs.outputs import KINDS
 from qubastore.runs.publication import Damage
-from qubastore.runs.sessions import active_session
+from qubastore.runs.sessions import NOTED, active_session, forget_dead, killed
 from qubastore.store import Store
 
 
@@ -167,6 +167,9 @@ def ingest(
         planned = planned_now(force=force)
         report = IngestReport(planned, errors=list(planned.errors), missing=missing)
         report.skipped = sum(p.run.n_shards - len(p.missing) for p in planned.runs)
+        if not dry_run and not planned.todo and killed(store.rows(NOTED)):
+            # An ingest that was killed when only its own session was left to remove.
+            store.write(forget_dead, repeatable=True)
         if not dry_run and planned.todo and _evaluate(store, planned, settings, display, report):
             # Shards whose files were damaged before they were merged; once more, then it is left to the next ingest.
             _evaluate(store, planned_now(force=False), settings, display, report)

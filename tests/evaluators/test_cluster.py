@@ -25,8 +25,9 @@ pytestmark = [
 
 
 SLEEPY = """
-import pathlib, time, torch
+import itertools, pathlib, time, torch
 HOLD = pathlib.Path(__file__).with_name("hold")
+BATCHES = itertools.count()
 
 class Net(torch.nn.Module):
     def __init__(self, seed):
@@ -35,7 +36,7 @@ class Net(torch.nn.Module):
         self.head = torch.nn.Linear(3, 3)
     def forward(self, x):
         time.sleep(0.05 if len(x) > 1 else 0)
-        while len(x) > 1 and HOLD.exists():
+        while len(x) > 1 and next(BATCHES) >= 12 and HOLD.exists():
             time.sleep(0.05)
         return self.head(x.mean(dim=(2, 3)))
 
@@ -63,8 +64,9 @@ def sleepy(tmp_path_factory):
 
 @pytest.fixture
 def hold(sleepy):
-    """A file: while it is there, the models wait, so that what a test does comes before the end of the work."""
+    """A file: while it is there, a process waits after twelve batches, and no work ends before what a test does."""
     file = Path(sleepy[0].removeprefix("python:").rpartition(":")[0]).with_name("hold")
+    file.touch()
     yield file
     file.unlink(missing_ok=True)
 
@@ -109,13 +111,14 @@ def test_two_nodes_of_two_evaluators_give_what_a_laptop_gives(url, two_nodes, sl
     assert_same(url, undisturbed)
 
 
-def test_evaluators_decoders_a_node_and_the_driver_are_killed(url, two_nodes, sleepy, pictures, undisturbed):
+def test_evaluators_decoders_a_node_and_the_driver_are_killed(url, two_nodes, sleepy, pictures, undisturbed, hold):
     options = (two_nodes.address, "--evaluators-per-gpu", 2)
     process = start(url, sleepy, pictures, *options)
     wait_for(url, 2, process)
     os.kill(of_cluster(two_nodes, "ray::Evaluator")[0], signal.SIGKILL)
     for pid in of_cluster(two_nodes, "ray::decode")[:1]:
         os.kill(pid, signal.SIGKILL)
+    hold.unlink()
     wait_for(url, 6, process)
     two_nodes.kill(two_nodes.nodes[0])
     wait_for(url, 8, process)
@@ -131,7 +134,6 @@ def test_a_node_that_joins_late_is_used(url, sleepy, pictures, hold):
     try:
         process = start(url, sleepy, pictures, nodes.address)
         wait_for(url, 2, process)
-        hold.touch()
         assert len(of_cluster(nodes, "ray::Evaluator")) == 1
         nodes.nodes.append(nodes.add())
         deadline = time.monotonic() + 60
@@ -151,7 +153,6 @@ def test_the_last_node_leaves_and_another_comes(url, sleepy, pictures, hold):
     try:
         process = start(url, sleepy, pictures, nodes.address)
         wait_for(url, 2, process)
-        hold.touch()
         nodes.kill(nodes.nodes[0])
         time.sleep(3)
         nodes.nodes.append(nodes.add())
@@ -241,7 +242,6 @@ def test_status_from_another_terminal_shows_two_drivers(url, sleepy, pictures, h
     first, second = start(url, sleepy[:1], pictures, None), start(url, sleepy[1:], pictures, None)
     try:
         wait_for(url, 2, first)
-        hold.touch()
         deadline = time.monotonic() + 60
         while True:
             shown = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_a_second_ingest_does_nothing(store, tiny_models, images):
     report = ingest(store, specs, {"noise": images})
     assert (report.images, report.skipped, report.plan.todo) == (0, 2, [])
     assert everything(store) == before
+
+
+def test_an_ingest_with_nothing_to_do_removes_the_session_of_a_killed_one(store, tiny_models, images):
+    specs = [f"python:{tiny_models}:first"]
+    ingest(store, specs, {"noise": images})
+    host = socket.gethostname()
+    store.write(lambda c: c.execute(f"insert into drivers values ('gone', '{host}', 4194305, null, [], 0, now())"))
+    ingest(store, specs, {"noise": images})
+    assert store.rows("from drivers") == []
 
 
 def test_only_what_is_missing_is_run(store, tiny_models, images):
