@@ -130,7 +130,10 @@ def _register(store: Store, n_runs: int) -> Iterator[str]:
             connection,
             "runs",
             [
-                (r.run_id, r.model_id, r.dataset_id, "model", "clean", "fp32", 1, "measured", N_SAMPLES, 1, [], now)
+                (
+                    *(r.run_id, r.model_id, r.dataset_id, "model", "clean", "fp32", 1, "measured", N_SAMPLES, 1, []),
+                    *(now, r.decoder, None),
+                )
                 for r in runs
             ],
         )

@@ -46,7 +46,10 @@ def register_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) ->
     insert(
         connection,
         "samples",
-        [(identity, index, s.key, s.size, list(s.factors.items())) for index, s in enumerate(dataset.samples)],
+        [
+            (identity, index, s.key, s.size, list(s.factors.items()), s.path, s.row)
+            for index, s in enumerate(dataset.samples)
+        ],
     )
     insert(
         connection,

@@ -51,6 +51,7 @@ COMMITS = {
     8: "d9de776d1f61d47788613c4baaf61baffb50756b",
     9: "50b6b16b92ebea07ca4062c0aac9a1fd0bf33b7d",
     10: "e5dfb4532a92f650ade4255b2830ced60b787336",
+    11: "37c01c90bcd376ac16cee65a6e5c4843d7f1a336",
 }
 """Schema -> the last commit of the main line at which it was the newest; for 6, the last before runs were published."""
 
@@ -68,6 +69,11 @@ STEPS: tuple[tuple[int, str], ...] = (
     (5, "attach figures.csv --as paper --column model=network --column accuracy=top1/100"),
     (9, "ingest -m python:models.py:fine -d pets=images/pets --decoder torchvision"),
     (10, "probe -m python:models.py:fine --task task --method linear --save-as head"),
+    (
+        11,
+        "ingest -m python:models.py:coarse,name=net,step=1 -m python:models.py:fine,name=net,step=2"
+        " -d pets=images/pets",
+    ),
 )
 """Schema that first had it -> the command. RUN stands for the clean run of `coarse` over `pets`."""
 
@@ -114,6 +120,7 @@ QUESTIONS: dict[str, tuple[int, str]] = {
     "attachments": (5, "select name, kind, ranked_table, columns from attachments"),
     "decoders": (9, "select model, dataset, decoder, accuracy from accuracy"),
     "heads": (10, "select name, task, method, chosen, num_classes from probe_heads join models using (model_id)"),
+    "checkpoints": (11, "select training, step, model, dimension, value from trajectory where suite = 'pets'"),
 }
 """Name -> schema that first could answer it, and the question; rows are sorted by all their columns."""
 
