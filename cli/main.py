@@ -37,6 +37,7 @@ HEADINGS = {
         "compare": "Compare models, runs, groups, or measured and published values.",
         "correlate": "Compute rank correlations between quality dimensions.",
         "plot": "Plot the results of a model as text.",
+        "view": "Look at images, mistakes, classes and slices in a browser.",
         "show": "List models, runs, suites, views, dimensions or the zoo.",
     },
     "Derive": {

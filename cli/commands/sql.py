@@ -97,19 +97,11 @@ def answer(store: Store, query: str, format_: str, output: str | None, target: P
         target: For Parquet, where DuckDB writes.
     """
     from qubastore.cli.output.rows import write_rows
-    from qubastore.errors import UsageError
     from qubastore.lake.duckdb_errors import translate_errors
 
     connection = store._connection
+    last = store.last_statement(query)
     with translate_errors(query):
-        statements = connection.extract_statements(query)
-        if not statements:
-            raise UsageError("there is no query", hint='qubastore sql "from accuracy"')
-        for statement in statements[:-1]:
-            store.check(statement)
-            connection.execute(statement)
-        last = statements[-1]
-        store.check(last)
         if target is not None:
             # None where the statement has no rows.
             relation = connection.sql(last.query)

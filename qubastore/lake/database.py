@@ -170,6 +170,23 @@ class Database:
             with translate_errors(statement.query):
                 sandbox.check(self._connection, statement)
 
+    def last_statement(self, query: str) -> duckdb.Statement:
+        """Check all statements of a query, run all but the last, and return that.
+
+        Raises:
+            QueryError: If DuckDB rejects one, or it reads or writes anything outside a restricted store.
+            UsageError: If there is none.
+        """
+        with translate_errors(query):
+            statements = self._connection.extract_statements(query)
+            if not statements:
+                raise UsageError("there is no query", hint='qubastore sql "from accuracy"')
+            for statement in statements[:-1]:
+                self.check(statement)
+                self._connection.execute(statement)
+            self.check(statements[-1])
+        return statements[-1]
+
     def ask(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Call a function that queries the connection, and return its result; for a single query use `rows`."""
         with translate_errors():

@@ -12,8 +12,15 @@ const Charts = (() => {
     }).then(() => new Promise((resolve) => {
       const script = document.createElement("script");
       script.type = "module";
-      window.vegaLoaded = resolve;
-      script.textContent = `${document.getElementById("vega").textContent}\nwindow.vegaLoaded();`;
+      const vega = document.getElementById("vega");
+      if (vega.dataset.from) {
+        script.src = vega.dataset.from;
+        script.onload = resolve;
+      } else {
+        window.vegaLoaded = resolve;
+        script.nonce = vega.nonce;
+        script.textContent = `${vega.textContent}\nwindow.vegaLoaded();`;
+      }
       document.body.append(script);
     }));
     return ready;

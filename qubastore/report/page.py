@@ -14,15 +14,17 @@ from typing import Any
 
 from qubastore.errors import UsageError
 
-SCRIPTS = ("ranking.js", "state.js", "charts.js", "table.js", "explore.js", "model.js", "app.js")
+SCRIPTS = ("dom.js", "ranking.js", "state.js", "charts.js", "table.js", "explore.js", "model.js", "app.js")
 """The scripts in the order in which they run; each file is one part of the page."""
 
 
-def render(data: Mapping[str, Any]) -> str:
+def render(data: Mapping[str, Any], *, links: str = "", nonce: str = "") -> str:
     """Return the report as HTML.
 
     Args:
         data: The result of `collect`.
+        links: HTML of links for its header, for a report that is one page of several.
+        nonce: The nonce of its scripts, for a page that is served with a content security policy.
 
     Raises:
         UsageError: if the package with Vega is not installed.
@@ -33,6 +35,8 @@ def render(data: Mapping[str, Any]) -> str:
     )
     page = folder.joinpath("page.html").read_text("utf-8")
     parts = {
+        "<!--LINKS-->": links,
+        "NONCE": nonce,
         "/*STYLE*/": folder.joinpath("page.css").read_text("utf-8"),
         "/*SCRIPT*/": script,
         # Escape the text that would end the script element.
@@ -53,7 +57,7 @@ def vega() -> str:
         release = version("vl-convert-python")
     except PackageNotFoundError:
         raise UsageError("the report needs Vega for its charts", hint="pip install 'qubastore[report]'") from None
-    folder = _cache()
+    folder = cache_folder()
     cached = None if folder is None else folder / f"vega-{release}.js"
     if cached is not None:
         with contextlib.suppress(OSError):
@@ -75,7 +79,7 @@ def vega() -> str:
     return script
 
 
-def _cache() -> Path | None:
+def cache_folder() -> Path | None:
     """The user's folder for what can be made again; None if the environment names neither it nor a home."""
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return Path(chosen) / "qubastore"

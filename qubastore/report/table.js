@@ -3,21 +3,6 @@
 
 const AT = Object.fromEntries(DATA.dimensions.map((d, i) => [d.name, i]));
 
-/** Create an element with attributes, and children that are elements or text: names never become markup. */
-function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.filter((child) => child !== null));
-  return made;
-}
-
-function byId(id) {
-  return document.getElementById(id);
-}
-
 /** A value as its column shows it: in per cent, or in millions. */
 function shown(dimension, value) {
   if (value === null) return "–";

@@ -33,15 +33,16 @@ HIERA, ALEXNET = "timm:hiera_base_224.mae_in1k_ft_in1k", "torchvision:alexnet/IM
 CASES = {
     # The margin of a two-class answer is p - (1 - p): 0.9 - 0.1, 0.75 - 0.25.
     "sample_answers": (
-        "select sample_id, label_name, prediction_name, is_right, confidence, label_probability, loss, margin"
+        "select sample_id, label, prediction, is_right, confidence, label_probability, loss, margin"
         " from sample_answers order by sample_id",
         [
-            near(0, "cat", "cat", True, 0.9, 0.9, -math.log(0.9), 0.8),
-            near(1, "cat", "cat", True, 0.75, 0.75, -math.log(0.75), 0.5),
-            near(2, "cat", "dog", False, 0.75, 0.25, -math.log(0.25), 0.5),
-            near(3, "dog", "dog", True, 0.9, 0.9, -math.log(0.9), 0.8),
+            near(0, 0, 0, True, 0.9, 0.9, -math.log(0.9), 0.8),
+            near(1, 0, 0, True, 0.75, 0.75, -math.log(0.75), 0.5),
+            near(2, 0, 1, False, 0.75, 0.25, -math.log(0.25), 0.5),
+            near(3, 1, 1, True, 0.9, 0.9, -math.log(0.9), 0.8),
         ],
     ),
+    "class_names": ("select class, name from class_names order by class", [near(0, "cat"), near(1, "dog")]),
     "confusions": (
         "select label, label_name, prediction, prediction_name, n, share, confidence from confusions order by 1, 3",
         [

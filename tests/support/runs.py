@@ -114,6 +114,8 @@ def write_shard(store, run_id, number, first, logits, labels, keep=("outputs", "
     tables = {"outputs": outputs.outputs_table(run_id, ids, scores.output_columns(logits, labels))}
     if "logits" in keep:
         tables["logits"] = outputs.vectors_table(run_id, ids, scores.round_significant(logits, bits))
+    if "features" in keep:  # the logits, which are what a network without a head would give
+        tables["features"] = outputs.vectors_table(run_id, ids, scores.round_significant(logits, bits))
     written = outputs.write_shard(store.files, run_id, number, tables)
     return Shard(
         run_id,

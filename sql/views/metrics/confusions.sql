@@ -13,7 +13,7 @@
 with
 counted as (
     select
-        run_id, label, label_name, prediction, prediction_name,
+        run_id, dataset_id, label, prediction,
         count(*) as n,
         avg(confidence order by sample_id) as confidence
     from sample_answers
@@ -22,7 +22,18 @@ counted as (
 )
 
 select
-    run_id, label, label_name, prediction, prediction_name, n,
-    n / sum(n) over (partition by run_id, label) as share,
-    confidence
+    counted.run_id,
+    counted.label,
+    labels.name as label_name,
+    counted.prediction,
+    predictions.name as prediction_name,
+    counted.n,
+    counted.n / sum(counted.n) over (partition by counted.run_id, counted.label) as share,
+    counted.confidence
 from counted
+left join class_names as labels
+    on labels.dataset_id = counted.dataset_id
+    and labels.class = counted.label
+left join class_names as predictions
+    on predictions.dataset_id = counted.dataset_id
+    and predictions.class = counted.prediction

@@ -1,0 +1,80 @@
+"""Start the explorer's server, and stop it with Ctrl-C."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+
+import uvicorn
+
+from qubastore.errors import UsageError
+from qubastore.explorer.images import Images
+from qubastore.explorer.server import Explorer, application
+from qubastore.explorer.stores import Stores
+from qubastore.report.page import vega
+from qubastore.store import Store
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    open_one: Callable[[], Store],
+    *,
+    datasets: Sequence[str] = (),
+    data_root: str | None = None,
+    suite: str = "quba",
+    host: str = "127.0.0.1",
+    port: int = 8421,
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve a store until Ctrl-C.
+
+    Args:
+        open_one: Opens the store for reading.
+        datasets: Where datasets are now, as in `explorer.images.Images`.
+        data_root: Folder with the datasets that are known by name.
+        suite: Suite of the ranking.
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        ready: Called with the address, which has the token, once the server listens.
+
+    Raises:
+        StoreNotFoundError: If there is no store.
+        UsageError: If the port is taken, or a package is missing.
+    """
+    stores = Stores(open_one)
+    try:
+        explorer = Explorer(stores, Images(stores.borrow, datasets, data_root), suite)
+        server, listener, address = prepare(explorer, stores, host=host, port=port)
+        ready(address)
+        with listener:
+            server.run(sockets=[listener])
+    finally:
+        stores.close()
+
+
+def prepare(
+    explorer: Explorer, stores: Stores, *, host: str = "127.0.0.1", port: int = 0
+) -> tuple[uvicorn.Server, socket.socket, str]:
+    """A server that listens already, its socket, and its address with the token; errors as `serve`."""
+    vega()  # a package that is missing is reported now, not by the first chart
+    with stores.borrow():
+        pass  # so is a store that is missing
+    listener = _listen(host, port)
+    port = listener.getsockname()[1]
+    token = secrets.token_urlsafe(24)
+    app = application(explorer, token=token, hosts=(*_LOOPBACK, host, socket.gethostname()), port=port)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+    name = f"[{host}]" if ":" in host else host
+    return uvicorn.Server(config), listener, f"http://{name}:{port}/?token={token}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except OSError as error:
+        raise UsageError(
+            f"the server cannot listen on port {port} of {host}", found=str(error), hint="--port 0 takes a free one"
+        ) from None

@@ -1,0 +1,344 @@
+"""The explorer's web application: pages, questions about the store, and images, for whoever knows the token."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from qubastore.errors import DatasetError, QubastoreError, UsageError
+from qubastore.explorer import catalog, confusions, samples, slices, thresholds
+from qubastore.explorer.images import Images
+from qubastore.explorer.plain import plain
+from qubastore.explorer.selection import Selection, read_selection
+from qubastore.explorer.stores import Stores
+from qubastore.report.collect import collect
+from qubastore.report.page import render, vega
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qubastore.store import Store
+
+PAGES = {
+    "": "Store",
+    "ranking": "Ranking",
+    "samples": "Samples",
+    "confusions": "Confusions",
+    "slices": "Slices",
+    "thresholds": "Thresholds",
+    "sql": "SQL",
+    "sample": "",
+}
+"""Page -> its name in the navigation; empty where it is reached from another page."""
+_SCRIPTS = {"": "overview"}
+"""Page -> the name of its script, where it is not the page's."""
+KEPT_FEATURES = 2
+"""Number of runs whose features stay in memory."""
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline';"
+    " script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; object-src 'none'; base-uri 'none'; frame-ancestors 'none';"
+    " form-action 'self'"
+)
+"""Vega compiles its expressions, hence unsafe-eval; no script but ours has the nonce."""
+
+
+class _Features:
+    """The features of a few runs, with their clusters, read when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, tuple[NDArray[np.int32], NDArray[np.float32]]] = OrderedDict()
+        self._clusters: dict[str, NDArray[np.int32]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, store: Store, run_id: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        with self._lock:
+            if run_id not in self._held:
+                self._held[run_id] = samples.unit_features(store, run_id)
+                while len(self._held) > KEPT_FEATURES:
+                    self._held.popitem(last=False)
+            self._held.move_to_end(run_id)
+            return self._held[run_id]
+
+    def clusters(self, store: Store, run_id: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        ids, vectors = self.of(store, run_id)
+        with self._lock:
+            if run_id not in self._clusters:
+                self._clusters[run_id] = slices.clusters(vectors)
+            return ids, self._clusters[run_id]
+
+
+class Explorer:
+    """Answers the requests of the pages.
+
+    Args:
+        stores: Connections to the store.
+        images: Where its images are.
+        suite: The suite of the ranking.
+    """
+
+    def __init__(self, stores: Stores, images: Images, suite: str = "quba") -> None:
+        self._stores, self._images, self._suite = stores, images, suite
+        self._features = _Features()
+
+    def routes(self) -> list[Route]:
+        """The routes of the application."""
+        asked: dict[str, Callable[[Store, Request], Any]] = {
+            "overview": lambda store, _: catalog.overview(store),
+            "progress": lambda store, _: catalog.progress(store),
+            "dataset": lambda store, request: catalog.runs_over(store, _given(request, "id")),
+            "tables": lambda store, _: catalog.tables(store),
+            "samples": self._samples,
+            "sample": self._sample,
+            "neighbours": self._neighbours,
+            "confusions": lambda store, request: confusions.confusions(store, self._selection(store, request)),
+            "thresholds": lambda store, request: thresholds.thresholds(store, self._selection(store, request)),
+            "slices": self._slices,
+        }
+        return [
+            *(Route(f"/{name}", self._page(name)) for name in PAGES if name != "ranking"),
+            Route("/ranking", self._ranking),
+            *(Route(f"/api/{name}", self._answer(question)) for name, question in asked.items()),
+            Route("/api/sql", self._query),
+            Route("/image/{dataset}/{sample:int}", self._image),
+            Route("/vega.js", lambda _: Response(vega(), media_type="text/javascript", headers=_CACHED)),
+            Route("/static/{name}", _static),
+        ]
+
+    def _page(self, name: str) -> Callable[[Request], Response]:
+        shell = files("qubastore.explorer").joinpath("pages/shell.html").read_text("utf-8")
+        page = shell.replace("<!--LINKS-->", links(name)).replace("PAGE", _SCRIPTS.get(name, name))
+        return lambda _: HTMLResponse(page)
+
+    def _ranking(self, request: Request) -> Response:
+        nonce = request.scope["nonce"]
+        suite = request.query_params.get("suite", self._suite)
+        try:
+            with self._stores.borrow() as store:
+                data = collect(store, suite=suite, resamples=0)
+        except QubastoreError as error:
+            return PlainTextResponse(str(error), 400)
+        return HTMLResponse(render(data, links=links("ranking"), nonce=nonce))
+
+    def _answer(self, question: Callable[[Store, Request], Any]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            with self._stores.borrow() as store:
+                return _json(question(store, request))
+
+        return answer
+
+    def _selection(self, store: Store, request: Request) -> Selection:
+        """The selection of an address, with the images of a cluster where it names one."""
+        found = read_selection(request.query_params.multi_items())
+        if cluster := request.query_params.get("cluster"):
+            ids, clusters = self._features.clusters(store, found.runs[0])
+            chosen = [int(each) for each, number in zip(ids, clusters, strict=True) if str(number) == cluster]
+            found = replace(found, only=chosen)
+        return found
+
+    def _samples(self, store: Store, request: Request) -> Any:
+        selection = self._selection(store, request)
+        found = samples.samples(store, selection, limit=_whole(request, "limit", 200), offset=_whole(request, "offset"))
+        return {**found, "absent": self._look_up(store, found["rows"])}
+
+    def _look_up(self, store: Store, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """Look up the places of images at once, as the page asks for each of them next.
+
+        Returns:
+            Why they are not at hand, as the first of them says; None if it can be read.
+        """
+        if not rows:
+            return None
+        dataset = rows[0]["dataset_id"]
+        self._images.look_up(store, dataset, [row["sample_id"] for row in rows])
+        try:
+            self._images.read(self._images.find(dataset, rows[0]["sample_id"]))
+        except DatasetError as error:
+            return error.what + (f". Try: {error.hint}" if error.hint else "")
+        return None
+
+    def _sample(self, store: Store, request: Request) -> Any:
+        words = request.query_params
+        runs = [words[name] for name in "abc" if words.get(name)]
+        dataset, sample = _given(request, "dataset"), _whole(request, "id")
+        found = samples.sample(store, dataset, sample, runs, every=bool(words.get("every")))
+        return {**found, "absent": self._look_up(store, [{"dataset_id": dataset, "sample_id": sample}])}
+
+    def _neighbours(self, store: Store, request: Request) -> Any:
+        run = _given(request, "a")
+        near = samples.neighbours(*self._features.of(store, run), _whole(request, "id"))
+        selection = Selection((run,), only=[each for each, _ in near])
+        rows = {row["sample_id"]: row for row in samples.samples(store, selection, limit=len(near), offset=0)["rows"]}
+        self._look_up(store, list(rows.values()))
+        return [{**rows[each], "similarity": similarity} for each, similarity in near if each in rows]
+
+    def _slices(self, store: Store, request: Request) -> Any:
+        selection = self._selection(store, request)
+        kind = request.query_params.get("kind", "factors")
+        if kind == "factors":
+            return slices.factor_slices(store, selection)
+        if kind == "found":
+            return slices.found_slices(store, selection)
+        if kind == "clusters":
+            return slices.cluster_slices(store, selection, *self._features.clusters(store, selection.runs[0]))
+        raise UsageError(f"unknown kind of slices {kind!r}", expected="factors, found or clusters")
+
+    def _query(self, request: Request) -> Response:
+        return _json(self._stores.query(_given(request, "q")))
+
+    def _image(self, request: Request) -> Response:
+        dataset, sample = request.path_params["dataset"], request.path_params["sample"]
+        make = self._images.full if request.query_params.get("size") == "full" else self._images.thumbnail
+        return Response(make(dataset, sample), media_type="image/webp", headers=_CACHED)
+
+
+_CACHED = {"cache-control": "private, max-age=3600"}
+
+
+def links(current: str) -> str:
+    """The navigation between the pages, as HTML."""
+    found = []
+    for name, title in PAGES.items():
+        if title:
+            here = ' aria-current="page"' if name == current else ""
+            found.append(f'<a href="/{name}"{here}>{title}</a>')
+    return f'<nav class="pages" aria-label="Pages">{"".join(found)}</nav>'
+
+
+def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    for package, folder in (("qubastore.explorer", "pages/"), ("qubastore.report", "")):
+        if name in _ASSETS[package]:
+            kind = "text/css" if name.endswith(".css") else "text/javascript"
+            return Response(files(package).joinpath(folder + name).read_text("utf-8"), media_type=kind)
+    return PlainTextResponse("there is no such file", 404)
+
+
+_ASSETS: Mapping[str, Sequence[str]] = {
+    "qubastore.explorer": (
+        "explorer.css",
+        "common.js",
+        "grid.js",
+        *(f"{_SCRIPTS.get(name, name)}.js" for name in PAGES if name != "ranking"),
+    ),
+    "qubastore.report": ("page.css", "dom.js", "charts.js"),
+}
+"""Package -> the files of it that are served; a name from outside never becomes a path."""
+
+
+def _json(value: Any) -> Response:
+    text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _given(request: Request, name: str) -> str:
+    value = request.query_params.get(name, "")
+    if not value:
+        raise UsageError(f"the address has no {name}=")
+    return value
+
+
+def _whole(request: Request, name: str, default: int = 0) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise UsageError(f"{name}={text!r} is not valid", expected="a whole number from 0 up")
+    return int(text)
+
+
+def _error(_: Request, error: Exception) -> Response:
+    """Answer with an error's parts; an image that is not at hand is not found."""
+    assert isinstance(error, QubastoreError)
+    parts = {"what": error.what, "expected": error.expected, "found": error.found, "hint": error.hint}
+    response = _json(parts)
+    response.status_code = 404 if isinstance(error, DatasetError) else 400
+    return response
+
+
+class _Guard:
+    """Lets nobody in but this machine's browser with the token, and nothing be changed.
+
+    The name in the header `Host` is checked, so that no other site's name can be made to point here; the token comes
+    once in the address and is then a cookie that the browser sends to these pages alone.
+    """
+
+    def __init__(self, application: ASGIApp, token: str, hosts: Sequence[str], port: int) -> None:
+        self._application, self._token, self._hosts = application, token, frozenset(hosts)
+        self._cookie = f"qubastore-{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        request = Request(scope)
+        scope["nonce"] = secrets.token_urlsafe(16)
+        response = self._refused(request)
+        if response is not None:
+            await response(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                policy = _POLICY.format(nonce=scope["nonce"])
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", policy.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                    (b"cross-origin-resource-policy", b"same-origin"),
+                ]
+            await send(message)
+
+        await self._application(scope, receive, send_with_headers)
+
+    def _refused(self, request: Request) -> Response | None:
+        """What is answered instead of the page; None if it may be seen."""
+        if _name(request.headers.get("host", "")) not in self._hosts:
+            return PlainTextResponse("this server does not have that name", 421)
+        if request.method not in ("GET", "HEAD"):
+            return PlainTextResponse("this server only reads", 405)
+        given = request.query_params.get("token")
+        if given is not None and hmac.compare_digest(given.encode(), self._token.encode()):
+            rest = [(key, value) for key, value in request.query_params.multi_items() if key != "token"]
+            there = request.url.path.lstrip("/")
+            answer = RedirectResponse(f"/{there}" + (f"?{urlencode(rest)}" if rest else ""), 303)
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            return answer
+        held = request.cookies.get(self._cookie, "")
+        if not hmac.compare_digest(held.encode(), self._token.encode()):
+            return PlainTextResponse("open the address that qubastore view printed: it has the token", 403)
+        return None
+
+
+def _name(host: str) -> str:
+    """The name in a header `Host`, without the port; empty if it is not valid."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def application(explorer: Explorer, *, token: str, hosts: Sequence[str], port: int) -> ASGIApp:
+    """The application, behind its guard.
+
+    Args:
+        explorer: Answers requests.
+        token: Who knows it may see everything.
+        hosts: Names under which the server may be asked.
+        port: Its port, by which the cookies of several servers differ.
+    """
+    inner = Starlette(routes=explorer.routes(), exception_handlers={QubastoreError: _error})
+    return _Guard(inner, token, hosts, port)
