@@ -23,6 +23,14 @@ from qubastore.cli.options import store_option
     help="Folder with the datasets that are known by name.",
 )
 @click.option("--suite", default="quba", show_default=True, metavar="NAME", help="Suite of the ranking.")
+@click.option(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    metavar="SPEC",
+    help="A model whose adversarial images may be looked at, as it was ingested. Repeatable.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8421, show_default=True, help="Port; 0 takes a free one."
@@ -33,6 +41,7 @@ def command(
     datasets: tuple[str, ...],
     data_root: str | None,
     suite: str,
+    models: tuple[str, ...],
     host: str,
     port: int,
     open_browser: bool,
@@ -41,13 +50,15 @@ def command(
     """Look at the store in a browser: images by what models answered, confusions, slices, thresholds, rankings, SQL.
 
     A local server that only reads. Its address has a token; nobody without it sees anything. Images are read where the
-    models read them, unless --dataset or --data-root say where they are now. On a machine without a browser, forward
-    the port: ssh -L 8421:127.0.0.1:8421 HOST.
+    models read them, unless --dataset or --data-root say where they are now. Corrupted, scaled and shifted inputs are
+    made again from the image; adversarial ones by the network, which is loaded if --model names it. On a machine
+    without a browser, forward the port: ssh -L 8421:127.0.0.1:8421 HOST.
 
     \b
     Example:
       qubastore view
       qubastore view --store results --dataset imagenet-val=/data/imagenet/val --open
+      qubastore view --model timm:resnet50.a1_in1k
     """
     import functools
 
@@ -63,6 +74,7 @@ def command(
         datasets=datasets,
         data_root=data_root,
         suite=suite,
+        models=models,
         host=host,
         port=port,
         ready=functools.partial(_ready, open_browser=open_browser),

@@ -24,6 +24,7 @@ def serve(
     datasets: Sequence[str] = (),
     data_root: str | None = None,
     suite: str = "quba",
+    models: Sequence[str] = (),
     host: str = "127.0.0.1",
     port: int = 8421,
     ready: Callable[[str], None] = lambda _: None,
@@ -35,6 +36,7 @@ def serve(
         datasets: Where datasets are now, as in `explorer.images.Images`.
         data_root: Folder with the datasets that are known by name.
         suite: Suite of the ranking.
+        models: Models whose adversarial images may be asked for; their code is run when they are.
         host: Address to listen on.
         port: Port; 0 takes a free one.
         ready: Called with the address, which has the token, once the server listens.
@@ -45,7 +47,7 @@ def serve(
     """
     stores = Stores(open_one)
     try:
-        explorer = Explorer(stores, Images(stores.borrow, datasets, data_root), suite)
+        explorer = Explorer(stores, Images(stores.borrow, datasets, data_root), suite, models)
         server, listener, address = prepare(explorer, stores, host=host, port=port)
         ready(address)
         with listener:
@@ -73,8 +75,11 @@ def prepare(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
+        listener = socket.create_server(address[:2], family=family, backlog=128)
     except OSError as error:
         raise UsageError(
             f"the server cannot listen on port {port} of {host}", found=str(error), hint="--port 0 takes a free one"
         ) from None
+    # asyncio does so only for sockets whose protocol is named: without it each answer waits 40 ms for the one before.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qubastore.explorer.altered import Altered
     from qubastore.store import Store
 
 PAGES = {
@@ -89,10 +90,13 @@ class Explorer:
         stores: Connections to the store.
         images: Where its images are.
         suite: The suite of the ranking.
+        models: Models whose adversarial images may be asked for.
     """
 
-    def __init__(self, stores: Stores, images: Images, suite: str = "quba") -> None:
-        self._stores, self._images, self._suite = stores, images, suite
+    def __init__(self, stores: Stores, images: Images, suite: str = "quba", models: Sequence[str] = ()) -> None:
+        self._stores, self._images, self._suite, self._models = stores, images, suite, models
+        self._altered: Altered | None = None
+        self._lock = threading.Lock()
         self._features = _Features()
 
     def routes(self) -> list[Route]:
@@ -115,6 +119,7 @@ class Explorer:
             *(Route(f"/api/{name}", self._answer(question)) for name, question in asked.items()),
             Route("/api/sql", self._query),
             Route("/image/{dataset}/{sample:int}", self._image),
+            Route("/altered/{run}/{sample:int}/{part}", self._altered_image),
             Route("/vega.js", lambda _: Response(vega(), media_type="text/javascript", headers=_CACHED)),
             Route("/static/{name}", _static),
         ]
@@ -204,6 +209,17 @@ class Explorer:
         dataset, sample = request.path_params["dataset"], request.path_params["sample"]
         make = self._images.full if request.query_params.get("size") == "full" else self._images.thumbnail
         return Response(make(dataset, sample), media_type="image/webp", headers=_CACHED)
+
+    def _altered_image(self, request: Request) -> Response:
+        given = request.path_params
+        with self._lock:
+            if self._altered is None:
+                from qubastore.explorer.altered import Altered
+
+                self._altered = Altered(self._images, self._models)
+        with self._stores.borrow() as store:
+            made = self._altered.picture(store, given["run"], given["sample"], given["part"])
+        return Response(made, media_type="image/png", headers=_CACHED)
 
 
 _CACHED = {"cache-control": "private, max-age=3600"}

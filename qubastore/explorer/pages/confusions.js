@@ -27,7 +27,7 @@ class Matrix {
     this.canvas.width = this.canvas.height = side * dots;
     const context = this.canvas.getContext("2d");
     const step = this.canvas.width / this.shown;
-    const size = Math.max(step > 4 ? step - 1 : step, 1.5);
+    const size = step > 4 ? step - 1 : Math.max(step, 3 * dots);
     const right = Charts.colour("best"), more = Charts.colour("warn"), fewer = Charts.colour("accent");
     context.fillStyle = Charts.colour("paper");
     context.fillRect(0, 0, this.canvas.width, this.canvas.height);

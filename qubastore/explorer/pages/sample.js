@@ -38,11 +38,33 @@ function tops(choice, answer, right) {
   }));
 }
 
+/** A button that shows what the condition did to the image. */
+function alteredLink(answer, found) {
+  const button = el("button", { type: "button", "aria-label": `Show the input of ${answer.model} under ${answer.condition}` }, answer.condition);
+  button.addEventListener("click", async () => {
+    const place = byId("altered");
+    const source = (part) => `/altered/${answer.run_id}/${found.sample_id}/${part}`;
+    place.replaceChildren(el("p", { class: "hint" }, "Making it…"));
+    const first = await fetch(source("input"));
+    if (!first.ok) {
+      const why = await first.json();
+      place.replaceChildren(el("p", { role: "alert" }, why.what, why.hint ? `. Try: ${why.hint}` : ""));
+      return;
+    }
+    const figure = (part, text) => el("figure", {}, el("img", { src: source(part), alt: text }), el("figcaption", {}, text));
+    place.replaceChildren(el("h3", {}, `${answer.model} under ${answer.condition}`), el("div", { class: "three" },
+      figure("input", "input, unaltered"), figure("altered", "input, altered"), figure("difference", "difference, amplified")));
+    place.scrollIntoView({ block: "nearest" });
+  });
+  return button;
+}
+
 function answers(choice, found) {
   const right = new Set((found.labels.dataset ?? []).map((each) => each.class));
   const rows = found.answers.map((answer) => {
     const verdict = answer.is_right === null ? "–" : answer.is_right ? "✓ right" : "✗ wrong";
-    return [answer.model, answer.condition, el("span", { class: answer.is_right ? "right" : answer.is_right === false ? "wrong" : null }, verdict), tops(choice, answer, right)];
+    const condition = answer.condition === "clean" || found.absent ? answer.condition : alteredLink(answer, found);
+    return [answer.model, condition, el("span", { class: answer.is_right ? "right" : answer.is_right === false ? "wrong" : null }, verdict), tops(choice, answer, right)];
   });
   const more = found.n_runs > found.answers.length
     ? el("button", { type: "button", onclick: () => Address.set({ every: "1" }) }, `All ${count(found.n_runs)} runs`) : null;
@@ -89,7 +111,7 @@ Address.begin(async (current) => {
   const way = await turns(choice, given);
   if (!current()) return;
   byId("content").replaceChildren(...[way, el("h2", {}, found.key),
-    el("div", { class: "sample" }, el("figure", {}, image, facts(choice, found)), answers(choice, found)), variants(found), near].filter((each) => each));
+    el("div", { class: "sample" }, el("figure", {}, image, facts(choice, found)), answers(choice, found)), el("section", { id: "altered", role: "status" }), variants(found), near].filter((each) => each));
   await neighbours(choice, id, near).catch((error) => near.append(el("p", {}, error.message)));
 });
 

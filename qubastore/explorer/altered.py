@@ -1,0 +1,84 @@
+"""Pictures of what a condition does to an image: the model's input before and after, and the difference, amplified."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qubastore.errors import UsageError
+from qubastore.explorer.images import Images
+from qubastore.store import Store
+
+PARTS = ("input", "altered", "difference")
+HELD = 50
+"""Number of pairs that stay in memory: a page asks for each part."""
+
+
+class Altered:
+    """Makes the pictures; safe to use from several threads.
+
+    Args:
+        images: Where the images are.
+        models: Models whose adversarial images may be asked for.
+    """
+
+    def __init__(self, images: Images, models: Sequence[str] = ()) -> None:
+        # Its modules are read only when a picture is asked for.
+        from qubastore.evaluators.altered_images import AlteredImages
+
+        self._images, self._makes = images, AlteredImages(models)
+        self._held: OrderedDict[tuple[str, int], tuple[NDArray[np.uint8], NDArray[np.float32]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def picture(self, store: Store, run_id: str, sample_id: int, part: str) -> bytes:
+        """One of `PARTS` as a PNG.
+
+        Raises:
+            UsageError: If the part is unknown, or the picture cannot be made.
+            DatasetError: If the image is not at hand.
+        """
+        import PIL.Image
+
+        if part not in PARTS:
+            raise UsageError(f"unknown part {part!r}", expected=", ".join(PARTS))
+        with self._lock:
+            if (run_id, sample_id) not in self._held:
+                rows = store.rows("select dataset_id from runs where run_id = ?", [run_id])
+                if not rows:
+                    raise UsageError(f"the store has no run {run_id!r}")
+                data = self._images.read(self._images.find(rows[0][0], sample_id))
+                clean, altered = self._makes.pair(store, run_id, sample_id, data)
+                self._held[run_id, sample_id] = clean, altered.astype(np.float32)
+                while len(self._held) > HELD:
+                    self._held.popitem(last=False)
+            clean, altered_ = self._held[run_id, sample_id]
+        shown = {"input": clean, "altered": _bytes(altered_), "difference": amplified(clean, altered_)}[part]
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(shown).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def amplified(clean: NDArray[np.uint8], altered: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The difference of two images around grey, so amplified that its largest value is white or black.
+
+    Args:
+        clean: (h, w, 3).
+        altered: (h, w, 3), 0 to 255; of another size, it has no difference, and the result is grey.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    if clean.shape != altered.shape:
+        return np.full_like(clean, 128)
+    difference = altered - clean.astype(np.float32)
+    largest = float(np.abs(difference).max())
+    return _bytes(127.5 + difference * (127.5 / largest if largest else 0))
+
+
+def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(values, 0, 255)), dtype=np.uint8)
