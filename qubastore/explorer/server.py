@@ -25,7 +25,7 @@ from qubastore.explorer.images import Images
 from qubastore.explorer.plain import plain
 from qubastore.explorer.selection import Selection, read_selection
 from qubastore.explorer.stores import Stores
-from qubastore.report.collect import collect
+from qubastore.report.collect import collect, model_details
 from qubastore.report.page import render, vega
 
 if TYPE_CHECKING:
@@ -105,6 +105,9 @@ class Explorer:
             "overview": lambda store, _: catalog.overview(store),
             "progress": lambda store, _: catalog.progress(store),
             "dataset": lambda store, request: catalog.runs_over(store, _given(request, "id")),
+            "model": lambda store, request: model_details(
+                store, request.query_params.get("suite", self._suite), _given(request, "model")
+            ),
             "tables": lambda store, _: catalog.tables(store),
             "samples": self._samples,
             "sample": self._sample,
@@ -134,7 +137,7 @@ class Explorer:
         suite = request.query_params.get("suite", self._suite)
         try:
             with self._stores.borrow() as store:
-                data = collect(store, suite=suite, resamples=0)
+                data = collect(store, suite=suite, resamples=0, details=False)
         except QubastoreError as error:
             return PlainTextResponse(str(error), 400)
         return HTMLResponse(render(data, links=links("ranking"), nonce=nonce))

@@ -94,7 +94,9 @@ class Snapshot:
                 if table in emptied or table in EMPTY:
                     self._cursor.execute(f"{query} limit 0")
                 elif table in OF_RUNS and runs is not None:
-                    self._cursor.execute(f"{query} where list_contains(?, run_id)", [list(runs)])
+                    # A list as a parameter takes 0.2 ms a value, and one of literals is compared value by value.
+                    chosen = "run_id in (select unnest(string_split(?, ' ')))"
+                    self._cursor.execute(f"{query} where {chosen}", [" ".join(runs)])
                 else:
                     self._cursor.execute(query)
         self._cursor.execute("commit")

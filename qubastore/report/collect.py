@@ -36,43 +36,40 @@ Json = dict[str, Any]
 _PARTS = {
     "reliability": (
         "clean",
-        "select model, dataset, low, high, n, accuracy, confidence from reliability_bins"
-        " where list_contains(?, run_id) order by all",
+        "select model, dataset, low, high, n, accuracy, confidence from reliability_bins where {runs} order by all",
     ),
     "confidence": (
         "clean",
-        "select model, dataset, low, high, n, n_correct from confidence_histogram"
-        " where list_contains(?, run_id) order by all",
+        "select model, dataset, low, high, n, n_correct from confidence_histogram where {runs} order by all",
     ),
     "classes": (
         "clean",
-        "select model, dataset, class, class_name, n, accuracy from class_accuracy where list_contains(?, run_id)"
+        "select model, dataset, class, class_name, n, accuracy from class_accuracy where {runs}"
         f" qualify row_number() over (partition by run_id order by accuracy, class) <= {WORST}"
         " order by model, accuracy, class",
     ),
     "imagenet_x": (
         "clean",
         "select model, factor, n, error_ratio, low, high from imagenet_x_error_ratio"
-        " where list_contains(?, run_id) and annotation = 'top' and metaclass = 'all' and error_ratio is not null"
+        " where {runs} and annotation = 'top' and metaclass = 'all' and error_ratio is not null"
         " order by all",
     ),
     "invariance": (
         "clean",
         "select model, dataset, transformation, amount, direction, accuracy, consistency from invariance"
-        " where list_contains(?, clean_run_id) order by all",
+        " where {runs} order by all",
     ),
     "corruptions": (
         "corrupted",
-        "select model, corruption, severity, accuracy from corruption_accuracy"
-        " where list_contains(?, run_id) order by all",
+        "select model, corruption, severity, accuracy from corruption_accuracy where {runs} order by all",
     ),
     "shape": (
         "cue_conflict",
         "select model, category, shape_bias from shape_bias_by_category"
-        " where list_contains(?, run_id) and shape_bias is not null order by all",
+        " where {runs} and shape_bias is not null order by all",
     ),
 }
-"""Part of a model's page -> the role whose runs it shows, and the query."""
+"""Part of a model's page -> the role whose runs it shows, and the query, with `{runs}` for the condition on them."""
 _PER_RUN = {
     "reliability": "reliability_bins",
     "confidence": "confidence_histogram",
@@ -104,6 +101,7 @@ def collect(
     resamples: int = RESAMPLES,
     seed: int = 0,
     without_known_faults: bool = False,
+    details: bool = True,
     log: Callable[[str], None] = lambda _: None,
 ) -> Json:
     """Collect everything that the page shows, as JSON-compatible data.
@@ -117,6 +115,8 @@ def collect(
         seed: Seed of the resamples.
         without_known_faults: Whether the page opens without published figures that are known or likely to be wrong;
             it contains them in any case, so that the reader can switch.
+        details: Whether to collect what the pages of measured models show; else `details` has None for each of them,
+            and the page asks a server for `model_details`.
         log: Called with the name of each model before it is resampled; models whose replicates are kept are not.
 
     Raises:
@@ -168,11 +168,24 @@ def collect(
             for d in DIMENSIONS
         ],
         "rows": rows,
-        "details": _details(store, suite, {model: ids[model] for model in measured}),
-        "trainings": _trainings(store, suite, measured),
+        "details": _details(store, suite, {model: ids[model] for model in measured})
+        if details
+        else dict.fromkeys(measured),
+        "trainings": _trainings(store, suite, measured) if details else {},
         "people": store.records(_PEOPLE),
         "make": MAKE if suite in BUILT_IN else {},
     }
+
+
+def model_details(store: Store, suite: str, model: str) -> Json:
+    """What the page of one measured model shows: `detail` and `trainings`, as in the result of `collect`.
+
+    Raises:
+        UsageError: If the store has no such model.
+    """
+    ids = model_ids(store)
+    check_models([model], list(ids), suite)
+    return {"detail": _details(store, suite, {model: ids[model]})[model], "trainings": _trainings(store, suite)}
 
 
 def check_models(models: Sequence[str], known: Sequence[str], suite: str) -> None:
@@ -249,17 +262,18 @@ def _packed(resampler: Resampler, model_id: str) -> list[str | None]:
     return [base64.b64encode(packed[d.name]).decode() if d.name in packed else None for d in DIMENSIONS]
 
 
-def _trainings(store: Store, suite: str, measured: Sequence[str]) -> dict[str, list[Json]]:
+def _trainings(store: Store, suite: str, measured: Sequence[str] | None = None) -> dict[str, list[Json]]:
     """Training -> dimensions of those of its checkpoints that are shown, by step; trainings with one step are left out.
 
-    Costs are left out, too: they do not change.
+    None shows the checkpoints of all models. Costs are left out, too: they do not change.
     """
     changing = [d.name for d in DIMENSIONS if d.unit != "millions"]
+    shown = "true" if measured is None else is_one_of("model", measured)
     rows = store.records(
         "select training, step, model, dimension, value from trajectory"
-        " where suite = ? and list_contains(?, model) and list_contains(?, dimension)"
+        f" where suite = ? and {shown} and {is_one_of('dimension', changing)}"
         " qualify min(step) over (partition by training) < max(step) over (partition by training) order by all",
-        [suite, list(measured), changing],
+        [suite],
     )
     found: dict[str, list[Json]] = {}
     for row in rows:
@@ -274,15 +288,17 @@ def _details(store: Store, suite: str, measured: Mapping[str, str]) -> dict[str,
         return details
     runs: dict[str, list[str]] = {}
     for role, run_id in store.rows(
-        "select role, run_id from dimension_runs where suite = ? and run_id is not null and list_contains(?, model)",
-        [suite, list(measured)],
+        "select role, run_id from dimension_runs"
+        f" where suite = ? and run_id is not null and {is_one_of('model', measured)}",
+        [suite],
     ):
         runs.setdefault(role, []).append(run_id)
     chosen = [run_id for of_role in runs.values() for run_id in of_role]
     with Snapshot(store, list(_PER_RUN.values()), chosen) as copy:
         for part, (role, query) in _PARTS.items():
             records = copy.records if part in _PER_RUN else store.records
-            for row in records(query, [runs.get(role, [])]):
+            column = "clean_run_id" if part == "invariance" else "run_id"
+            for row in records(query.format(runs=is_one_of(column, runs.get(role, [])))):
                 details[row.pop("model")].setdefault(part, []).append(row)
     for model, states in states_of_models(store, measured, suite).items():
         lacks = []

@@ -18,7 +18,21 @@ const Model = (() => {
     const rows = State.rows().filter((row) => row.model === first);
     byId("card").replaceChildren(...rows.flatMap((row) => [facts(row, ranking), peers(row, ranking)]));
     const detail = DATA.details[first];
+    if (detail === null) return ask(first);
     return detail ? parts(detail, first) : unmeasured(first, rows);
+  }
+
+  /** Ask the server that serves the page for what it left out. */
+  async function ask(model) {
+    const waiting = el("p", { class: "hint" }, "Reading…");
+    byId("card").append(waiting);
+    const answer = await fetch(`/api/model?${new URLSearchParams({ suite: DATA.suite, model })}`);
+    const given = await answer.json();
+    waiting.textContent = answer.ok ? "" : given.what;
+    if (!answer.ok) return;
+    DATA.details[model] = given.detail;
+    DATA.trainings = given.trainings;
+    if (byId("which").value === model && state.view === "model") await parts(given.detail, model);
   }
 
   function facts(row, ranking) {

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qubastore.lake.database import Database
+from qubastore.lake.ducklake import is_one_of
 from qubastore.runs.outputs import KINDS
 
 if TYPE_CHECKING:
@@ -99,23 +100,22 @@ def unpublished_runs(
         runs: Consider only these.
         summarised: Include runs that are published already, to write their files anew.
     """
-    ready = """
+    chosen = "true" if runs is None else is_one_of("runs.run_id", runs)
+    ready = f"""
         select runs.run_id, coalesce(runs.answer_space, datasets.label_space), runs.dataset_id, runs.n_shards
         from runs
         join datasets using (dataset_id)
         join (select run_id, count(*) as n from shards group by run_id) as done using (run_id)
         left join run_summary using (run_id)
-        where done.n = runs.n_shards and (run_summary.run_id is null or ?) and (? or list_contains(?, runs.run_id))
+        where done.n = runs.n_shards and (run_summary.run_id is null or ?) and {chosen}
         order by runs.created_at, runs.run_id
     """
-    found = store.rows(ready, [summarised, runs is None, list(runs or ())])
+    found = store.rows(ready, [summarised])
     if not found:
         return []
     ids = [run_id for run_id, *_ in found]
     shards = store.ask(lambda connection: committed_shards(connection, ids))
-    failed = dict(
-        store.rows("select run_id, count(*) from failures where list_contains(?, run_id) group by run_id", [ids])
-    )
+    failed = dict(store.rows(f"select run_id, count(*) from failures where {is_one_of('run_id', ids)} group by run_id"))
     # Either all images of a dataset have a texture, or none.
     with_cues = {
         dataset_id
@@ -138,17 +138,16 @@ def committed_shards(
 ) -> dict[str, tuple[CommittedShard, ...]]:
     """The committed shards of runs, in order."""
     staged: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-    query = "select run_id, shard, kind, file from staged_files where list_contains(?, run_id)"
-    for run_id, shard, kind, file in connection.execute(query, [list(runs)]).fetchall():
+    chosen = is_one_of("run_id", runs)
+    query = f"select run_id, shard, kind, file from staged_files where {chosen}"
+    for run_id, shard, kind, file in connection.execute(query).fetchall():
         staged[run_id, shard][kind] = file
-    query = """
+    query = f"""
         select run_id, shard, first_sample, first_sample + n_samples, n_outputs, kept, committed_at, checksums
-        from shards where list_contains(?, run_id) order by run_id, shard
+        from shards where {chosen} order by run_id, shard
     """
     shards: dict[str, list[CommittedShard]] = {run_id: [] for run_id in runs}
-    for run_id, number, first, end, n_outputs, kept, at, checksums in connection.execute(
-        query, [list(runs)]
-    ).fetchall():
+    for run_id, number, first, end, n_outputs, kept, at, checksums in connection.execute(query).fetchall():
         known = CommittedShard(
             number, first, end, n_outputs, tuple(kept), at, dict(checksums or {}), staged.get((run_id, number), {})
         )
