@@ -35,6 +35,28 @@ from qubastore.cli.options import refuse_without, store_option
     help="Hide published figures that are known or likely to be wrong when the page opens; it has a switch for them.",
 )
 @click.option(
+    "--images",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Add a gallery with up to N images per part, as small thumbnails of at most 6 kB; mind the images' licences.",
+)
+@click.option(
+    "--dataset",
+    "-d",
+    "datasets",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where a dataset's images are now, for --images. Repeatable.",
+)
+@click.option(
+    "--data-root",
+    metavar="DIR",
+    type=click.Path(file_okay=False, exists=True),
+    help="Folder with the datasets that are known by name, for --images.",
+)
+@click.option(
     "--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) to this folder instead."
 )
 @store_option
@@ -47,19 +69,24 @@ def command(
     resamples: int,
     seed: int,
     without_known_faults: bool,
+    images: int,
+    datasets: tuple[str, ...],
+    data_root: str | None,
     static: str | None,
     store_path: str | None,
 ) -> None:
     """Write an interactive report: one HTML file that needs no network and can be mailed.
 
     It ranks in the browser as `qubastore rank` does, with sliders for the weights; it plots any two dimensions, and
-    shows what the store has for each measured model. --static writes the key figures and tables for papers.
+    shows what the store has for each measured model. --images adds a gallery: the most confident mistakes, flips
+    between two models, cue conflicts, suspected labels. --static writes the key figures and tables for papers.
 
     \b
     Example:
       qubastore report
       qubastore report -o cnns.html --where "architecture = 'cnn'"
       qubastore report -m ConvNext-T -m ViT-s-16
+      qubastore report --suite digits --images 12
       qubastore report --static figures
     """
     from pathlib import Path
@@ -72,7 +99,11 @@ def command(
 
     if resamples == 1:
         raise click.UsageError("one resample is not enough for an interval: --resamples 0 omits intervals")
-    refuse_without("has no effect with --static", output=static is None, resamples=static is None, seed=static is None)
+    is_page = static is None
+    refuse_without("has no effect with --static", output=is_page, resamples=is_page, seed=is_page, images=is_page)
+    refuse_without("needs --images", data_root=images > 0)
+    if datasets and not images:
+        raise click.UsageError("--dataset needs --images")
     if static is None:
         check_writable(output)
     with open_store(store_path) as store:
@@ -101,6 +132,20 @@ def command(
             without_known_faults=without_known_faults,
             log=log_resampling,
         )
+        if images:
+            import contextlib
+
+            from qubastore.explorer.gallery import gallery
+            from qubastore.explorer.images import Images
+
+            data["gallery"] = gallery(
+                store,
+                Images(lambda: contextlib.nullcontext(store), datasets, data_root),
+                suite,
+                list(data["details"]),
+                images,
+                log=lambda text: click.echo(text, err=True),
+            )
     page = render(data)
     write_text(page, output)
     click.echo(f"{output}: {len(data['rows'])} rows, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")

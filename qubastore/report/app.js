@@ -10,14 +10,14 @@ function draw() {
   ranking.before = state.faultless ? Ranking.rank(State.pool(false), state).rows : null;
   pool.ranked = ranking.source;
   Table.sync();
-  for (const view of ["ranking", "explore", "model"]) {
+  for (const view of ["ranking", "explore", "model", "images"]) {
     byId(view).hidden = state.view !== view;
     const button = document.querySelector(`nav [data-view="${view}"]`);
     if (state.view === view) button.setAttribute("aria-current", "page");
     else button.removeAttribute("aria-current");
   }
   document.title = `${state.view === "model" && state.model ? state.model : state.view} – qubastore report`;
-  window.drawn = Promise.resolve({ ranking: Table, explore: Explore, model: Model }[state.view].draw(ranking));
+  window.drawn = Promise.resolve({ ranking: Table, explore: Explore, model: Model, images: Gallery }[state.view].draw(ranking));
   window.lastRanking = ranking;
 }
 
@@ -27,6 +27,7 @@ function begin() {
   Table.controls();
   Explore.controls();
   Model.controls();
+  document.querySelector('nav [data-view="images"]').hidden = !DATA.gallery;
   document.querySelectorAll("nav [data-view]").forEach((button) => button.addEventListener("click", () => {
     State.set({ view: button.dataset.view }, { step: true });
     byId("main").focus();

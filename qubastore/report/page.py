@@ -14,7 +14,17 @@ from typing import Any
 
 from qubastore.errors import UsageError
 
-SCRIPTS = ("dom.js", "ranking.js", "state.js", "charts.js", "table.js", "explore.js", "model.js", "app.js")
+SCRIPTS = (
+    "dom.js",
+    "ranking.js",
+    "state.js",
+    "charts.js",
+    "table.js",
+    "explore.js",
+    "model.js",
+    "gallery.js",
+    "app.js",
+)
 """The scripts in the order in which they run; each file is one part of the page."""
 
 

@@ -29,7 +29,7 @@ const State = (() => {
       } else if (WORDS.includes(key) || key === "pins") state[key] = given.getAll(key);
       else if (key === "min" || key === "max") state[key] = text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
       else if (key === "partial" || key === "faultless") state[key] = text === "1";
-      else if (key === "view") state.view = ["ranking", "explore", "model"].includes(text) ? text : "ranking";
+      else if (key === "view") state.view = ["ranking", "explore", "model", ...(DATA.gallery ? ["images"] : [])].includes(text) ? text : "ranking";
       else if (key === "source") state.source = text.split(",").every((name) => SOURCES.includes(name)) ? text : "auto";
       else if (key === "normalize") state.normalize = ["auto", "published", "store"].includes(text) ? text : "auto";
       else if (key === "x" || key === "y") state[key] = DATA.dimensions.some((d) => d.name === text) ? text : state[key];

@@ -20,6 +20,7 @@ from qubastore.explorer.server import Explorer
 from qubastore.explorer.stores import Stores
 from tests.conftest import shared
 from tests.report.browser import HOSTILE
+from tests.report.conftest import page  # noqa: F401 - the fixture
 from tests.support.runs import add_run
 
 CLASSES = ("ant <b>", "bee's", 'cow "moo"')
