@@ -16,9 +16,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceW
 class Browser(Page):
     """A browser on an explorer."""
 
-    def visit(self, address: str, given=()) -> None:
+    def visit(self, address: str) -> None:
         self.driver.get(address)
-        self.settle()
+        if address != "about:blank":
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has drawn itself, and has not begun to do so again."""
+        error = self.driver.execute_async_script(
+            "const done = arguments[0]; const look = async () => { const now = window.drawn;"
+            " if (!now) return setTimeout(look, 20);"
+            " try { await now } catch (error) { return done(String(error)) }"
+            " now === window.drawn ? done(null) : look() }; look()"
+        )
+        assert error is None
 
     def requests(self):
         """What was asked of any other server than the explorer, and of what it refused."""
@@ -36,7 +47,7 @@ class Browser(Page):
         for key in keys:
             self.driver.switch_to.active_element.send_keys(getattr(Keys, key, key))
 
-    def wait(self, condition, seconds=10):
+    def wait(self, condition, seconds=30):
         from selenium.webdriver.support.ui import WebDriverWait
 
         return WebDriverWait(self.driver, seconds).until(lambda _: self.ask(condition))
@@ -208,7 +219,7 @@ def test_images_that_are_not_at_hand(browser, explored, tmp_path):
     try:
         browser.visit(client.address)
         browser.visit(f"http://127.0.0.1:{client.port}/samples?a={explored.runs[0]}")
-        assert browser.texts(".absent") == ["no image"] * 90
+        assert browser.texts(".tile .absent") == ["no image"] * 90
         assert "qubastore view --dataset pets=PATH" in browser.texts("#message")[0]
         browser.check()
     finally:

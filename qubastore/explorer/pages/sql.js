@@ -10,9 +10,10 @@ const Completion = (() => {
   let at = 0;
   let known = [];
 
-  async function learn() {
+  async function learn(field) {
     const tables = await ask("tables");
     known = [...new Set([...tables.map((each) => each.name), ...tables.flatMap((each) => each.columns), ...WORDS])];
+    if (document.activeElement === field) look(field);
   }
 
   function start(field) {
@@ -101,7 +102,7 @@ Address.begin(async (current) => {
     byId("main").insertBefore(el("div", {}, el("div", { id: "editor" }, editor, Completion.list),
       el("div", { class: "bar" }, el("button", { type: "button", id: "run", onclick: run }, "Run"), el("span", { class: "hint" }, "Ctrl+Enter runs; Tab completes. The store can only be read."))), byId("message"));
     editor.value = q || EXAMPLE;
-    Completion.learn();
+    Completion.learn(editor);
   } else if (editor.value.trim() !== q) editor.value = q || EXAMPLE;
   byId("content").replaceChildren();
   if (!q) return;
