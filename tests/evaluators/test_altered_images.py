@@ -21,6 +21,7 @@ def test_the_network_answers_an_input_made_again_as_it_did(store, tiny_models, i
     spec = f"python:{tiny_models}:first"
     found = importlib.util.spec_from_file_location("tiny", tiny_models)
     assert found is not None
+    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     network = module.first()[0].eval()

@@ -84,7 +84,7 @@ def test_noise_fits_too():
 def test_images_that_are_not_at_hand(opened_suite, explored, tmp_path):
     folder = tmp_path / "half"
     shutil.copytree(explored.images, folder)
-    said = []
+    said: list[str] = []
     wrong = gallery(opened_suite, images_of(opened_suite), "shades", HOSTILE, 5)["parts"][0]["images"]
     (folder / wrong[0]["key"]).write_bytes(b"no image")
     found = gallery(
