@@ -23,6 +23,7 @@ from benchmarks import (
     calibration,
     commits,
     decoding,
+    explorer,
     gpu,
     intervals,
     lake,
@@ -49,6 +50,7 @@ QUESTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "resampled-ace": resampling.resampled_ace,
     "intervals": intervals.intervals,
     "report": pages.report,
+    "explorer": explorer.explorer,
     "probes": probes.probes,
     "host": simulated.host,
 }
