@@ -79,6 +79,18 @@ def runs_over(store: Database, dataset_id: str) -> Json:
     }
 
 
+def dataset_of(store: Database, run_id: str) -> str:
+    """The id of the dataset of a complete run.
+
+    Raises:
+        UsageError: If the store has no such run.
+    """
+    rows = store.rows("select dataset_id from runs join run_summary using (run_id) where run_id = ?", [run_id])
+    if not rows:
+        raise UsageError(f"the store has no complete run {run_id!r}", hint="qubastore show runs")
+    return str(rows[0][0])
+
+
 def english_names(classes: Sequence[str]) -> list[str] | None:
     """English names of classes that are ImageNet's synsets, as open_clip has them; None for other classes.
 

@@ -104,7 +104,7 @@ class Selection:
             f"{name} as (from sample_answers where run_id = {quote(run)})"
             for name, run in zip(names, self.runs, strict=True)
         )
-        joins = "".join(f"\njoin {name} using (sample_id)" for name in names[1:])
+        joins = "".join(f"\njoin {name} using (dataset_id, sample_id)" for name in names[1:])
         conditions = self.conditions()
         where = "\nwhere " + "\n    and ".join(conditions) if conditions else ""
         if "samples." in f"{columns}{where}":

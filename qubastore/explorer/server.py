@@ -104,7 +104,9 @@ class Explorer:
         asked: dict[str, Callable[[Store, Request], Any]] = {
             "overview": lambda store, _: catalog.overview(store),
             "progress": lambda store, _: catalog.progress(store),
-            "dataset": lambda store, request: catalog.runs_over(store, _given(request, "id")),
+            "dataset": lambda store, request: catalog.runs_over(
+                store, request.query_params.get("id") or catalog.dataset_of(store, _given(request, "run"))
+            ),
             "model": lambda store, request: model_details(
                 store, request.query_params.get("suite", self._suite), _given(request, "model")
             ),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qubastore.errors import UsageError
 from qubastore.explorer.samples import samples
 from qubastore.explorer.selection import AGREE, RIGHT, SORTS, Selection, read_selection
+from tests.support.runs import add_run
 
 CHOICES = {
     "n": st.integers(1, 3),
@@ -94,6 +95,11 @@ def test_the_query_shown_gives_the_same_rows(explored, opened):
     assert [(row["sample_id"], row["key"]) for row in shown] == [
         (row["sample_id"], row["key"]) for row in found["rows"]
     ]
+
+
+def test_runs_over_different_images_have_none_in_common(store):
+    runs = [add_run(store, [[1, 0], [0, 1]], [0, 0], dataset=name) for name in ("pets", "fog")]
+    assert samples(store, Selection(tuple(runs)), limit=10, offset=0)["n"] == 0
 
 
 def test_a_text_to_search_for_is_a_text(explored, opened):

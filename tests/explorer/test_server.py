@@ -81,6 +81,7 @@ def test_what_the_store_has(client, explored):
     assert {run["run_id"] for run in info["runs"]} == set(explored.runs)
     assert [run["features"] for run in info["runs"]] == [True] * 3
     assert info["titles"] is None
+    assert client.ask("dataset", {"run": explored.runs[1]}) == info
     assert client.ask("progress") == []
     names = {each["name"]: each["columns"] for each in client.ask("tables")}
     assert "is_right" in names["sample_answers"]
@@ -108,7 +109,8 @@ def test_pictures_and_answers(client, explored):
         ("samples", {"a": "1", "limit": "x"}, "limit='x' is not valid"),
         ("sample", {"dataset": "nosuch", "id": "1"}, "has no image 1"),
         ("dataset", {"id": "nosuch"}, "no dataset 'nosuch'"),
-        ("dataset", {}, "has no id="),
+        ("dataset", {}, "has no run="),
+        ("dataset", {"run": "nosuch"}, "no complete run 'nosuch'"),
         ("slices", {"a": "1", "kind": "odd"}, "unknown kind of slices"),
         ("neighbours", {"a": "1", "id": "1"}, "kept no features"),
         ("confusions", {"a": "1"}, "no image of this selection has a label"),

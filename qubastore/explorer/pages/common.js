@@ -115,17 +115,30 @@ const Choice = (() => {
       return null;
     }
     const words = Address.words();
-    const known = overview.datasets.some((each) => each.dataset_id === words.get("dataset"));
-    const id = known ? words.get("dataset") : overview.datasets[0].dataset_id;
-    if (!infos.has(id)) infos.set(id, await ask("dataset", { id }));
+    // A link may name runs without their dataset.
+    let id = words.get("dataset") ?? (words.get("a") ? null : overview.datasets[0].dataset_id);
+    if (id === null || !infos.has(id)) {
+      const found = await ask("dataset", id === null ? { run: words.get("a") } : { id });
+      id = found.dataset_id;
+      infos.set(id, found);
+    }
     const info = infos.get(id);
     const chosen = {};
+    const missing = [];
     for (const letter of letters) {
-      const run = info.runs.find((each) => each.run_id === words.get(letter));
+      const wanted = words.get(letter);
+      if (!wanted) continue;
+      const run = info.runs.find((each) => each.run_id === wanted);
       if (run) chosen[letter] = run;
+      else missing.push(wanted);
+    }
+    fields(letters, info, { ...chosen, a: chosen.a ?? info.runs[0] });
+    if (missing.length) {
+      infos.delete(id); // it may have been completed since
+      throw new Error(`${info.name} has no complete run ${missing.join(", ")}: choose another above`);
     }
     chosen.a ??= info.runs[0];
-    fields(letters, info, chosen);
+    if (!chosen.a) throw new Error(`${info.name} has no complete run: choose another dataset above`);
     const runs = [...letters].filter((letter) => chosen[letter]).map((letter) => chosen[letter]);
     const given = { dataset: id };
     [..."abc"].forEach((letter, at) => (given[letter] = runs[at]?.run_id ?? ""));

@@ -41,6 +41,12 @@ class Matrix {
       context.globalAlpha = this.difference || !diagonal ? 0.25 + 0.75 * Math.min(1, Math.abs(value) / this.most) : 0.35;
       context.fillStyle = this.difference ? (value > 0 === diagonal ? right : diagonal || value < 0 ? fewer : more) : diagonal ? right : more;
       context.fillRect(left, top, size, size);
+      if (diagonal && step > 28 * dots) {
+        context.globalAlpha = 1;
+        context.fillStyle = Charts.colour("ink");
+        context.font = `${11 * dots}px system-ui, sans-serif`;
+        context.fillText(className(this.choice.info, this.order[row]), left + 3 * dots, top + step / 2, step - 6 * dots);
+      }
     }
     context.globalAlpha = 1;
     if (this.cell) {

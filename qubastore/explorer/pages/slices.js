@@ -49,7 +49,7 @@ Address.begin(async (current) => {
   const shown = rows.map((row) => [describe(choice, row), count(row.n), percent(row.accuracy), interval(row),
     whole === null ? "–" : `${row.accuracy >= whole ? "+" : "−"}${Math.abs(100 * (row.accuracy - whole)).toFixed(1)}`,
     el("a", { href: open(choice, row, words) }, "images"), el("a", { href: open(choice, { ...row }, words) + "&a_is=wrong" }, "mistakes")]);
-  const empty = { factors: "Nothing is known of these images beside their classes.", found: "No combination has more errors than the whole.", clusters: "No cluster." }[kind];
+  const empty = { factors: "Nothing is known of these images beside their classes.", found: "No combination has so many more errors than the whole that SliceLine names it: see By factor.", clusters: "No cluster." }[kind];
   byId("content").replaceChildren(tabs, el("p", { class: "hint" }, KINDS[kind][1]),
     rows.length ? table(["Slice", "Images", "Accuracy", "95 % interval", "Against all", "", ""], shown, { text: [0], caption: "Slices" }) : el("p", {}, empty));
 });
