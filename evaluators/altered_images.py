@@ -6,7 +6,6 @@ are named are loaded when they are first needed, on the CPU.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class AlteredImages:
-    """Makes inputs again; safe to use from several threads.
+    """Makes inputs again, one at a time.
 
     Args:
         models: Models whose adversarial images may be asked for, as for `ingest`.
@@ -39,7 +38,6 @@ class AlteredImages:
         self._specs = [ModelSpec.parse(model) for model in models]
         self._planned: dict[str, PlannedModel] | None = None
         self._held: dict[str, HeldModel] = {}
-        self._lock = threading.Lock()
 
     def pair(
         self, store: Store, run_id: str, sample_id: int, data: bytes
@@ -80,10 +78,8 @@ class AlteredImages:
         if text == CLEAN:
             return clean, clean
         if condition.is_attack:
-            with self._lock:
-                return clean, self._attacked(
-                    self._network(store, model_id, model.name), clean, labels[0], condition, key
-                )
+            held = self._network(store, model_id, model.name)
+            return clean, self._attacked(held, clean, labels[0], condition, key)
         if condition.corruption is not None:
             data = Corrupted(condition, framing).file(data, key)
         return clean, decoded_by_pillow(data, framed.under(condition), condition.shift)

@@ -49,7 +49,7 @@ class PlannedModel:
     def preprocessing(self) -> Preprocessing | None:
         """How its images are decoded; None if the model preprocesses them itself."""
         described = dict(self.model.preprocessing)
-        if described.pop("kind") != "pixels":
+        if described.pop("kind", None) != "pixels":
             return None
         as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
         return Preprocessing(**as_tuples)

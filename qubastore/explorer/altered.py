@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -20,7 +19,7 @@ HELD = 50
 
 
 class Altered:
-    """Makes the pictures; safe to use from several threads.
+    """Makes the pictures, one at a time: the caller sees to that, before it borrows a connection.
 
     Args:
         images: Where the images are.
@@ -33,7 +32,6 @@ class Altered:
 
         self._images, self._makes = images, AlteredImages(models)
         self._held: OrderedDict[tuple[str, int], tuple[NDArray[np.uint8], NDArray[np.float32]]] = OrderedDict()
-        self._lock = threading.Lock()
 
     def picture(self, store: Store, run_id: str, sample_id: int, part: str) -> bytes:
         """One of `PARTS` as a PNG.
@@ -46,18 +44,19 @@ class Altered:
 
         if part not in PARTS:
             raise UsageError(f"unknown part {part!r}", expected=", ".join(PARTS))
-        with self._lock:
-            if (run_id, sample_id) not in self._held:
-                rows = store.rows("select dataset_id from runs where run_id = ?", [run_id])
-                if not rows:
-                    raise UsageError(f"the store has no run {run_id!r}")
-                data = self._images.read(self._images.find(rows[0][0], sample_id))
-                clean, altered = self._makes.pair(store, run_id, sample_id, data)
-                self._held[run_id, sample_id] = clean, altered.astype(np.float32)
-                while len(self._held) > HELD:
-                    self._held.popitem(last=False)
-            clean, altered_ = self._held[run_id, sample_id]
-        shown = {"input": clean, "altered": _bytes(altered_), "difference": amplified(clean, altered_)}[part]
+        if (run_id, sample_id) not in self._held:
+            rows = store.rows("select dataset_id from runs where run_id = ?", [run_id])
+            if not rows:
+                raise UsageError(f"the store has no run {run_id!r}")
+            # Looked up here, or `find` would borrow a second connection.
+            self._images.look_up(store, rows[0][0], [sample_id])
+            data = self._images.read(self._images.find(rows[0][0], sample_id))
+            made, changed = self._makes.pair(store, run_id, sample_id, data)
+            self._held[run_id, sample_id] = made, changed.astype(np.float32)
+            while len(self._held) > HELD:
+                self._held.popitem(last=False)
+        clean, altered = self._held[run_id, sample_id]
+        shown = {"input": clean, "altered": _bytes(altered), "difference": amplified(clean, altered)}[part]
         buffer = io.BytesIO()
         PIL.Image.fromarray(shown).save(buffer, "PNG")
         return buffer.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 
 from qubastore.datasets.label_spaces import imagenet_synsets
 from qubastore.errors import UsageError
+from qubastore.explorer.slices import VALUES
 from qubastore.lake.database import Database
 from qubastore.runs.sessions import NOTED, killed
 
@@ -75,7 +76,7 @@ def runs_over(store: Database, dataset_id: str) -> Json:
         **found[0],
         "titles": titles,
         "runs": runs,
-        "factors": {key: values for key, values in factors if len(values) <= 200},
+        "factors": {key: values for key, values in factors if len(values) <= VALUES},
     }
 
 

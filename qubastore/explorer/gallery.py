@@ -12,6 +12,7 @@ from qubastore.explorer.images import Images, encoded, shrunk
 from qubastore.explorer.samples import samples
 from qubastore.explorer.selection import Selection
 from qubastore.lake.database import Database
+from qubastore.runs.cue_decisions import cue_decisions
 
 Json = dict[str, Any]
 
@@ -84,8 +85,10 @@ def gallery(
     cues = _runs(store, suite, "cue_conflict", models)
     names.update(cues)
     for run, name in cues[:1]:
-        for kind, right in (("texture", "wrong"), ("shape", "right")):
-            found = Selection((run,), (right,), sort="confidence", descending=True)
+        for kind in ("texture", "shape"):
+            query = f"select sample_id from ({cue_decisions()}) where run_id = ? and {kind}"
+            decided = [sample_id for (sample_id,) in store.rows(query, [run])]
+            found = Selection((run,), only=decided, sort="confidence", descending=True)
             chosen.append((f"Cue conflicts decided by {kind}", f"of {name}", found))
     absent: list[DatasetError] = []
     parts = [

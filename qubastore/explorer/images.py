@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from qubastore.datasets.dataset import Dataset
 from qubastore.datasets.locating import parse_dataset
 from qubastore.datasets.places import read_file
 from qubastore.datasets.stored_images import read_part
 from qubastore.errors import DatasetError, QubastoreError
+from qubastore.evaluators.pixels.pillow import open_image
 from qubastore.hashing import content_hash, identifier
 from qubastore.lake.database import Database
 from qubastore.lake.ducklake import is_one_of
@@ -77,9 +79,11 @@ class Images:
         data_root: str | None = None,
     ) -> None:
         self._borrow = borrow
-        self._places = {text.partition("=")[0].partition(",")[0]: text for text in places}
         self._data_root = data_root
         self._moved: dict[str, Mapping[str, _Place]] = {}
+        self.given = {text: [*self._listed(parse_dataset(text, data_root))] for text in places}
+        """What the user typed for a dataset -> the names of the datasets found there."""
+        self._listing = threading.Lock()
         self._known: OrderedDict[tuple[str, int], Found] = OrderedDict()
         self._lock = threading.Lock()
         folder = cache_folder()
@@ -125,7 +129,7 @@ class Images:
             return known
         if known.key not in moved:
             raise DatasetError(
-                f"dataset {known.name}: {self._places.get(known.name, self._data_root)} has no image {known.key}",
+                f"dataset {known.name}: the images given for it have none called {known.key}",
                 hint=f"qubastore view --dataset {known.name}=PATH, with the images that the models saw",
             )
         root, path, place = moved[known.key]
@@ -164,36 +168,34 @@ class Images:
             raise DatasetError(f"dataset {found.name}: {found.path!r} is outside the dataset's folder")
         path = f"{found.root}/{found.path}"
         try:
-            data = read_file(path) if found.place is None else read_part(path, found.place)
-        except (OSError, ValueError) as error:
+            data: bytes | None = read_file(path) if found.place is None else read_part(path, found.place)
+        except (OSError, ValueError, LookupError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise DatasetError(f"{path} cannot be read", found=reason, hint=elsewhere) from None
+        if data is None:
+            raise DatasetError(f"{path} has no image at {found.place}", hint=elsewhere)
         if found.content is not None and content_hash(data) != found.content:
             raise DatasetError(f"{path} has changed since the models saw it", hint=elsewhere)
         return data
 
     def _of_moved(self, name: str) -> Mapping[str, _Place] | None:
         """Key -> place, for a dataset that the user says is elsewhere; None for others."""
-        if name not in self._places and self._data_root is None:
-            return None
-        with self._lock:
+        if name in self._moved or self._data_root is None:
+            return self._moved.get(name) or None
+        with self._listing:
             if name not in self._moved:
-                self._moved[name] = self._listed(name)
-            return self._moved[name] or None
+                with contextlib.suppress(QubastoreError):  # where the models read it may still do
+                    self._listed(parse_dataset(name, self._data_root))
+                self._moved.setdefault(name, {})
+        return self._moved[name] or None
 
-    def _listed(self, name: str) -> Mapping[str, _Place]:
-        try:
-            datasets = parse_dataset(self._places.get(name, name), self._data_root)
-        except QubastoreError:
-            if name in self._places:
-                raise
-            return {}  # not below the data root: where the models read it may still do
-        return {
-            sample.key: (dataset.root, sample.path or sample.key, sample.row)
-            for dataset in datasets
-            if dataset.name == name
-            for sample in dataset.samples
-        }
+    def _listed(self, datasets: Sequence[Dataset]) -> list[str]:
+        """Note where the images of datasets are; return the names of the datasets."""
+        for dataset in datasets:
+            self._moved[dataset.name] = {
+                sample.key: (dataset.root, sample.path or sample.key, sample.row) for sample in dataset.samples
+            }
+        return [dataset.name for dataset in datasets]
 
 
 def shrunk(data: bytes, longest: int, key: str) -> Image:
@@ -207,7 +209,8 @@ def shrunk(data: bytes, longest: int, key: str) -> Image:
     try:
         with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.draft("RGB", (2 * longest, 2 * longest))
-            made = image.convert("RGB")
+            # As models see it: Pillow alone would clip 16 bits to white.
+            made = open_image(data) if image.mode.startswith(("I", "F")) else image.convert("RGB")
         made.thumbnail((longest, longest), PIL.Image.Resampling.LANCZOS)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise DatasetError(f"{key} cannot be decoded", found=str(error)[:200]) from None

@@ -118,7 +118,8 @@ class Selection:
         by = SORTS[self.sort]
         if self.sort == "disagreement":
             given = ", ".join(f"{name}.label_probability" for name in names)
-            by = f"greatest({given}) - least({given})"
+            # greatest and least ignore nulls, the sum does not: what one model does not say has no disagreement.
+            by = f"greatest({given}) - least({given}) + 0 * ({given.replace(', ', ' + ')})"
         direction = " desc" if self.descending else ""
         return f"{by}{direction}" if self.sort == "sample" else f"{by}{direction} nulls last, a.sample_id"
 
@@ -130,12 +131,13 @@ def read_selection(given: Sequence[tuple[str, str]]) -> Selection:
         UsageError: If a parameter is not valid; the error names it.
     """
     words = dict(given)
-    runs = [words[name] for name in NAMES if words.get(name)]
+    chosen = [name for name in NAMES if words.get(name)]
+    runs = [words[name] for name in chosen]
     if not runs or not words.get("a"):
         raise UsageError("no run is chosen", expected="a=RUN in the address", hint="choose a model")
     for run in runs:
         _check_id(run)
-    right = [check_name("choice", words.get(f"{name}_is") or "any", RIGHT) for name in NAMES[: len(runs)]]
+    right = [check_name("choice", words.get(f"{name}_is") or "any", RIGHT) for name in chosen]
     sort = check_name("sort order", words.get("sort") or "sample", tuple(SORTS))
     if sort == "disagreement" and len(runs) < 2:
         raise UsageError("one model cannot disagree", expected="two or three models", hint="choose model B")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import uvicorn
 
-from qubastore.errors import UsageError
+from qubastore.errors import UsageError, did_you_mean
 from qubastore.explorer.images import Images
 from qubastore.explorer.server import Explorer, application
 from qubastore.explorer.stores import Stores
@@ -47,7 +47,10 @@ def serve(
     """
     stores = Stores(open_one)
     try:
-        explorer = Explorer(stores, Images(stores.borrow, datasets, data_root), suite, models)
+        images = Images(stores.borrow, datasets, data_root)
+        with stores.borrow() as store:
+            _check_names(images, [name for (name,) in store.rows("select distinct name from datasets")])
+        explorer = Explorer(stores, images, suite, models)
         server, listener, address = prepare(explorer, stores, host=host, port=port)
         ready(address)
         with listener:
@@ -70,6 +73,17 @@ def prepare(
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
     name = f"[{host}]" if ":" in host else host
     return uvicorn.Server(config), listener, f"http://{name}:{port}/?token={token}"
+
+
+def _check_names(images: Images, known: Sequence[str]) -> None:
+    """Refuse a dataset of which the store knows nothing: its images would never be asked for."""
+    for text, names in images.given.items():
+        if not set(names) & set(known):
+            raise UsageError(
+                f"--dataset {text}: the store has no dataset {names[0] if names else text!r}",
+                expected=", ".join(known[:10]) or "a dataset with runs",
+                hint=did_you_mean(names[0], known) if names else None,
+            )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import ipaddress
 import json
 import secrets
 import threading
@@ -64,7 +66,13 @@ class _Features:
     def __init__(self) -> None:
         self._held: OrderedDict[str, tuple[NDArray[np.int32], NDArray[np.float32]]] = OrderedDict()
         self._clusters: dict[str, NDArray[np.int32]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+    def turn(self, request: Request) -> threading.RLock | None:
+        """The lock to hold for a request that reads features; None for others."""
+        words = request.query_params
+        reads = request.url.path == "/api/neighbours" or words.get("cluster") or words.get("kind") == "clusters"
+        return self._lock if reads else None
 
     def of(self, store: Store, run_id: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         with self._lock:
@@ -146,10 +154,25 @@ class Explorer:
 
     def _answer(self, question: Callable[[Store, Request], Any]) -> Callable[[Request], Response]:
         def answer(request: Request) -> Response:
-            with self._stores.borrow() as store:
-                return _json(question(store, request))
+            # Who waits for features must not hold a connection.
+            with self._features.turn(request) or contextlib.nullcontext(), self._stores.borrow() as store:
+                found = question(store, request)
+            return _json(self._with_absent(found) if question in (self._samples, self._sample) else found)
 
         return answer
+
+    def _with_absent(self, found: dict[str, Any]) -> dict[str, Any]:
+        """An answer with the reason why its images are not at hand; None if the first, a middle or the last one is."""
+        rows = found.get("rows", [found])
+        reason = None
+        for place in sorted({0, len(rows) // 2, len(rows) - 1}) if rows else []:
+            try:
+                self._images.read(self._images.find(rows[place]["dataset_id"], rows[place]["sample_id"]))
+            except DatasetError as error:
+                reason = reason or error.what + (f". Try: {error.hint}" if error.hint else "")
+            else:
+                return {**found, "absent": None}
+        return {**found, "absent": reason}
 
     def _selection(self, store: Store, request: Request) -> Selection:
         """The selection of an address, with the images of a cluster where it names one."""
@@ -163,30 +186,21 @@ class Explorer:
     def _samples(self, store: Store, request: Request) -> Any:
         selection = self._selection(store, request)
         found = samples.samples(store, selection, limit=_whole(request, "limit", 200), offset=_whole(request, "offset"))
-        return {**found, "absent": self._look_up(store, found["rows"])}
+        self._look_up(store, found["rows"])
+        return found
 
-    def _look_up(self, store: Store, rows: Sequence[Mapping[str, Any]]) -> str | None:
-        """Look up the places of images at once, as the page asks for each of them next.
-
-        Returns:
-            Why they are not at hand, as the first of them says; None if it can be read.
-        """
-        if not rows:
-            return None
-        dataset = rows[0]["dataset_id"]
-        self._images.look_up(store, dataset, [row["sample_id"] for row in rows])
-        try:
-            self._images.read(self._images.find(dataset, rows[0]["sample_id"]))
-        except DatasetError as error:
-            return error.what + (f". Try: {error.hint}" if error.hint else "")
-        return None
+    def _look_up(self, store: Store, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Look up the places of images at once: the page asks for each of them next."""
+        if rows:
+            self._images.look_up(store, rows[0]["dataset_id"], [row["sample_id"] for row in rows])
 
     def _sample(self, store: Store, request: Request) -> Any:
         words = request.query_params
         runs = [words[name] for name in "abc" if words.get(name)]
         dataset, sample = _given(request, "dataset"), _whole(request, "id")
         found = samples.sample(store, dataset, sample, runs, every=bool(words.get("every")))
-        return {**found, "absent": self._look_up(store, [{"dataset_id": dataset, "sample_id": sample}])}
+        self._look_up(store, [{"dataset_id": dataset, "sample_id": sample}])
+        return found
 
     def _neighbours(self, store: Store, request: Request) -> Any:
         run = _given(request, "a")
@@ -217,12 +231,12 @@ class Explorer:
 
     def _altered_image(self, request: Request) -> Response:
         given = request.path_params
-        with self._lock:
+        # One at a time, and a connection only for that one: a network may have to be loaded.
+        with self._lock, self._stores.borrow() as store:
             if self._altered is None:
                 from qubastore.explorer.altered import Altered
 
                 self._altered = Altered(self._images, self._models)
-        with self._stores.borrow() as store:
             made = self._altered.picture(store, given["run"], given["sample"], given["part"])
         return Response(made, media_type="image/png", headers=_CACHED)
 
@@ -297,7 +311,8 @@ class _Guard:
     """
 
     def __init__(self, application: ASGIApp, token: str, hosts: Sequence[str], port: int) -> None:
-        self._application, self._token, self._hosts = application, token, frozenset(hosts)
+        self._application, self._token = application, token
+        self._hosts = frozenset(host.lower() for host in hosts)
         self._cookie = f"qubastore-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -325,9 +340,17 @@ class _Guard:
 
         await self._application(scope, receive, send_with_headers)
 
+    def _is_known(self, name: str) -> bool:
+        """Whether a name is this machine's. Listening on all addresses, any address is: it cannot be moved."""
+        if name in self._hosts or self._hosts.isdisjoint(("0.0.0.0", "::")):
+            return name in self._hosts
+        with contextlib.suppress(ValueError):
+            return bool(ipaddress.ip_address(name))
+        return False
+
     def _refused(self, request: Request) -> Response | None:
         """What is answered instead of the page; None if it may be seen."""
-        if _name(request.headers.get("host", "")) not in self._hosts:
+        if not self._is_known(_name(request.headers.get("host", ""))):
             return PlainTextResponse("this server does not have that name", 421)
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("this server only reads", 405)
@@ -336,7 +359,7 @@ class _Guard:
             rest = [(key, value) for key, value in request.query_params.multi_items() if key != "token"]
             there = request.url.path.lstrip("/")
             answer = RedirectResponse(f"/{there}" + (f"?{urlencode(rest)}" if rest else ""), 303)
-            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
             return answer
         held = request.cookies.get(self._cookie, "")
         if not hmac.compare_digest(held.encode(), self._token.encode()):

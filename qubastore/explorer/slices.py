@@ -20,6 +20,8 @@ FOUND = 20
 """Number of slices that are looked for."""
 CLUSTERS = 20
 """Number of clusters of features."""
+VALUES = 200
+"""Number of values above which a factor does not make slices."""
 SMALLEST = 10
 """Number of images below which a group is not looked for."""
 
@@ -37,13 +39,16 @@ def with_interval(n_right: int, n: int) -> Json:
 def factor_slices(store: Database, selection: Selection) -> list[Json]:
     """Accuracy of run a by factor and value, over the images of a selection that have labels.
 
+    Factors with more than `VALUES` values, such as captions, are left out.
+
     Returns:
         One mapping per factor and value: factors, n, n_right, accuracy, low, high.
     """
     query = (
         "select known.key, known.value, count(*) as n, count(*) filter (where is_right)\nfrom (\n"
         + selection.query("unnest(map_entries(samples.factors)) as known, a.is_right")
-        + "\n)\nwhere is_right is not null\ngroup by all\norder by all"
+        + "\n)\nwhere is_right is not null\ngroup by known.key, known.value"
+        + f"\nqualify count(*) over (partition by known.key) <= {VALUES}\norder by all"
     )
     return [{"factors": {key: value}, **with_interval(right, n)} for key, value, n, right in store.rows(query)]
 
@@ -68,8 +73,9 @@ def found_slices(store: Database, selection: Selection) -> list[Json]:
         raise UsageError("no image of this selection has a label", hint="choose another run")
     names = sorted({name for factors, _, _ in rows for name in factors})
     columns = [[str(factors.get(name, "")) for factors, _, _ in rows] for name in names]
-    columns = [column for column in columns if len(set(column)) <= 200]
-    names = [name for name in names if len({str(factors.get(name, "")) for factors, _, _ in rows}) <= 200]
+    few = [len(set(column)) <= VALUES for column in columns]
+    columns = [column for column, is_few in zip(columns, few, strict=True) if is_few]
+    names = [name for name, is_few in zip(names, few, strict=True) if is_few]
     columns.append([str(label) for _, label, _ in rows])
     errors = np.array([0.0 if right else 1.0 for _, _, right in rows])
     if not errors.any():
@@ -80,6 +86,8 @@ def found_slices(store: Database, selection: Selection) -> list[Json]:
     found = []
     for slice_ in finder.top_slices_:
         chosen = [i for i, value in enumerate(slice_) if value is not None]
+        if any(slice_[i] == "" for i in chosen):
+            continue  # of images without that factor, which is no property of them
         inside = np.all([table[:, i] == slice_[i] for i in chosen], axis=0)
         part: Json = {"factors": {names[i]: str(slice_[i]) for i in chosen if i < len(names)}}
         if len(names) in chosen:

@@ -4,6 +4,7 @@
 const Model = (() => {
   const { state } = State;
   const grey = () => Charts.colour("dim");
+  const asked = new Map();
 
   function controls() {
     byId("which").addEventListener("change", () => State.set({ model: byId("which").value }, { step: true }));
@@ -26,13 +27,16 @@ const Model = (() => {
   async function ask(model) {
     const waiting = el("p", { class: "hint" }, "Reading…");
     byId("card").append(waiting);
-    const answer = await fetch(`/api/model?${new URLSearchParams({ suite: DATA.suite, model })}`);
-    const given = await answer.json();
-    waiting.textContent = answer.ok ? "" : given.what;
-    if (!answer.ok) return;
+    asked.set(model, asked.get(model) ?? fetch(`/api/model?${new URLSearchParams({ suite: DATA.suite, model })}`).then((answer) => answer.json()));
+    const given = await asked.get(model).catch((error) => ({ what: error.message }));
+    waiting.textContent = given.what ?? "";
+    if (given.what) {
+      asked.delete(model);
+      return;
+    }
     DATA.details[model] = given.detail;
     DATA.trainings = given.trainings;
-    if (byId("which").value === model && state.view === "model") await parts(given.detail, model);
+    if (waiting.isConnected) await parts(given.detail, model);
   }
 
   function facts(row, ranking) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -115,6 +117,26 @@ def test_the_slice_that_is_wrong_is_found_first(with_factors):
     first = found_slices(store, Selection((run,)))[0]
     assert first["factors"] == {"light": "dark", "pose": "side"}
     assert (first["n"], first["n_right"]) == (wrong.sum(), 0)
+
+
+def test_images_without_a_factor_make_no_slice(store):
+    """Half the images have no pose, and all of those are wrong: that is nothing one could look for."""
+    labels = np.zeros(80, int)
+    data = dataset_of(labels, ["cat", "dog"], "half")
+    given = [replace(s, factors={"pose": "side"} if i % 2 else {}) for i, s in enumerate(data.samples)]
+    given = [replace(s, factors={**s.factors, "number": str(i), "light": "day"}) for i, s in enumerate(given)]
+    data = replace(data, samples=tuple(given))
+    logits = np.array([[2.0, 0.0] if i % 2 else [0.0, 2.0] for i in range(80)])
+    run = add_run(store, logits, labels, data=data)
+    assert all("" not in row["factors"].values() for row in found_slices(store, Selection((run,))))
+
+
+def test_factors_with_a_value_for_each_image_are_left_out(store):
+    labels = np.zeros(300, int)
+    data = dataset_of(labels, ["cat", "dog"], "captions")
+    given = [replace(s, factors={"caption": str(i), "light": "day"}) for i, s in enumerate(data.samples)]
+    run = add_run(store, np.tile([1.0, 0.0], (300, 1)), labels, data=replace(data, samples=tuple(given)))
+    assert [row["factors"] for row in factor_slices(store, Selection((run,)))] == [{"light": "day"}]
 
 
 def test_a_selection_by_factor(with_factors):

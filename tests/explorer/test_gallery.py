@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,22 +16,23 @@ from PIL import Image
 
 import qubastore
 from qubastore.cli.main import cli
+from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, UsageError
 from qubastore.explorer.gallery import BYTES, gallery, small
 from qubastore.explorer.images import Images
+from tests.explorer.conftest import write_pets
 from tests.report.browser import HOSTILE
+from tests.support.runs import add_run
 
 
 @pytest.fixture(scope="module")
 def with_suite(explored, tmp_path_factory):
-    """A copy of the store in which its dataset is the clean and the cue-conflict set of a suite."""
+    """A copy of the store in which its dataset is the clean set of a suite."""
     path = tmp_path_factory.mktemp("gallery") / "store"
     shutil.copytree(explored.path, path)
     with qubastore.open(path, read_only=False) as store:
-        rows = ", ".join(
-            f"('shades', '{role}', 'pets', 'clean', 'model', 90, '', 'pillow')" for role in ("clean", "cue_conflict")
-        )
-        store.write(lambda c: c.execute(f"insert into own_suites values {rows}"))
+        row = "('shades', 'clean', 'pets', 'clean', 'model', 90, '', 'pillow')"
+        store.write(lambda c: c.execute(f"insert into own_suites values {row}"))
     return path
 
 
@@ -59,8 +61,28 @@ def test_the_parts_are_what_they_say(explored, opened_suite):
     assert set(of[f"{HOSTILE[second]} right, {HOSTILE[best]} wrong"]) == set(keys[right[second] & ~right[best]])
     agree = (answers[0][0] == answers[1][0]) & (answers[1][0] == answers[2][0]) & ~right[0]
     assert set(of.get("Suspected labels", [])) == set(keys[agree])
-    assert set(of["Cue conflicts decided by shape"]) == set(keys[right[best]])
-    assert set(of["Cue conflicts decided by texture"]) == set(keys[~right[best]])
+
+
+def test_cue_conflicts_are_decided_by_shape_or_texture_alone(store, tmp_path, cache):
+    """A third class is no decision, and an image whose shape and texture agree is no conflict."""
+    data = image_folder("cues", write_pets(tmp_path / "cues"))
+    data = replace(data, classes=("ant", "bee", "cow"), samples=data.samples[:4])
+    textures = ("bee", "bee", "bee", "ant")
+    samples = [
+        replace(sample, factors={"shape": "ant", "texture": texture})
+        for sample, texture in zip(data.samples, textures, strict=True)
+    ]
+    data = replace(data, samples=tuple(samples))
+    answers = [[3, 0, 0], [0, 3, 0], [0, 0, 3], [3, 0, 0]]  # shape, texture, neither, no conflict
+    add_run(store, answers, [0] * 4, data=data)
+    rows = ", ".join(
+        f"('s', '{role}', 'cues', 'clean', 'model', 4, '', 'pillow')" for role in ("clean", "cue_conflict")
+    )
+    store.write(lambda c: c.execute(f"insert into own_suites values {rows}"))
+    found = gallery(store, images_of(store), "s", ["net"], 10)
+    of = {part["title"]: [image["key"] for image in part["images"]] for part in found["parts"]}
+    assert of["Cue conflicts decided by shape"] == [samples[0].key]
+    assert of["Cue conflicts decided by texture"] == [samples[1].key]
 
 
 def test_each_part_is_limited(opened_suite):

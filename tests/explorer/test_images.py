@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import tarfile
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -53,6 +56,41 @@ def test_large_images_are_shrunk():
     assert shrunk(buffer.getvalue(), THUMBNAIL, "x").mode == "RGB"
 
 
+def test_16_bits_are_shown_as_models_see_them():
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    shown = np.asarray(shrunk(buffer.getvalue(), 64, "x.png"))
+    assert np.abs(shown[..., 0] - values / 257).max() <= 1
+
+
+def test_a_row_that_a_table_does_not_have(store, tmp_path, cache):
+    root = write_pets(tmp_path / "pets")
+    files = sorted(root.rglob("*.png"))
+    rows = [{"bytes": file.read_bytes(), "path": f"{at}.png"} for at, file in enumerate(files)]
+    names = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["ant", "bee"]}}}})}
+    table = pa.table({"image": rows, "label": [0, 1] * 45}).replace_schema_metadata(names)
+    (tmp_path / "tables").mkdir()
+    pq.write_table(table, tmp_path / "tables" / "test-0.parquet")
+    data = image_folder("packed", tmp_path / "tables")
+    store.write(lambda c: register_dataset(c, data))
+    images = Images(lambda: contextlib.nullcontext(store))
+    last = max(range(90), key=lambda each: data.samples[each].row or 0)
+    assert pixels(images.full(data.dataset_id, last)).shape == (30, 40, 3)
+    store.write(lambda c: c.execute("update samples set place = 90 where sample_id = 0"))
+    with pytest.raises(DatasetError, match="cannot be read"):
+        images.full(data.dataset_id, 0)
+
+
+def test_parts_of_a_dataset_are_found_by_their_own_names(tmp_path):
+    for corruption in ("fog", "snow"):
+        write_pets(tmp_path / "c" / corruption / "1")
+    images = Images(lambda: pytest.fail("not needed"), [f"pets-c={tmp_path / 'c'},layout=corruption/severity/class"])
+    assert [*images.given.values()] == [["pets-c/fog/1", "pets-c/snow/1"]]
+    assert images._of_moved("pets-c/snow/1")
+    assert images._of_moved("pets-c") is None
+
+
 def test_a_thumbnail_is_made_once(made, cache, monkeypatch):
     data, images = made
     first = images.thumbnail(data.dataset_id, 4)
@@ -91,7 +129,7 @@ def test_images_that_were_moved(made, tmp_path, store):
     assert moved.find(data.dataset_id, 0).root == str(tmp_path / "elsewhere")
     assert pixels(moved.full(data.dataset_id, 0)).shape == (30, 40, 3)
     (tmp_path / "elsewhere" / data.samples[0].key).unlink()
-    with pytest.raises(DatasetError, match="has no image"):
+    with pytest.raises(DatasetError, match="none called"):
         Images(borrow, [f"pets={tmp_path / 'elsewhere'}"]).find(data.dataset_id, 0)
 
 

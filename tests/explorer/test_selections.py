@@ -131,6 +131,20 @@ def test_addresses_that_are_not_valid(address, message):
         read_selection(address)
 
 
+def test_a_and_c_without_b_keep_their_own_choices():
+    words = [("a", "1"), ("c", "3"), ("a_is", "wrong"), ("b_is", "right"), ("c_is", "wrong")]
+    assert read_selection(words) == Selection(("1", "3"), ("wrong", "wrong"))
+
+
+def test_what_one_model_does_not_say_has_no_disagreement(store):
+    runs = [add_run(store, [[1, 0], [0, 1]], [0, 0], name=name) for name in ("net", "other")]
+    store.write(
+        lambda c: c.execute("update outputs set label_probability = null where run_id = ? and sample_id = 0", runs[1:])
+    )
+    found = samples(store, Selection(tuple(runs), sort="disagreement"), limit=10, offset=0)
+    assert [row["sample_id"] for row in found["rows"]] == [1, 0]
+
+
 def test_an_address_is_a_selection():
     words = [("a", "1"), ("b", "2"), ("a_is", "wrong"), ("low", "0.5"), ("factor", "pose=a=b"), ("sort", "loss")]
     assert read_selection([*words, ("order", "desc"), ("theme", "dark")]) == Selection(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import qubastore
 from qubastore.cli.main import cli
@@ -32,7 +34,7 @@ def test_the_token_in_the_address_becomes_a_cookie(client):
     cookie = headers["set-cookie"].lower()
     assert f"qubastore-{client.port}=" in cookie
     assert "httponly" in cookie
-    assert "samesite=strict" in cookie
+    assert "samesite=lax" in cookie
     status, headers, _ = client.get("//evil.example/", [("token", client.token)], cookie=False)
     assert not headers.get("location", "").startswith("//")
 
@@ -137,6 +139,42 @@ def test_images_that_are_not_there(client, explored):
     assert client.get(f"/image/{explored.data.dataset_id}/..%2f..%2fx")[0] == 404
 
 
+def test_one_image_that_is_not_there_hides_no_other(explored, tmp_path, cache):
+    shutil.copytree(explored.images, tmp_path / "pets")
+    first = explored.data.samples[0].key
+    client, stop = served(explored.path, places=[f"pets={tmp_path / 'pets'}"])
+    try:
+        (tmp_path / "pets" / first).unlink()
+        found = client.ask("samples", {"a": explored.runs[0]})
+        assert (found["rows"][0]["key"], found["absent"]) == (first, None)
+        assert client.get(f"/image/{explored.data.dataset_id}/0")[0] == 404
+        assert client.get(f"/image/{explored.data.dataset_id}/1")[0] == 200
+        shutil.rmtree(tmp_path / "pets")
+        assert "--dataset pets=PATH" in client.ask("samples", {"a": explored.runs[0]})["absent"]
+    finally:
+        stop()
+
+
+def test_pictures_of_conditions_do_not_wait_for_one_another_forever(explored):
+    """More at once than there are connections, of images that nobody has looked up yet."""
+    client, stop = served(explored.path)
+    try:
+        answers = []
+        threads = [
+            threading.Thread(target=lambda i=i: answers.append(client.get(f"/altered/{explored.runs[0]}/{i}/input")[0]))
+            for i in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        # The models of these runs say nothing of pixels, which is an answer, too.
+        assert answers == [400] * 12
+        assert client.ask("overview")["runs"] == 3
+    finally:
+        stop()
+
+
 def test_a_query_and_its_rows(client):
     found = client.ask(
         "sql", {"q": "create temp table t as select 1 as x; select x, 'nan'::double as y, [1] as z from t"}
@@ -207,5 +245,11 @@ def test_mistakes_on_the_command_line(tmp_path, client):
     assert missing.exit_code == 1
     with qubastore.init(tmp_path / "store"):
         pass
+    odd = tmp_path / "odd" / "cat"
+    odd.mkdir(parents=True)
+    Image.new("RGB", (2, 2)).save(odd / "x.png")
+    common = ["view", "--store", str(tmp_path / "store"), "--port", "0"]
+    unknown = CliRunner().invoke(cli, [*common, "--dataset", f"pest={odd.parent}"])
+    assert "has no dataset 'pest'" in str(unknown.exception)
     taken = CliRunner().invoke(cli, ["view", "--store", str(tmp_path / "store"), "--port", str(client.port)])
     assert (taken.exit_code, "cannot listen on port" in str(taken.exception)) == (1, True)

@@ -107,7 +107,7 @@ const Choice = (() => {
   };
 
   /** Read the choice. With `letters` "ab", up to two runs; null means that the store has nothing to choose from. */
-  async function read(letters) {
+  async function read(letters, current = () => true) {
     overview ??= await ask("overview");
     byId("about").textContent = overview.store;
     if (!overview.datasets.length) {
@@ -132,6 +132,7 @@ const Choice = (() => {
       if (run) chosen[letter] = run;
       else missing.push(wanted);
     }
+    if (!current()) return null;
     fields(letters, info, { ...chosen, a: chosen.a ?? info.runs[0] });
     if (missing.length) {
       infos.delete(id); // it may have been completed since
@@ -143,6 +144,13 @@ const Choice = (() => {
     const given = { dataset: id };
     [..."abc"].forEach((letter, at) => (given[letter] = runs[at]?.run_id ?? ""));
     return { info, runs, given, name: (run) => runName(info, run) };
+  }
+
+  /** Without a model B, C becomes B. */
+  function closed(letter, value) {
+    const words = Address.words();
+    if (letter === "b" && !value && words.get("c")) return { b: words.get("c"), b_is: words.get("c_is") ?? "", c: "", c_is: "" };
+    return value ? {} : { [`${letter}_is`]: "" };
   }
 
   function fields(letters, info, chosen) {
@@ -159,7 +167,7 @@ const Choice = (() => {
         const options = letter === "a" ? all : [["", "–"], ...all];
         const text = letters.length > 1 ? letter.toUpperCase() : "Model";
         return select(text, letter, options, chosen[letter]?.run_id ?? "", (value) =>
-          Address.set({ dataset: info.dataset_id, a: chosen.a.run_id, [letter]: value, page: "", cluster: "" }));
+          Address.set({ dataset: info.dataset_id, a: chosen.a.run_id, [letter]: value, page: "", cluster: "", ...closed(letter, value) }));
       }),
     );
     if (focused) form.elements[focused]?.focus();

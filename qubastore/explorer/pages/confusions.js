@@ -95,7 +95,8 @@ class Matrix {
   }
 
   enter() {
-    if (this.cell && this.values.has(this.key(...this.cell))) this.open(this.order[this.cell[0]], this.order[this.cell[1]]);
+    const counts = this.cell && this.values.get(this.key(...this.cell));
+    if (counts) this.open(this.order[this.cell[0]], this.order[this.cell[1]], counts[0]);
   }
 
   listen() {
@@ -147,7 +148,7 @@ function lists(choice, found, link) {
   }
   const share = (right, n) => (n ? right / n : null);
   const score = ([n, right, m, also]) => (two ? share(right, n) - share(also, m) : share(right, n));
-  const worst = [...classes].filter(([, sums]) => sums[0]).sort((x, y) => score(x[1]) - score(y[1]) || y[1][0] - x[1][0] || x[0] - y[0]).slice(0, LISTED);
+  const worst = [...classes].filter(([, sums]) => sums[0] && (!two || score(sums) < 0)).sort((x, y) => score(x[1]) - score(y[1]) || y[1][0] - x[1][0] || x[0] - y[0]).slice(0, LISTED);
   const both = two ? ["A", "B"] : ["Images"];
   return [
     el("section", {}, el("h3", {}, two ? "Pairs that differ most" : "Most confused pairs"),
@@ -162,14 +163,18 @@ const two = (choice) => (choice.runs.length > 1 ? "Images of A minus images of B
 
 Address.begin(async (current) => {
   document.title = "Confusions – qubastore";
-  const choice = await Choice.read("ab");
+  const choice = await Choice.read("ab", current);
   if (!choice || !current()) return;
   const words = selected(choice);
   const found = await ask("confusions", words);
   if (!current()) return;
-  const where = (label, prediction) => `/samples?${Address.changed({ label, prediction }, new URLSearchParams(words))}`;
-  const matrix = new Matrix(choice, found, (label, prediction) => { location.href = where(label, prediction); });
-  const link = (label, prediction, n) => el("a", { href: where(label, prediction) }, count(n));
+  // A cell that only B has is opened with the models exchanged: the filter is on the answer of the first.
+  const where = (label, prediction, n) => {
+    const turned = choice.runs.length > 1 && !n ? { a: words.get("b"), b: words.get("a") } : {};
+    return `/samples?${Address.changed({ label, prediction, ...turned }, new URLSearchParams(words))}`;
+  };
+  const matrix = new Matrix(choice, found, (label, prediction, n) => { location.href = where(label, prediction, n); });
+  const link = (label, prediction, n) => el("a", { href: where(label, prediction, n) }, count(n));
   byId("content").replaceChildren(el("div", { class: "bar" }, el("span", {}, two(choice)), sqlLink(found.sql)),
     el("div", { class: "columns confusions" }, matrix.element, el("div", {}, ...lists(choice, found, link))));
   matrix.draw();

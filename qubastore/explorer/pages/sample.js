@@ -76,7 +76,7 @@ function variants(found) {
   const list = el("ul", { class: "grid", "aria-label": "Variants" }, ...found.variants.map((each) => {
     const href = `/sample?${new URLSearchParams({ dataset: each.dataset_id, id: each.sample_id })}`;
     return el("li", {}, el("a", { class: "tile", href }, Grid.picture(each.dataset_id, each.sample_id, each.dataset), el("span", { class: "label" }, each.dataset),
-      ...each.answers.map((answer) => el("span", { class: `answer ${answer.is_right ? "right" : "wrong"}` }, `${answer.is_right ? "✓" : "✗"} ${answer.model}: ${answer.prediction_name}`))));
+      ...each.answers.map((answer) => el("span", { class: `answer ${answer.is_right === null ? "" : answer.is_right ? "right" : "wrong"}` }, `${answer.is_right === null ? "" : answer.is_right ? "✓" : "✗"} ${answer.model}: ${answer.prediction_name ?? "–"}`))));
   }));
   return el("section", {}, el("h3", {}, "The same image in other datasets"), list);
 }
@@ -96,7 +96,7 @@ async function neighbours(choice, id, place) {
 
 Address.begin(async (current) => {
   const words = Address.words();
-  const choice = await Choice.read("abc");
+  const choice = await Choice.read("abc", current);
   if (!choice || !current()) return;
   const id = words.get("id") ?? "0";
   const given = selected(choice);

@@ -57,6 +57,8 @@ function filters(choice) {
     controls.push(select(factor, `factor-${factor}`, [["", "any"], ...values.map((each) => [each, each])], now, (value) =>
       put({ factor: [...given.filter((each) => !each.startsWith(`${factor}=`)), ...(value ? [`${factor}=${value}`] : [])] })));
   }
+  for (const each of given.filter((pair) => !(pair.slice(0, pair.indexOf("=")) in choice.info.factors)))
+    controls.push(el("button", { type: "button", onclick: () => put({ factor: given.filter((other) => other !== each) }) }, `${each} ×`));
   if (words.get("cluster")) controls.push(el("button", { type: "button", onclick: () => put({ cluster: "" }) }, `cluster ${words.get("cluster")} ×`));
   if (words.get("below")) controls.push(el("button", { type: "button", onclick: () => put({ below: "" }) }, `confidence below ${words.get("below")} ×`));
   controls.push(el("button", { type: "button", onclick: () => put({ below: "", agree: "", a_is: "", b_is: "", c_is: "", label: "", prediction: "", low: "", high: "", sort: "", order: "", search: "", factor: "", cluster: "" }) }, "Reset"));
@@ -65,7 +67,7 @@ function filters(choice) {
 
 Address.begin(async (current) => {
   document.title = "Samples – qubastore";
-  const choice = await Choice.read("abc");
+  const choice = await Choice.read("abc", current);
   if (!choice || !current()) return;
   const page = Math.max(0, Number(Address.words().get("page") ?? 0) | 0);
   const words = selected(choice);

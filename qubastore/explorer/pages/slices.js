@@ -33,7 +33,7 @@ function open(choice, row, words) {
 
 Address.begin(async (current) => {
   document.title = "Slices – qubastore";
-  const choice = await Choice.read("a");
+  const choice = await Choice.read("a", current);
   if (!choice || !current()) return;
   const kind = KINDS[Address.words().get("kind")] ? Address.words().get("kind") : "factors";
   const words = selected(choice, { kind });

@@ -2,6 +2,7 @@
 "use strict";
 
 const WORDS = ["select", "from", "where", "group by all", "order by", "limit", "join", "using", "having", "count(*)", "avg", "sum", "min", "max", "round", "distinct", "desc", "filter", "with", "union all", "case", "when", "then", "end", "is null", "is not null"];
+const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(.*\))$/i;
 const EXAMPLE = "select model, dataset, condition, accuracy\nfrom accuracy\norder by accuracy desc\nlimit 20";
 
 const Completion = (() => {
@@ -61,7 +62,7 @@ const Completion = (() => {
 })();
 
 function chart(answer, words) {
-  const numeric = answer.columns.filter((_, i) => /INT|DOUBLE|FLOAT|DECIMAL/i.test(answer.types[i]));
+  const numeric = answer.columns.filter((_, i) => NUMERIC.test(answer.types[i]));
   if (!numeric.length || !answer.rows.length || answer.columns.length < 2) return null;
   const x = answer.columns.includes(words.get("x")) ? words.get("x") : answer.columns.find((each) => !numeric.includes(each) && !each.endsWith("_id")) ?? answer.columns[0];
   const y = answer.columns.includes(words.get("y")) ? words.get("y") : numeric.findLast((each) => each !== x) ?? numeric[0];
@@ -103,7 +104,8 @@ Address.begin(async (current) => {
       el("div", { class: "bar" }, el("button", { type: "button", id: "run", onclick: run }, "Run"), el("span", { class: "hint" }, "Ctrl+Enter runs; Tab completes. The store can only be read."))), byId("message"));
     editor.value = q || EXAMPLE;
     Completion.learn(editor);
-  } else if (editor.value.trim() !== q) editor.value = q || EXAMPLE;
+    addEventListener("popstate", () => { editor.value = Address.words().get("q") || EXAMPLE; });
+  }
   byId("content").replaceChildren();
   if (!q) return;
   byId("content").replaceChildren(el("p", { class: "hint" }, "Running…"));
@@ -111,7 +113,7 @@ Address.begin(async (current) => {
   const answer = await ask("sql", { q });
   if (!current()) return;
   const seconds = ((performance.now() - started) / 1000).toFixed(2);
-  const numeric = answer.types.map((each) => /INT|DOUBLE|FLOAT|DECIMAL/i.test(each));
+  const numeric = answer.types.map((each) => NUMERIC.test(each));
   const drawn = chart(answer, words);
   const rows = answer.rows.slice(0, 1000).map((row) => row.map(cell));
   const said = `${plural(answer.rows.length, "row")}${answer.more ? " and more, left out" : ""}${answer.rows.length > 1000 ? ", the first 1,000 shown" : ""}, ${seconds} s`;

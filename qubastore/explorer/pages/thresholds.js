@@ -28,7 +28,7 @@ function numbers(found, at) {
 
 Address.begin(async (current) => {
   document.title = "Thresholds – qubastore";
-  const choice = await Choice.read("a");
+  const choice = await Choice.read("a", current);
   if (!choice || !current()) return;
   const words = selected(choice, { low: "", high: "" });
   const found = await ask("thresholds", words);
@@ -53,13 +53,13 @@ Address.begin(async (current) => {
     };
     const below = t > 0 ? [await side("Just left out", { below: t, order: "desc" })] : [];
     const above = await side("Just kept", { low: t, order: "" });
-    const confused = await ask("confusions", [...words, ["low", t]]).catch(() => ({ cells: [] }));
+    const confused = found.kept[at] ? await ask("confusions", [...words, ["low", t]]) : { cells: [] };
     if (mine !== at || !current()) return;
     sides.replaceChildren(...below, above);
     const wrong = confused.cells.filter(([label, prediction]) => label !== prediction).sort((x, y) => y[2] - x[2]).slice(0, 10);
     pairs.replaceChildren(el("h3", {}, "What is still confused"), wrong.length ? table(["Label", "Answer", "Images"], wrong.map(([label, prediction, n]) =>
       [className(choice.info, label), className(choice.info, prediction), el("a", { href: `/samples?${Address.changed({ label, prediction, low: t, at: "" }, new URLSearchParams(words))}` }, count(n))]), { text: [0, 1], caption: "Confused pairs" })
-      : el("p", { class: "hint" }, "Nothing: all that is kept is right."));
+      : el("p", { class: "hint" }, found.kept[at] ? "Nothing: all that is kept is right." : "Nothing is kept."));
   }
 
   let later = 0;
