@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
-import ipaddress
 import json
-import secrets
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from qubastore.errors import DatasetError, QubastoreError, UsageError
 from qubastore.explorer import catalog, confusions, samples, slices, thresholds
+from qubastore.explorer.features import Features
+from qubastore.explorer.guard import Guard
 from qubastore.explorer.images import Images
 from qubastore.explorer.plain import plain
 from qubastore.explorer.selection import Selection, read_selection
@@ -31,9 +28,6 @@ from qubastore.report.collect import collect, model_details
 from qubastore.report.page import render, vega
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from qubastore.explorer.altered import Altered
     from qubastore.store import Store
 
@@ -50,45 +44,6 @@ PAGES = {
 """Page -> its name in the navigation; empty where it is reached from another page."""
 _SCRIPTS = {"": "overview"}
 """Page -> the name of its script, where it is not the page's."""
-KEPT_FEATURES = 2
-"""Number of runs whose features stay in memory."""
-_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline';"
-    " script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; object-src 'none'; base-uri 'none'; frame-ancestors 'none';"
-    " form-action 'self'"
-)
-"""Vega compiles its expressions, hence unsafe-eval; no script but ours has the nonce."""
-
-
-class _Features:
-    """The features of a few runs, with their clusters, read when they are first asked for."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[str, tuple[NDArray[np.int32], NDArray[np.float32]]] = OrderedDict()
-        self._clusters: dict[str, NDArray[np.int32]] = {}
-        self._lock = threading.RLock()
-
-    def turn(self, request: Request) -> threading.RLock | None:
-        """The lock to hold for a request that reads features; None for others."""
-        words = request.query_params
-        reads = request.url.path == "/api/neighbours" or words.get("cluster") or words.get("kind") == "clusters"
-        return self._lock if reads else None
-
-    def of(self, store: Store, run_id: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        with self._lock:
-            if run_id not in self._held:
-                self._held[run_id] = samples.unit_features(store, run_id)
-                while len(self._held) > KEPT_FEATURES:
-                    self._held.popitem(last=False)
-            self._held.move_to_end(run_id)
-            return self._held[run_id]
-
-    def clusters(self, store: Store, run_id: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        ids, vectors = self.of(store, run_id)
-        with self._lock:
-            if run_id not in self._clusters:
-                self._clusters[run_id] = slices.clusters(vectors)
-            return ids, self._clusters[run_id]
 
 
 class Explorer:
@@ -105,7 +60,7 @@ class Explorer:
         self._stores, self._images, self._suite, self._models = stores, images, suite, models
         self._altered: Altered | None = None
         self._lock = threading.Lock()
-        self._features = _Features()
+        self._features = Features()
 
     def routes(self) -> list[Route]:
         """The routes of the application."""
@@ -303,78 +258,6 @@ def _error(_: Request, error: Exception) -> Response:
     return response
 
 
-class _Guard:
-    """Lets nobody in but this machine's browser with the token, and nothing be changed.
-
-    The name in the header `Host` is checked, so that no other site's name can be made to point here; the token comes
-    once in the address and is then a cookie that the browser sends to these pages alone.
-    """
-
-    def __init__(self, application: ASGIApp, token: str, hosts: Sequence[str], port: int) -> None:
-        self._application, self._token = application, token
-        self._hosts = frozenset(host.lower() for host in hosts)
-        self._cookie = f"qubastore-{port}"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        request = Request(scope)
-        scope["nonce"] = secrets.token_urlsafe(16)
-        response = self._refused(request)
-        if response is not None:
-            await response(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                policy = _POLICY.format(nonce=scope["nonce"])
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", policy.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"cross-origin-resource-policy", b"same-origin"),
-                ]
-            await send(message)
-
-        await self._application(scope, receive, send_with_headers)
-
-    def _is_known(self, name: str) -> bool:
-        """Whether a name is this machine's. Listening on all addresses, any address is: it cannot be moved."""
-        if name in self._hosts or self._hosts.isdisjoint(("0.0.0.0", "::")):
-            return name in self._hosts
-        with contextlib.suppress(ValueError):
-            return bool(ipaddress.ip_address(name))
-        return False
-
-    def _refused(self, request: Request) -> Response | None:
-        """What is answered instead of the page; None if it may be seen."""
-        if not self._is_known(_name(request.headers.get("host", ""))):
-            return PlainTextResponse("this server does not have that name", 421)
-        if request.method not in ("GET", "HEAD"):
-            return PlainTextResponse("this server only reads", 405)
-        given = request.query_params.get("token")
-        if given is not None and hmac.compare_digest(given.encode(), self._token.encode()):
-            rest = [(key, value) for key, value in request.query_params.multi_items() if key != "token"]
-            there = request.url.path.lstrip("/")
-            answer = RedirectResponse(f"/{there}" + (f"?{urlencode(rest)}" if rest else ""), 303)
-            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
-            return answer
-        held = request.cookies.get(self._cookie, "")
-        if not hmac.compare_digest(held.encode(), self._token.encode()):
-            return PlainTextResponse("open the address that qubastore view printed: it has the token", 403)
-        return None
-
-
-def _name(host: str) -> str:
-    """The name in a header `Host`, without the port; empty if it is not valid."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
 def application(explorer: Explorer, *, token: str, hosts: Sequence[str], port: int) -> ASGIApp:
     """The application, behind its guard.
 
@@ -385,4 +268,4 @@ def application(explorer: Explorer, *, token: str, hosts: Sequence[str], port: i
         port: Its port, by which the cookies of several servers differ.
     """
     inner = Starlette(routes=explorer.routes(), exception_handlers={QubastoreError: _error})
-    return _Guard(inner, token, hosts, port)
+    return Guard(inner, token, hosts, port)
