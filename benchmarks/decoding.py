@@ -24,7 +24,8 @@ def decoding(folder: Path) -> Iterator[Row]:
     from torchvision.transforms import v2
 
     from qubastore.conditions import PILLOW, TORCHVISION
-    from qubastore.evaluators.pixels.pillow import open_image, prepare
+    from qubastore.datasets.decoding import open_image
+    from qubastore.evaluators.pixels.pillow import prepare
     from qubastore.evaluators.worker.images import SampleFile, decode
     from qubastore.models.preprocessing import Preprocessing
 

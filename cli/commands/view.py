@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from qubastore.cli.options import store_option
+
+if TYPE_CHECKING:
+    from qubastore.explorer.altered import Makes
 
 
 @click.command("view")
@@ -74,11 +79,17 @@ def command(
         datasets=datasets,
         data_root=data_root,
         suite=suite,
-        models=models,
+        make=functools.partial(_make, models),
         host=host,
         port=port,
         ready=functools.partial(_ready, open_browser=open_browser),
     )
+
+
+def _make(models: tuple[str, ...]) -> Makes:
+    from qubastore.evaluators.altered_images import AlteredImages
+
+    return AlteredImages(models)
 
 
 def _ready(address: str, *, open_browser: bool) -> None:

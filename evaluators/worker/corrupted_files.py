@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from qubastore.conditions import Condition
-from qubastore.evaluators.pixels.pillow import open_image, prepare
+from qubastore.datasets.decoding import open_image
+from qubastore.evaluators.pixels.pillow import prepare
 from qubastore.evaluators.worker.attacks import sample_seed
 from qubastore.evaluators.worker.corruptions import corrupt
 from qubastore.models.preprocessing import Preprocessing

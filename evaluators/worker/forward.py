@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qubastore.conditions import COMPILED, Condition
+from qubastore.datasets.decoding import open_image
 from qubastore.errors import IngestError, OutputError
 from qubastore.evaluators.loaders.fixed_images import not_repeatable
-from qubastore.evaluators.pixels.pillow import open_image
 from qubastore.evaluators.worker.attacks import fgsm, pgd
 from qubastore.evaluators.worker.batch_size import batch_end, work_of
 from qubastore.evaluators.worker.held_model import HeldModel

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qubastore.conditions import NVJPEG, PILLOW, TORCHVISION, Shift
+from qubastore.datasets.decoding import open_image
 from qubastore.datasets.places import read_file
 from qubastore.datasets.stored_images import read_part
 from qubastore.errors import DatasetError, QubastoreError
@@ -127,7 +128,7 @@ def failure(sample_id: int, key: str, error: Exception) -> Failure:
 
 def _checked(data: bytes, sample: SampleFile, *_: Any) -> tuple[bytes, bool]:
     """The file itself, after Pillow decoded it."""
-    _check_size(pillow.open_image(data).size, sample)
+    _check_size(open_image(data).size, sample)
     return data, False
 
 
@@ -135,7 +136,7 @@ def _with_pillow(
     data: bytes, sample: SampleFile, preprocessing: Preprocessing, shift: Shift | None
 ) -> tuple[NDArray[np.uint8], bool]:
     """The model's input, (height, width, 3) uint8."""
-    image = pillow.open_image(data)
+    image = open_image(data)
     _check_size(image.size, sample)
     return np.asarray(pillow.prepare(image, preprocessing, shift)), False
 
@@ -152,7 +153,7 @@ def _with_torchvision(
 
 def decoded_by_pillow(data: bytes, preprocessing: Preprocessing, shift: Shift | None) -> NDArray[np.uint8]:
     """The input, (height, width, 3) uint8, of a file that another decoder leaves to Pillow, resized as others are."""
-    pixels = tensors.of_array(np.asarray(pillow.open_image(data)))
+    pixels = tensors.of_array(np.asarray(open_image(data)))
     prepared: NDArray[np.uint8] = tensors.prepare(pixels, preprocessing, shift).numpy()
     return prepared
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,26 @@ HELD = 50
 """Number of pairs that stay in memory: a page asks for each part."""
 
 
+class Makes(Protocol):
+    """What makes a model's input again: `qubastore.evaluators.altered_images.AlteredImages`."""
+
+    def pair(
+        self, store: Store, run_id: str, sample_id: int, data: bytes
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.float32]]:
+        """The input for an image without, and under, the condition of a run."""
+        ...
+
+
 class Altered:
     """Makes the pictures, one at a time: the caller sees to that, before it borrows a connection.
 
     Args:
         images: Where the images are.
-        models: Models whose adversarial images may be asked for.
+        makes: Makes the inputs again.
     """
 
-    def __init__(self, images: Images, models: Sequence[str] = ()) -> None:
-        # Its modules are read only when a picture is asked for.
-        from qubastore.evaluators.altered_images import AlteredImages
-
-        self._images, self._makes = images, AlteredImages(models)
+    def __init__(self, images: Images, makes: Makes) -> None:
+        self._images, self._makes = images, makes
         self._held: OrderedDict[tuple[str, int], tuple[NDArray[np.uint8], NDArray[np.float32]]] = OrderedDict()
 
     def picture(self, store: Store, run_id: str, sample_id: int, part: str) -> bytes:

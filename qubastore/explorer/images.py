@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from qubastore.datasets.dataset import Dataset
+from qubastore.datasets.decoding import open_image
 from qubastore.datasets.locating import parse_dataset
 from qubastore.datasets.places import read_file
 from qubastore.datasets.stored_images import read_part
 from qubastore.errors import DatasetError, QubastoreError
-from qubastore.evaluators.pixels.pillow import open_image
 from qubastore.hashing import content_hash, identifier
 from qubastore.lake.database import Database
 from qubastore.lake.ducklake import is_one_of

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import uvicorn
 
 from qubastore.errors import UsageError, did_you_mean
+from qubastore.explorer.altered import Makes
 from qubastore.explorer.images import Images
 from qubastore.explorer.server import Explorer, application
 from qubastore.explorer.stores import Stores
@@ -24,7 +25,7 @@ def serve(
     datasets: Sequence[str] = (),
     data_root: str | None = None,
     suite: str = "quba",
-    models: Sequence[str] = (),
+    make: Callable[[], Makes] | None = None,
     host: str = "127.0.0.1",
     port: int = 8421,
     ready: Callable[[str], None] = lambda _: None,
@@ -36,7 +37,7 @@ def serve(
         datasets: Where datasets are now, as in `explorer.images.Images`.
         data_root: Folder with the datasets that are known by name.
         suite: Suite of the ranking.
-        models: Models whose adversarial images may be asked for; their code is run when they are.
+        make: Returns what makes a model's inputs again, as in `explorer.server.Explorer`.
         host: Address to listen on.
         port: Port; 0 takes a free one.
         ready: Called with the address, which has the token, once the server listens.
@@ -50,7 +51,7 @@ def serve(
         images = Images(stores.borrow, datasets, data_root)
         with stores.borrow() as store:
             _check_names(images, [name for (name,) in store.rows("select distinct name from datasets")])
-        explorer = Explorer(stores, images, suite, models)
+        explorer = Explorer(stores, images, suite, make)
         server, listener, address = prepare(explorer, stores, host=host, port=port)
         ready(address)
         with listener:

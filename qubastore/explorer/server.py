@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from qubastore.errors import DatasetError, QubastoreError, UsageError
 from qubastore.explorer import catalog, confusions, samples, slices, thresholds
+from qubastore.explorer.altered import Altered, Makes
 from qubastore.explorer.features import Features
 from qubastore.explorer.guard import Guard
 from qubastore.explorer.images import Images
@@ -28,7 +29,6 @@ from qubastore.report.collect import collect, model_details
 from qubastore.report.page import render, vega
 
 if TYPE_CHECKING:
-    from qubastore.explorer.altered import Altered
     from qubastore.store import Store
 
 PAGES = {
@@ -53,11 +53,14 @@ class Explorer:
         stores: Connections to the store.
         images: Where its images are.
         suite: The suite of the ranking.
-        models: Models whose adversarial images may be asked for.
+        make: Called once, when the first picture of a condition is asked for: returns what makes inputs again. None
+            means that there are no such pictures.
     """
 
-    def __init__(self, stores: Stores, images: Images, suite: str = "quba", models: Sequence[str] = ()) -> None:
-        self._stores, self._images, self._suite, self._models = stores, images, suite, models
+    def __init__(
+        self, stores: Stores, images: Images, suite: str = "quba", make: Callable[[], Makes] | None = None
+    ) -> None:
+        self._stores, self._images, self._suite, self._make = stores, images, suite, make
         self._altered: Altered | None = None
         self._lock = threading.Lock()
         self._features = Features()
@@ -188,10 +191,9 @@ class Explorer:
         given = request.path_params
         # One at a time, and a connection only for that one: a network may have to be loaded.
         with self._lock, self._stores.borrow() as store:
-            if self._altered is None:
-                from qubastore.explorer.altered import Altered
-
-                self._altered = Altered(self._images, self._models)
+            if self._make is None:
+                raise UsageError("this server does not show what conditions do", hint="qubastore view")
+            self._altered = self._altered or Altered(self._images, self._make())
             made = self._altered.picture(store, given["run"], given["sample"], given["part"])
         return Response(made, media_type="image/png", headers=_CACHED)
 

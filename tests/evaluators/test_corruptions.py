@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from qubastore.conditions import Condition
+from qubastore.datasets.decoding import open_image
 from qubastore.errors import IngestError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders.source import ModelSource
@@ -244,10 +245,7 @@ def test_corruptions_are_conditions_of_any_dataset(store, tiny_models, images):
     how = Corrupted(Condition.parse("corrupt(fog, severity=3)"), "model")
     keys = [key for (key,) in store.rows("select key from samples order by sample_id")]
     pixels = np.stack(
-        [
-            np.asarray(pillow.prepare(pillow.open_image(how.file((images / key).read_bytes(), key)), prepare))
-            for key in keys
-        ]
+        [np.asarray(pillow.prepare(open_image(how.file((images / key).read_bytes(), key)), prepare)) for key in keys]
     )
     with torch.inference_mode():
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255

@@ -15,6 +15,7 @@ from PIL import Image
 from qubastore.analysis.agreement import agreement
 from qubastore.analysis.pairs import pair
 from qubastore.conditions import DECODERS, NVJPEG, PILLOW, TORCHVISION, Condition, Shift
+from qubastore.datasets.decoding import open_image
 from qubastore.errors import IngestError, ModelError, UsageError
 from qubastore.evaluators import ingest
 from qubastore.evaluators.loaders.describe import describe
@@ -131,7 +132,7 @@ def test_torchvision_gives_pillows_pixels_but_for_the_resize():
     for name, data in PLAIN.items():
         (image,) = tensors.decode_jpegs([data])
         assert image is not None
-        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(pillow.open_image(data)), err_msg=name)
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(open_image(data)), err_msg=name)
     usual, other = decode(SAMPLES, SIDE), decode(SAMPLES, SIDE, decoder=TORCHVISION)
     assert usual.sample_ids == other.sample_ids == READABLE
     assert np.abs(pixels(usual) - pixels(other)).max() <= 2
@@ -147,7 +148,7 @@ def test_what_nvjpeg_cannot_decode_is_decoded_before():
     # Only decoding shows that a file with both its ends is broken: the GPU finds out.
     assert {name for name, image in by_name.items() if isinstance(image, bytes)} == {*PLAIN, "overwritten"}
     for name in LEFT_TO_PILLOW:
-        resized = tensors.prepare(tensors.of_array(np.asarray(pillow.open_image(FILES[name]))), SIDE)
+        resized = tensors.prepare(tensors.of_array(np.asarray(open_image(FILES[name]))), SIDE)
         np.testing.assert_array_equal(by_name[name], resized.numpy())
     assert kept.n_by_pillow == len(LEFT_TO_PILLOW)
     assert [failure.key for failure in kept.failures] == [name for name in BROKEN if name != "overwritten"]

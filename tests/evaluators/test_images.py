@@ -16,10 +16,11 @@ from PIL import Image
 from timm.data import create_transform
 from torchvision.models import get_model_weights, list_models
 
+from qubastore.datasets.decoding import open_image
 from qubastore.datasets.image_folder import image_folder
 from qubastore.errors import DatasetError, ModelError
 from qubastore.evaluators.loaders.torchvision import preprocessing
-from qubastore.evaluators.pixels.pillow import open_image, prepare
+from qubastore.evaluators.pixels.pillow import prepare
 from qubastore.evaluators.worker.images import SampleFile, decode
 from qubastore.models.preprocessing import Preprocessing
 from tests.conftest import shared

@@ -14,6 +14,7 @@ from PIL import Image
 
 import qubastore
 from qubastore.datasets.image_folder import image_folder
+from qubastore.evaluators.altered_images import AlteredImages
 from qubastore.explorer.images import Images
 from qubastore.explorer.serve import prepare
 from qubastore.explorer.server import Explorer
@@ -117,7 +118,7 @@ class Client:
 def served(store_path, **options):
     """A client of a server in a thread of this process, and the function that stops it."""
     stores = Stores(lambda: qubastore.open(store_path))
-    explorer = Explorer(stores, Images(stores.borrow, **options))
+    explorer = Explorer(stores, Images(stores.borrow, **options), make=AlteredImages)
     server, listener, address = prepare(explorer, stores)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -15,6 +15,7 @@ from PIL import Image
 
 transformers = pytest.importorskip("transformers")
 
+from qubastore.datasets.decoding import open_image  # noqa: E402
 from qubastore.datasets.label_spaces import imagenet_synsets  # noqa: E402
 from qubastore.errors import ModelError, UsageError  # noqa: E402
 from qubastore.evaluators import ingest  # noqa: E402
@@ -23,7 +24,7 @@ from qubastore.evaluators.loaders.hf import known_labels  # noqa: E402
 from qubastore.evaluators.loaders.hf_networks import Tower  # noqa: E402
 from qubastore.evaluators.loaders.hf_processors import preprocessing_of  # noqa: E402
 from qubastore.evaluators.loaders.source import ModelSource  # noqa: E402
-from qubastore.evaluators.pixels.pillow import open_image, prepare  # noqa: E402
+from qubastore.evaluators.pixels.pillow import prepare  # noqa: E402
 from qubastore.models.spec import ModelSpec  # noqa: E402
 from tests.conftest import SHARED  # noqa: E402
 
