@@ -129,9 +129,9 @@ def _thumbnails(address: str, driver: Any) -> Iterator[Row]:
         seconds.append(
             driver.execute_async_script(
                 "const done = arguments[0]; const look = () => {"
-                "const all = [...document.querySelectorAll('.tile img')]; all.forEach((e) => { e.loading = 'eager' });"
+                "const all = [...document.querySelectorAll('.tile img')];"
                 f"all.filter((e) => e.complete && e.naturalWidth).length === {N_THUMBNAILS}"
-                " ? done(performance.now()) : setTimeout(look, 5)}; look()"
+                " ? done(performance.now()) : setTimeout(look, 50)}; look()"
             )
             / 1000
         )

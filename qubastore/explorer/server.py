@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import threading
@@ -44,6 +45,10 @@ PAGES = {
 """Page -> its name in the navigation; empty where it is reached from another page."""
 _SCRIPTS = {"": "overview"}
 """Page -> the name of its script, where it is not the page's."""
+
+
+AT_ONCE = 100
+"""Maximum number of thumbnails per answer."""
 
 
 class Explorer:
@@ -90,6 +95,7 @@ class Explorer:
             *(Route(f"/api/{name}", self._answer(question)) for name, question in asked.items()),
             Route("/api/sql", self._query),
             Route("/image/{dataset}/{sample:int}", self._image),
+            Route("/thumbnails/{dataset}", self._thumbnails),
             Route("/altered/{run}/{sample:int}/{part}", self._altered_image),
             Route("/vega.js", lambda _: Response(vega(), media_type="text/javascript", headers=_CACHED)),
             Route("/static/{name}", _static),
@@ -186,6 +192,18 @@ class Explorer:
         dataset, sample = request.path_params["dataset"], request.path_params["sample"]
         make = self._images.full if request.query_params.get("size") == "full" else self._images.thumbnail
         return Response(make(dataset, sample), media_type="image/webp", headers=_CACHED)
+
+    def _thumbnails(self, request: Request) -> Response:
+        """Several thumbnails at once, as base64 by sample: a browser takes 8 ms for each request."""
+        found = {}
+        for text in _given(request, "ids").split(",")[:AT_ONCE]:
+            if text.isascii() and text.isdigit() and len(text) < 10:
+                with contextlib.suppress(DatasetError):  # the page asks for it alone, and is told why
+                    made = self._images.thumbnail(request.path_params["dataset"], int(text))
+                    found[text] = base64.b64encode(made).decode()
+        response = _json(found)
+        response.headers.update(_CACHED)
+        return response
 
     def _altered_image(self, request: Request) -> Response:
         given = request.path_params

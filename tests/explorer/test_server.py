@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import threading
@@ -97,6 +98,9 @@ def test_pictures_and_answers(client, explored):
     row = found["rows"][0]
     status, headers, body = client.get(f"/image/{row['dataset_id']}/{row['sample_id']}")
     assert (status, headers["content-type"], body[8:12]) == (200, "image/webp", b"WEBP")
+    status, headers, body = client.get(f"/thumbnails/{row['dataset_id']}", {"ids": f"{row['sample_id']},x,99999"})
+    assert (status, list(json.loads(body))) == (200, [str(row["sample_id"])])
+    assert base64.b64decode(json.loads(body)[str(row["sample_id"])])[8:12] == b"WEBP"
     near = client.ask("neighbours", {"a": explored.runs[0], "id": row["sample_id"]})
     assert len(near) == 24
     clusters = client.ask("slices", {"a": explored.runs[0], "kind": "clusters"})

@@ -108,6 +108,13 @@ const Choice = (() => {
 
   /** Read the choice. With `letters` "ab", up to two runs; null means that the store has nothing to choose from. */
   async function read(letters, current = () => true) {
+    const named = Address.words().get("dataset");
+    // Both at once, where the address says which dataset.
+    if (named && !infos.has(named)) {
+      const [whole, found] = await Promise.all([overview ?? ask("overview"), ask("dataset", { id: named })]);
+      overview = whole;
+      infos.set(named, found);
+    }
     overview ??= await ask("overview");
     byId("about").textContent = overview.store;
     if (!overview.datasets.length) {

@@ -2,6 +2,8 @@
 "use strict";
 
 const Grid = (() => {
+  const AT_ONCE = 50;
+
   /** The tiles of images. `words` are the parameters of their pages; `at` is the place of the first in its selection. */
   function make(rows, choice, words, { at = null, note = () => null, label = "Images" } = {}) {
     const list = el("ul", { class: "grid", "aria-label": label });
@@ -14,17 +16,32 @@ const Grid = (() => {
       list.append(el("li", {}, tile(row, choice, `/sample?${here}`, note(row), place === 0)));
     });
     list.addEventListener("keydown", (event) => walk(event, list));
+    if (!choice.absent) for (let first = 0; first < rows.length; first += AT_ONCE) fill(list, rows.slice(first, first + AT_ONCE));
     return list;
   }
 
   function tile(row, choice, href, note, first) {
     const label = className(choice.info, row.label);
     const link = el("a", { class: "tile", href, tabindex: first ? "0" : "-1" },
-      picture(row.dataset_id, row.sample_id, `${label}: ${row.key}`, choice.absent),
+      choice.absent ? picture(row.dataset_id, row.sample_id, `${label}: ${row.key}`, choice.absent)
+        : el("img", { alt: `${label}: ${row.key}`, decoding: "async", width: "128", height: "128", "data-sample": row.sample_id }),
       el("span", { class: "label" }, row.label === null ? row.key : label));
     row.answers.forEach((answer, i) => link.append(mark(answer, choice, row.answers.length > 1 ? "ABC"[i] : "")));
     if (note) link.append(el("span", { class: "hint" }, note));
     return link;
+  }
+
+  /** Show the thumbnails of some tiles, which one answer has; those that it lacks are asked for one by one. */
+  async function fill(list, rows) {
+    const dataset = rows[0].dataset_id;
+    const found = await fetch(`/thumbnails/${dataset}?ids=${rows.map((row) => row.sample_id)}`)
+      .then((answer) => (answer.ok ? answer.json() : {})).catch(() => ({}));
+    for (const row of rows) {
+      const image = list.querySelector(`img[data-sample="${row.sample_id}"]`);
+      const made = found[row.sample_id];
+      if (made) image.src = `data:image/webp;base64,${made}`;
+      else image.replaceWith(picture(dataset, row.sample_id, image.alt));
+    }
   }
 
   /** Right or wrong, what was answered, and how sure; in words for those who do not see colours. */
