@@ -154,6 +154,32 @@ cost_option = click.option(
 """The option for a cost in place of the number of parameters."""
 
 
+def image_options(purpose: str) -> Callable[[F], F]:
+    """Add `--dataset` and `--data-root` to a command: where the images of the store's datasets are now.
+
+    Args:
+        purpose: The end of their help: what they are for, where the command has other uses.
+    """
+
+    def add(function: F) -> F:
+        function = click.option(
+            "--data-root",
+            metavar="DIR",
+            type=click.Path(file_okay=False, exists=True),
+            help=f"Folder with the datasets that are known by name{purpose}.",
+        )(function)
+        return click.option(
+            "--dataset",
+            "-d",
+            "datasets",
+            multiple=True,
+            metavar="NAME=PATH",
+            help=f"Where a dataset's images are now, with the options of ingest{purpose}. Repeatable.",
+        )(function)
+
+    return add
+
+
 def refuse_without(mode: str, **options: bool) -> None:
     """Refuse options on the command line that have no effect without another one.
 
@@ -164,7 +190,8 @@ def refuse_without(mode: str, **options: bool) -> None:
     Raises:
         click.UsageError: naming the first such option.
     """
-    given = click.get_current_context().get_parameter_source
+    context = click.get_current_context()
+    typed = {parameter.name: max(parameter.opts, key=len) for parameter in context.command.params}
     for name, has_effect in options.items():
-        if not has_effect and given(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} {mode}")
+        if not has_effect and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{typed[name]} {mode}")

@@ -20,6 +20,7 @@ from qubastore.evaluators.planning.probes import identify_requested
 from qubastore.evaluators.worker.attacks import sample_seed
 from qubastore.evaluators.worker.corrupted_files import Corrupted
 from qubastore.evaluators.worker.images import decoded_by_pillow
+from qubastore.models.preprocessing import Preprocessing
 from qubastore.models.spec import ModelSpec
 from qubastore.store import Store
 
@@ -69,8 +70,7 @@ class AlteredImages:
             raise UsageError(f"the store has no run {run_id!r} over an image {sample_id}")
         model_id, framing, text, key, labels = rows[0]
         model, condition = stored_model(store, model_id), Condition.parse(text)
-        # The source serves only to load the model, which is not done here.
-        own = PlannedModel(model, model_id, None).preprocessing  # type: ignore[arg-type]
+        own = Preprocessing.described(model.preprocessing)
         if own is None:
             raise UsageError(f"{model.name} preprocesses images itself, so that its inputs are not pixels")
         framed = own.framed(framing)

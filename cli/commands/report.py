@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from qubastore.cli.options import refuse_without, store_option
+from qubastore.cli.options import image_options, refuse_without, store_option
 
 
 @click.command("report")
@@ -42,20 +42,7 @@ from qubastore.cli.options import refuse_without, store_option
     metavar="N",
     help="Add a gallery with up to N images per part, as small thumbnails of at most 6 kB; mind the images' licences.",
 )
-@click.option(
-    "--dataset",
-    "-d",
-    "datasets",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="Where a dataset's images are now, for --images. Repeatable.",
-)
-@click.option(
-    "--data-root",
-    metavar="DIR",
-    type=click.Path(file_okay=False, exists=True),
-    help="Folder with the datasets that are known by name, for --images.",
-)
+@image_options(", for --images")
 @click.option(
     "--static", metavar="DIR", help="Write figures (SVG, PNG) and tables (Markdown, LaTeX) to this folder instead."
 )
@@ -101,9 +88,7 @@ def command(
         raise click.UsageError("one resample is not enough for an interval: --resamples 0 omits intervals")
     is_page = static is None
     refuse_without("has no effect with --static", output=is_page, resamples=is_page, seed=is_page, images=is_page)
-    refuse_without("needs --images", data_root=images > 0)
-    if datasets and not images:
-        raise click.UsageError("--dataset needs --images")
+    refuse_without("needs --images", datasets=images > 0, data_root=images > 0)
     if static is None:
         check_writable(output)
     with open_store(store_path) as store:

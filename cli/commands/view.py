@@ -6,27 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qubastore.cli.options import store_option
+from qubastore.cli.options import image_options, store_option
 
 if TYPE_CHECKING:
     from qubastore.explorer.altered import Makes
 
 
 @click.command("view")
-@click.option(
-    "--dataset",
-    "-d",
-    "datasets",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="Where a dataset's images are now, with the options of ingest. Repeatable.",
-)
-@click.option(
-    "--data-root",
-    metavar="DIR",
-    type=click.Path(file_okay=False, exists=True),
-    help="Folder with the datasets that are known by name.",
-)
+@image_options("")
 @click.option("--suite", default="quba", show_default=True, metavar="NAME", help="Suite of the ranking.")
 @click.option(
     "--model",

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from qubastore.derived.probe_heads import ProbeHead
 from qubastore.evaluators.loaders.checkpoints import EMA_RULES
@@ -48,11 +47,7 @@ class PlannedModel:
     @property
     def preprocessing(self) -> Preprocessing | None:
         """How its images are decoded; None if the model preprocesses them itself."""
-        described = dict(self.model.preprocessing)
-        if described.pop("kind", None) != "pixels":
-            return None
-        as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
-        return Preprocessing(**as_tuples)
+        return Preprocessing.described(self.model.preprocessing)
 
 
 def distinct(models: Sequence[PlannedModel], log: Callable[[str], None]) -> list[PlannedModel]:

@@ -169,11 +169,16 @@ def _check_id(run: str) -> None:
         raise UsageError(f"{run!r} is not the id of a run", expected="an id as in qubastore show runs")
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number from 0 up, as ids and classes are."""
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
 def _whole(words: Mapping[str, str], name: str) -> int | None:
     text = words.get(name, "")
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
+    if not is_whole(text):
         raise UsageError(f"{name}={text!r} is not a class", expected="its number, from 0 up")
     return int(text)
 

@@ -143,6 +143,15 @@ class Preprocessing:
             del described["center"]
         return described
 
+    @classmethod
+    def described(cls, description: Mapping[str, Any]) -> Preprocessing | None:
+        """Read what `describe` returned; None for models that preprocess images themselves, and for imported ones."""
+        found = dict(description)
+        if found.pop("kind", None) != "pixels":
+            return None
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+        return cls(**fields)
+
 
 def _scaled(size: tuple[int, int], ratios: tuple[float, float]) -> tuple[int, int]:
     # A ratio is not always exact in binary; an edge that is a whole number of pixels must not lose one to rounding.
